@@ -1,0 +1,72 @@
+"""The contract of an engine: it serves a model, and it alone decides how requests are batched."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cai_lightning.records import Conversation
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is drawn.
+
+    Args:
+        temperature: 0 takes the likeliest token; 1 (the paper) samples from the model's own distribution.
+        top_p: Keeps the likeliest tokens whose probabilities add up to this share, in (0, 1].
+        max_new_tokens: A reply is cut after this many tokens; its finish reason is then `length`.
+        stop: Texts that end a reply; they are not part of it.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    stop: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
+            raise ValueError(f"Sampling: temperature >= 0, 0 < top_p <= 1, max_new_tokens >= 1 expected, found {self}")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said: its text, why it ended, and how many tokens it took."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    tokens: int
+
+
+class Engine(ABC):
+    """Serves one model. Many replies are awaited at once; the engine batches them as it likes.
+
+    Attributes:
+        model: Name or folder of the model, as it is written into the records.
+        sampling: How replies are drawn.
+    """
+
+    INCIDENTAL: frozenset[str] = frozenset()
+    """Settings that cannot change a reply, such as a batch size; a run may be resumed with others."""
+
+    model: str
+    sampling: Sampling
+
+    @abstractmethod
+    def start(self, device: torch.device, adapter: Path | None = None) -> None:
+        """Loads the model, with a PEFT adapter where one is named."""
+
+    @abstractmethod
+    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+        """The assistant's next turn.
+
+        Args:
+            conversation: Ends in a user turn.
+            seed: Names this draw; the same seed and conversation give the same reply, whatever else is in the batch.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Frees what `start` has loaded."""

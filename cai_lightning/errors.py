@@ -1,0 +1,8 @@
+"""The one error that a user can cause and mend; the command line prints it without a traceback and exits with status 1."""
+
+
+class UserError(Exception):
+    """Something the user can put right: a missing file, a malformed row, a model that cannot be found.
+
+    The message names the file, the line and the value, and what to do next.
+    """

@@ -1,0 +1,173 @@
+"""Append-only JSON Lines files that survive being killed: one writer a file, whole lines only.
+
+    with JournalWriter(run / "revisions.jsonl", rank=0) as journal:
+        journal.append(record)
+    merge(run / "revisions.jsonl", order=ids)
+
+While a verb runs, rank N appends to `revisions.rankN.jsonl`; at its end `merge` makes one file of them. A line counts
+once it ends in a newline, so a line torn by a kill is cut off when its file is opened again.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cai_lightning.errors import UserError
+from cai_lightning.records import Record, to_json
+
+Row = dict[str, Any]
+Key = Callable[[Row], Hashable]
+
+
+def by_id(row: Row) -> Hashable:
+    """The key of a record that stands once for each prompt."""
+    return row["id"]
+
+
+def by_metric(row: Row) -> Hashable:
+    """The key of a score."""
+    return row["id"], row["metric"]
+
+
+class JournalWriter:
+    """The one writer of a rank's file; a line is on disk when `append` returns.
+
+    Args:
+        path: The final file, such as `runs/x/revisions.jsonl`.
+        rank: This process's rank, from 0.
+
+    Raises:
+        UserError: Another process writes to the same file.
+    """
+
+    def __init__(self, path: Path, rank: int = 0) -> None:
+        self.path = rank_file(path, rank)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.path)
+        _cut_torn_line(self.path)
+        self._file = self.path.open("a", encoding="utf-8", errors="surrogatepass")
+
+    def append(self, record: Record) -> None:
+        self._file.write(to_json(record) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> "JournalWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def rank_file(path: Path, rank: int) -> Path:
+    """`revisions.jsonl` → `revisions.rank0.jsonl`."""
+    return path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
+
+
+def rank_files(path: Path) -> list[Path]:
+    """The rank files that lie beside a final file."""
+    return sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, Row]]:
+    """The whole lines of one JSON Lines file with their numbers from 1; a last line without newline does not count.
+
+    Raises:
+        UserError: A line is no JSON object; the message names file, line and what stands there.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n") and line.strip():
+                yield number, _parse(path, number, line)
+
+
+def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:
+    """Every record of a file and its rank files by its key; of several with one key the last counts."""
+    files = [file for file in (path, *rank_files(path)) if file.exists()]
+    return {key(row): row for file in files for _, row in read_lines(file)}
+
+
+def merge(path: Path, order: Sequence[str] = (), key: Key = by_id) -> int:
+    """Makes one file of a file and its rank files, and returns the number of its records.
+
+    Args:
+        path: The final file.
+        order: Ids in the order the file shall have; others follow as they were written.
+        key: What makes two records the same.
+    """
+    place = {id: n for n, id in enumerate(order)}
+    parts = rank_files(path)
+    rows = sorted(read(path, key).values(), key=lambda row: place.get(row["id"], len(place)))
+    write(path, rows)
+    for part in parts:
+        part.unlink()
+    return len(rows)
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Replaces a JSON Lines file in one step: a reader sees the old file or the new one, never half of it."""
+    replace_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces a file's text in one step, synced to disk before the old text goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    with fresh.open("w", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _parse(path: Path, number: int, line: bytes) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{path}, line {number}: not JSON ({error}): {_shown(line)}") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, line {number}: expected a JSON object, found {_shown(line)}")
+    return row
+
+
+def _shown(line: bytes) -> str:
+    text = line.decode("utf-8", "replace").strip()
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def _lock(path: Path) -> int:
+    """Takes the lock that stands beside a journal and returns its descriptor; it goes with the process."""
+    lock = path.with_name(f".{path.name}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode() or "unknown"
+        os.close(descriptor)
+        raise UserError(f"{path}: process {holder} is writing to this file; wait for it, or choose another --run.") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end and not _newline_at(file.fileno(), end - 1):
+            end -= 1
+        file.truncate(end)
+
+
+def _newline_at(descriptor: int, place: int) -> bool:
+    return os.pread(descriptor, 1, place) == b"\n"

@@ -1,0 +1,139 @@
+"""The records that the verbs exchange, one JSON object a line, and the ids that join them.
+
+    prompt = Prompt(id=prompt_id("How do I pick a lock?"), prompt="How do I pick a lock?")
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Turn = dict[str, str]
+"""One turn of a conversation: `role` (system, user or assistant) and `content`."""
+
+Conversation = list[Turn]
+
+
+def user(content: str) -> Turn:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> Turn:
+    return {"role": "assistant", "content": content}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One red-team prompt, or a transcript that ends in a human turn.
+
+    Args:
+        id: First 16 hex digits of the SHA-256 of the text, see `prompt_id`.
+        prompt: The human's words; of a transcript its last human turn.
+        source: Where the prompt was read.
+        category: Kind of harm, where the source knows it.
+        turns: The whole transcript; null for a single prompt.
+    """
+
+    id: str
+    prompt: str
+    source: str | None = None
+    category: str | None = None
+    turns: Conversation | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One critique and the revision that follows it."""
+
+    principle_id: str
+    similarity: float | None
+    principle_used: str
+    revision_request: str
+    critique: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A prompt with its initial response and every round of critique and revision."""
+
+    id: str
+    prompt: str
+    initial_response: str
+    rounds: list[Round]
+    revision: str
+    finish_reasons: list[str]
+    model: str
+    engine: str
+    sampling: dict[str, Any]
+    seed: int
+    constitution: dict[str, str]
+    created: str
+    turns: Conversation | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the evaluated model answers to a test prompt, and the reference it is compared with."""
+
+    id: str
+    prompt: str
+    response: str
+    reference: str | None
+    finish_reason: str
+    model: str
+    adapter: str | None
+    category: str | None = None
+    turns: Conversation | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One evaluator's score of one response; `score` is null where it is unscored, and `reason` says why."""
+
+    id: str
+    metric: str
+    score: float | None
+    reason: str | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
+    settings: str | None = None
+
+
+Record = Revision | Response | Score
+
+
+def to_json(record: Record) -> str:
+    """The record as one line of JSON without its newline; absent `turns` and `category` are left out."""
+    fields = asdict(record)
+    kept = {k: v for k, v in fields.items() if v is not None or k not in ("turns", "category")}
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def transcript_text(turns: Conversation) -> str:
+    """The text that stands for a transcript in its id: its turns as compact JSON."""
+    return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
+
+
+def prompt_id(text: str, occurrence: int = 1, sample: int = 0) -> str:
+    """The id of a prompt, exactly as it was read.
+
+    Args:
+        text: The prompt, or `transcript_text` of a transcript.
+        occurrence: 1 for the first time this text stands in its source; n ≥ 2 adds `-n`.
+        sample: 0 for the first sample of a prompt; k ≥ 1 adds `.k`.
+    """
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return digest + (f"-{occurrence}" if occurrence > 1 else "") + (f".{sample}" if sample else "")
+
+
+def number_ids(texts: Iterable[str]) -> list[str]:
+    """The ids of the texts of one source, in their order; repeated texts are numbered."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for text in texts:
+        seen[text] += 1
+        ids.append(prompt_id(text, seen[text]))
+    return ids
