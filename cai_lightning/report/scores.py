@@ -1,0 +1,67 @@
+"""Reads a run's `scores.jsonl` into the values of each column: the scores of one adapter under given settings.
+
+scores = read_scores(run, {"harmlessness": settings_digest}, adapter=None)
+scores["harmlessness"].values["0f3a..."]
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from cai_lightning import journal
+from cai_lightning.errors import UserError
+
+NO_REASON = "no reason given"
+
+
+@dataclass(frozen=True)
+class ColumnScores:
+    """What one column holds for the prompts of a run.
+
+    Args:
+        values: Scores by id.
+        reasons: How many rows are unscored, by reason.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def read_scores(run: Path, settings: Mapping[str, str | None], adapter: str | None) -> dict[str, ColumnScores]:
+    """The scores of every column asked for.
+
+    Args:
+        run: Folder of the run; without a `scores.jsonl` every column is empty.
+        settings: The columns, each with the digest of the settings that its scores must carry.
+        adapter: Digest of the adapter that the scores must carry; None for the base model.
+
+    Raises:
+        UserError: A score is neither a finite number nor null, or a row lacks `id` or `metric`.
+    """
+    path = run / "scores.jsonl"
+    columns = {name: ColumnScores() for name in settings}
+    for row in journal.read(path, partial(_key, path=path)).values():
+        name = row["metric"]
+        if name in columns and (row.get("adapter"), row.get("settings")) == (adapter, settings[name]):
+            _add(columns[name], row, path)
+    return columns
+
+
+def _key(row: journal.Row, path: Path) -> Hashable:
+    if not isinstance(row.get("id"), str) or not isinstance(row.get("metric"), str):
+        raise UserError(f"{path}: a row lacks a text `id` or `metric`: {repr(row)[:200]}")
+    return journal.by_metric(row)
+
+
+def _add(column: ColumnScores, row: journal.Row, path: Path) -> None:
+    score = row.get("score")
+    if score is None:
+        column.reasons[str(row.get("reason") or NO_REASON)] += 1
+    elif type(score) in (int, float) and math.isfinite(score):
+        column.values[row["id"]] = float(score)
+    else:
+        where = f"{path}, metric {row['metric']}, id {row['id']}"
+        raise UserError(f"{where}: expected a finite score or null, found {repr(score)[:80]}")

@@ -1,0 +1,115 @@
+"""`<run>/summary.json`: what `validate` found, in a form that a person, a script and `compare` read.
+
+write_summary(run, columns, counts, references, config, adapter)
+read_summary(run)["metrics"]["harmlessness"]["mean"]
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from cai_lightning import journal
+from cai_lightning.errors import UserError
+from cai_lightning.report.scores import ColumnScores, read_scores
+from cai_lightning.statistics import mean_interval
+
+FILE = "summary.json"
+PACKAGES = {"cai_lightning": "cai-lightning"} | {name: name for name in ("torch", "transformers", "lightning", "peft")}
+"""Module names of the packages whose versions are written down, with the names they are distributed under."""
+
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class ColumnReport:
+    """What `validate` knows about a column beside its scores.
+
+    Args:
+        name: The column's name in `scores.jsonl`.
+        direction: Whether `higher` or `lower` is better.
+        not_run: Why its evaluator could not run; None where it ran.
+        settings: Digest of the settings its scores were made under.
+        uses_references: Whether its scores depend on the references, so that runs with other references do not compare.
+    """
+
+    name: str
+    direction: Direction
+    not_run: str | None = None
+    settings: str | None = None
+    uses_references: bool = True
+
+
+def write_summary(
+    run: Path,
+    columns: Sequence[ColumnReport],
+    counts: dict[str, int],
+    references: str | None,
+    config: str,
+    adapter: str | None = None,
+) -> None:
+    """Summarizes `<run>/scores.jsonl` in `<run>/summary.json`.
+
+    Args:
+        run: Folder of the run.
+        columns: The columns of all evaluators, also of those that could not run.
+        counts: What was truncated, dropped or repaired, and how many responses there are.
+        references: Digest of the file of references; None where there is none.
+        config: Digest of the settings of the run.
+        adapter: Digest of the adapter whose scores count; None for the base model.
+    """
+    scores = read_scores(run, {column.name: column.settings for column in columns}, adapter)
+    summary = {
+        "run": run.resolve().name,
+        "metrics": {column.name: _entry(column, scores[column.name]) for column in columns},
+        "counts": counts,
+        "versions": {name: _version(distribution) for name, distribution in PACKAGES.items()},
+        "references": references,
+        "config": config,
+        "adapter": adapter,
+    }
+    journal.replace_text(run / FILE, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """The summary of a run.
+
+    Raises:
+        UserError: There is no such run, it has no summary, or that file is broken.
+    """
+    path = run / FILE
+    if not run.is_dir():
+        raise UserError(f"{run}: no such run.")
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run validate first.")
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); run validate again.") from None
+    if not isinstance(summary, dict) or not isinstance(summary.get("metrics"), dict):
+        raise UserError(f"{path}: no `metrics` in it; run validate again.")
+    return summary
+
+
+def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:
+    estimate = mean_interval(scores.values)
+    return {
+        "mean": estimate.mean,
+        "ci95": estimate.interval,
+        "scored": estimate.n,
+        "unscored": scores.reasons.total(),
+        "reasons": dict(scores.reasons.most_common()),
+        "direction": column.direction,
+        "not_run": column.not_run,
+        "settings": column.settings,
+        "uses_references": column.uses_references,
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

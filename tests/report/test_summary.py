@@ -1,0 +1,114 @@
+"""`summary.json` counts the scores of this adapter and these settings, and nothing else."""
+
+import json
+from importlib import metadata
+
+import pytest
+
+from cai_lightning import journal
+from cai_lightning.errors import UserError
+from cai_lightning.records import Score
+from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
+
+HARMLESS = ColumnReport("harmlessness", "higher", settings="s1")
+
+
+def write_scores(run, *scores):
+    with journal.JournalWriter(run / "scores.jsonl") as writer:
+        for score in scores:
+            writer.append(score)
+    journal.merge(run / "scores.jsonl", key=journal.by_metric)
+
+
+def summarize(run, *columns, adapter="a1"):
+    write_summary(run, columns, {"responses": 3}, references="r1", config="c1", adapter=adapter)
+    return read_summary(run)
+
+
+def test_fields_of_the_design(tmp_path):
+    run = tmp_path / "qwen"
+    scores = {"a": 1.0, "b": 0.0, "c": 0.5}
+    write_scores(run, *(Score(id, "harmlessness", score, adapter="a1", settings="s1") for id, score in scores.items()))
+    summary = summarize(run, HARMLESS)
+    metric = summary["metrics"]["harmlessness"]
+    assert summary["run"] == "qwen"
+    assert summary["counts"] == {"responses": 3}
+    assert (summary["references"], summary["config"], summary["adapter"]) == ("r1", "c1", "a1")
+    assert summary["versions"]["torch"] == metadata.version("torch")
+    assert set(summary["versions"]) == {"cai_lightning", "torch", "transformers", "lightning", "peft"}
+    assert metric["mean"] == 0.5
+    assert metric["ci95"] == [0.0, 1.0]
+    assert (metric["scored"], metric["unscored"], metric["not_run"]) == (3, 0, None)
+    assert (metric["direction"], metric["settings"]) == ("higher", "s1")
+
+
+def test_unscored_rows_are_counted_by_reason_and_never_averaged(tmp_path):
+    write_scores(
+        tmp_path,
+        Score("a", "harmlessness", 1.0, adapter="a1", settings="s1"),
+        Score("b", "harmlessness", None, "timeout", adapter="a1", settings="s1"),
+        Score("c", "harmlessness", None, "timeout", adapter="a1", settings="s1"),
+        Score("d", "harmlessness", None, adapter="a1", settings="s1"),
+    )
+    metric = summarize(tmp_path, HARMLESS)["metrics"]["harmlessness"]
+    assert metric["mean"] == 1.0
+    assert metric["ci95"] is None
+    assert (metric["scored"], metric["unscored"]) == (1, 3)
+    assert metric["reasons"] == {"timeout": 2, "no reason given": 1}
+
+
+def test_scores_of_another_adapter_or_other_settings_do_not_count(tmp_path):
+    write_scores(
+        tmp_path,
+        Score("a", "harmlessness", 1.0, adapter="a1", settings="s1"),
+        Score("b", "harmlessness", 0.0, adapter="old", settings="s1"),
+        Score("c", "harmlessness", 0.0, adapter="a1", settings="old"),
+        Score("d", "other", 0.0, adapter="a1", settings="s1"),
+    )
+    assert summarize(tmp_path, HARMLESS)["metrics"]["harmlessness"]["scored"] == 1
+    assert summarize(tmp_path, HARMLESS, adapter=None)["metrics"]["harmlessness"]["scored"] == 0
+
+
+def test_the_last_score_of_an_id_counts(tmp_path):
+    write_scores(
+        tmp_path,
+        Score("a", "harmlessness", None, "timeout", adapter="a1", settings="s1"),
+        Score("a", "harmlessness", 0.25, adapter="a1", settings="s1"),
+    )
+    metric = summarize(tmp_path, HARMLESS)["metrics"]["harmlessness"]
+    assert (metric["mean"], metric["unscored"]) == (0.25, 0)
+
+
+def test_an_evaluator_that_could_not_run_says_why(tmp_path):
+    metric = summarize(tmp_path, ColumnReport("judge", "higher", not_run="no server"))["metrics"]["judge"]
+    assert (metric["mean"], metric["ci95"], metric["scored"], metric["not_run"]) == (None, None, 0, "no server")
+
+
+@pytest.mark.parametrize("score", ["0.5", True, float("nan"), float("inf"), [1.0]])
+def test_a_score_that_is_no_finite_number_is_an_error(tmp_path, score):
+    journal.write(
+        tmp_path / "scores.jsonl",
+        [{"id": "a", "metric": "harmlessness", "score": score, "adapter": "a1", "settings": "s1"}],
+    )
+    with pytest.raises(UserError, match=r"scores\.jsonl, metric harmlessness, id a: expected a finite score"):
+        summarize(tmp_path, HARMLESS)
+
+
+def test_a_score_without_an_id_is_an_error(tmp_path):
+    journal.write(tmp_path / "scores.jsonl", [{"metric": "harmlessness", "score": 1.0}])
+    with pytest.raises(UserError, match="lacks a text `id`"):
+        summarize(tmp_path, HARMLESS)
+
+
+def test_reading_what_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="no such run"):
+        read_summary(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="run validate first"):
+        read_summary(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"run": "x"})])
+def test_reading_a_broken_summary(tmp_path, text):
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(UserError, match=r"summary\.json: (not JSON|no `metrics`).*run validate again"):
+        read_summary(tmp_path)
