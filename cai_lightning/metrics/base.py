@@ -55,11 +55,20 @@ class ResponseMetric(Metric):
     INCIDENTAL: frozenset[str] = frozenset()
     """Settings that cannot change a score, such as a batch size."""
 
+    rows: list[Tensor]
+    values: list[Tensor]
+
     def __init__(self, columns: Sequence[Column]) -> None:
         super().__init__()
         self.columns = tuple(columns)
         self.add_state("rows", default=[], dist_reduce_fx="cat")
         self.add_state("values", default=[], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all rows. No rows are an empty tensor, for processes cannot sync a state that holds no tensor."""
+        super().reset()
+        self.update(torch.empty(0, dtype=torch.int64), {column.name: torch.empty(0) for column in self.columns})
 
     @abstractmethod
     def load(self, device: torch.device) -> None:

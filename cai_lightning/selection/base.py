@@ -20,6 +20,9 @@ class PrincipleSelector(ABC):
     """Chooses the principle of each critique. A choice depends on the seed, the prompt and the round alone: neither on
     the order of the rows, nor on the process, nor on a run having been resumed."""
 
+    INCIDENTAL: frozenset[str] = frozenset()
+    """Settings that cannot change a choice, such as a batch size."""
+
     @abstractmethod
     def prepare(self, principles: Sequence[Principle], prompts: Sequence[Prompt], seed: int) -> None:
         """Called once before the first `select`, with every prompt that this process will ask about."""

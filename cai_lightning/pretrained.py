@@ -1,0 +1,35 @@
+"""One clear message for every way in which a pretrained model fails to open.
+
+    with opening("sentence encoder", name):
+        encoder = SentenceTransformer(name)
+
+The libraries raise several kinds of error, some of them a page long, for a misspelt name or an absent network.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from safetensors import SafetensorError
+
+from cai_lightning.errors import UserError
+
+
+@contextmanager
+def opening(kind: str, name: str) -> Iterator[None]:
+    """Turns what the libraries raise for a missing or broken model into a `UserError`.
+
+    Seen: OSError without a network, for an unknown name and for a missing folder or weights; ValueError for a folder
+    without a readable `config.json`; SafetensorError for weights that are cut short.
+
+    Args:
+        kind: What is opened, such as `sentence encoder`.
+        name: Its folder, or its name on the Hugging Face hub.
+    """
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"{kind} {name!r} cannot be opened ({cause}); name a folder that holds one, or a model on the"
+            " Hugging Face hub that this machine can reach or has in its cache."
+        ) from error

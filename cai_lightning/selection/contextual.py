@@ -1,0 +1,64 @@
+"""Contextual selection: the principles whose critique requests are most similar to the prompt come first."""
+
+import logging
+import random
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cai_lightning.constitution import Principle
+from cai_lightning.encoder import MINILM, embed, open_encoder, truncated
+from cai_lightning.records import Prompt
+from cai_lightning.selection.base import PrincipleSelector, Selection
+
+log = logging.getLogger(__name__)
+
+
+class ContextualSelector(PrincipleSelector):
+    """Takes in round t the t-th most similar principle that this prompt has not met yet.
+
+    The similarity is the cosine of the prompt and the critique request. After as many rounds as there are principles
+    all of them are open again.
+
+    Args:
+        encoder: Folder or Hugging Face name of the sentence encoder.
+        k: Draws among the k most similar open principles; 1 takes the most similar one.
+        batch_size: Texts encoded at once.
+    """
+
+    INCIDENTAL = frozenset({"batch_size"})
+
+    def __init__(self, encoder: str = MINILM, k: int = 1, batch_size: int = 64) -> None:
+        if k < 1 or batch_size < 1:
+            raise ValueError(f"ContextualSelector: k, batch_size >= 1 expected, found {k}, {batch_size}")
+        self.encoder = encoder
+        self.k = k
+        self.batch_size = batch_size
+
+    def prepare(self, principles: Sequence[Principle], prompts: Sequence[Prompt], seed: int) -> None:
+        self._principles = tuple(principles)
+        self._seed = seed
+        requests = [principle.critique_request for principle in principles]
+        similarity = self._cosine([prompt.prompt for prompt in prompts], requests) if prompts else ()
+        self._similarity = {prompt.id: row for prompt, row in zip(prompts, similarity, strict=True)}
+
+    def select(self, prompt: Prompt, turn: int) -> Selection:
+        similarity = self._similarity[prompt.id]
+        open_ones = list(np.argsort(-similarity, kind="stable"))
+        for earlier in range(turn - turn % len(open_ones), turn):
+            open_ones.pop(self._draw(prompt, earlier, len(open_ones)))
+        chosen = open_ones[self._draw(prompt, turn, len(open_ones))]
+        return Selection(self._principles[chosen], float(similarity[chosen]))
+
+    def _draw(self, prompt: Prompt, turn: int, count: int) -> int:
+        return random.Random(f"{self._seed}:{prompt.id}:{turn}").randrange(min(self.k, count))
+
+    def _cosine(self, prompts: Sequence[str], requests: Sequence[str]) -> NDArray[np.float32]:
+        """The cosine of every prompt (rows) and every critique request (columns); nothing else is kept."""
+        encoder = open_encoder(self.encoder)
+        cut = sum(truncated(encoder, prompts))
+        if cut:
+            limit = encoder.max_seq_length
+            log.warning("%d of %d prompts are selected for by their first %s tokens alone", cut, len(prompts), limit)
+        return embed(encoder, prompts, self.batch_size) @ embed(encoder, requests, self.batch_size).T
