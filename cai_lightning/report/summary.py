@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
@@ -85,12 +85,19 @@ def read_summary(run: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing: run validate first.")
     try:
-        summary = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); run validate again.") from None
-    if not isinstance(summary, dict) or not isinstance(summary.get("metrics"), dict):
-        raise UserError(f"{path}: no `metrics` in it; run validate again.")
+    if not _has_columns(summary):
+        raise UserError(f"{path}: no `metrics`, or one without its direction; run validate again.")
     return summary
+
+
+def _has_columns(summary: Any) -> bool:
+    metrics = summary.get("metrics") if isinstance(summary, dict) else None
+    if not isinstance(metrics, dict):
+        return False
+    return all(isinstance(entry, dict) and entry.get("direction") in get_args(Direction) for entry in metrics.values())
 
 
 def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:

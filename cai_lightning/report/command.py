@@ -1,0 +1,60 @@
+"""`python -m cai_lightning compare RUN...`: joins runs by prompt and says which is better, and how sure that is."""
+
+from pathlib import Path
+
+from cai_lightning import journal
+from cai_lightning.errors import UserError
+from cai_lightning.report.comparison import Comparison, compare_runs
+from cai_lightning.report.exports import as_csv, as_json
+from cai_lightning.report.plots import save_plot
+from cai_lightning.report.runs import load_runs
+from cai_lightning.report.tables import markdown, terminal
+
+
+def compare(
+    runs: list[Path], output: Path = Path("report"), baseline: Path | None = None, confidence: float = 0.95
+) -> None:
+    """Compares validated runs: means with bootstrap intervals, paired differences to a baseline, ranks.
+
+    Args:
+        runs: Folders of the runs, such as runs/qwen_base runs/qwen_contextual.
+        output: Folder for comparison.md, comparison.csv, comparison.png and summary.json.
+        baseline: The run that differences are taken to, one of RUNS; the first of them by default.
+        confidence: Share of intervals that shall hold the true value, between 0 and 1.
+
+    Raises:
+        UserError: A run has no summary, the baseline is none of the runs, or the confidence is no share.
+    """
+    from rich.console import Console
+
+    if not 0 < confidence < 1:
+        raise UserError(f"--confidence {confidence:g}: expected a number between 0 and 1, such as 0.95.")
+    loaded = load_runs(runs)
+    comparison = compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence)
+    if not comparison.columns:
+        raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
+    console = Console()
+    console.print(terminal(comparison))
+    console.print(f"Written: {', '.join(map(str, write_report(comparison, output)))}", markup=False, soft_wrap=True)
+
+
+def write_report(comparison: Comparison, output: Path) -> list[Path]:
+    """Writes a comparison in all its forms and returns the files."""
+    texts = {
+        "comparison.md": markdown(comparison),
+        "comparison.csv": as_csv(comparison),
+        "summary.json": as_json(comparison),
+    }
+    for name, text in texts.items():
+        journal.replace_text(output / name, text)
+    save_plot(comparison, output / "comparison.png")
+    return [output / name for name in (*texts, "comparison.png")]
+
+
+def _place(baseline: Path | None, runs: list[Path]) -> int:
+    if baseline is None:
+        return 0
+    places = [run.resolve() for run in runs]
+    if baseline.resolve() not in places:
+        raise UserError(f"--baseline {baseline} is none of the runs: {', '.join(map(str, runs))}.")
+    return places.index(baseline.resolve())

@@ -1,0 +1,56 @@
+"""Ranks of runs in one column, and the overall ranking over all of them.
+
+>>> column_ranks({"base": 0.2, "random": 0.5, "contextual": 0.5}, "higher")
+{'base': 3.0, 'random': 1.5, 'contextual': 1.5}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cai_lightning.report.summary import Direction
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run's place in the overall ranking; runs of the same mean rank share a place and are `tied`."""
+
+    run: str
+    place: int
+    mean_rank: float
+    tied: bool
+
+
+def column_ranks(means: Mapping[str, float], direction: Direction) -> dict[str, float]:
+    """The rank of each run, 1 for the best; runs that tie share the mean of their places."""
+    sign = -1 if direction == "higher" else 1
+    keys = {run: sign * mean for run, mean in means.items()}
+    return {run: _places_before(key, keys) + (1 + list(keys.values()).count(key)) / 2 for run, key in keys.items()}
+
+
+def overall_ranking(ranks: Mapping[str, Mapping[str, float | None]]) -> tuple[list[Standing], list[str]]:
+    """Orders runs by their mean rank: the plain mean of a run's ranks over the columns in which every run is ranked.
+
+    Every column weighs the same, however alike two columns are and however small the differences within one.
+
+    Args:
+        ranks: Per column the rank of every run, None where it is not ranked.
+
+    Returns:
+        The runs from best to worst, none where no column ranks them all; and the names of the columns left out.
+    """
+    complete = [column for column in ranks.values() if None not in column.values()]
+    left_out = [name for name, column in ranks.items() if None in column.values()]
+    means = _mean_ranks(complete)
+    places = {run: 1 + _places_before(mean, means) for run, mean in means.items()}
+    tied = {run: list(places.values()).count(place) > 1 for run, place in places.items()}
+    standings = [Standing(run, place, means[run], tied[run]) for run, place in places.items()]
+    return sorted(standings, key=lambda standing: standing.place), left_out
+
+
+def _places_before(key: float, keys: Mapping[str, float]) -> int:
+    return sum(other < key for other in keys.values())
+
+
+def _mean_ranks(columns: list[Mapping[str, float | None]]) -> dict[str, float]:
+    runs = columns[0] if columns else {}
+    return {run: sum(column[run] or 0.0 for column in columns) / len(columns) for run in runs}

@@ -1,0 +1,80 @@
+"""The runs that a comparison joins, each with its summary, its scores and a name of its own.
+
+runs = load_runs([Path("runs/qwen_base"), Path("runs/qwen_contextual")])
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cai_lightning.errors import UserError
+from cai_lightning.report.scores import ColumnScores, read_scores
+from cai_lightning.report.summary import read_summary
+
+
+@dataclass(frozen=True)
+class Run:
+    """A validated run.
+
+    Args:
+        name: What tables call it.
+        summary: Its `summary.json`.
+        scores: Its scores by column.
+    """
+
+    name: str
+    summary: dict[str, Any]
+    scores: dict[str, ColumnScores]
+
+    def values(self, column: str) -> dict[str, float]:
+        return self.scores[column].values if column in self.scores else {}
+
+    def entry(self, column: str) -> dict[str, Any]:
+        """What the summary says about a column; empty where this run does not have it."""
+        entry: dict[str, Any] = self.summary["metrics"].get(column, {})
+        return entry
+
+
+def load_runs(paths: Sequence[Path]) -> list[Run]:
+    """Reads the runs in these folders, in this order.
+
+    Raises:
+        UserError: No folder is named, one is named twice, or one holds no finished `validate`.
+    """
+    if not paths:
+        raise UserError("compare needs at least one run, such as runs/qwen_base.")
+    names = name_runs(paths)
+    return [_load(path, name) for path, name in zip(paths, names, strict=True)]
+
+
+def name_runs(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, with as many parents before it as make the name the only one of its kind.
+
+    Raises:
+        UserError: Two paths are the same folder.
+    """
+    places = [path.resolve() for path in paths]
+    for n, place in enumerate(places):
+        if place in places[:n]:
+            raise UserError(f"{paths[n]}: this run is named twice.")
+    return [_shortest_name(place, [other for other in places if other != place]) for place in places]
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what a terminal would obey instead of show written as escapes."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def _load(path: Path, name: str) -> Run:
+    summary = read_summary(path)
+    settings = {column: entry.get("settings") for column, entry in summary["metrics"].items()}
+    return Run(name, summary, read_scores(path, settings, summary.get("adapter")))
+
+
+def _shortest_name(place: Path, others: Sequence[Path]) -> str:
+    length = 1
+    while any(place.parts[-length:] == other.parts[-length:] for other in others):
+        length += 1
+    return printable("/".join(place.parts[-length:]))

@@ -1,0 +1,36 @@
+"""Runs as `validate` leaves them, made of plain numbers."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from cai_lightning import journal
+from cai_lightning.records import Score
+from cai_lightning.report.summary import ColumnReport, write_summary
+
+
+def make_run(run, columns: Mapping[str, Mapping[str, float | None]], references="r1", **reports):
+    """Writes the scores and the summary of a run.
+
+    Args:
+        run: Its folder.
+        columns: Scores by id by column; None is unscored.
+        references: Digest of its references.
+        reports: What a column's report differs in, by the column's name.
+    """
+    described = {
+        name: {"name": name, "direction": "higher", "settings": "s1"} | reports.get(name, {}) for name in columns
+    }
+    rows = [
+        vars(Score(id, name, value, None if value is not None else "timeout", settings=described[name]["settings"]))
+        for name, scores in columns.items()
+        for id, value in scores.items()
+    ]
+    journal.write(run / "scores.jsonl", rows)
+    write_summary(run, [ColumnReport(**fields) for fields in described.values()], {}, references, "c1")
+    return run
+
+
+@pytest.fixture(name="make_run")
+def fixture_make_run(tmp_path):
+    return lambda name, columns, **options: make_run(tmp_path / name, columns, **options)

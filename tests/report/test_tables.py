@@ -1,0 +1,164 @@
+"""Tables, files and the plot say what the comparison holds, and show hostile names as text."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from cai_lightning.errors import UserError
+from cai_lightning.report.command import compare
+from cai_lightning.report.comparison import compare_runs
+from cai_lightning.report.exports import as_csv, as_json
+from cai_lightning.report.plots import save_plot
+from cai_lightning.report.runs import load_runs
+from cai_lightning.report.tables import markdown, terminal
+
+LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
+HIGH = {id: value + 0.2 for id, value in LOW.items()}
+HOSTILE = "[red]x[/red] | <script>alert(1)</script> $x^2$ \x1b[31m"
+
+
+@pytest.fixture
+def runs(make_run):
+    lower = {"harm": {"direction": "lower"}}
+    base = make_run("base", {"helpful": LOW, "harm": LOW, "judge": {}}, judge={"not_run": f"why {HOSTILE}"}, **lower)
+    tuned = make_run("tuned", {"helpful": HIGH, "harm": HIGH | {"ff": None}}, **lower)
+    other = make_run("other", {"helpful": HIGH}, helpful={"settings": "s0"})
+    return [base, tuned, other]
+
+
+@pytest.fixture
+def comparison(runs):
+    return compare_runs(load_runs(runs), "base")
+
+
+def shown(comparison, width=100):
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(terminal(comparison))
+    return console.file.getvalue()
+
+
+def row(text, name, after):
+    """The line of a run in the table that begins with this title."""
+    return next(line for line in text[text.index(after) :].splitlines() if line.startswith(name))
+
+
+def test_terminal_shows_means_differences_and_verdicts(comparison):
+    text = shown(comparison)
+    assert "0.450 [0." in row(text, "base", after="helpful")
+    assert "baseline" in row(text, "base", after="helpful")
+    assert "+0.200 [0.200, 0.200] better" in row(text, "tuned", after="helpful")
+    assert "+0.200 [0.200, 0.200] worse" in row(text, "tuned", after="harm")
+    assert "40/41" in row(text, "tuned", after="harm")
+    assert "not comparable" in row(text, "other", after="helpful")
+    assert "not run: why [red]x[/red]" in text
+    assert "other does not compare with base: other settings." in text
+
+
+def test_terminal_table_fits_eighty_columns(comparison):
+    assert all(len(line) <= 80 for line in shown(comparison, width=80).splitlines())
+
+
+def test_an_unclear_difference_is_called_so(make_run):
+    mixed = {id: value + (0.2 if n % 2 else -0.2) for n, (id, value) in enumerate(LOW.items())}
+    paths = make_run("base", {"m": LOW}), make_run("mixed", {"m": mixed})
+    assert "unclear" in row(shown(compare_runs(load_runs(paths), "base")), "mixed", after="m ")
+
+
+def test_no_escape_sequence_reaches_the_terminal(comparison):
+    assert "\x1b" not in shown(comparison)
+    assert "\\x1b[31m" in shown(comparison, width=200)
+
+
+def test_markdown_escapes_what_markdown_would_obey(comparison):
+    text = markdown(comparison)
+    assert "<script>" not in text
+    assert r"not run: why \[red\]x\[/red\] \| &lt;script&gt;" in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.replace(r"\|", "").count("|") for line in tables} == {7}
+
+
+def test_csv_has_a_row_per_metric_and_run(comparison):
+    rows = list(csv.DictReader(io.StringIO(as_csv(comparison))))
+    assert len(rows) == 9
+    tuned = next(row for row in rows if (row["metric"], row["run"]) == ("harm", "tuned"))
+    assert (tuned["direction"], tuned["scored"], tuned["unscored"]) == ("lower", "40", "1")
+    assert float(tuned["mean"]) == pytest.approx(0.65)
+    assert float(tuned["ci95_low"]) < 0.65 < float(tuned["ci95_high"])
+    assert float(tuned["difference"]) == pytest.approx(0.2)
+    assert tuned["difference_ci95_low"] == tuned["difference_ci95_high"] == tuned["difference"]
+    missing = next(row for row in rows if (row["metric"], row["run"]) == ("judge", "tuned"))
+    assert (missing["mean"], missing["ci95_low"], missing["rank"]) == ("", "", "")
+
+
+def test_json_holds_everything(comparison):
+    document = json.loads(as_json(comparison))
+    assert document["baseline"] == "base"
+    assert document["runs"] == ["base", "tuned", "other"]
+    tuned = document["metrics"]["helpful"]["runs"]["tuned"]
+    assert tuned["mean"] == pytest.approx(0.65)
+    assert tuned["difference_ci95"] == pytest.approx([0.2, 0.2])
+    assert (tuned["excludes_zero"], tuned["pairs"], tuned["rank"]) == (True, 40, 1.0)
+    assert document["metrics"]["harm"]["direction"] == "lower"
+    assert document["ranking"] == []
+    assert document["notes"] == list(comparison.notes)
+
+
+def test_intervals_are_named_by_their_confidence(runs):
+    document = json.loads(as_json(compare_runs(load_runs(runs), "base", confidence=0.9)))
+    assert "ci90" in document["metrics"]["helpful"]["runs"]["tuned"]
+
+
+def test_plot_draws_every_metric_whatever_its_runs_are_called(make_run, tmp_path):
+    paths = [make_run(name, {"a$b_c$": LOW, "m2": {"0001": 0.5}}) for name in ("$\\frac", "plain")]
+    save_plot(compare_runs(load_runs(paths), "plain"), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_shows_what_was_not_run(comparison, tmp_path):
+    save_plot(comparison, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5_000
+
+
+def test_the_command_writes_the_report_and_says_where(runs, tmp_path, capsys):
+    compare(runs, tmp_path / "report")
+    names = ["comparison.csv", "comparison.md", "comparison.png", "summary.json"]
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == names
+    printed = capsys.readouterr().out
+    assert all(str(tmp_path / "report" / name) in printed for name in names)
+
+
+def test_the_command_takes_another_baseline(runs, tmp_path):
+    compare(runs, tmp_path / "report", baseline=runs[1])
+    assert json.loads((tmp_path / "report" / "summary.json").read_text())["baseline"] == "tuned"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"confidence": 95}, "between 0 and 1"), ({"baseline": "elsewhere"}, "none of the runs")],
+)
+def test_wrong_options_are_clear_errors(runs, tmp_path, options, message):
+    options = {name: tmp_path / value if isinstance(value, str) else value for name, value in options.items()}
+    with pytest.raises(UserError, match=message):
+        compare(runs, tmp_path / "report", **options)
+
+
+def test_runs_without_a_metric_are_an_error(make_run, tmp_path):
+    with pytest.raises(UserError, match="has a metric"):
+        compare([make_run("empty", {})], tmp_path / "report")
+
+
+def test_comparing_does_not_import_torch(runs, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from cai_lightning.report.command import compare\n"
+        "compare([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'torchmetrics'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "report", *runs]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
