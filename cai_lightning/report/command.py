@@ -1,5 +1,6 @@
 """`python -m cai_lightning compare RUN...`: joins runs by prompt and says which is better, and how sure that is."""
 
+import sys
 from pathlib import Path
 
 from cai_lightning import journal
@@ -9,6 +10,9 @@ from cai_lightning.report.exports import as_csv, as_json
 from cai_lightning.report.plots import save_plot
 from cai_lightning.report.runs import load_runs
 from cai_lightning.report.tables import markdown, terminal
+
+WIDTH = 100
+"""Columns of a table that goes to a file or a pipe."""
 
 
 def compare(
@@ -33,7 +37,7 @@ def compare(
     comparison = compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence)
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(terminal(comparison))
     console.print(f"Written: {', '.join(map(str, write_report(comparison, output)))}", markup=False, soft_wrap=True)
 

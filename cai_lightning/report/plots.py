@@ -20,28 +20,29 @@ PLAIN = "#44546a"
 
 
 def save_plot(comparison: Comparison, path: Path) -> None:
-    """Writes means with their intervals as PNG.
-
-    Green is better than the baseline and red is worse, where the interval of the paired difference excludes 0. Hollow
-    dots do not compare with the baseline. The dashed line is the baseline's mean.
-
-    Args:
-        comparison: What to draw.
-        path: The PNG's path.
-    """
+    """Writes means with their intervals as PNG; its caption says what colors and hollow dots mean."""
     from matplotlib.figure import Figure
 
     columns = comparison.columns
     across = min(ACROSS, len(columns))
     down = -(-len(columns) // across)
-    size = 2.2 + 3.4 * across, down * (1.1 + 0.32 * len(comparison.runs))
+    size = 1.8 + 3.2 * across, 0.4 + down * (0.9 + 0.28 * len(comparison.runs))
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(down, across, sharey=True, squeeze=False).flat
+    axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
     for axis, column in zip(axes, columns, strict=False):
         _panel(axis, column, comparison)
-    for axis in list(axes)[len(columns) :]:
+    for axis in axes[len(columns) :]:
         axis.set_visible(False)
+    figure.supxlabel(_caption(comparison), fontsize=8, color=PLAIN, parse_math=False, wrap=True)
     figure.savefig(path, dpi=150, facecolor="white")
+
+
+def _caption(comparison: Comparison) -> str:
+    share = f"{100 * comparison.confidence:g} %"
+    return (
+        f"Means with {share} intervals. Dashed: {comparison.baseline}; green is better, red is worse than it, "
+        "where the interval of the paired difference excludes 0. Hollow: not comparable."
+    )
 
 
 def _panel(axis: "Axes", column: ColumnComparison, comparison: Comparison) -> None:
@@ -51,6 +52,8 @@ def _panel(axis: "Axes", column: ColumnComparison, comparison: Comparison) -> No
     axis.set_ylim(len(comparison.runs) - 0.5, -0.5)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
+    axis.tick_params(labelsize=8)
+    axis.locator_params(axis="x", nbins=5)
     axis.grid(axis="x", color="#e4e7ec", linewidth=0.8)
     axis.set_axisbelow(True)
     for place, cell in enumerate(column.cells):
@@ -62,7 +65,9 @@ def _dot(axis: "Axes", place: int, cell: Cell, color: str) -> None:
     mean, interval = cell.estimate.mean, cell.estimate.interval
     if mean is None:
         words = "not run" if cell.not_run else "unscored"
-        axis.text(0.02, place, words, transform=axis.get_yaxis_transform(), color=PLAIN, va="center", style="italic")
+        axis.text(
+            0.02, place, words, transform=axis.get_yaxis_transform(), color=PLAIN, va="center", size=8, style="italic"
+        )
         return
     if interval:
         axis.plot(interval, [place, place], color=color, linewidth=2, solid_capstyle="round")
