@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
-from cai_lightning.pretrained import opening
+from cai_lightning.pretrained import check_tokenizer, opening
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -39,7 +40,10 @@ def open_encoder(name: str, device: torch.device | None = None) -> "SentenceTran
     from sentence_transformers import SentenceTransformer  # here, because the import alone takes seconds
 
     with opening("sentence encoder", name):
-        return SentenceTransformer(name, device=str(device) if device else None, model_kwargs={"dtype": "float32"})
+        encoder = SentenceTransformer(name, device=str(device) if device else None, model_kwargs={"dtype": "float32"})
+    if isinstance(encoder.tokenizer, PreTrainedTokenizerBase):
+        check_tokenizer("sentence encoder", name, encoder.tokenizer)
+    return encoder
 
 
 def embed(encoder: "SentenceTransformer", texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:

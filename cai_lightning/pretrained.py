@@ -1,4 +1,4 @@
-"""One clear message for every way in which a pretrained model fails to open.
+"""One clear message for every way in which a pretrained model or its tokenizer fails to open.
 
     with opening("sentence encoder", name):
         encoder = SentenceTransformer(name)
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from safetensors import SafetensorError
+from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.errors import UserError
 
@@ -33,3 +34,15 @@ def opening(kind: str, name: str) -> Iterator[None]:
             f"{kind} {name!r} cannot be opened ({cause}); name a folder that holds one, or a model on the"
             " Hugging Face hub that this machine can reach or has in its cache."
         ) from error
+
+
+def check_tokenizer(kind: str, name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses a tokenizer of nothing but special tokens, which transformers makes up where a folder holds none.
+
+    Args:
+        kind: What the tokenizer belongs to, such as `sentence encoder`.
+        name: The folder or the name that it was opened by.
+        tokenizer: The tokenizer; every text would be unknown to it.
+    """
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise UserError(f"{kind} {name!r} has no tokenizer: put its tokenizer.json beside the weights.")

@@ -15,7 +15,7 @@ from transformers import (
 
 from cai_lightning.errors import UserError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.pretrained import opening
+from cai_lightning.pretrained import check_tokenizer, opening
 from cai_lightning.records import Response
 
 _WINDOW = 512
@@ -49,13 +49,13 @@ class Harmlessness(ResponseMetric):
         self._classifier: PreTrainedModel | None = None
 
     def load(self, device: torch.device) -> None:
-        classifier = _open_classifier(self.model)
+        classifier = _open_classifier(self.model, device)
         self._index = _label_index(classifier, self.model, self.label)
         with opening("tokenizer of the classifier", self.model):
             self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.model)
+        check_tokenizer("classifier", self.model, self._tokenizer)
         self._length = _window_length(classifier, self._tokenizer)
-        self._classifier = classifier.eval()
-        self._classifier.to(device=device)
+        self._classifier = classifier
 
     def score(self, responses: Sequence[Response]) -> Scores:
         reasons = [None if response.response.strip() else "empty response" for response in responses]
@@ -97,9 +97,8 @@ class Harmlessness(ResponseMetric):
         return probabilities
 
 
-def _open_classifier(name: str) -> PreTrainedModel:
+def _open_classifier(name: str, device: torch.device) -> PreTrainedModel:
     """The classifier in fp32; transformers fills missing weights with random numbers, which is an error here."""
-    classifier: PreTrainedModel
     with opening("classifier", name):
         classifier, info = AutoModelForSequenceClassification.from_pretrained(
             name, dtype=torch.float32, weights_only=True, ignore_mismatched_sizes=True, output_loading_info=True
@@ -110,7 +109,8 @@ def _open_classifier(name: str) -> PreTrainedModel:
             f"classifier {name!r} has no fitting weights for {', '.join(absent[:4])} ({len(absent)} in all): it is no"
             " trained sequence classifier; name one that is."
         )
-    return classifier
+    placed: PreTrainedModel = classifier.to(device)
+    return placed
 
 
 def _label_index(classifier: PreTrainedModel, name: str, label: str) -> int:

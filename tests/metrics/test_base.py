@@ -1,0 +1,104 @@
+"""The contract of evaluators: each row once, NaN where nothing is scored, one result on every process."""
+
+import pickle
+
+import pytest
+import torch
+import torch.distributed as dist
+from torchmetrics import MetricCollection
+
+from cai_lightning.metrics.base import Column, ResponseMetric, Scores
+
+
+class Letters(ResponseMetric):
+    """Counts the letters of a response and its vowels; a response without letters is unscored."""
+
+    def __init__(self):
+        super().__init__([Column("letters", "higher", 0, float("inf")), Column("vowels", "lower", 0, float("inf"))])
+
+    def load(self, device):
+        pass
+
+    def free(self):
+        pass
+
+    def score(self, responses):
+        letters = torch.tensor([float(len(r.response)) or torch.nan for r in responses])
+        vowels = torch.tensor([float(sum(c in "aeiou" for c in r.response)) for r in responses])
+        return Scores({"letters": letters, "vowels": vowels}, [None] * len(responses))
+
+
+def updated(*batches):
+    metric = Letters()
+    for rows, letters in batches:
+        values = torch.tensor(letters, dtype=torch.float32)
+        metric.update(torch.tensor(rows, dtype=torch.int64), {"letters": values, "vowels": -values})
+    return metric
+
+
+def means(metric):
+    return {name: value.item() for name, value in metric.compute().items()}
+
+
+def test_each_row_counts_once_whatever_the_batches():
+    whole = updated(([0, 1, 2], [1, 2, 6]))
+    parts = updated(([2, 0], [6, 1]), ([], []), ([1, 2], [2, 6]))
+    assert means(whole) == means(parts) == {"letters": 3, "vowels": -3}
+
+
+def test_unscored_rows_do_not_count():
+    assert means(updated(([0, 1, 2], [1, torch.nan, 3]))) == {"letters": 2, "vowels": -2}
+
+
+@pytest.mark.parametrize("batches", [[], [([], [])], [([0, 1], [torch.nan, torch.nan])]])
+def test_nothing_scored_is_nan(batches):
+    assert all(value.isnan() for value in updated(*batches).compute().values())
+
+
+def test_reset_forgets_everything():
+    metric = updated(([0], [1]))
+    metric.reset()
+    assert metric.compute()["letters"].isnan()
+    metric.update(torch.tensor([4]), {"letters": torch.tensor([5.0]), "vowels": torch.tensor([0.0])})
+    assert means(metric) == {"letters": 5, "vowels": 0}
+
+
+@pytest.mark.parametrize("batches", [[], [([0, 1], [1, 2]), ([2], [6])]])
+def test_it_survives_pickling_and_cloning(batches):
+    metric = updated(*batches)
+    for copy in (pickle.loads(pickle.dumps(metric)), metric.clone()):
+        assert repr(means(copy)) == repr(means(metric))
+
+
+def test_metrics_of_one_collection_keep_their_own_rows():
+    metrics = MetricCollection({"one": updated(([0], [1])), "other": updated(([0], [3]))}, compute_groups=False)
+    computed = metrics.compute()
+    assert {name: value.item() for name, value in computed.items() if "letters" in name} == {
+        "one_letters": 1,
+        "other_letters": 3,
+    }
+
+
+SHARES = {
+    "both": [[([0, 2], [1, 3])], [([1], [8]), ([4, 3], [torch.nan, 4])]],
+    "one without rows": [[], [([0, 1], [1, 3])]],
+    "none": [[], []],
+    "a row on both": [[([0, 1], [1, 3])], [([1, 2], [3, 5])]],
+}
+
+
+def test_processes_agree_whatever_their_shares(tmp_path):
+    torch.multiprocessing.spawn(compute_on_rank, args=(tmp_path,), nprocs=2)
+    results = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    assert repr(results[0]) == repr(results[1])
+    assert results[0] == pytest.approx(
+        {"both": 4.0, "one without rows": 2.0, "none": torch.nan, "a row on both": 3.0}, nan_ok=True
+    )
+
+
+def compute_on_rank(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    computed = {name: means(updated(*shares[rank]))["letters"] for name, shares in SHARES.items()}
+    torch.save(computed, folder / f"rank{rank}.pt")
+    dist.destroy_process_group()
