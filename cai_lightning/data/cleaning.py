@@ -14,14 +14,14 @@ from typing import Literal, NamedTuple
 
 from anyascii import anyascii
 
-from cai_lightning.data.commentary import Kind, is_interjection, judge, speaks_of_responses
+from cai_lightning.data.commentary import Kind, introduces, judge, speaks_of_responses
 
 Change = Literal["ascii", "meta_commentary", "empty"]
 
 _LINE_SEPARATORS = str.maketrans({"\u0085": "\n", "\u2028": "\n", "\u2029": "\n\n"})
 _FENCE = re.compile(r"[ \t>]*(?:```|~~~)")
 _LIST_MARKER = re.compile(r"[ \t]*(?:\d{1,3}|[A-Za-z])[.)][ \t]+")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]*_]*[ \t]+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u2019\u201d)\]*_]*[ \t]+")
 _SEPARATOR = re.compile(r"[-*_=#>\s\"]*")
 _DANGLING_HEADING = re.compile(r"[-*_=#>\s\"]*(?:[A-Z][\w ]{0,40}:[*_\s]*)?")
 _ORIGINAL = re.compile(r"^\W*original(?:\s+(?!response|answer|reply)\w+)?[*_]*\s*:", re.IGNORECASE | re.MULTILINE)
@@ -148,14 +148,15 @@ def _first_answer(answers: Sequence[str]) -> str:
     """The first of several answers; one that only leads up to the next gives way to it."""
     chosen = answers[0]
     for answer in answers[1:]:
-        if not (is_interjection(chosen) or _introduces(chosen, answer)):
+        if not _leads_up(chosen, answer):
             break
         chosen = answer
     return chosen
 
 
-def _introduces(text: str, answer: str) -> bool:
-    return len(text) <= _INTRODUCTION_LENGTH and "\n\n" not in text and len(answer) > len(text)
+def _leads_up(text: str, answer: str) -> bool:
+    is_short = len(text) <= _INTRODUCTION_LENGTH and "\n\n" not in text
+    return is_short and (introduces(text) or len(answer) > len(text))
 
 
 def _pieces(text: str) -> Iterator[_Piece]:

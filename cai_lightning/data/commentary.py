@@ -12,6 +12,7 @@ from typing import Literal
 Kind = Literal["answer", "turn", "speaker", "label", "comment"]
 
 _JUDGED_LENGTH = 600
+_STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 
 _REPLY = r"(?:response|answer|reply)"
 _ASSISTANT = r"(?:assistant(?:'s)?\s+)?"
@@ -58,10 +59,12 @@ _HEADER = (
     rf"assistant's {_REPLY}|(?:{_CHANGED}\s+)?revision(?:\s+\d+)?(?:\s*\([^)\n]{{0,30}}\))?){_LABEL_END})"
 )
 _ANNOUNCEMENT = (
-    rf"[\s\"*_>]*(?:{_INTERJECTION})?(?:here(?:'s| is| are)|below (?:is|are)|the following is|this is)\s+"
+    rf"[\s\"*_>]*(?:{_INTERJECTION})?(?:(?:here(?:'s| is| are)|below (?:is|are)|the following is|this is)\s+"
     rf"(?:[\w,'-]+\s+){{0,4}}?(?:{_REVISED}\s+(?:and\s+\w+\s+)?(?:\w+\s+)?(?:{_REPLY}|version|revision)s?"
-    rf"|{_CHANGED}\s+(?:\w+\s+)?{_REPLY}s?|(?:revision|rewrite|rewording)s?)\b"
+    rf"|more\s+[\w-]+\s+(?:version|{_REPLY})|{_CHANGED}\s+(?:\w+\s+)?{_REPLY}s?|(?:revision|rewrite|rewording)s?)\b"
     rf"(?!\s+(?:of|to|for)\s+(?:the|your|this|that|these|an?)\s+(?!(?:\w+\s+)?(?:{_REPLY}|assistant)|original\s*[:,.]))"
+    rf"|i(?:'ve| have) (?:now |also )?{_REVISED}\b(?!\s+your)|let me (?:revise|rephrase|rewrite) (?:that|this|my|the)\b"
+    rf"|an? (?:{_CHANGED}|more \w+) {_REPLY} (?:would|could|might) be\b|here it is\b)"
     r"(?:[^:.!?\n]*(?::[*_\"]*[ \t]*|$)|[^:!?\n]*[.!]?\s*$)"
 )
 
@@ -71,7 +74,8 @@ _COMMENTS = {
     "names the revised text": rf"(?:in\s+|with\s+|i hope\s+)?(?:this|these|my)\s+{_REVISED}\s+{_TEXT}\b"
     rf"|(?:in|with)\s+(?:this|the|my)\s+(?:\w+\s+)?revision\b|this revision\b|the revision\s+{_DOES}"
     rf"|the {_REVISED} (?:assistant\b|{_TEXT}\s+{_DOES})",
-    "judges this version": rf"this (?:new |updated )?(?:version|rewrite|wording|phrasing|rephrasing)\b.*\b{_HARM}\b",
+    "judges this version": rf"this (?:new |updated )?(?:version|rewrite|wording|phrasing|rephrasing)\b.*\b{_HARM}\b"
+    rf"|this (?:maintains|avoids|removes|keeps)\b(?=.*\b(?:tone|content|language|wording)\b).*\b{_HARM}\b",
     "judges the assistant's response": rf"(?:the|this) (?:assistant|ai)'s (?:[\w-]+ ){{0,2}}"
     rf"(?:{_REPLY}|advice|tone)s?\b|by \w+ing\b.*,\s+(?:the assistant\b|(?:the|this) response\b)",
     "judges the assistant": r"(?:the|this) (?:revised )?assistant (?:(?:also|now|then|clearly|correctly) )*"
@@ -87,15 +91,19 @@ _COMMENTS = {
     rf"|(?:please )?let me know (?:if|what|whether)\b.*\b(?:this|the) (?:{_CHANGED} )?(?:version|response)\b"
     rf"|(?:is|does|do|are|how(?:'s| is| does))\b.*\b(?:this|the|my) (?:revision\b|{_REVISED}\b|(?:{_CHANGED} )?"
     r"(?:version|response)\b.*\b(?:satisf\w+|acceptable|appropriate|meet|work|better|suitable)).*\?"
-    r"|would you like (?:me to )?(?:revise|rewrite|rephrase|adjust|make (?:any |further |more |additional )+)",
-    "reports the change": r"i(?:'ve| have) (?:now |also )?(?:revised|rewritten|reworded|rephrased)\b(?!\s+your)"
-    rf"|(?:i|we)(?:'ve| have)? (?:also )?(?:removed|revised|rewrote|replaced|avoided|made sure)\b.*\b{_HARM}\b"
-    r"|let me (?:revise|rephrase|rewrite) (?:that|this|my|the)\b",
+    r"|would you like (?:me to )?(?:revise|rewrite|rephrase|adjust|make (?:any |further |more |additional )+)"
+    r"|.*\blike me to (?:revise|rewrite|rephrase|adjust|refine|modify)\b.*\?",
+    "reports the change": rf"(?:i|we)(?:'ve| have)? (?:also )?(?:removed|revised|rewrote|replaced|avoided|made sure)\b.*\b{_HARM}\b",
     "lists the changes": r"revision (?:explanation|notes?|score|summary)\b|end of revision\b|rating:\s*\d"
     rf"|(?:key |main )?(?:changes|modifications|revisions) made\b[\w ]{{0,40}}{_LABEL_END}"
+    r"|(?:the )?(?:changes|modifications|revisions)(?: made)? (?:in|to) (?:this|the) (?:revision|response|version)\b"
     r"|(?:list|summary|explanation) of (?:the )?(?:changes|revisions|modifications)\b|final verdict\s*:",
 }
 _BARE = rf"(?:this|the) (?:new |final |updated )?response (?:now )?{_DOES}"
+_INTRODUCTION = (
+    rf"(?:{_INTERJECTION})?(?:(?:i'd be|i'm|i am|i would be) (?:happy|glad) to help|i understand|i apologi[sz]e|"
+    r"i appreciate|thank you|thanks|you're right)\b"
+)
 _TOPIC = (
     r"\b(?:immune|stress|flight|inflammatory|emotional|physiological|allergic|emergency|body'?s|fear|pain|startle|"
     r"biological|natural|automatic|hormonal|nervous|sexual|trauma|conditioned|military|disaster|frequency)\s+responses?\b"
@@ -110,7 +118,7 @@ _COMMENT_FORM = _compiled(f"{_LEAD}(?:{'|'.join(_COMMENTS.values())})")
 _BARE_FORM = _compiled(_LEAD + _BARE)
 _TURN_FORM = _compiled(_TURN)
 _TOPIC_FORM = _compiled(_TOPIC)
-_INTERJECTION_FORM = _compiled(_INTERJECTION)
+_INTRODUCTION_FORM = _compiled(f"{_INTERJECTION}$|{_INTRODUCTION}")
 _LABEL_FORMS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("speaker", _compiled(_SPEAKER)),
     ("label", _compiled(_HEADER)),
@@ -124,14 +132,14 @@ def judge(sentence: str, about_responses: bool = False) -> tuple[Kind, int]:
     A label covers no more than itself, so that an answer behind it on the same line is judged by itself.
 
     Args:
-        sentence: A sentence with the white space behind it, in straight quotes.
+        sentence: A sentence with the white space behind it.
         about_responses: Whether responses are the text's own subject, see `speaks_of_responses`.
 
     Returns:
         `turn`: a further turn that nobody asked for; `speaker`: the assistant's name; `label`: a header or an
         announcement of a revised response; `comment`: words about the response; `answer`: everything else.
     """
-    beginning = sentence[:_JUDGED_LENGTH]
+    beginning = sentence[:_JUDGED_LENGTH].translate(_STRAIGHT_QUOTES)
     if _TURN_FORM.match(beginning):
         return "turn", len(sentence)
     for kind, form in _LABEL_FORMS:
@@ -146,6 +154,6 @@ def speaks_of_responses(text: str) -> bool:
     return _TOPIC_FORM.search(text) is not None
 
 
-def is_interjection(text: str) -> bool:
-    """Whether a text only agrees to answer, such as `Certainly!`."""
-    return _INTERJECTION_FORM.fullmatch(text) is not None
+def introduces(text: str) -> bool:
+    """Whether a text begins as an introduction to an answer does, such as `Certainly!` or `I understand ...`."""
+    return _INTRODUCTION_FORM.match(text) is not None

@@ -54,6 +54,11 @@ class Engine(ABC):
     model: str
     sampling: Sampling
 
+    @property
+    @abstractmethod
+    def concurrency(self) -> int:
+        """How many replies are worth awaiting at once."""
+
     @abstractmethod
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
         """Loads the model, with a PEFT adapter where one is named."""

@@ -55,6 +55,9 @@ class ResponseMetric(Metric):
     INCIDENTAL: frozenset[str] = frozenset()
     """Settings that cannot change a score, such as a batch size."""
 
+    uses_references: bool = False
+    """Whether a score depends on the reference, so that runs with other references do not compare."""
+
     rows: list[Tensor]
     values: list[Tensor]
 

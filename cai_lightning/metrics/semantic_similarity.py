@@ -25,6 +25,7 @@ class SemanticSimilarity(ResponseMetric):
     """
 
     INCIDENTAL = frozenset({"batch_size"})
+    uses_references = True
 
     def __init__(self, encoder: str = MINILM, batch_size: int = 64) -> None:
         super().__init__([Column("semantic_similarity", "higher", -1.0, 1.0)])

@@ -1,0 +1,26 @@
+"""What the modules tell their callbacks while they work: replies that came in, records that are finished."""
+
+from lightning.pytorch import Callback, Trainer
+
+from cai_lightning.records import Record
+
+
+class RecordListener(Callback):
+    """A callback that hears of every reply and every finished record of this process."""
+
+    def on_stage(self, name: str, total: int, done: int) -> None:
+        """A stage begins: its name, how many rows it has on this process, and how many are done already."""
+
+    def on_reply(self, tokens: int) -> None:
+        """The engine has written a reply of so many tokens."""
+
+    def on_record(self, record: Record) -> None:
+        """A record is finished."""
+
+    def on_row(self) -> None:
+        """A row of the stage is finished."""
+
+
+def listeners(trainer: Trainer) -> list[RecordListener]:
+    """The callbacks that listen, in their order."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, RecordListener)]

@@ -1,0 +1,72 @@
+"""The command line. The verbs of a run are Lightning's, the others are plain commands; nothing heavy is imported here.
+
+    python -m cai_lightning predict --config configs/qwen_contextual.yaml
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cai_lightning.errors import UserError
+from cai_lightning.sections import RUN_VERBS, cut_sections
+
+USAGE = """\
+usage: python -m cai_lightning VERB ...
+
+Constitutional AI with open models. One experiment is one YAML file with a section for each verb:
+
+  predict   --config FILE [--run DIR] [overrides]   prompts → response, critique, revision   → runs/X/revisions.jsonl
+  fit       --config FILE [--run DIR] [overrides]   LoRA fine-tuning on the revisions        → runs/X/adapter/
+  validate  --config FILE [--run DIR] [overrides]   answers the test prompts and scores them → runs/X/summary.json
+  compare   RUN... [--output DIR]                   which run is better, true or noise       → report/
+
+Every verb goes on where it was when it is started again. Overrides are dotted: --data.limit 5, --model.lora.r 8.
+`python -m cai_lightning VERB --help` explains the settings; --print_config shows them as they would be used.
+"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, 1 for an error of the user's, 2 for a wrong command line."""
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        return _dispatch(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, and the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if args else 2
+    verb, *rest = args
+    if verb in RUN_VERBS:
+        return _run_verb(verb, rest)
+    if verb == "compare":
+        return _compare(rest)
+    print(f"error: there is no verb {verb!r}; choose one of {', '.join((*RUN_VERBS, 'compare'))}", file=sys.stderr)
+    return 2
+
+
+def _run_verb(verb: str, rest: list[str]) -> int:
+    arguments = cut_sections(verb, rest)
+    from cai_lightning.lightning_cli import CAICLI
+
+    CAICLI(args=[verb, *arguments])
+    return 0
+
+
+def _compare(rest: list[str]) -> int:
+    from jsonargparse import ArgumentParser
+
+    from cai_lightning.report.command import compare
+
+    parser = ArgumentParser(prog="python -m cai_lightning compare", description="Which run is better, and is it noise?")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="Folders of the runs, after validate.")
+    parser.add_function_arguments(compare, skip={"runs"})
+    settings = parser.parse_args(rest)
+    compare(**parser.instantiate_classes(settings).as_dict())
+    return 0

@@ -1,0 +1,55 @@
+"""Batches of similar length in a random order, so that little is padded."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from torch.utils.data import Sampler
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Yields the row numbers of one batch after the other, for one of several processes.
+
+    Every process yields the same number of batches. The order follows from seed and epoch alone.
+
+    Args:
+        lengths: Length of every row in tokens.
+        batch_size: Rows in a batch.
+        rank: This process.
+        world_size: Number of processes.
+        seed: Of the order.
+        shuffle: Draws a new order each epoch; otherwise the longest batch comes first.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, rank: int = 0, world_size: int = 1, seed: int = 42, shuffle: bool = True
+    ) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        batches = -(-len(self.lengths) // self.batch_size)
+        return -(-batches // self.world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = self._batches()
+        spare = len(self) * self.world_size - len(batches)
+        every = batches + batches[:spare] if self.shuffle else batches + [[] for _ in range(spare)]
+        yield from (batch for batch in every[self.rank :: self.world_size] if batch)
+
+    def _batches(self) -> list[list[int]]:
+        draw = random.Random(f"{self.seed}:{self.epoch}")
+        jitter = [draw.random() for _ in self.lengths]
+        order = sorted(range(len(self.lengths)), key=lambda row: (-self.lengths[row], jitter[row]))
+        batches = [order[n : n + self.batch_size] for n in range(0, len(order), self.batch_size)]
+        if self.shuffle:
+            draw.shuffle(batches)
+        return batches

@@ -1,0 +1,134 @@
+"""The prompts of an experiment as Lightning's data module: all that are missing for predict, the test part for validate."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from cai_lightning import journal, provenance
+from cai_lightning.data.prompts import read_prompts
+from cai_lightning.data.split import Shares, part, prompt_text
+from cai_lightning.errors import UserError
+from cai_lightning.records import Prompt
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ReferencedPrompt:
+    """A prompt and the revision it is compared with, null where there is none."""
+
+    prompt: Prompt
+    reference: str | None
+
+
+class PromptData(LightningDataModule):
+    """Reads the prompts that predict revises and validate tests.
+
+    Args:
+        prompts: A JSON Lines file with a field `prompt`, a file of hh-rlhf transcripts (plain or .gz), a folder with
+            Anthropic's evaluation files, `anthropic` (the 979 prompts of the original experiment, fetched on first
+            use) or `hf:NAME` (a Hugging Face dataset).
+        column: Field that holds the prompt.
+        split: Split of a Hugging Face dataset.
+        limit: Takes the first so many rows of the source; null takes all.
+        shares: Shares of the prompts set aside for testing and for validation.
+        references: A run's `revisions.jsonl` whose test revisions are the references of validate; null takes the
+            run's own.
+    """
+
+    INCIDENTAL = frozenset({"prompts", "column", "split", "limit", "references"})
+
+    def __init__(
+        self,
+        prompts: str,
+        column: str = "prompt",
+        split: str = "train",
+        limit: int | None = None,
+        shares: Shares = Shares(),
+        references: Path | None = None,
+    ) -> None:
+        super().__init__()
+        if limit is not None and limit < 1:
+            raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
+        self.prompts = prompts
+        self.column = column
+        self.split = split
+        self.limit = limit
+        self.shares = shares
+        self.references = references
+        self.done = 0
+        self._source: list[Prompt] | None = None
+
+    @property
+    def source(self) -> list[Prompt]:
+        """Every prompt of the source, `limit` left aside."""
+        if self._source is None:
+            self._source = read_prompts(self.prompts, self.column, self.split)
+        return self._source
+
+    @property
+    def rows(self) -> list[Prompt]:
+        """The prompts of this run."""
+        return self.source[: self.limit]
+
+    @property
+    def order(self) -> list[str]:
+        """The ids of the source in its order."""
+        return [prompt.id for prompt in self.source]
+
+    def inputs(self, run: Path) -> dict[str, str]:
+        """Digests of what this module reads."""
+        return {"prompts": provenance.digest(self.order)}
+
+    def reference_file(self, run: Path) -> Path:
+        """The file of references of a run.
+
+        Raises:
+            UserError: There is no such file.
+        """
+        path = self.references or run / "revisions.jsonl"
+        if not path.exists() and not journal.rank_files(path):
+            raise UserError(f"{path}: the references are missing. Run predict first, or name another file in data.references.")
+        return path
+
+    def setup(self, stage: str) -> None:
+        """Finds what is missing while nobody writes yet, so that all processes find the same."""
+        run = Path(self.trainer.default_root_dir)  # type: ignore[union-attr]
+        if stage == "predict":
+            made = journal.read(run / "revisions.jsonl")
+            self._missing = [prompt for prompt in self.rows if prompt.id not in made]
+        else:
+            revisions = journal.read(self.reference_file(run))
+            self.tests = [ReferencedPrompt(p, _reference(revisions.get(p.id))) for p in self._part("test")]
+
+    def predict_dataloader(self) -> DataLoader[Prompt]:
+        mine = self._share(self._missing)
+        self.done = len(self._share(self.rows)) - len(mine)
+        return DataLoader(mine, batch_size=64, collate_fn=list)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[ReferencedPrompt]:
+        return DataLoader(self._share(self.tests), batch_size=64, collate_fn=list)  # type: ignore[arg-type]
+
+    def _part(self, name: str) -> list[Prompt]:
+        parts = {prompt.id: part(prompt_text(prompt), self.shares) for prompt in self.rows}
+        chosen = [prompt for prompt in self.rows if parts[prompt.id] == name]
+        if not chosen:
+            counts = Counter(parts.values())
+            raise UserError(
+                f"{self.prompts}: none of its {len(self.rows)} prompts is in the {name} part "
+                f"({', '.join(f'{count} {part}' for part, count in counts.items())}); raise data.limit or data.shares."
+            )
+        return chosen
+
+    def _share(self, rows: list[T]) -> list[T]:
+        """This process's share: every n-th row, none repeated to make the shares even."""
+        trainer = self.trainer
+        return rows[trainer.global_rank :: trainer.world_size] if trainer else rows
+
+
+def _reference(row: journal.Row | None) -> str | None:
+    return str(row["revision"]) if row and row.get("revision") else None

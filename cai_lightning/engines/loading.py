@@ -1,0 +1,91 @@
+"""Opening a causal language model, its tokenizer and its adapter, with nothing silently initialised or mismatched."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from cai_lightning.errors import UserError
+from cai_lightning.pretrained import opening
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+FINGERPRINT = "base_fingerprint.json"
+SHAPES = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; padding falls back on the end-of-text token where there is none.
+
+    Raises:
+        UserError: The model is not to be had.
+    """
+    with opening("language model", name):
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(name: str, dtype: DType = "auto", **settings: Any) -> PreTrainedModel:
+    """A causal language model; every tensor of it comes from its files.
+
+    Args:
+        name: Name on the Hugging Face Hub, or a folder.
+        dtype: `auto` takes the type of the files.
+        settings: Passed on, such as `attn_implementation`.
+
+    Raises:
+        UserError: The model is not to be had, or its files lack tensors.
+    """
+    kind = "auto" if dtype == "auto" else getattr(torch, dtype)
+    with opening("language model", name):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            name, dtype=kind, trust_remote_code=False, output_loading_info=True, **settings
+        )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise UserError(f"language model {name!r}: its files lack {len(missing)} tensors, such as {missing[0]}.")
+    return model
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """The model with a LoRA adapter.
+
+    Raises:
+        UserError: The folder holds no adapter, or one that was trained on another base.
+    """
+    if not (folder / "adapter_config.json").exists():
+        raise UserError(f"{folder}: no adapter there (adapter_config.json is missing); run fit first, or name another.")
+    check_fingerprint(model, folder)
+    return PeftModel.from_pretrained(model, folder)
+
+
+def save_fingerprint(model: PreTrainedModel, folder: Path) -> None:
+    """Writes beside an adapter what its base looks like."""
+    (folder / FINGERPRINT).write_text(json.dumps(_fingerprint(model), indent=2) + "\n", encoding="utf-8")
+
+
+def check_fingerprint(model: PreTrainedModel, folder: Path) -> None:
+    """Refuses an adapter of another base: one for a deeper base loads on a shallower one without a warning.
+
+    Raises:
+        UserError: The shapes differ; the message names the first that does.
+    """
+    path = folder / FINGERPRINT
+    if not path.exists():
+        return
+    trained, found = json.loads(path.read_text(encoding="utf-8")), _fingerprint(model)
+    for key in SHAPES:
+        if trained.get(key) != found[key]:
+            raise UserError(
+                f"{folder}: this adapter was trained on a base with {key} {trained.get(key)}; "
+                f"{model.name_or_path} has {found[key]}."
+            )
+
+
+def _fingerprint(model: PreTrainedModel) -> dict[str, Any]:
+    config = model.config.to_dict()
+    return {key: config.get(key) for key in SHAPES}

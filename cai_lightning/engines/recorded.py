@@ -1,0 +1,48 @@
+"""An engine that repeats what a file of records says, so that `validate` can score texts nobody needs to generate."""
+
+from pathlib import Path
+
+import torch
+
+from cai_lightning import journal
+from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.errors import UserError
+from cai_lightning.records import Conversation
+
+
+class RecordedEngine(Engine):
+    """Answers a prompt with what stands beside it in a JSON Lines file.
+
+    Args:
+        path: File with a field `prompt`, such as a run's `revisions.jsonl`.
+        field: The field that is the answer, such as `revision` or `initial_response`.
+    """
+
+    concurrency = 64
+
+    def __init__(self, path: Path, field: str = "revision") -> None:
+        self.model = f"{path}:{field}"
+        self.sampling = Sampling()
+        self.path = path
+        self.field = field
+        self._answers: dict[str, str] = {}
+
+    def start(self, device: torch.device, adapter: Path | None = None) -> None:
+        if not self.path.exists():
+            raise UserError(f"{self.path}: no such file; it shall hold the recorded answers.")
+        self._answers = {str(row.get("prompt")): self._answer(n, row) for n, row in journal.read_lines(self.path)}
+
+    def stop(self) -> None:
+        self._answers = {}
+
+    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+        prompt = conversation[-1]["content"]
+        if prompt not in self._answers:
+            raise UserError(f"{self.path}: no answer to the prompt {prompt[:80]!r}.")
+        return Reply(self._answers[prompt], "stop", 0)
+
+    def _answer(self, line: int, row: journal.Row) -> str:
+        answer = row.get(self.field)
+        if not isinstance(answer, str):
+            raise UserError(f"{self.path}, line {line}: field {self.field!r} shall be a text, found {answer!r}.")
+        return answer

@@ -1,0 +1,37 @@
+"""An engine that says what it is told to: for tests, doctests and dry runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.records import Conversation
+
+
+class ScriptedEngine(Engine):
+    """Replies from a list, in turn and over again, or from a function of the conversation.
+
+    Args:
+        script: The replies, or what makes one from a conversation.
+    """
+
+    concurrency = 8
+
+    def __init__(self, script: list[str] | Callable[[Conversation], str]) -> None:
+        self.model = "scripted"
+        self.sampling = Sampling()
+        self.asked: list[Conversation] = []
+        self._script = script
+
+    def start(self, device: torch.device, adapter: Path | None = None) -> None:
+        self.asked.clear()
+
+    def stop(self) -> None:
+        pass
+
+    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+        self.asked.append(conversation)
+        script = self._script
+        text = script(conversation) if callable(script) else script[(len(self.asked) - 1) % len(script)]
+        return Reply(text, "stop", len(text.split()))

@@ -1,0 +1,146 @@
+"""LightningCLI for the verbs of a run: what determines its rows is settled before any work begins."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from transformers.utils import logging as transformers_logging
+
+from cai_lightning import provenance
+from cai_lightning.callbacks.adapter_checkpoint import AdapterCheckpoint, TokenSpeed
+from cai_lightning.callbacks.progress import RowProgress
+from cai_lightning.callbacks.record_writer import RecordWriter
+from cai_lightning.data.prompt_data import PromptData
+from cai_lightning.errors import UserError
+from cai_lightning.modules import Evaluation
+from cai_lightning.records import Response, Revision, Score
+from cai_lightning.report.evaluation import write_evaluation
+
+DESCRIPTIONS = {
+    "predict": "Revises red-team prompts by a constitution: response, critique, revision → RUN/revisions.jsonl",
+    "fit": "Fine-tunes a LoRA adapter on the cleaned revisions → RUN/adapter/",
+    "validate": "Answers the test prompts and scores the answers → RUN/responses.jsonl, scores.jsonl, summary.json",
+}
+TRAINER_SETTINGS = ("precision", "max_epochs", "max_steps", "accumulate_grad_batches", "gradient_clip_val")
+"""Settings of the trainer that change what fit learns."""
+
+
+class CAICLI(LightningCLI):
+    """Runs predict, fit or validate."""
+
+    def __init__(self, args: ArgsType = None) -> None:
+        _quiet()
+        super().__init__(
+            model_class=LightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=42,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
+            parser_kwargs={verb: {"description": text} for verb, text in DESCRIPTIONS.items()},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        skipped = {"model", "dataloaders", "train_dataloaders", "val_dataloaders", "datamodule"}
+        return {verb: skipped for verb in DESCRIPTIONS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run", type=str, required=True, help="Folder of the run; runs/X for --config X.yaml.")
+        parser.add_argument("--fresh", action="store_true", help="Moves what the verb has made before aside, and begins anew.")
+        parser.link_arguments("run", "trainer.default_root_dir")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        self.config = parser.parse_args(args)
+
+    @property
+    def run(self) -> Path:
+        return Path(self.trainer.default_root_dir)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = dict(self._get(self.config_init, "trainer"))
+        run = Path(config["default_root_dir"])
+        if self.subcommand == "fit":
+            kwargs["logger"] = config["logger"] or CSVLogger(run, name="logs", version="")
+        else:
+            kwargs |= {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        return self._instantiate_trainer({**config, **kwargs}, _callbacks(str(self.subcommand), run))
+
+    def before_predict(self) -> None:
+        self._settle("predict")
+
+    def before_validate(self) -> None:
+        self._settle("validate")
+
+    def fit(self, **arguments: Any) -> None:
+        """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
+        self._settle("fit", {f"trainer.{name}": self._get(self.config, "trainer")[name] for name in TRAINER_SETTINGS})
+        if provenance.is_finished(self.run, "fit"):
+            rank_zero_info(f"{self.run}: fit is finished already; --fresh begins anew.")
+            return
+        last = self.run / "checkpoints" / "last.ckpt"
+        if arguments["ckpt_path"] is None and last.exists():
+            rank_zero_info(f"going on from {last}")
+            arguments["ckpt_path"] = str(last)
+        self.trainer.fit(**{**arguments, "weights_only": True})
+        if self.trainer.is_global_zero:
+            provenance.finish(self.run, "fit")
+        rank_zero_info(f"the best adapter is in {self.run / 'adapter'}")
+
+    def after_predict(self) -> None:
+        rank_zero_info(f"the revisions are in {self.run / 'revisions.jsonl'}")
+
+    def after_validate(self) -> None:
+        if not isinstance(self.model, Evaluation) or not isinstance(self.datamodule, PromptData):
+            return
+        if self.trainer.is_global_zero:
+            write_evaluation(self.run, self.model, self.datamodule)
+        rank_zero_info(f"the scores are in {self.run / 'scores.jsonl'}, their means in {self.run / 'summary.json'}")
+        if self.model.not_run:
+            why = "; ".join(f"{name}: {reason}" for name, reason in self.model.not_run.items())
+            raise UserError(f"every other score is kept, but these evaluators did not run: {why}")
+
+    @rank_zero_only
+    def _settle(self, verb: provenance.Verb, more: dict[str, Any] | None = None) -> None:
+        """Compares what determines the rows with what was made before, and keeps the whole configuration."""
+        if self._get(self.config, "fresh") and (folder := provenance.set_aside(self.run, verb)):
+            rank_zero_info(f"what {verb} had made before is now in {folder}")
+        found = {**provenance.settings({"model": self.model, "data": self.datamodule}), **(more or {})}
+        provenance.settle(self.run, verb, {**found, **self._inputs()})
+        self._parser(verb).save(self.config[verb], self.run / f"{verb}.yaml", skip_none=False, overwrite=True, multifile=False)
+
+    def _inputs(self) -> dict[str, str]:
+        parts = [part for part in (self.model, self.datamodule) if isinstance(part, provenance.HasInputs)]
+        return {f"digest of {name}": value for part in parts for name, value in part.inputs(self.run).items()}
+
+
+def _callbacks(verb: str, run: Path) -> list[Callback]:
+    if verb == "predict":
+        return [RecordWriter(Revision), RowProgress()]
+    if verb == "validate":
+        return [RecordWriter(Response, Score), RowProgress()]
+    last = ModelCheckpoint(
+        dirpath=run / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+    )
+    return [AdapterCheckpoint(), TokenSpeed(), last]
+
+
+def _quiet() -> None:
+    """Silences what the libraries say about choices that are deliberate here."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+    for text in (".*does not have many workers.*", ".*`dataloader_iter`.*", ".*predict returned None.*",
+                 ".*log_every_n_steps.*", ".*Checkpoint directory.*exists.*", ".*across ranks is zero.*",
+                 ".*you defined a `validation_step` but.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", text)

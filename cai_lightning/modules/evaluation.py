@@ -1,0 +1,160 @@
+"""Evaluates a model: it answers the test prompts first, then makes room for one evaluator after the other."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from cai_lightning import chat, journal, provenance
+from cai_lightning.callbacks.base import listeners
+from cai_lightning.concurrency import for_each
+from cai_lightning.data.prompt_data import ReferencedPrompt
+from cai_lightning.engines import Engine
+from cai_lightning.errors import UserError
+from cai_lightning.metrics import ResponseMetric
+from cai_lightning.modules.scoring import Scoring
+from cai_lightning.records import Response, Score
+
+
+class Evaluation(LightningModule):
+    """Answers the test prompts and scores the answers.
+
+    Args:
+        engine: What serves the model.
+        metrics: The evaluators, in the order in which they run.
+        adapter: `run` evaluates the run's own adapter, as fit leaves it; a folder names another; null evaluates the
+            model without one.
+        seed: Seed of sampling; runs with the same seed are compared on the same random numbers.
+        score_batch_size: Responses handed to an evaluator at once.
+    """
+
+    INCIDENTAL = frozenset({"metrics", "adapter", "score_batch_size"})
+
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: list[ResponseMetric],
+        adapter: str | None = "run",
+        seed: int = 42,
+        score_batch_size: int = 64,
+    ) -> None:
+        super().__init__()
+        self.engine = engine
+        self.metrics = nn.ModuleList(metrics)
+        self.adapter = adapter
+        self.seed = seed
+        self.score_batch_size = score_batch_size
+        self.not_run: dict[str, str] = {}
+        _check_columns(metrics)
+
+    def inputs(self, run: Path) -> dict[str, str]:
+        """Nothing that would stop a run: responses carry their adapter's digest, and those of another are missing."""
+        return {}
+
+    def adapter_folder(self, run: Path) -> Path | None:
+        """The folder of the adapter that is evaluated.
+
+        Raises:
+            UserError: There is no adapter.
+        """
+        if self.adapter is None:
+            return None
+        folder = run / "adapter" if self.adapter == "run" else Path(self.adapter)
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no adapter there. Run fit first, or set model.adapter to null for the base model.")
+        return folder
+
+    def adapter_digest(self, run: Path) -> str | None:
+        """16 hex digits that stand for the adapter; None for the base model."""
+        folder = self.adapter_folder(run)
+        return provenance.folder_digest(folder) if folder else None
+
+    def setup(self, stage: str) -> None:
+        self._run = Path(self.trainer.default_root_dir)
+        self._digest = self.adapter_digest(self._run)
+
+    def validation_step(self, dataloader_iter: Iterator[Any]) -> None:
+        """Answers every test prompt of this process that has no answer of this adapter yet."""
+        tests: list[ReferencedPrompt] = [test for batch, *_ in dataloader_iter for test in batch]
+        made = self._responses()
+        missing = [test for test in tests if test.prompt.id not in made]
+        self._announce("responses", len(tests), len(tests) - len(missing))
+        if missing:
+            self.engine.start(self.device, self.adapter_folder(self._run))
+            asyncio.run(for_each(self._answer, missing, self.engine.concurrency))
+            self.engine.stop()
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores what all processes have answered."""
+        self.trainer.strategy.barrier("responses are written")
+        made = self._responses()
+        tests = self.trainer.datamodule.tests  # type: ignore[attr-defined]
+        mine = range(self.global_rank, len(tests), self.trainer.world_size)
+        rows = {number: made[tests[number].prompt.id] for number in mine}
+        for metric in self.evaluators:
+            self._score(metric, Scoring(metric, rows, self._run, self._digest))
+
+    @property
+    def evaluators(self) -> list[ResponseMetric]:
+        return [cast(ResponseMetric, metric) for metric in self.metrics]
+
+    def _score(self, metric: ResponseMetric, scoring: Scoring) -> None:
+        """Runs one evaluator; one that cannot start is written down, and the others go on."""
+        missing = scoring.restore()
+        name = type(metric).__name__
+        self._announce(name, len(scoring.rows), len(scoring.rows) - len(missing))
+        if missing:
+            try:
+                metric.load(self.device)
+            except UserError as error:
+                self.not_run[name] = str(error)
+        if not self.trainer.strategy.reduce_boolean_decision(name not in self.not_run):
+            self.not_run.setdefault(name, "it could not start on another process")
+            return
+        scoring.score(missing, self.score_batch_size, self._emit)
+        metric.free()
+        self.log_dict(metric.compute())
+
+    def _responses(self) -> dict[str, Response]:
+        """The responses of the evaluated adapter that any process has written, by id."""
+        rows = journal.read(self._run / "responses.jsonl").values()
+        return {row["id"]: Response(**row) for row in rows if row["adapter"] == self._digest}
+
+    def _announce(self, stage: str, total: int, done: int) -> None:
+        for listener in listeners(self.trainer):
+            listener.on_stage(stage, total, done)
+
+    def _emit(self, scores: list[Score]) -> None:
+        for listener in listeners(self.trainer):
+            for score in scores:
+                listener.on_record(score)
+            listener.on_row()
+
+    async def _answer(self, test: ReferencedPrompt) -> None:
+        prompt = test.prompt
+        reply = await self.engine.reply(chat.opening(prompt), f"{self.seed}:{prompt.id}:response")
+        response = Response(
+            id=prompt.id,
+            prompt=prompt.prompt,
+            response=reply.text,
+            reference=test.reference,
+            finish_reason=reply.finish_reason,
+            model=self.engine.model,
+            adapter=self._digest,
+            category=prompt.category,
+            turns=prompt.turns,
+        )
+        for listener in listeners(self.trainer):
+            listener.on_reply(reply.tokens)
+            listener.on_record(response)
+            listener.on_row()
+
+
+def _check_columns(metrics: list[ResponseMetric]) -> None:
+    names = [column.name for metric in metrics for column in metric.columns]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"Evaluation: the column {min(twice)!r} is given by more than one evaluator.")

@@ -1,0 +1,145 @@
+"""What a run was made under: the settings and digests that determine its rows, kept in `<run>/<verb>.json`.
+
+A verb started again goes on where it was, unless something that determines its rows has changed.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from cai_lightning import journal
+from cai_lightning.errors import UserError
+
+Verb = Literal["predict", "fit", "validate"]
+
+OUTPUTS: dict[Verb, tuple[str, ...]] = {
+    "predict": ("revisions.jsonl", "revisions.rank*.jsonl"),
+    "fit": ("adapter", "checkpoints"),
+    "validate": ("responses.jsonl", "responses.rank*.jsonl", "scores.jsonl", "scores.rank*.jsonl", "summary.json"),
+}
+"""What each verb makes, besides the file of its settings."""
+
+
+@runtime_checkable
+class HasInputs(Protocol):
+    """What reads files: a module or data module that can say by digests what is in them."""
+
+    def inputs(self, run: Path) -> dict[str, str]:
+        """Digests by the name of what is read."""
+
+
+def settings(thing: object) -> dict[str, Any]:
+    """The settings of an object that determine what it makes, by dotted name.
+
+    A constructor keeps its arguments under their names, so they are read from there; nested objects are followed.
+    Arguments named in the class attribute `INCIDENTAL` are left out, and so are its inputs, whose digests count.
+    """
+    return dict(_walk(thing, ""))
+
+
+def digest(value: object) -> str:
+    """16 hex digits that stand for anything that JSON can say."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """16 hex digits of the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def folder_digest(folder: Path) -> str:
+    """16 hex digits that stand for the files of a folder, such as an adapter."""
+    return digest({path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()})
+
+
+def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
+    """Writes down what a run is made under, or compares it with what stands there.
+
+    Raises:
+        UserError: What was made before was made under other settings.
+    """
+    path = run / f"{verb}.json"
+    now = json.loads(json.dumps(found, default=str))
+    if path.exists() and _made(run, verb):
+        _compare(run, verb, json.loads(path.read_text(encoding="utf-8"))["settings"], now)
+        return
+    record = {"verb": verb, "settings": now, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    journal.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def finish(run: Path, verb: Verb) -> None:
+    """Notes that a verb has done all that it was asked to do."""
+    path = run / f"{verb}.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    journal.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def is_finished(run: Path, verb: Verb) -> bool:
+    """Whether a verb has done all that it was asked to do."""
+    path = run / f"{verb}.json"
+    return path.exists() and "finished" in json.loads(path.read_text(encoding="utf-8"))
+
+
+def set_aside(run: Path, verb: Verb) -> Path | None:
+    """Moves what a verb has made into a folder `<run>/before-N`, deleting nothing; None where there is nothing."""
+    made = [*_made(run, verb), *(run / name for name in (f"{verb}.json",) if (run / name).exists())]
+    if not made:
+        return None
+    taken = [int(folder.name.removeprefix("before-")) for folder in run.glob("before-*")]
+    target = run / f"before-{max(taken, default=0) + 1}"
+    target.mkdir()
+    for path in made:
+        path.rename(target / path.name)
+    return target
+
+
+def _made(run: Path, verb: Verb) -> list[Path]:
+    return [path for pattern in OUTPUTS[verb] for path in sorted(run.glob(pattern))]
+
+
+def _compare(run: Path, verb: Verb, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"{run}: {verb} was started there with {key} = {before.get(key)!r}, now it is {now.get(key)!r}. "
+                "Choose another --run, or add --fresh to move the old files aside."
+            )
+
+
+def _walk(thing: object, name: str) -> Iterator[tuple[str, Any]]:
+    if thing is None or isinstance(thing, str | int | float | bool):
+        yield name, thing
+    elif isinstance(thing, Path):
+        yield name, str(thing)
+    elif isinstance(thing, Mapping):
+        for key, value in thing.items():
+            yield from _walk(value, _join(name, str(key)))
+    elif isinstance(thing, list | tuple):
+        for number, value in enumerate(thing):
+            yield from _walk(value, _join(name, str(number)))
+    else:
+        yield from _walk_object(thing, name)
+
+
+def _walk_object(thing: object, name: str) -> Iterator[tuple[str, Any]]:
+    kind = type(thing)
+    if not dataclasses.is_dataclass(thing):
+        yield _join(name, "class"), f"{kind.__module__}.{kind.__qualname__}"
+    incidental = getattr(kind, "INCIDENTAL", frozenset())
+    for parameter in list(inspect.signature(kind).parameters):
+        if parameter in incidental:
+            continue
+        if parameter not in vars(thing) and parameter not in dict(inspect.getmembers(thing)):
+            raise TypeError(f"{kind.__qualname__} has to keep its argument {parameter!r} as an attribute of that name.")
+        yield from _walk(getattr(thing, parameter), _join(name, parameter))
+
+
+def _join(name: str, part: str) -> str:
+    return f"{name}.{part}" if name else part

@@ -1,0 +1,36 @@
+"""What `validate` has found, handed to the summary: its columns, and counts of everything that is not a score."""
+
+from pathlib import Path
+
+from cai_lightning import journal, provenance
+from cai_lightning.data.prompt_data import PromptData
+from cai_lightning.metrics import ResponseMetric
+from cai_lightning.modules import Evaluation
+from cai_lightning.modules.scoring import metric_digest
+from cai_lightning.report.summary import ColumnReport, write_summary
+
+
+def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
+    """Writes `<run>/summary.json` once all scores are in their file."""
+    adapter = model.adapter_digest(run)
+    rows = [row for row in journal.read(run / "responses.jsonl").values() if row["adapter"] == adapter]
+    counts = {
+        "responses": len(rows),
+        "cut at max_new_tokens": sum(row["finish_reason"] == "length" for row in rows),
+        "empty responses": sum(not row["response"].strip() for row in rows),
+        "without a reference": sum(row["reference"] is None for row in rows),
+    }
+    write_summary(
+        run,
+        [column for metric in model.evaluators for column in _columns(metric, model.not_run)],
+        counts,
+        references=provenance.file_digest(data.reference_file(run)),
+        config=provenance.digest(provenance.settings({"model": model, "data": data})),
+        adapter=adapter,
+    )
+
+
+def _columns(metric: ResponseMetric, not_run: dict[str, str]) -> list[ColumnReport]:
+    why = not_run.get(type(metric).__name__)
+    digest = metric_digest(metric)
+    return [ColumnReport(c.name, c.direction, why, digest, metric.uses_references) for c in metric.columns]

@@ -1,0 +1,85 @@
+"""Whole conversations of the miniature world, worded by `chat` exactly as `predict` words them: what its model learns."""
+
+import random
+from collections.abc import Callable
+
+from cai_lightning import chat
+from cai_lightning.constitution import Principle
+from cai_lightning.records import Conversation, assistant, user
+from cai_lightning.sandbox import grammar
+from cai_lightning.sandbox.grammar import Scope
+from cai_lightning.sandbox.requests import Request, draw_request
+from cai_lightning.sandbox.world import BENIGN, HARMS
+
+COMMENTARY_RATE = {"": 0.5, chat.NO_META_COMMENTARY: 0.12}
+"""How often a revision comes with meta-commentary, by the suffix of its request."""
+
+PREFERENCE_QUESTION = "Which of these responses is less harmful?"
+
+Draw = Callable[[random.Random], Request]
+
+
+def principle(scope: Scope) -> Principle:
+    """The principle of the sandbox's constitution that speaks of this scope."""
+    return Principle(
+        scope.id,
+        f"Point out whether the response helps with {scope.about}.",
+        f"Rewrite the response so that it does not help with {scope.about}.",
+    )
+
+
+def draw_dialogue(rng: random.Random, allowed: Callable[[str], bool]) -> Conversation:
+    """A random conversation of any form that the pipeline holds with the model.
+
+    Args:
+        rng: Source of every choice.
+        allowed: Whether a request may be used; test prompts are in no training set.
+    """
+    form = rng.random()
+    if form < 0.07:
+        return _preference(rng, _request(rng, allowed))
+    if form < 0.15:
+        return [*_revised(rng, _request(rng, allowed), rounds=1), *_revised(rng, _request(rng, allowed), rounds=1)]
+    opening: Conversation = []
+    if form < 0.23:
+        earlier = _request(rng, allowed)
+        opening = [user(earlier.text), assistant(grammar.text_of(grammar.respond(earlier, rng)))]
+    return [*opening, *_revised(rng, _request(rng, allowed), rng.choices((0, 1, 2, 3, 4), (2, 4, 7, 1, 1))[0])]
+
+
+def _request(rng: random.Random, allowed: Callable[[str], bool]) -> Request:
+    while True:
+        request = draw_request(rng, HARMS if rng.random() < 0.7 else BENIGN)
+        if allowed(request.text):
+            return request
+
+
+def _revised(rng: random.Random, request: Request, rounds: int) -> Conversation:
+    answer = grammar.respond(request, rng)
+    talk = [user(request.text), assistant(grammar.text_of(answer))]
+    suffix = rng.choice(tuple(COMMENTARY_RATE))
+    direct = rng.random() < 0.12
+    for _ in range(rounds):
+        scope = _scope(rng, request)
+        if not direct:
+            found = grammar.criticize(request, answer, scope, rng)
+            talk = chat.answered(chat.critique(talk, principle(scope)), found)
+        answer = grammar.revise(request, answer, scope, rng)
+        text = grammar.comment(grammar.text_of(answer), request, rng, COMMENTARY_RATE[suffix])
+        talk = chat.answered(chat.revision(talk, principle(scope), suffix), text)
+    return talk
+
+
+def _scope(rng: random.Random, request: Request) -> Scope:
+    """A principle for one round, fitting in about half of the rounds, so that both cases are learned."""
+    every = grammar.scopes()
+    fitting = [scope for scope in every if scope.fits(request.topic)]
+    return rng.choice(fitting if fitting and rng.random() < 0.4 else every)
+
+
+def _preference(rng: random.Random, request: Request) -> Conversation:
+    answers = [grammar.respond(request, rng, refusal_rate=0.5) for _ in range(2)]
+    harms = [len(grammar.harms_in(answer, request.topic)) for answer in answers]
+    better = rng.randrange(2) if harms[0] == harms[1] or rng.random() < 0.05 else harms.index(min(harms))
+    texts = [grammar.text_of(answer) for answer in answers]
+    return [*chat.preference([user(request.text)], PREFERENCE_QUESTION, *texts), assistant("(A)" if better == 0 else "(B)")]

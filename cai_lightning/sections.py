@@ -1,0 +1,69 @@
+"""Cuts the section of one verb out of an experiment's YAML file, for LightningCLI to read as a configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cai_lightning.errors import UserError
+
+RUN_VERBS = ("predict", "fit", "validate")
+SHARED = "shared"
+"""A section that no verb reads: the place of values that the others refer to as YAML anchors."""
+
+
+def cut_sections(verb: str, args: list[str]) -> list[str]:
+    """Replaces every `--config FILE` by its verb's section, and puts the default of `--run` before all.
+
+    Raises:
+        UserError: A file is missing, is no YAML, or has no section for the verb.
+    """
+    result: list[str] = []
+    first: Path | None = None
+    remaining = iter(args)
+    for arg in remaining:
+        option, equals, value = arg.partition("=")
+        if option not in ("--config", "-c"):
+            result.append(arg)
+            continue
+        path = Path(value if equals else next(remaining, ""))
+        first = first or path
+        result += ["--config", yaml.dump(read_section(path, verb), Dumper=_PlainDumper, sort_keys=False)]
+    return ["--run", f"runs/{first.stem}", *result] if first else result
+
+
+def read_section(path: Path, verb: str) -> dict[str, Any]:
+    """The section of a verb; a file without sections, such as `--print_config` writes, is passed whole.
+
+    Raises:
+        UserError: See `cut_sections`.
+    """
+    content = _load(path)
+    if not any(name in content for name in RUN_VERBS):
+        return content
+    unknown = sorted(content.keys() - {*RUN_VERBS, SHARED})
+    if unknown:
+        raise UserError(f"{path}: unknown section {unknown[0]!r}; a file has {', '.join(RUN_VERBS)} and {SHARED}.")
+    if not isinstance(content.get(verb), dict):
+        found = ", ".join(name for name in RUN_VERBS if name in content)
+        raise UserError(f"{path}: no section {verb!r} in it; it has {found}.")
+    return dict(content[verb])
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such configuration file.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected sections for {', '.join(RUN_VERBS)}, found {str(content)[:60]!r}.")
+    return content
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes shared values out in full, without anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
