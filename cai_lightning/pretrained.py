@@ -8,6 +8,7 @@ The libraries raise several kinds of error, some of them a page long, for a miss
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
@@ -20,7 +21,8 @@ def opening(kind: str, name: str) -> Iterator[None]:
     """Turns what the libraries raise for a missing or broken model into a `UserError`.
 
     Seen: OSError without a network, for an unknown name and for a missing folder or weights; ValueError for a folder
-    without a readable `config.json`; SafetensorError for weights that are cut short.
+    without a readable `config.json`; SafetensorError for weights that are cut short; UnpicklingError for a `.bin` that
+    holds more than weights.
 
     Args:
         kind: What is opened, such as `sentence encoder`.
@@ -28,8 +30,9 @@ def opening(kind: str, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
-        cause = next(iter(str(error).splitlines()), type(error).__name__)
+    except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        cause = first_line.split(". ")[0].rstrip(".")
         raise UserError(
             f"{kind} {name!r} cannot be opened ({cause}); name a folder that holds one, or a model on the"
             " Hugging Face hub that this machine can reach or has in its cache."

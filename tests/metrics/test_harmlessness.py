@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaForMaskedLM, RobertaForSequenceClassification, RobertaTokenizer
 
@@ -132,6 +133,28 @@ def test_a_head_of_another_size_is_an_error(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(UserError, match=r"no fitting weights for classifier\.out_proj\.bias"):
         Harmlessness(model=str(tmp_path)).load(CPU)
+
+
+@pytest.fixture
+def pickled(tmp_path):
+    """A classifier whose weights lie in `pytorch_model.bin`, as the default one's do."""
+    save_tokenizer(tmp_path)
+    save_model(tmp_path, ["hate", "nothate"])
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    return tmp_path
+
+
+def test_pickled_weights_score_alike(pickled, metric):
+    other = Harmlessness(model=str(pickled))
+    other.load(CPU)
+    assert other.score([response("cake")]).values == metric.score([response("cake")]).values
+
+
+def test_a_pickle_of_more_than_weights_is_refused(pickled):
+    torch.save({"weights": Harmlessness(model=str(pickled))}, pickled / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"cannot be opened \(Weights only load failed\)"):
+        Harmlessness(model=str(pickled)).load(CPU)
 
 
 def test_a_missing_tokenizer_is_an_error(tmp_path):
