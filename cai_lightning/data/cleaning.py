@@ -24,7 +24,9 @@ _LIST_MARKER = re.compile(r"[ \t]*(?:\d{1,3}|[A-Za-z])[.)][ \t]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u2019\u201d)\]*_]*[ \t]+")
 _SEPARATOR = re.compile(r"[-*_=#>\s\"]*")
 _DANGLING_HEADING = re.compile(r"[-*_=#>\s\"]*(?:[A-Z][\w ]{0,40}:[*_\s]*)?")
-_ORIGINAL = re.compile(r"^\W*original(?:\s+(?!response|answer|reply)\w+)?[*_]*\s*:", re.IGNORECASE | re.MULTILINE)
+_ORIGINAL = re.compile(
+    r"^[^\w\n]*+original(?:[ \t]+(?!response|answer|reply)\w+)?[*_]*[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
 _INTRODUCTION_LENGTH = 200
 
 

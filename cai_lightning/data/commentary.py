@@ -11,7 +11,7 @@ from typing import Literal
 
 Kind = Literal["answer", "turn", "speaker", "label", "comment"]
 
-_JUDGED_LENGTH = 600
+_JUDGED_LENGTH = 400
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 
 _REPLY = r"(?:response|answer|reply)"
@@ -43,7 +43,7 @@ _INTERJECTION = (
     r"(?:(?:certainly|sure|of course|absolutely|okay|ok|understood|thank you[\w ]*|no problem)[,!.\s]*){1,2}"
 )
 _LEAD = (
-    r"[\s\"'(\[*_>#]*(?:(?:\d{1,2}[.)]|[-*])\s+)?[\"'(\[*_]*(?:(?:overall|in conclusion|in summary|to summari[sz]e|"
+    r"[\s\"'(\[*_>#-]*+(?:\d{1,2}[.)]\s+)?[\"'(\[*_]*+(?:(?:overall|in conclusion|in summary|to summari[sz]e|"
     r"again|finally|additionally|furthermore|moreover|however|please note that|note that|note|in addition|also|"
     r"lastly|as you can see)[,:]?\s+){0,2}"
 )
@@ -59,7 +59,7 @@ _HEADER = (
     rf"assistant's {_REPLY}|(?:{_CHANGED}\s+)?revision(?:\s+\d+)?(?:\s*\([^)\n]{{0,30}}\))?){_LABEL_END})"
 )
 _ANNOUNCEMENT = (
-    rf"[\s\"*_>]*(?:{_INTERJECTION})?(?:(?:here(?:'s| is| are)|below (?:is|are)|the following is|this is)\s+"
+    rf"[\s\"*_>]*+(?:{_INTERJECTION})?(?:(?:here(?:'s| is| are)|below (?:is|are)|the following is|this is)\s+"
     rf"(?:[\w,'-]+\s+){{0,4}}?(?:{_REVISED}\s+(?:and\s+\w+\s+)?(?:\w+\s+)?(?:{_REPLY}|version|revision)s?"
     rf"|more\s+[\w-]+\s+(?:version|{_REPLY})|{_CHANGED}\s+(?:\w+\s+)?{_REPLY}s?|(?:revision|rewrite|rewording)s?)\b"
     rf"(?!\s+(?:of|to|for)\s+(?:the|your|this|that|these|an?)\s+(?!(?:\w+\s+)?(?:{_REPLY}|assistant)|original\s*[:,.]))"
@@ -93,7 +93,8 @@ _COMMENTS = {
     r"(?:version|response)\b.*\b(?:satisf\w+|acceptable|appropriate|meet|work|better|suitable)).*\?"
     r"|would you like (?:me to )?(?:revise|rewrite|rephrase|adjust|make (?:any |further |more |additional )+)"
     r"|.*\blike me to (?:revise|rewrite|rephrase|adjust|refine|modify)\b.*\?",
-    "reports the change": rf"(?:i|we)(?:'ve| have)? (?:also )?(?:removed|revised|rewrote|replaced|avoided|made sure)\b.*\b{_HARM}\b",
+    "reports the change": r"(?:i|we)(?:'ve| have)? (?:also )?(?:removed|revised|rewrote|replaced|avoided|made sure)\b"
+    rf".*\b{_HARM}\b",
     "lists the changes": r"revision (?:explanation|notes?|score|summary)\b|end of revision\b|rating:\s*\d"
     rf"|(?:key |main )?(?:changes|modifications|revisions) made\b[\w ]{{0,40}}{_LABEL_END}"
     r"|(?:the )?(?:changes|modifications|revisions)(?: made)? (?:in|to) (?:this|the) (?:revision|response|version)\b"

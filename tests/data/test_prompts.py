@@ -1,0 +1,142 @@
+"""Prompts come whole from every source, and what is wrong with a row is said with its place."""
+
+import gzip
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cai_lightning.data.prompts import read_prompts
+from cai_lightning.errors import UserError
+from cai_lightning.records import number_ids, transcript_text
+
+texts = st.text(min_size=1).filter(str.strip)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prompts=st.lists(texts, min_size=1, max_size=5))
+def test_any_text_stays_whole(tmp_path, prompts):
+    read = read_prompts(write(tmp_path / "prompts.jsonl", [{"prompt": text} for text in prompts]))
+    assert [prompt.prompt for prompt in read] == prompts
+    assert [prompt.id for prompt in read] == number_ids(prompts)
+
+
+def test_fields_are_kept_and_ids_computed(tmp_path):
+    row = {"id": "mine", "prompt": "Note: two\n\nparagraphs", "category": "theft", "source": "forum"}
+    (prompt,) = read_prompts(write(tmp_path / "prompts.jsonl", [row]))
+    assert (prompt.prompt, prompt.category, prompt.source) == ("Note: two\n\nparagraphs", "theft", "forum")
+    assert prompt.id == number_ids([prompt.prompt])[0]
+
+
+def test_a_last_line_without_newline_counts(tmp_path):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "one"}\n\n{"prompt": "two"}')
+    assert [prompt.prompt for prompt in read_prompts(str(tmp_path / "prompts.jsonl"))] == ["one", "two"]
+
+
+def test_a_transcript_ends_in_its_last_human_turn(tmp_path):
+    text = "\n\nHuman: Hi: there\n\nAssistant: Hello.\n\nHuman: Why?\n\nReally?\n\nAssistant: Because."
+    (prompt,) = read_prompts(write(tmp_path / "hh.jsonl", [{"chosen": text, "rejected": text}]))
+    assert prompt.prompt == "Why?\n\nReally?"
+    assert [turn["content"] for turn in prompt.turns] == ["Hi: there", "Hello.", "Why?\n\nReally?"]
+    assert prompt.id == number_ids([transcript_text(prompt.turns)])[0]
+
+
+def test_a_single_human_turn_is_an_ordinary_prompt(tmp_path):
+    path = tmp_path / "hh.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps({"transcript": "\n\nHuman: Hi\n\nAssistant: Hello."}).encode()))
+    (prompt,) = read_prompts(str(path))
+    assert (prompt.prompt, prompt.turns) == ("Hi", None)
+
+
+def test_a_speaker_twice_running_has_one_turn(tmp_path):
+    text = "\n\nHuman: One\n\nHuman: Two\n\nAssistant: Three"
+    (prompt,) = read_prompts(write(tmp_path / "hh.jsonl", [{"chosen": text}]))
+    assert (prompt.prompt, prompt.turns) == ("One\n\nTwo", None)
+
+
+def test_a_column_can_be_named(tmp_path):
+    row = {"chosen": "\n\nHuman: A", "rejected": "\n\nHuman: B", "question": "C"}
+    path = write(tmp_path / "rows.jsonl", [row])
+    assert [read_prompts(path, column)[0].prompt for column in ("prompt", "rejected", "question")] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "', "not JSON"),
+        ("[1]", "JSON object"),
+        ('{"text": "x"}', "no 'prompt'"),
+        ('{"prompt": 7}', "must be a text, not 7"),
+        ('{"prompt": " \\n"}', "is empty"),
+        ('{"prompt": "x", "category": 3}', "'category' must be a text or null, not 3"),
+        ('{"chosen": "Assistant: hi"}', "begins with 'Human:'"),
+        ('{"chosen": "\\n\\nHuman:  \\n\\nAssistant: hi"}', "says something"),
+        ('{"chosen": null}', "must be a text"),
+    ],
+)
+def test_a_malformed_row_is_named(tmp_path, line, message):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "fine"}\n' + line + "\n")
+    with pytest.raises(UserError, match=message) as error:
+        read_prompts(str(path))
+    assert f"{path}, line 2" in str(error.value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(tmp_path, content):
+    for name in ("rows.jsonl", "rows.jsonl.gz"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=name):
+            read_prompts(str(tmp_path / name))
+
+
+def test_a_torn_archive_is_refused(tmp_path):
+    (tmp_path / "rows.gz").write_bytes(gzip.compress(b'{"prompt": "x"}' * 50)[:-12])
+    with pytest.raises(UserError, match="cannot be read"):
+        read_prompts(str(tmp_path / "rows.gz"))
+
+
+def test_what_is_missing_is_said(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_prompts(str(tmp_path / "nowhere.jsonl"))
+    with pytest.raises(UserError, match="HarmfulnessClassification"):
+        read_prompts(str(tmp_path))
+
+
+def test_a_dataset_of_the_hub(monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", lambda name, split: [{"q": f"{name} {split}"}])
+    (prompt,) = read_prompts("hf:some/set", column="q", split="test")
+    assert (prompt.prompt, prompt.source) == ("some/set test", "hf:some/set")
+
+
+def test_a_dataset_that_cannot_be_loaded(monkeypatch):
+    def refuse(name, split):
+        raise ConnectionError("unreachable")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(UserError, match=r"hf:some/set.*unreachable"):
+        read_prompts("hf:some/set")
+
+
+def test_the_979_prompts(real_data):
+    prompts = read_prompts(str(real_data / "anthropic"))
+    assert len(prompts) == len({prompt.id for prompt in prompts}) == 979
+    assert len({prompt.prompt for prompt in prompts}) == 715
+    lines = (real_data / "azazel5" / "revisions_mistral_contextual.jsonl").read_text().splitlines()
+    rows = map(json.loads, lines)
+    pairs = [(prompt.prompt, row["prompt"]) for prompt, row in zip(prompts, rows, strict=True)]
+    assert sum(ours != theirs for ours, theirs in pairs) == 48
+    assert all(theirs in (ours, ours.split("\n\n")[0]) for ours, theirs in pairs)
+
+
+def test_real_transcripts(real_data):
+    prompts = read_prompts(str(real_data / "hh-rlhf" / "harmless-base" / "test.jsonl.gz"))
+    assert len(prompts) == 2312
+    assert all(prompt.turns[-1] == {"role": "user", "content": prompt.prompt} for prompt in prompts if prompt.turns)
