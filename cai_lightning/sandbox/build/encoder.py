@@ -1,0 +1,88 @@
+"""The sandbox's sentence encoder: a small BERT that puts a request near the principles that fit it."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Pooling, Transformer
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from cai_lightning.sandbox import grammar
+from cai_lightning.sandbox.build.draws import draw_allowed
+from cai_lightning.sandbox.dialogues import principle
+from cai_lightning.sandbox.grammar import Scope
+from cai_lightning.sandbox.requests import Request
+
+BATCH = 64
+LEARNING_RATE = 2e-3
+TEMPERATURE = 0.05
+MAX_TOKENS = 256
+
+
+def build_encoder(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, allowed: Callable[[str], bool]
+) -> None:
+    """Trains the encoder on requests against principles, and on two answers to one request against all others."""
+    torch.manual_seed(seed)
+    encoder = SentenceTransformer(modules=_modules(folder, tokenizer), device="cpu")
+    rng = random.Random(seed)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    for step in track(range(steps), "encoder"):
+        loss = _loss(encoder, [draw_allowed(rng, allowed) for _ in range(BATCH)], rng)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 50 == 0:
+            print(f"encoder: step {step}, loss {loss.item():.4f}", flush=True)
+    encoder.bfloat16().save(str(folder), safe_serialization=True, create_model_card=False)
+
+
+def ranks(scope: Scope, request: Request) -> float:
+    """How near a principle shall stand to a request: its own kind first, then its family, then harm of any kind."""
+    if not scope.fits(request.topic):
+        return 0.0
+    return {1: 1.0}.get(len(scope.kinds), 0.6 if len(scope.kinds) < len(grammar.HARMS) else 0.2)
+
+
+def _modules(folder: Path, tokenizer: PreTrainedTokenizerFast) -> list[nn.Module]:
+    """A freshly initialised encoder, by way of the folder that sentence-transformers reads."""
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=192,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    transformer = Transformer(str(folder), max_seq_length=MAX_TOKENS)
+    return [transformer, Pooling(transformer.get_word_embedding_dimension(), "mean")]
+
+
+def _loss(encoder: SentenceTransformer, requests: list[Request], rng: random.Random) -> Tensor:
+    scopes = grammar.scopes()
+    asked = _embed(encoder, [request.text for request in requests])
+    principles = _embed(encoder, [principle(scope).critique_request for scope in scopes])
+    wanted = torch.tensor([[ranks(scope, request) for scope in scopes] for request in requests])
+    harmful = wanted.sum(dim=1) > 0
+    nearness = (asked @ principles.T)[harmful]
+    answers = [_embed(encoder, [grammar.text_of(grammar.respond(r, rng)) for r in requests]) for _ in range(2)]
+    pairs = answers[0] @ answers[1].T / TEMPERATURE
+    return nn.functional.mse_loss(nearness, wanted[harmful]) * 10 + nn.functional.cross_entropy(
+        pairs, torch.arange(len(requests))
+    )
+
+
+def _embed(encoder: SentenceTransformer, texts: list[str]) -> Tensor:
+    features = encoder.tokenize(texts)
+    return nn.functional.normalize(encoder(features)["sentence_embedding"], dim=1)

@@ -1,0 +1,94 @@
+"""Builds the sandbox: the miniature world's models, prompts and constitution, in `checkpoints/sandbox/`.
+
+    python scripts/build_sandbox.py                    # everything, about 30 minutes on two cores
+    python scripts/build_sandbox.py --only classifier  # one part; the others stay as they are
+
+Seeded. Prompts of the test and validation parts are in no training set of any model.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+
+from cai_lightning.data.split import part
+from cai_lightning.sandbox import grammar
+from cai_lightning.sandbox.build.chat_model import build_chat_model
+from cai_lightning.sandbox.build.classifier import build_classifier
+from cai_lightning.sandbox.build.draws import draw_allowed
+from cai_lightning.sandbox.build.encoder import build_encoder
+from cai_lightning.sandbox.build.tokenizer import build_tokenizer
+from cai_lightning.sandbox.dialogues import principle
+
+FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
+HARMFUL, BENIGN = 1600, 700
+STEPS = {"chat": 1400, "encoder": 500, "classifier": 400}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(BUILDERS), default=list(BUILDERS), help="parts to build")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in args.only:
+        BUILDERS[name](args.seed)
+
+
+def in_training(text: str) -> bool:
+    """Whether a request may be trained on."""
+    return part(text) == "train"
+
+
+def build_prompts(seed: int) -> None:
+    """Distinct requests of all parts, the harmful and the benign mixed."""
+    rng = random.Random(f"prompts:{seed}")
+    rows: dict[str, str] = {}
+    for rate, count in ((1.0, HARMFUL), (0.0, BENIGN)):
+        goal = len(rows) + count
+        while len(rows) < goal:
+            request = draw_allowed(rng, lambda text: text not in rows, rate)
+            rows[request.text] = request.topic.name if request.harmful else "benign"
+    lines = [json.dumps({"prompt": text, "category": category}) for text, category in rows.items()]
+    rng.shuffle(lines)
+    (FOLDER / "prompts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def build_constitution(seed: int) -> None:
+    """The sixteen principles of the grammar in this package's format."""
+    principles = [asdict(principle(scope)) for scope in grammar.scopes()]
+    text = json.dumps({"name": "sandbox", "principles": principles}, indent=2)
+    (FOLDER / "constitution.json").write_text(text + "\n", encoding="utf-8")
+
+
+def build_chat(seed: int) -> None:
+    tokenizer = build_tokenizer(FOLDER / "chat", seed)
+    build_chat_model(FOLDER / "chat", tokenizer, seed, STEPS["chat"], in_training)
+
+
+def on_chat_tokens(name: str, build: Callable[..., None]) -> Callable[[int], None]:
+    """A builder of a model that shares the chat model's tokenizer."""
+
+    def run(seed: int) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(FOLDER / "chat")
+        build(FOLDER / name, tokenizer, seed, STEPS[name], in_training)
+
+    return run
+
+
+BUILDERS: dict[str, Callable[[int], None]] = {
+    "prompts": build_prompts,
+    "constitution": build_constitution,
+    "chat": build_chat,
+    "encoder": on_chat_tokens("encoder", build_encoder),
+    "classifier": on_chat_tokens("classifier", build_classifier),
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()
