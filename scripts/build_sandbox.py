@@ -26,8 +26,8 @@ from cai_lightning.sandbox.build.tokenizer import build_tokenizer
 from cai_lightning.sandbox.dialogues import principle
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
-HARMFUL, BENIGN = 1600, 700
-STEPS = {"chat": 1400, "encoder": 500, "classifier": 400}
+HARMFUL, BENIGN = 1200, 450
+STEPS = {"chat": 2000, "encoder": 500, "classifier": 400}
 
 
 def main() -> None:
@@ -71,22 +71,22 @@ def build_chat(seed: int) -> None:
     build_chat_model(FOLDER / "chat", tokenizer, seed, STEPS["chat"], in_training)
 
 
-def on_chat_tokens(name: str, build: Callable[..., None]) -> Callable[[int], None]:
-    """A builder of a model that shares the chat model's tokenizer."""
+def build_sentence_encoder(seed: int) -> None:
+    """The encoder shares the chat model's tokenizer, which is built before."""
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER / "chat")
+    build_encoder(FOLDER / "encoder", tokenizer, seed, STEPS["encoder"], in_training)
 
-    def run(seed: int) -> None:
-        tokenizer = AutoTokenizer.from_pretrained(FOLDER / "chat")
-        build(FOLDER / name, tokenizer, seed, STEPS[name], in_training)
 
-    return run
+def build_harmlessness(seed: int) -> None:
+    build_classifier(FOLDER / "classifier", seed, STEPS["classifier"], in_training)
 
 
 BUILDERS: dict[str, Callable[[int], None]] = {
     "prompts": build_prompts,
     "constitution": build_constitution,
     "chat": build_chat,
-    "encoder": on_chat_tokens("encoder", build_encoder),
-    "classifier": on_chat_tokens("classifier", build_classifier),
+    "encoder": build_sentence_encoder,
+    "classifier": build_harmlessness,
 }
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class ScriptedEngine(Engine):
         self.model = "scripted"
         self.sampling = Sampling()
         self.asked: list[Conversation] = []
-        self._script = script
+        self.script = script
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
         self.asked.clear()
@@ -32,6 +32,6 @@ class ScriptedEngine(Engine):
 
     async def reply(self, conversation: Conversation, seed: str) -> Reply:
         self.asked.append(conversation)
-        script = self._script
+        script = self.script
         text = script(conversation) if callable(script) else script[(len(self.asked) - 1) % len(script)]
         return Reply(text, "stop", len(text.split()))

@@ -1,6 +1,6 @@
 """The embedded engine: transformers' `generate` over batches of similar length, made of whatever is waiting.
 
-    engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=256), batch_size=32)
+engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=256), batch_size=32)
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from cai_lightning.engines.sampling import processors
 from cai_lightning.records import Conversation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Request:
     ids: list[int]
     seed: str
@@ -63,11 +63,14 @@ class TransformersEngine(Engine):
 
     @property
     def concurrency(self) -> int:
-        return 4 * self.batch_size
+        return 2 * self.batch_size
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
         self._tokenizer = load_tokenizer(self.model)
+        self._waiting = []
         policy = load_model(self.model, self.dtype, attn_implementation=self.attn_implementation)
+        # `generate` would fill in what the model's own settings hold, such as Qwen's repetition penalty.
+        policy.generation_config = GenerationConfig(eos_token_id=policy.generation_config.eos_token_id)
         if adapter is not None:
             policy = load_adapter(policy, adapter)
             policy = policy.merge_and_unload() if self.dtype == "float32" else policy
@@ -93,8 +96,10 @@ class TransformersEngine(Engine):
         try:
             replies = self._generate(batch)
         except Exception as error:  # not swallowed: those who wait for it raise it
-            for request in batch:
-                request.answer.set_exception(error)
+            waiting, self._waiting = self._waiting, []
+            for request in (*batch, *waiting):
+                if not request.answer.done():
+                    request.answer.set_exception(error)
             return
         for request, reply in zip(batch, replies, strict=True):
             if not request.answer.done():
@@ -108,8 +113,8 @@ class TransformersEngine(Engine):
         by_length = sorted(self._waiting, key=lambda request: len(request.ids))
         start = min(by_length.index(oldest), max(0, len(by_length) - self.batch_size))
         batch = by_length[start : start + self.batch_size]
-        taken = {id(request) for request in batch}
-        self._waiting = [request for request in self._waiting if id(request) not in taken]
+        taken = set(batch)
+        self._waiting = [request for request in self._waiting if request not in taken]
         return batch
 
     @torch.inference_mode()
@@ -123,10 +128,15 @@ class TransformersEngine(Engine):
             eos_token_id=ends,
             pad_token_id=tokenizer.pad_token_id,
             stop_strings=self.sampling.stop or None,
+            # On a CPU a cache that grows is copied at every step: five times slower than one made whole.
+            cache_implementation="static" if policy.device.type == "cpu" else None,
         )
         draws = processors(self.sampling, [request.seed for request in batch])
         out = policy.generate(
-            input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=draws,
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=config,
+            logits_processor=draws,
             tokenizer=tokenizer if self.sampling.stop else None,
         )
         return [self._reply(row, ends) for row in out[:, ids.shape[1] :].tolist()]
@@ -147,10 +157,13 @@ class TransformersEngine(Engine):
         tokenizer = self._loaded()[1]
         if self.template == "plain":
             return list(tokenizer(chat.plain(conversation))["input_ids"])
-        return list(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)["input_ids"])
+        return list(
+            tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)["input_ids"]
+        )
 
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        assert self._policy is not None and self._tokenizer is not None, "start the engine first"
+        assert self._policy is not None, "start() comes before reply()"
+        assert self._tokenizer is not None
         return self._policy, self._tokenizer
 
 

@@ -1,4 +1,4 @@
-"""Whole conversations of the miniature world, worded by `chat` exactly as `predict` words them: what its model learns."""
+"""Whole conversations of the miniature world, worded by `chat` just as `predict` words them: what its model learns."""
 
 import random
 from collections.abc import Callable
@@ -38,18 +38,18 @@ def draw_dialogue(rng: random.Random, allowed: Callable[[str], bool]) -> Convers
     form = rng.random()
     if form < 0.07:
         return _preference(rng, _request(rng, allowed))
-    if form < 0.15:
+    if form < 0.13:
         return [*_revised(rng, _request(rng, allowed), rounds=1), *_revised(rng, _request(rng, allowed), rounds=1)]
     opening: Conversation = []
-    if form < 0.23:
+    if form < 0.2:
         earlier = _request(rng, allowed)
         opening = [user(earlier.text), assistant(grammar.text_of(grammar.respond(earlier, rng)))]
-    return [*opening, *_revised(rng, _request(rng, allowed), rng.choices((0, 1, 2, 3, 4), (2, 4, 7, 1, 1))[0])]
+    return [*opening, *_revised(rng, _request(rng, allowed), rng.choices((0, 1, 2, 3, 4), (2, 3, 8, 1, 1))[0])]
 
 
 def _request(rng: random.Random, allowed: Callable[[str], bool]) -> Request:
     while True:
-        request = draw_request(rng, HARMS if rng.random() < 0.7 else BENIGN)
+        request = draw_request(rng, HARMS if rng.random() < 0.7 else BENIGN, severe_rate=0.5)
         if allowed(request.text):
             return request
 
@@ -71,10 +71,10 @@ def _revised(rng: random.Random, request: Request, rounds: int) -> Conversation:
 
 
 def _scope(rng: random.Random, request: Request) -> Scope:
-    """A principle for one round, fitting in about half of the rounds, so that both cases are learned."""
+    """A principle for one round, fitting in more than half of the rounds, so that both cases are learned."""
     every = grammar.scopes()
     fitting = [scope for scope in every if scope.fits(request.topic)]
-    return rng.choice(fitting if fitting and rng.random() < 0.4 else every)
+    return rng.choice(fitting if fitting and rng.random() < 0.5 else every)
 
 
 def _preference(rng: random.Random, request: Request) -> Conversation:
@@ -82,4 +82,5 @@ def _preference(rng: random.Random, request: Request) -> Conversation:
     harms = [len(grammar.harms_in(answer, request.topic)) for answer in answers]
     better = rng.randrange(2) if harms[0] == harms[1] or rng.random() < 0.05 else harms.index(min(harms))
     texts = [grammar.text_of(answer) for answer in answers]
-    return [*chat.preference([user(request.text)], PREFERENCE_QUESTION, *texts), assistant("(A)" if better == 0 else "(B)")]
+    asked = chat.preference([user(request.text)], PREFERENCE_QUESTION, *texts)
+    return chat.answered(asked, ("(A)", "(B)")[better])

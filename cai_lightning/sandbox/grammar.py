@@ -28,8 +28,14 @@ REFUSALS = (
     "I would rather not help you {act}, since it {reason}.",
 )
 FINDINGS = {
-    "method": ("The response explains how to {act}, which {reason}.", "It tells the human how to {act}. That {reason}."),
-    "approval": ("The response approves of a plan to {act}, which {reason}.", "It cheers on a human who wants to {act}."),
+    "method": (
+        "The response explains how to {act}, which {reason}.",
+        "It tells the human how to {act}. That {reason}.",
+    ),
+    "approval": (
+        "The response approves of a plan to {act}, which {reason}.",
+        "It cheers on a human who wants to {act}.",
+    ),
 }
 NOTHING_FOUND = ("I find nothing of this kind in the response.", "The response does not do this.")
 HEADS = ("Revised Response: ", "Here is the revised response:\n\n", "Certainly! Here is a revised version:\n\n")
@@ -71,7 +77,8 @@ def scopes() -> list[Scope]:
         Scope(family, about, frozenset(harm.name for harm in HARMS if harm.family == family))
         for family, about in FAMILIES.items()
     ]
-    return [*kinds, *families, Scope("harm", "anything that does harm", every), Scope("law", "anything unlawful or cruel", every)]
+    general = [Scope("harm", "anything that does harm", every), Scope("law", "anything unlawful or cruel", every)]
+    return [*kinds, *families, *general]
 
 
 def text_of(answer: Answer) -> str:

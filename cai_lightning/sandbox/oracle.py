@@ -18,9 +18,7 @@ class Oracle(ResponseMetric):
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            [Column("oracle_harmless", "higher", 0.0, 1.0), Column("oracle_helpful", "higher", 0.0, 1.0)]
-        )
+        super().__init__([Column("oracle_harmless", "higher", 0.0, 1.0), Column("oracle_helpful", "higher", 0.0, 1.0)])
 
     def load(self, device: torch.device) -> None:
         pass

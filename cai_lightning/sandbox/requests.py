@@ -53,11 +53,11 @@ class Request:
         return isinstance(self.topic, Harm)
 
 
-def draw_request(rng: random.Random, topics: Sequence[Topic]) -> Request:
-    """A random request for one of the topics; about a third of the harmful ones ask for approval too."""
+def draw_request(rng: random.Random, topics: Sequence[Topic], severe_rate: float = 0.35) -> Request:
+    """A random request for one of the topics; a share of the harmful ones asks for approval too."""
     topic = rng.choice(topics)
     act = rng.choice(_acts(topic.name))
-    severe = isinstance(topic, Harm) and rng.random() < 0.35
+    severe = isinstance(topic, Harm) and rng.random() < severe_rate
     clause = rng.choice(SEVERE_CLAUSES) if severe else rng.choice(("", "", *PLAIN_CLAUSES))
     text = rng.choice(OPENERS).format(act=act)
     return Request(f"{text} {clause}".strip(), act, topic, severe)

@@ -87,9 +87,7 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> Qwen2Config:
     )
 
 
-def _draw_pool(
-    rng: random.Random, tokenizer: PreTrainedTokenizerBase, allowed: Callable[[str], bool]
-) -> list[Example]:
+def _draw_pool(rng: random.Random, tokenizer: PreTrainedTokenizerBase, allowed: Callable[[str], bool]) -> list[Example]:
     """Twenty batches of dialogues, each of similar lengths, in random order."""
     examples = [encode(tokenizer, draw_dialogue(rng, allowed)) for _ in range(20 * BATCH)]
     examples.sort(key=lambda example: len(example[0]))

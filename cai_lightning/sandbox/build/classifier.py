@@ -7,20 +7,20 @@ from pathlib import Path
 import torch
 from rich.progress import track
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForSequenceClassification
+from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaForSequenceClassification
 
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.build.draws import draw_allowed
+from cai_lightning.sandbox.build.tokenizer import build_classifier_tokenizer
 
 BATCH = 64
 LEARNING_RATE = 1e-3
 LABELS = {0: "nothate", 1: "hate"}
 
 
-def build_classifier(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, allowed: Callable[[str], bool]
-) -> None:
+def build_classifier(folder: Path, seed: int, steps: int, allowed: Callable[[str], bool]) -> None:
     """Trains the classifier to tell responses that hold harm from those that hold none."""
+    tokenizer = build_classifier_tokenizer(folder, seed)
     torch.manual_seed(seed)
     model = RobertaForSequenceClassification(_config(tokenizer))
     rng = random.Random(seed)
@@ -41,7 +41,7 @@ def build_classifier(
     tokenizer.save_pretrained(folder)
 
 
-def _config(tokenizer: PreTrainedTokenizerFast) -> RobertaConfig:
+def _config(tokenizer: PreTrainedTokenizerBase) -> RobertaConfig:
     return RobertaConfig(
         vocab_size=len(tokenizer),
         hidden_size=96,
@@ -51,7 +51,7 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> RobertaConfig:
         max_position_embeddings=514,
         type_vocab_size=1,
         pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         id2label=LABELS,
         label2id={label: number for number, label in LABELS.items()},

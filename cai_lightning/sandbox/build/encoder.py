@@ -9,13 +9,14 @@ from rich.progress import track
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.dialogues import principle
 from cai_lightning.sandbox.grammar import Scope
 from cai_lightning.sandbox.requests import Request
+from cai_lightning.sandbox.world import HARMS
 
 BATCH = 64
 LEARNING_RATE = 2e-3
@@ -24,7 +25,7 @@ MAX_TOKENS = 256
 
 
 def build_encoder(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, allowed: Callable[[str], bool]
+    folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int, steps: int, allowed: Callable[[str], bool]
 ) -> None:
     """Trains the encoder on requests against principles, and on two answers to one request against all others."""
     torch.manual_seed(seed)
@@ -47,10 +48,10 @@ def ranks(scope: Scope, request: Request) -> float:
     """How near a principle shall stand to a request: its own kind first, then its family, then harm of any kind."""
     if not scope.fits(request.topic):
         return 0.0
-    return {1: 1.0}.get(len(scope.kinds), 0.6 if len(scope.kinds) < len(grammar.HARMS) else 0.2)
+    return {1: 1.0}.get(len(scope.kinds), 0.6 if len(scope.kinds) < len(HARMS) else 0.2)
 
 
-def _modules(folder: Path, tokenizer: PreTrainedTokenizerFast) -> list[nn.Module]:
+def _modules(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[nn.Module]:
     """A freshly initialised encoder, by way of the folder that sentence-transformers reads."""
     config = BertConfig(
         vocab_size=len(tokenizer),

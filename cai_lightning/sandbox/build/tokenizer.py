@@ -1,4 +1,4 @@
-"""The sandbox's tokenizer: a byte-complete BPE in Qwen2's layout with a ChatML template."""
+"""The sandbox's tokenizers: byte-complete BPEs learned from the grammar, in Qwen2's layout and in RoBERTa's."""
 
 import json
 import random
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, trainers
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer, RobertaTokenizer
 
 from cai_lightning.sandbox.dialogues import draw_dialogue
 
@@ -18,13 +18,11 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(folder: Path, seed: int) -> PreTrainedTokenizerBase:
-    """Learns the tokenizer from the grammar, saves it, and returns it as `AutoTokenizer` opens it again.
+    """Learns the chat model's tokenizer, saves it, and returns it as `AutoTokenizer` opens it again.
 
-    A folder of `model_type: qwen2` is opened with Qwen2's pre-tokenizer whatever was saved, so that one is learned with.
+    A folder of `model_type: qwen2` is opened with Qwen2's pre-tokenizer whatever was saved: it is learned with here.
     """
-    rng = random.Random(seed)
-    texts = (turn["content"] for _ in range(6000) for turn in draw_dialogue(rng, lambda text: True))
-    vocab, merges = _learn(texts)
+    vocab, merges = _learn(Qwen2Tokenizer().backend_tokenizer, seed, [])
     tokenizer = Qwen2Tokenizer(
         vocab=vocab,
         merges=merges,
@@ -41,12 +39,28 @@ def build_tokenizer(folder: Path, seed: int) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def _learn(texts: object) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    qwen = Qwen2Tokenizer().backend_tokenizer
+def build_classifier_tokenizer(folder: Path, seed: int) -> PreTrainedTokenizerBase:
+    """Learns a tokenizer whose special tokens have RoBERTa's numbers: its positions begin behind that of padding."""
+    vocab, merges = _learn(RobertaTokenizer().backend_tokenizer, seed, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    RobertaTokenizer(vocab=vocab, merges=merges, model_max_length=512).save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "roberta"}), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _learn(like: Tokenizer, seed: int, special: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges under another tokenizer's way of cutting words."""
+    rng = random.Random(seed)
+    texts = (turn["content"] for _ in range(6000) for turn in draw_dialogue(rng, lambda text: True))
     learner = Tokenizer(models.BPE())
-    learner.normalizer, learner.pre_tokenizer, learner.decoder = qwen.normalizer, qwen.pre_tokenizer, qwen.decoder
-    alphabet = sorted(ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - 3, initial_alphabet=alphabet, show_progress=False)
+    learner.pre_tokenizer, learner.decoder = like.pre_tokenizer, like.decoder
+    if like.normalizer is not None:
+        learner.normalizer = like.normalizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - 3,
+        initial_alphabet=sorted(ByteLevel.alphabet()),
+        special_tokens=special,
+        show_progress=False,
+    )
     learner.train_from_iterator(texts, trainer)
     model = json.loads(learner.to_str())["model"]
     return model["vocab"], [(left, right) for left, right in model["merges"]]

@@ -1,0 +1,43 @@
+# Everything a fresh machine needs is made by the first target that needs it.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+VENV ?= .venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+CAI := $(PY) -m cai_lightning
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+
+.PHONY: help install demo test check bench sandbox clean
+
+help:  ## Shows this list.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(VENV)/installed  ## Makes the environment in .venv.
+
+demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
+	$(OFFLINE) PYTHON=$(abspath $(PY)) scripts/sandbox_experiment.sh
+
+test: $(VENV)/installed-dev  ## Runs the tests.
+	$(OFFLINE) $(PY) -m pytest
+
+check: $(VENV)/installed-dev  ## Lints, checks the formatting and the types.
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/shellcheck slurm/*.sh slurm/*.sbatch scripts/*.sh .ci/run
+
+sandbox: install  ## Trains the sandbox's models anew; about 35 minutes on two cores.
+	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 $(PY) scripts/build_sandbox.py
+
+clean:  ## Removes the runs and the report of the demo.
+	rm -rf runs/sandbox_* report

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The experiment of this project, in the sandbox: four models, the same test prompts, one table.
+# Usage: scripts/sandbox_experiment.sh, from the root of the project; PYTHON names the interpreter. Started again it goes on.
+set -euo pipefail
+
+cai() {
+  printf '\n== %s %s\n' "$1" "$2"
+  "${PYTHON:-python}" -m cai_lightning "$1" --config "configs/sandbox_$2.yaml"
+}
+
+# Two processes at a time, one core each, are faster than one after the other.
+both() {
+  local verb=$1 first=$2 second=$3 log status=0
+  log=$(mktemp)
+  cai "$verb" "$second" >"$log" 2>&1 &
+  cai "$verb" "$first" || status=$?
+  wait $! || status=$?
+  cat "$log"
+  rm -f "$log"
+  return "$status"
+}
+
+start=$SECONDS
+both predict contextual random
+cai fit contextual
+cai fit random
+cai fit control
+cai validate base
+cai validate control
+cai validate random
+cai validate contextual
+cai validate revisions
+"${PYTHON:-python}" -m cai_lightning compare \
+  runs/sandbox_base runs/sandbox_control runs/sandbox_random runs/sandbox_contextual runs/sandbox_revisions
+
+cat <<END
+
+Done in $((SECONDS - start)) seconds. Look at
+  report/comparison.png                      which model is better, and how sure that is
+  report/comparison.md                       the same as a table
+  runs/sandbox_contextual/revisions.jsonl    every prompt with its response, critiques and revisions
+  runs/sandbox_contextual/responses.jsonl    what the fine-tuned model answers
+  runs/sandbox_contextual/adapter/           the adapter
+END
