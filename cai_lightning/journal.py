@@ -25,12 +25,12 @@ Key = Callable[[Row], Hashable]
 
 def by_id(row: Row) -> Hashable:
     """The key of a record that stands once for each prompt."""
-    return row["id"]
+    return str(row["id"])
 
 
 def by_metric(row: Row) -> Hashable:
     """The key of a score."""
-    return row["id"], row["metric"]
+    return str(row["id"]), str(row["metric"])
 
 
 class JournalWriter:
@@ -93,7 +93,16 @@ def read_lines(path: Path) -> Iterator[tuple[int, Row]]:
 def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:
     """Every record of a file and its rank files by its key; of several with one key the last counts."""
     files = [file for file in (path, *rank_files(path)) if file.exists()]
-    return {key(row): row for file in files for _, row in read_lines(file)}
+    return {_key(key, file, number, row): row for file in files for number, row in read_lines(file)}
+
+
+def check_free(part: Path) -> None:
+    """Makes sure that nobody writes to a rank file.
+
+    Raises:
+        UserError: Another process does.
+    """
+    os.close(_lock(part))
 
 
 def merge(path: Path, order: Sequence[str] = (), key: Key = by_id) -> int:
@@ -132,11 +141,18 @@ def replace_text(path: Path, text: str) -> None:
 def _parse(path: Path, number: int, line: bytes) -> Row:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}, line {number}: not JSON ({error}): {_shown(line)}") from None
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {number}: expected a JSON object, found {_shown(line)}")
     return row
+
+
+def _key(key: Key, path: Path, number: int, row: Row) -> Hashable:
+    try:
+        return key(row)
+    except KeyError as error:
+        raise UserError(f"{path}, line {number}: no {error} in this row, which has {', '.join(row)}.") from None
 
 
 def _shown(line: bytes) -> str:
@@ -153,7 +169,9 @@ def _lock(path: Path) -> int:
     except BlockingIOError:
         holder = os.pread(descriptor, 32, 0).decode() or "unknown"
         os.close(descriptor)
-        raise UserError(f"{path}: process {holder} is writing to this file; wait for it, or choose another --run.") from None
+        raise UserError(
+            f"{path}: process {holder} is writing to this file; wait for it, or choose another --run."
+        ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor

@@ -3,8 +3,9 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -53,25 +54,33 @@ class CAICLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         skipped = {"model", "dataloaders", "train_dataloaders", "val_dataloaders", "datamodule"}
-        return {verb: skipped for verb in DESCRIPTIONS}
+        return dict.fromkeys(DESCRIPTIONS, skipped)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run", type=str, required=True, help="Folder of the run; runs/X for --config X.yaml.")
-        parser.add_argument("--fresh", action="store_true", help="Moves what the verb has made before aside, and begins anew.")
+        parser.add_argument(
+            "--fresh", action="store_true", help="Moves what the verb has made before aside, and begins anew."
+        )
         parser.link_arguments("run", "trainer.default_root_dir")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        self.config = parser.parse_args(args)
+        self.config = parser.parse_args(cast(list[str], args))
 
     @property
     def run(self) -> Path:
         return Path(self.trainer.default_root_dir)
 
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(_cause(error)) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = dict(self._get(self.config_init, "trainer"))
         run = Path(config["default_root_dir"])
         if self.subcommand == "fit":
-            kwargs["logger"] = config["logger"] or CSVLogger(run, name="logs", version="")
+            kwargs["logger"] = config["logger"] or CSVLogger(run, name="logs")
         else:
             kwargs |= {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
         return self._instantiate_trainer({**config, **kwargs}, _callbacks(str(self.subcommand), run))
@@ -80,11 +89,17 @@ class CAICLI(LightningCLI):
         self._settle("predict")
 
     def before_validate(self) -> None:
-        self._settle("validate")
+        data = self.datamodule
+        self._settle(
+            "validate",
+            {"digest of references": data.reference_digest(self.run)} if isinstance(data, PromptData) else {},
+        )
 
     def fit(self, **arguments: Any) -> None:
         """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
-        self._settle("fit", {f"trainer.{name}": self._get(self.config, "trainer")[name] for name in TRAINER_SETTINGS})
+        trainer = self._get(self.config, "trainer")
+        more = {f"trainer.{name}": trainer[name] for name in TRAINER_SETTINGS}
+        self._settle("fit", {**more, "seed_everything": self._get(self.config, "seed_everything")})
         if provenance.is_finished(self.run, "fit"):
             rank_zero_info(f"{self.run}: fit is finished already; --fresh begins anew.")
             return
@@ -113,15 +128,28 @@ class CAICLI(LightningCLI):
     @rank_zero_only
     def _settle(self, verb: provenance.Verb, more: dict[str, Any] | None = None) -> None:
         """Compares what determines the rows with what was made before, and keeps the whole configuration."""
+        found = {
+            **provenance.settings({"model": self.model, "data": self.datamodule}),
+            **(more or {}),
+            **self._inputs(),
+        }
         if self._get(self.config, "fresh") and (folder := provenance.set_aside(self.run, verb)):
             rank_zero_info(f"what {verb} had made before is now in {folder}")
-        found = {**provenance.settings({"model": self.model, "data": self.datamodule}), **(more or {})}
-        provenance.settle(self.run, verb, {**found, **self._inputs()})
-        self._parser(verb).save(self.config[verb], self.run / f"{verb}.yaml", skip_none=False, overwrite=True, multifile=False)
+        provenance.settle(self.run, verb, found)
+        self._parser(verb).save(
+            self.config[verb], self.run / f"{verb}.yaml", skip_none=False, overwrite=True, multifile=False
+        )
 
     def _inputs(self) -> dict[str, str]:
         parts = [part for part in (self.model, self.datamodule) if isinstance(part, provenance.HasInputs)]
         return {f"digest of {name}": value for part in parts for name, value in part.inputs(self.run).items()}
+
+
+def _cause(error: Exception) -> str:
+    """What a constructor had to say, out of the several lines that jsonargparse makes of it."""
+    text = str(error)
+    causes = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- ")]
+    return causes[0] if causes else " ".join(text.split())
 
 
 def _callbacks(verb: str, run: Path) -> list[Callback]:
@@ -140,7 +168,15 @@ def _quiet() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
-    for text in (".*does not have many workers.*", ".*`dataloader_iter`.*", ".*predict returned None.*",
-                 ".*log_every_n_steps.*", ".*Checkpoint directory.*exists.*", ".*across ranks is zero.*",
-                 ".*you defined a `validation_step` but.*", ".*LeafSpec.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*`dataloader_iter`.*",
+        ".*predict returned None.*",
+        ".*log_every_n_steps.*",
+        ".*Checkpoint directory.*exists.*",
+        ".*across ranks is zero.*",
+        ".*you defined a `validation_step` but.*",
+        ".*LeafSpec.*",
+        ".*gradient_checkpointing.* is deprecated.*",
+    ):
         warnings.filterwarnings("ignore", text)

@@ -88,10 +88,17 @@ def is_finished(run: Path, verb: Verb) -> bool:
 
 
 def set_aside(run: Path, verb: Verb) -> Path | None:
-    """Moves what a verb has made into a folder `<run>/before-N`, deleting nothing; None where there is nothing."""
+    """Moves what a verb has made into a folder `<run>/before-N`, deleting nothing; None where there is nothing.
+
+    Raises:
+        UserError: Another process is writing.
+    """
     made = [*_made(run, verb), *(run / name for name in (f"{verb}.json",) if (run / name).exists())]
     if not made:
         return None
+    for path in made:
+        if ".rank" in path.name:
+            journal.check_free(path)
     taken = [int(folder.name.removeprefix("before-")) for folder in run.glob("before-*")]
     target = run / f"before-{max(taken, default=0) + 1}"
     target.mkdir()
@@ -101,7 +108,9 @@ def set_aside(run: Path, verb: Verb) -> Path | None:
 
 
 def _made(run: Path, verb: Verb) -> list[Path]:
-    return [path for pattern in OUTPUTS[verb] for path in sorted(run.glob(pattern))]
+    """The files and folders that hold something; a verb that failed at once leaves empty ones."""
+    found = (path for pattern in OUTPUTS[verb] for path in sorted(run.glob(pattern)))
+    return [path for path in found if (any(path.iterdir()) if path.is_dir() else path.stat().st_size)]
 
 
 def _compare(run: Path, verb: Verb, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -132,11 +141,11 @@ def _walk_object(thing: object, name: str) -> Iterator[tuple[str, Any]]:
     kind = type(thing)
     if not dataclasses.is_dataclass(thing):
         yield _join(name, "class"), f"{kind.__module__}.{kind.__qualname__}"
-    incidental = getattr(kind, "INCIDENTAL", frozenset())
+    incidental: frozenset[str] = getattr(kind, "INCIDENTAL", frozenset())
     for parameter in list(inspect.signature(kind).parameters):
         if parameter in incidental:
             continue
-        if parameter not in vars(thing) and parameter not in dict(inspect.getmembers(thing)):
+        if not hasattr(thing, parameter):
             raise TypeError(f"{kind.__qualname__} has to keep its argument {parameter!r} as an attribute of that name.")
         yield from _walk(getattr(thing, parameter), _join(name, parameter))
 

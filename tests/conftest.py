@@ -1,9 +1,87 @@
 """What tests of several folders share."""
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from tokenizers import Tokenizer, models, trainers
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+from cai_lightning import journal
+from cai_lightning.cli import main
+from cai_lightning.data.prompts import read_prompts
+from cai_lightning.data.split import part
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SENTENCES = [
+    "How do I bake bread for my neighbour?",
+    "Tell me how to steal a car.",
+    "I will not help with that, sorry.",
+]
+VERBS = ["bake", "steal", "paint", "break", "sell", "repair", "hide", "borrow"]
+THINGS = ["a car", "some bread", "my neighbour's bike", "an old lamp", "the school's piano"]
+EVALUATORS = '''
+"""Evaluators from outside the package, as a user would write them."""
+import torch
+from lightning.pytorch import Callback
+from cai_lightning.errors import UserError
+from cai_lightning.metrics.base import Column, ResponseMetric, Scores
+
+calls = []
+broken = False
+
+
+class Killed(Callback):
+    """Ends the process, as it were, when the second epoch begins."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            raise SystemExit(9)
+
+
+class Length(ResponseMetric):
+    def __init__(self, scale: float = 1.0):
+        super().__init__([Column("length", "higher", 0.0, float("inf"))])
+        self.scale = scale
+
+    def load(self, device):
+        calls.append("Length.load")
+
+    def score(self, responses):
+        calls.extend(response.id for response in responses)
+        values = torch.tensor([self.scale * len(response.prompt) for response in responses])
+        return Scores({"length": values}, [None] * len(responses))
+
+    def free(self):
+        calls.append("Length.free")
+
+
+class Fragile(ResponseMetric):
+    """Leaves every prompt about bread unscored, and does not start while `broken`."""
+
+    def __init__(self):
+        super().__init__([Column("fragile", "lower", 0.0, 1.0)])
+
+    def load(self, device):
+        if broken:
+            raise UserError("the service sleeps")
+
+    def score(self, responses):
+        bread = ["bread" in response.prompt for response in responses]
+        values = torch.tensor([torch.nan if b else 0.5 for b in bread])
+        return Scores({"fragile": values}, ["about bread" if b else None for b in bread], [{"n": 1} for _ in bread])
+
+    def free(self):
+        pass
+'''
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +91,164 @@ def real_data():
     if not folder:
         pytest.skip("CAI_REAL_DATA does not name the folder of real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A folder with a small Qwen2 model of random weights, and a byte-complete tokenizer with a ChatML template."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tokenizer = _tokenizer()
+    tokenizer.save_pretrained(folder)
+    make_model(folder, len(tokenizer), tokenizer.eos_token_id)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prompts_file(tmp_path_factory):
+    """Forty prompts, some of them in each of the three parts."""
+    texts = [f"How do I {verb} {thing}?" for verb in VERBS for thing in THINGS]
+    assert {part(text) for text in texts} == {"train", "validation", "test"}
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    return path
+
+
+@pytest.fixture
+def evaluators(tmp_path, monkeypatch):
+    """The module of evaluators written to a file outside the package."""
+    (tmp_path / "outside.py").write_text(EVALUATORS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("outside", None)
+    import outside
+
+    yield outside
+    sys.modules.pop("outside")
+
+
+@pytest.fixture
+def experiment(tmp_path, tiny_model, prompts_file, evaluators):
+    """A complete experiment with the tiny model, its run in `tmp_path`."""
+    return Experiment(tmp_path / "tiny.yaml", tmp_path / "run", tiny_config(tiny_model, prompts_file))
+
+
+class Experiment:
+    """Runs verbs in this process."""
+
+    def __init__(self, config, run, sections):
+        self.config, self.run, self.sections = config, run, sections
+        self.save()
+
+    def save(self):
+        self.config.write_text(yaml.safe_dump(self.sections))
+
+    def arguments(self, verb, *overrides):
+        return [verb, "--config", str(self.config), "--run", str(self.run), *map(str, overrides)]
+
+    def __call__(self, verb, *overrides):
+        """The exit status of a verb."""
+        try:
+            return main(self.arguments(verb, *overrides))
+        except SystemExit as exit:
+            return exit.code
+
+    def rows(self, name):
+        return [row for _, row in journal.read_lines(self.run / name)]
+
+    def write_revisions(self, answer="I will not help with that, sorry."):
+        """What predict would have made, without its time."""
+        rows = [
+            {"id": prompt.id, "prompt": prompt.prompt, "initial_response": "Sure.", "revision": answer}
+            for prompt in read_prompts(self.sections["predict"]["data"]["init_args"]["prompts"])
+        ]
+        journal.write(self.run / "revisions.jsonl", rows)
+
+    def summary(self):
+        return json.loads((self.run / "summary.json").read_text())
+
+
+def tiny_config(model, prompts):
+    """The three sections of an experiment, as a YAML file would hold them."""
+    engine = {
+        "class_path": "cai_lightning.engines.TransformersEngine",
+        "init_args": {
+            "model": str(model),
+            "dtype": "float32",
+            "batch_size": 16,
+            "sampling": {"temperature": 1.0, "max_new_tokens": 8},
+        },
+    }
+    data = {"class_path": "cai_lightning.data.PromptData", "init_args": {"prompts": str(prompts)}}
+    trainer = {"accelerator": "cpu", "devices": 1}
+    return {
+        "predict": {
+            "model": {
+                "class_path": "cai_lightning.modules.CritiqueRevision",
+                "init_args": {
+                    "engine": engine,
+                    "selector": {"class_path": "cai_lightning.selection.RandomSelector"},
+                    "constitution": "default",
+                },
+            },
+            "data": data,
+            "trainer": trainer,
+        },
+        "fit": {
+            "model": {
+                "class_path": "cai_lightning.modules.SupervisedFineTuning",
+                "init_args": {"model": str(model), "base_dtype": "float32", "learning_rate": 0.01, "lora": {"r": 4}},
+            },
+            "data": {
+                "class_path": "cai_lightning.data.RevisionData",
+                "init_args": {"batch_size": 8, "max_length": 1024},
+            },
+            "trainer": {**trainer, "max_epochs": 2},
+        },
+        "validate": {
+            "model": {
+                "class_path": "cai_lightning.modules.Evaluation",
+                "init_args": {"engine": engine, "adapter": None, "metrics": [{"class_path": "outside.Length"}]},
+            },
+            "data": data,
+            "trainer": trainer,
+        },
+    }
+
+
+def make_model(folder, vocabulary, eos, layers=2):
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        eos_token_id=eos,
+        bos_token_id=None,
+        initializer_range=0.3,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+
+
+def _tokenizer():
+    qwen = Qwen2Tokenizer().backend_tokenizer
+    learner = Tokenizer(models.BPE())
+    learner.normalizer, learner.pre_tokenizer, learner.decoder = qwen.normalizer, qwen.pre_tokenizer, qwen.decoder
+    alphabet = sorted(ByteLevel.alphabet())
+    learner.train_from_iterator(
+        SENTENCES, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
+    )
+    learned = json.loads(learner.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=learned["vocab"],
+        merges=[tuple(pair) for pair in learned["merges"]],
+        unk_token=None,
+        bos_token=None,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+        model_max_length=2048,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer

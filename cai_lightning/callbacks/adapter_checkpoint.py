@@ -4,12 +4,19 @@ import math
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cai_lightning.errors import UserError
-from cai_lightning.modules.sft import SupervisedFineTuning
+
+
+@runtime_checkable
+class HasAdapter(Protocol):
+    """What trains an adapter, under whatever objective."""
+
+    def save_adapter(self, folder: Path) -> None:
+        """Writes the adapter as a PEFT directory."""
 
 
 class AdapterCheckpoint(Callback):
@@ -27,7 +34,7 @@ class AdapterCheckpoint(Callback):
             raise UserError(f"epoch {trainer.current_epoch}: the validation loss is {loss}; lower model.learning_rate.")
         if self.best is None or loss < self.best:
             self.best, self.epoch = loss, trainer.current_epoch
-            if trainer.is_global_zero and isinstance(pl_module, SupervisedFineTuning):
+            if trainer.is_global_zero and isinstance(pl_module, HasAdapter):
                 _replace(pl_module, Path(trainer.default_root_dir) / "adapter")
 
     def state_dict(self) -> dict[str, Any]:
@@ -50,7 +57,7 @@ class TokenSpeed(Callback):
         pl_module.log("tokens_per_s", tokens / (time.perf_counter() - self._began), prog_bar=True, batch_size=1)
 
 
-def _replace(module: SupervisedFineTuning, folder: Path) -> None:
+def _replace(module: HasAdapter, folder: Path) -> None:
     """Writes the new adapter beside the old one before it takes its place."""
     fresh, old = folder.with_name(".adapter.new"), folder.with_name(".adapter.old")
     shutil.rmtree(fresh, ignore_errors=True)

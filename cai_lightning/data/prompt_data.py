@@ -1,4 +1,4 @@
-"""The prompts of an experiment as Lightning's data module: all that are missing for predict, the test part for validate."""
+"""The prompts as Lightning's data module: for predict those that are missing, for validate the test part."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class PromptData(LightningDataModule):
             run's own.
     """
 
-    INCIDENTAL = frozenset({"prompts", "column", "split", "limit", "references"})
+    INCIDENTAL = frozenset({"prompts", "column", "split", "limit", "shares", "references"})
 
     def __init__(
         self,
@@ -92,8 +92,15 @@ class PromptData(LightningDataModule):
         """
         path = self.references or run / "revisions.jsonl"
         if not path.exists() and not journal.rank_files(path):
-            raise UserError(f"{path}: the references are missing. Run predict first, or name another file in data.references.")
+            raise UserError(
+                f"{path}: the references are missing. Run predict first, or name another file in data.references."
+            )
         return path
+
+    def reference_digest(self, run: Path) -> str:
+        """16 hex digits that stand for the references, whenever and in whatever order they were made."""
+        rows = journal.read(self.reference_file(run))
+        return provenance.digest({id: _reference(row) for id, row in rows.items()})
 
     def setup(self, stage: str) -> None:
         """Finds what is missing while nobody writes yet, so that all processes find the same."""

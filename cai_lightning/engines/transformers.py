@@ -143,14 +143,15 @@ class TransformersEngine(Engine):
 
     def _reply(self, ids: list[int], ends: list[int]) -> Reply:
         """One row's reply, cut at its end of turn or its first stop string."""
-        end = next((n for n, token in enumerate(ids) if token in ends), None)
-        text = self._loaded()[1].decode(ids[:end], skip_special_tokens=True)
+        tokenizer = self._loaded()[1]
+        end = next((n for n, token in enumerate(ids) if token in (*ends, tokenizer.pad_token_id)), None)
+        text = tokenizer.decode(ids[:end], skip_special_tokens=True)
         places = [text.index(stop) for stop in self.sampling.stop if stop in text]
         finished = end is not None or bool(places)
         return Reply(
             (text[: min(places)] if places else text).strip(),
             "stop" if finished else "length",
-            len(ids) if end is None else end + 1,
+            len(ids) if end is None else end + (ids[end] in ends),
         )
 
     def _encode(self, conversation: Conversation) -> list[int]:

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of a LoRA adapter on the cleaned revisions: the second half of SL-CAI (Bai et al. 2022, 3.1)."""
+"""Supervised fine-tuning of a LoRA adapter on the cleaned revisions: the end of SL-CAI (Bai et al. 2022, 3.1)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, get_scheduler
@@ -97,9 +98,9 @@ class SupervisedFineTuning(LightningModule):
             target_modules=self.lora.target_modules,
             task_type="CAUSAL_LM",
         )
-        self.policy = get_peft_model(base, config)
+        self.policy = get_peft_model(base, config).train()  # weights are loaded in eval mode
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)

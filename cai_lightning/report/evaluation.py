@@ -24,7 +24,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
         run,
         [column for metric in model.evaluators for column in _columns(metric, model.not_run)],
         counts,
-        references=provenance.file_digest(data.reference_file(run)),
+        references=data.reference_digest(run),
         config=provenance.digest(provenance.settings({"model": model, "data": data})),
         adapter=adapter,
     )

@@ -1,0 +1,41 @@
+"""The recorded engine answers a prompt with what stands beside it."""
+
+import asyncio
+import json
+
+import pytest
+import torch
+
+from cai_lightning.engines import RecordedEngine
+from cai_lightning.errors import UserError
+from cai_lightning.records import user
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "revisions.jsonl"
+    rows = [{"prompt": "a?", "revision": "A.", "initial_response": "no"}, {"prompt": "b?", "revision": "B."}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def ask(engine, text):
+    engine.start(torch.device("cpu"))
+    reply = asyncio.run(engine.reply([user("before"), user(text)], "seed"))
+    engine.stop()
+    return reply
+
+
+def test_it_answers_what_is_recorded(path):
+    reply = ask(RecordedEngine(path), "b?")
+    assert (reply.text, reply.finish_reason, reply.tokens) == ("B.", "stop", 0)
+    assert RecordedEngine(path).model == f"{path}:revision"
+
+
+def test_what_is_not_there_is_said(path, tmp_path):
+    with pytest.raises(UserError, match=r"no answer to the prompt 'c\?'"):
+        ask(RecordedEngine(path), "c?")
+    with pytest.raises(UserError, match="line 2: field 'initial_response' shall be a text, found None"):
+        ask(RecordedEngine(path, "initial_response"), "a?")
+    with pytest.raises(UserError, match="no such file"):
+        ask(RecordedEngine(tmp_path / "absent"), "a?")

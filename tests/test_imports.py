@@ -1,0 +1,109 @@
+"""Imports point one way, and what must be light is light: read from the source, nothing is imported."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "cai_lightning"
+LAYERS = (
+    {"errors", "records"},
+    {"constitution", "concurrency", "journal", "sections", "statistics", "pretrained"},
+    {"chat", "encoder", "provenance"},
+    {"engines", "selection", "metrics", "data"},
+    {"callbacks"},
+    {"modules"},
+    {"report"},
+    {"lightning_cli"},
+    {"cli"},
+    {"__main__"},
+)
+"""From the bottom to the top; what is in one layer is imported from above it alone."""
+
+PARTS = {
+    "engines": {"base", "loading", "sampling"},
+    "selection": {"base"},
+    "metrics": {"base"},
+    "callbacks": {"base"},
+}
+"""Folders of interchangeable parts, and the files of each that its parts may know."""
+
+SANDBOX_KNOWS = {"sandbox", "records", "chat", "metrics", "errors", "constitution", "data"}
+
+
+def name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path, everywhere=True):
+    """The modules that a file imports; with `everywhere` also those imported inside functions and for types alone."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if everywhere else tree.body
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (whole for alias in node.names if (whole := f"{node.module}.{alias.name}") in FILES)
+
+
+def own(path, everywhere=True):
+    found = (module for module in imports(path, everywhere) if module.startswith("cai_lightning."))
+    return {module for module in found if module in FILES}
+
+
+def room(module):
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if m != "cai_lightning" and room(m) != "sandbox"])
+def test_imports_point_down(module):
+    place = {room: number for number, layer in enumerate(LAYERS) for room in layer}
+    assert room(module) in place, f"{room(module)} has no layer yet"
+    for imported in own(FILES[module]):
+        below = place.get(room(imported), 99) < place[room(module)]
+        assert below or room(imported) == room(module), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("folder", PARTS)
+def test_parts_do_not_know_their_siblings(folder):
+    for path in (PACKAGE / folder).glob("*.py"):
+        if path.stem in ("__init__", *PARTS[folder]):
+            continue
+        siblings = {module.split(".")[2] for module in own(path) if room(module) == folder and module.count(".") > 1}
+        assert siblings <= PARTS[folder], f"{folder}/{path.name} imports {siblings - PARTS[folder]}"
+
+
+def test_the_sandbox_knows_little_and_nothing_knows_the_sandbox():
+    for module, path in FILES.items():
+        rooms = {room(imported) for imported in own(path)}
+        if module.startswith("cai_lightning.sandbox"):
+            assert rooms <= SANDBOX_KNOWS, f"{module} imports {rooms - SANDBOX_KNOWS}"
+        else:
+            assert "sandbox" not in rooms, module
+
+
+@pytest.mark.parametrize("start", ["cai_lightning.__main__", "cai_lightning.cli", "cai_lightning.report.command"])
+def test_compare_does_not_wait_for_torch(start):
+    seen, waiting = set(), [start]
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        heavy = {m.split(".")[0] for m in imports(FILES[module], everywhere=False)}
+        assert not heavy & {"torch", "lightning", "transformers", "peft", "torchmetrics"}, module
+        packages = {imported.rpartition(".")[0] for imported in own(FILES[module], everywhere=False)}
+        waiting += own(FILES[module], everywhere=False) | (packages & FILES.keys())
+    assert len(seen) > 3
+
+
+@pytest.mark.parametrize("optional", ["vllm", "openai", "ollama", "datasets", "pooch", "sentence_transformers"])
+def test_optional_and_slow_packages_are_imported_where_they_are_used(optional):
+    for module, path in FILES.items():
+        if not module.startswith("cai_lightning.sandbox.build"):
+            assert optional not in {m.split(".")[0] for m in imports(path, everywhere=False)}, module

@@ -1,0 +1,159 @@
+"""A journal holds whole lines only, has one writer, and becomes one file whenever it was interrupted."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cai_lightning import journal
+from cai_lightning.errors import UserError
+from cai_lightning.records import Response, Score
+
+anything = st.text(st.characters(), max_size=10) | st.sampled_from(["\ud800", "a\u2028b\u2029\u0085", "\r\n\x00"])
+
+
+def response(id, text="r"):
+    return Response(id, "p", text, None, "stop", "m", None)
+
+
+def append(path, *records, rank=0):
+    with journal.JournalWriter(path, rank) as writer:
+        for record in records:
+            writer.append(record)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run" / "responses.jsonl"
+
+
+def ids(path):
+    return [row["id"] for _, row in journal.read_lines(path)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.lists(anything, min_size=1, max_size=4))
+def test_any_text_comes_back_as_one_line(tmp_path, texts):
+    path = tmp_path / "any.jsonl"
+    journal.rank_file(path, 0).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    append(path, *(response(str(n), text) for n, text in enumerate(texts)))
+    for _ in range(2):
+        assert [row["response"] for row in journal.read(path).values()] == texts
+        journal.merge(path)
+
+
+def test_a_line_is_readable_as_soon_as_it_is_appended(path):
+    with journal.JournalWriter(path) as writer:
+        writer.append(response("a"))
+        assert list(journal.read(path)) == ["a"]
+
+
+@pytest.mark.parametrize("length", range(1, 40, 6))
+def test_a_torn_last_line_is_cut_and_its_row_made_again(path, length):
+    append(path, response("a"), response("b"))
+    file = journal.rank_file(path, 0)
+    file.write_bytes(file.read_bytes()[:-length])
+    assert list(journal.read(path)) == ["a"]
+    append(path, response("b", "again"))
+    assert [(row["id"], row["response"]) for _, row in journal.read_lines(file)] == [("a", "r"), ("b", "again")]
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"id": "\xc3'])
+def test_a_file_of_nothing_but_a_torn_line_is_empty(path, torn):
+    path.parent.mkdir()
+    journal.rank_file(path, 0).write_bytes(torn)
+    append(path, response("a"))
+    assert list(journal.read(path)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"id": "b"', "not JSON"),
+        (b"[1]", "expected a JSON object, found '\\[1\\]'"),
+        (b"\xff\xfe\xfa", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"prompt": "p"}', "no 'id' in this row, which has prompt"),
+    ],
+)
+def test_a_malformed_line_is_named(path, line, message):
+    append(path, response("a"))
+    file = journal.rank_file(path, 0)
+    file.write_bytes(file.read_bytes() + line + b"\n" + file.read_bytes())
+    with pytest.raises(UserError, match=message) as error:
+        journal.read(path)
+    assert f"{file}, line 2" in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_readers_see_all_ranks_and_the_final_file(path):
+    append(path, response("a"), response("b"))
+    journal.merge(path)
+    append(path, response("c"), rank=0)
+    append(path, response("d"), response("b", "new"), rank=1)
+    assert {row["id"]: row["response"] for row in journal.read(path).values()} == {
+        "a": "r", "b": "new", "c": "r", "d": "r",
+    }  # fmt: skip
+
+
+def test_merging_puts_rows_in_order_and_leaves_one_file(path):
+    append(path, response("c"), response("x"))
+    append(path, response("a"), response("b"), rank=1)
+    assert journal.merge(path, order=["a", "b", "c"]) == 4
+    assert ids(path) == ["a", "b", "c", "x"]
+    assert journal.rank_files(path) == []
+
+
+def test_merging_twice_or_after_a_kill_before_the_rank_files_went_changes_nothing(path):
+    append(path, response("b"), response("a"))
+    part = journal.rank_file(path, 0)
+    left = part.read_bytes()
+    journal.merge(path, order=["a", "b"])
+    merged = path.read_bytes()
+    part.write_bytes(left)
+    assert journal.merge(path, order=["a", "b"]) == 2
+    assert journal.merge(path, order=["a", "b"]) == 2
+    assert path.read_bytes() == merged
+
+
+def test_a_kill_before_the_rename_loses_nothing(path):
+    append(path, response("a"))
+    path.with_name(f".{path.name}.new").write_text('{"id": "half')
+    assert journal.merge(path) == 1
+    assert ids(path) == ["a"]
+
+
+def test_of_a_rows_scores_the_last_counts(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    append(path, Score("a", "m", None, "asleep"), Score("a", "other", 1.0), Score("b", "m", 2.0))
+    journal.merge(path, key=journal.by_metric)
+    append(path, Score("a", "m", 0.5))
+    rows = journal.read(path, journal.by_metric)
+    assert {key: row["score"] for key, row in rows.items()} == {
+        ("a", "m"): 0.5, ("a", "other"): 1.0, ("b", "m"): 2.0,
+    }  # fmt: skip
+
+
+def test_a_second_writer_is_told_who_writes(path):
+    code = (
+        "import sys, pathlib; from cai_lightning.journal import JournalWriter; JournalWriter(pathlib.Path(sys.argv[1]))"
+    )
+    with journal.JournalWriter(path):
+        other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+        assert f"process {os.getpid()} is writing to this file" in other.stderr
+        with pytest.raises(UserError, match=f"process {os.getpid()} is writing"):
+            journal.check_free(journal.rank_file(path, 0))
+        journal.JournalWriter(path, rank=1).close()
+    with journal.JournalWriter(path) as again:
+        again.append(response("a"))
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    journal.write(tmp_path / "rows.jsonl", [{"id": "é\ud800"}])
+    assert json.loads((tmp_path / "rows.jsonl").read_bytes()) == {"id": "é\ud800"}
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
