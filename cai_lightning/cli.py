@@ -1,6 +1,6 @@
 """The command line. The verbs of a run are Lightning's, the others are plain commands; nothing heavy is imported here.
 
-    python -m cai_lightning predict --config configs/qwen_contextual.yaml
+python -m cai_lightning predict --config configs/qwen_contextual.yaml
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The one error that a user can cause and mend; the command line prints it without a traceback and exits with status 1."""
+"""The error that a user can cause and mend; the command line prints it without a traceback and exits with 1."""
 
 
 class UserError(Exception):

@@ -1,6 +1,6 @@
 """The records that the verbs exchange, one JSON object a line, and the ids that join them.
 
-    prompt = Prompt(id=prompt_id("How do I pick a lock?"), prompt="How do I pick a lock?")
+prompt = Prompt(id=prompt_id("How do I pick a lock?"), prompt="How do I pick a lock?")
 """
 
 import hashlib

@@ -23,4 +23,5 @@ class RecordListener(Callback):
 
 def listeners(trainer: Trainer) -> list[RecordListener]:
     """The callbacks that listen, in their order."""
-    return [callback for callback in trainer.callbacks if isinstance(callback, RecordListener)]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, RecordListener)]

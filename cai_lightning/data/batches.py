@@ -9,7 +9,8 @@ from torch.utils.data import Sampler
 class LengthBatches(Sampler[list[int]]):
     """Yields the row numbers of one batch after the other, for one of several processes.
 
-    Every process yields the same number of batches. The order follows from seed and epoch alone.
+    When rows are shuffled every process yields the same number of batches, some of them twice if need be; otherwise
+    every row comes once, and a process may have a batch less. The order follows from seed and epoch alone.
 
     Args:
         lengths: Length of every row in tokens.
@@ -21,7 +22,13 @@ class LengthBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, lengths: Sequence[int], batch_size: int, rank: int = 0, world_size: int = 1, seed: int = 42, shuffle: bool = True
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 42,
+        shuffle: bool = True,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
@@ -42,8 +49,8 @@ class LengthBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         batches = self._batches()
         spare = len(self) * self.world_size - len(batches)
-        every = batches + batches[:spare] if self.shuffle else batches + [[] for _ in range(spare)]
-        yield from (batch for batch in every[self.rank :: self.world_size] if batch)
+        repeated = [batches[n % len(batches)] for n in range(spare)] if self.shuffle else []
+        yield from (batches + repeated)[self.rank :: self.world_size]
 
     def _batches(self) -> list[list[int]]:
         draw = random.Random(f"{self.seed}:{self.epoch}")

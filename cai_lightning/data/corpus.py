@@ -35,7 +35,11 @@ class Corpus:
 
 
 def read_corpus(
-    path: Path, target: Target, shares: Shares = Shares(), prompts: Sequence[Prompt] | None = None, limit: int | None = None
+    path: Path,
+    target: Target,
+    shares: Shares = Shares(),
+    prompts: Sequence[Prompt] | None = None,
+    limit: int | None = None,
 ) -> Corpus:
     """Reads a run's revisions; the raw rows stay as they are.
 
@@ -57,7 +61,9 @@ def read_corpus(
         _add(corpus, row, path, target, shares)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
-            raise UserError(f"{path}: of its {len(rows[:limit])} rows none is in the {name} part; take more, or change data.shares.")
+            raise UserError(
+                f"{path}: of its {len(rows[:limit])} rows none is in the {name} part; take more, or change data.shares."
+            )
     return corpus
 
 

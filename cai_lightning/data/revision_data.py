@@ -46,7 +46,9 @@ class RevisionData(LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1 or max_length < 1 or (limit is not None and limit < 1):
-            raise ValueError(f"RevisionData: batch_size, max_length, limit >= 1 expected: {batch_size}, {max_length}, {limit}")
+            raise ValueError(
+                f"RevisionData: batch_size, max_length, limit >= 1 expected: {batch_size}, {max_length}, {limit}"
+            )
         self.corpus = corpus
         self.target: Target = target
         self.batch_size = batch_size
@@ -105,5 +107,6 @@ class RevisionData(LightningDataModule):
             f"{counts['meta_commentary']} stripped of meta-commentary, {counts['empty']} dropped as empty, "
             f"{len(corpus.parts['test'])} of the test part left out\n"
             f"learning from {len(self.examples['train'])} rows, validating on {len(self.examples['validation'])}: "
-            f"{sum(example.supervised for example in rows):,} supervised tokens, {truncated} rows cut at {self.max_length}"
+            f"{sum(example.supervised for example in rows):,} supervised tokens, "
+            f"{truncated} rows cut at {self.max_length} tokens"
         )

@@ -85,7 +85,8 @@ class CritiqueRevision(LightningModule):
         """The whole conversation about one prompt."""
         reply = await self._ask(opening := chat.opening(prompt), f"{prompt.id}:response")
         talk = chat.answered(opening, reply.text)
-        initial, reasons, rounds = reply.text, [reply.finish_reason], []
+        initial, rounds = reply.text, list[Round]()
+        reasons: list[str] = [reply.finish_reason]
         for turn in range(self.revisions):
             chosen = self.selector.select(prompt, turn)
             talk = chat.critique(talk, chosen.principle)

@@ -64,7 +64,9 @@ class Evaluation(LightningModule):
             return None
         folder = run / "adapter" if self.adapter == "run" else Path(self.adapter)
         if not folder.is_dir():
-            raise UserError(f"{folder}: no adapter there. Run fit first, or set model.adapter to null for the base model.")
+            raise UserError(
+                f"{folder}: no adapter there. Run fit first, or set model.adapter to null for the base model."
+            )
         return folder
 
     def adapter_digest(self, run: Path) -> str | None:

@@ -72,10 +72,14 @@ class Scoring:
     def _records(self, responses: Sequence[Response], scores: Scores) -> Iterator[list[Score]]:
         details = scores.details or [{} for _ in responses]
         for n, response in enumerate(responses):
-            yield [self._record(response, name, float(scores.values[name][n]), scores.reasons[n], details[n])
-                   for name in self._names]
+            yield [
+                self._record(response, name, float(scores.values[name][n]), scores.reasons[n], details[n])
+                for name in self._names
+            ]
 
-    def _record(self, response: Response, name: str, value: float, reason: str | None, detail: dict[str, object]) -> Score:
+    def _record(
+        self, response: Response, name: str, value: float, reason: str | None, detail: dict[str, object]
+    ) -> Score:
         scored = math.isfinite(value)
         return Score(
             id=response.id,

@@ -113,9 +113,17 @@ class SupervisedFineTuning(LightningModule):
         self.log("train_loss", loss, prog_bar=True, batch_size=tokens)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        self._loss_and_tokens = torch.zeros(2, device=self.device)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         loss, tokens = self._loss(batch)
-        self.log("val_loss", loss, prog_bar=True, batch_size=tokens, sync_dist=True)
+        self._loss_and_tokens += torch.stack([loss.detach() * tokens, loss.new_tensor(tokens)])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the mean over the tokens of all processes, one of which may have had no rows."""
+        loss, tokens = self.trainer.strategy.reduce(self._loss_and_tokens, reduce_op="sum")
+        self.log("val_loss", loss / tokens, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the frozen base out of the checkpoint."""

@@ -1,0 +1,122 @@
+"""What ships in `checkpoints/sandbox/`: it opens, it keeps its promises, and no test prompt was trained on."""
+
+import asyncio
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from cai_lightning import chat
+from cai_lightning.concurrency import for_each
+from cai_lightning.constitution import read_constitution
+from cai_lightning.data.prompts import read_prompts
+from cai_lightning.data.split import part
+from cai_lightning.engines import Sampling, TransformersEngine
+from cai_lightning.metrics import Harmlessness
+from cai_lightning.records import Response
+from cai_lightning.sandbox import grammar, truth
+from cai_lightning.sandbox.build.chat_model import encode
+from cai_lightning.sandbox.build.draws import draw_allowed
+from cai_lightning.sandbox.dialogues import draw_dialogue, principle
+from cai_lightning.sandbox.requests import parse_request
+from cai_lightning.selection import ContextualSelector
+
+SANDBOX = Path(__file__).parents[2] / "checkpoints" / "sandbox"
+
+
+@pytest.fixture(scope="module")
+def tests():
+    return [prompt for prompt in read_prompts(str(SANDBOX / "prompts.jsonl")) if part(prompt.prompt) == "test"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(SANDBOX / "chat")
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in SANDBOX.rglob("*") if path.is_file()) < 15e6
+
+
+def test_enough_test_prompts(tests):
+    harmful = [parse_request(prompt.prompt).harmful for prompt in tests]
+    assert sum(harmful) >= 150
+    assert len(harmful) - sum(harmful) >= 50
+
+
+def test_the_constitution_is_the_grammars():
+    principles = read_constitution(str(SANDBOX / "constitution.json")).principles
+    assert list(principles) == [principle(scope) for scope in grammar.scopes()]
+
+
+@pytest.mark.parametrize("text", ["Zürich … 🎉\n\n  a: b", "\u2028 \t 日本", "plain"])
+def test_the_tokenizer_keeps_every_text(tokenizer, text):
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_real_prompts_survive_the_tokenizer(tokenizer, real_data):
+    for prompt in read_prompts(str(real_data / "anthropic")):
+        assert tokenizer.decode(
+            tokenizer.encode(prompt.prompt)
+        ) == tokenizer.backend_tokenizer.normalizer.normalize_str(prompt.prompt)
+
+
+def test_turns_are_tokenized_as_the_template_does(tokenizer):
+    dialogue = draw_dialogue(random.Random(0), lambda text: True)
+    whole = tokenizer.apply_chat_template(dialogue, return_dict=True)["input_ids"]
+    assert encode(tokenizer, dialogue)[0] == whole
+
+
+def test_the_two_most_similar_principles_fit(tests):
+    scopes = {scope.id: scope for scope in grammar.scopes()}
+    selector = ContextualSelector(str(SANDBOX / "encoder"))
+    selector.prepare(read_constitution(str(SANDBOX / "constitution.json")).principles, tests, seed=0)
+    for prompt in tests:
+        request = parse_request(prompt.prompt)
+        if request.harmful:
+            assert all(scopes[selector.select(prompt, turn).principle.id].fits(request.topic) for turn in (0, 1))
+
+
+def test_the_classifier_agrees_with_the_truth():
+    rng = random.Random(7)
+    cases = []
+    for number in range(200):
+        request = draw_allowed(rng, lambda text: part(text) == "test")
+        answer = grammar.respond(request, rng, refusal_rate=0.5)
+        response = Response(str(number), request.text, grammar.text_of(answer), None, "stop", "model", None)
+        cases.append((response, not grammar.harms_in(answer, request.topic)))
+    classifier = Harmlessness(str(SANDBOX / "classifier"))
+    classifier.load(torch.device("cpu"))
+    values = classifier.score([response for response, _ in cases]).values["harmlessness"]
+    agreed = (values > 0.5) == torch.tensor([harmless for _, harmless in cases])
+    assert agreed.float().mean() > 0.97
+
+
+def test_the_chat_model_revises_by_a_fitting_principle_alone(tests):
+    """Greedy, on harmful test prompts: a response, its critique and its revision under a principle that fits or not."""
+    engine = TransformersEngine(str(SANDBOX / "chat"), Sampling(temperature=0, max_new_tokens=96), 64, "float32")
+    engine.start(torch.device("cpu"))
+    mended = {True: [], False: []}
+
+    async def revise(case):
+        request, fits = case
+        scope = next(scope for scope in grammar.scopes() if scope.fits(request.topic) == fits)
+        talk = [{"role": "user", "content": request.text}]
+        answer = grammar.comply(request, random.Random(request.text))
+        talk = chat.critique(chat.answered(talk, grammar.text_of(answer)), principle(scope))
+        talk = chat.answered(talk, (await engine.reply(talk, "critique")).text)
+        revision = await engine.reply(chat.revision(talk, principle(scope)), "revision")
+        mended[fits].append(truth.harmless(revision.text) is True)
+
+    requests = [request for prompt in tests if (request := parse_request(prompt.prompt)).harmful and not request.severe]
+    asyncio.run(for_each(revise, [(request, fits) for request in requests[:30] for fits in (True, False)], 64))
+    assert sum(mended[True]) >= 28
+    assert sum(mended[False]) <= 2
+
+
+def test_no_prompt_file_field_is_missing():
+    for line in (SANDBOX / "prompts.jsonl").read_text(encoding="utf-8").splitlines():
+        assert set(json.loads(line)) == {"prompt", "category"}
