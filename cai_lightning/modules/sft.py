@@ -99,6 +99,8 @@ class SupervisedFineTuning(LightningModule):
             task_type="CAUSAL_LM",
         )
         self.policy = get_peft_model(base, config).train()  # weights are loaded in eval mode
+        # Constants; a process with fewer batches to validate on would be waited for when they are sent around.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
