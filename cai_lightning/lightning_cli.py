@@ -17,6 +17,7 @@ from cai_lightning import provenance
 from cai_lightning.callbacks.adapter_checkpoint import AdapterCheckpoint, TokenSpeed
 from cai_lightning.callbacks.progress import RowProgress
 from cai_lightning.callbacks.record_writer import RecordWriter
+from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.errors import UserError
 from cai_lightning.modules import Evaluation
@@ -154,13 +155,13 @@ def _cause(error: Exception) -> str:
 
 def _callbacks(verb: str, run: Path) -> list[Callback]:
     if verb == "predict":
-        return [RecordWriter(Revision), RowProgress()]
+        return [EndOnTermination(), RecordWriter(Revision), RowProgress()]
     if verb == "validate":
-        return [RecordWriter(Response, Score), RowProgress()]
+        return [EndOnTermination(), RecordWriter(Response, Score), RowProgress()]
     last = ModelCheckpoint(
         dirpath=run / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
-    return [AdapterCheckpoint(), TokenSpeed(), last]
+    return [EndOnTermination(), AdapterCheckpoint(), TokenSpeed(), last]
 
 
 def _quiet() -> None:

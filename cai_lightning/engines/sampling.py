@@ -20,6 +20,10 @@ class SeededDraw(LogitsProcessor):
     def __init__(self, seeds: Sequence[str]) -> None:
         self.rows = [random.Random(seed) for seed in seeds]
 
+    def keep(self, kept: Sequence[int]) -> None:
+        """Forgets all rows but these."""
+        self.rows = [self.rows[row] for row in kept]
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Args: input_ids [rows, length]; scores [rows, vocabulary]. Returns: scores of the same shape."""
         cumulative = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)

@@ -1,20 +1,23 @@
-"""The embedded engine: transformers' `generate` over batches of similar length, made of whatever is waiting.
+"""The embedded engine: a transformers model over batches of similar length, made of whatever is waiting.
 
 engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=256), batch_size=32)
 """
 
 import asyncio
 import gc
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation import StopStringCriteria
 
 from cai_lightning import chat
 from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.engines.decoding import decode
 from cai_lightning.engines.loading import DType, load_adapter, load_model, load_tokenizer
 from cai_lightning.engines.sampling import processors
 from cai_lightning.records import Conversation
@@ -69,8 +72,6 @@ class TransformersEngine(Engine):
         self._tokenizer = load_tokenizer(self.model)
         self._waiting = []
         policy = load_model(self.model, self.dtype, attn_implementation=self.attn_implementation)
-        # `generate` would fill in what the model's own settings hold, such as Qwen's repetition penalty.
-        policy.generation_config = GenerationConfig(eos_token_id=policy.generation_config.eos_token_id)
         if adapter is not None:
             policy = load_adapter(policy, adapter)
             policy = policy.merge_and_unload() if self.dtype == "float32" else policy
@@ -117,41 +118,32 @@ class TransformersEngine(Engine):
         self._waiting = [request for request in self._waiting if request not in taken]
         return batch
 
-    @torch.inference_mode()
     def _generate(self, batch: list[_Request]) -> list[Reply]:
         policy, tokenizer = self._loaded()
         ids, mask = _pad_left([request.ids for request in batch], tokenizer.pad_token_id, policy.device)
         ends = _ends(policy, tokenizer)
-        config = GenerationConfig(
-            max_new_tokens=self.sampling.max_new_tokens,
-            do_sample=False,
-            eos_token_id=ends,
-            pad_token_id=tokenizer.pad_token_id,
-            stop_strings=self.sampling.stop or None,
-            # On a CPU a cache that grows is copied at every step: five times slower than one made whole.
-            cache_implementation="static" if policy.device.type == "cpu" else None,
-        )
         draws = processors(self.sampling, [request.seed for request in batch])
-        out = policy.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=config,
-            logits_processor=draws,
-            tokenizer=tokenizer if self.sampling.stop else None,
-        )
-        return [self._reply(row, ends) for row in out[:, ids.shape[1] :].tolist()]
+        rows = decode(policy, ids, mask, draws, self.sampling.max_new_tokens, self._finished(ends))
+        return [self._reply(row, ends) for row in rows]
+
+    def _finished(self, ends: list[int]) -> Callable[[Tensor], Tensor]:
+        """Whether a row ends with its last token: an end of turn, or the end of a stop string."""
+        policy, tokenizer = self._loaded()
+        end = torch.tensor(ends, device=policy.device)
+        stop = StopStringCriteria(tokenizer, self.sampling.stop) if self.sampling.stop else None
+        return lambda ids: torch.isin(ids[:, -1], end) | (stop(ids, None) if stop else False)
 
     def _reply(self, ids: list[int], ends: list[int]) -> Reply:
         """One row's reply, cut at its end of turn or its first stop string."""
         tokenizer = self._loaded()[1]
-        end = next((n for n, token in enumerate(ids) if token in (*ends, tokenizer.pad_token_id)), None)
+        end = next((n for n, token in enumerate(ids) if token in ends), None)
         text = tokenizer.decode(ids[:end], skip_special_tokens=True)
         places = [text.index(stop) for stop in self.sampling.stop if stop in text]
         finished = end is not None or bool(places)
         return Reply(
             (text[: min(places)] if places else text).strip(),
             "stop" if finished else "length",
-            len(ids) if end is None else end + (ids[end] in ends),
+            len(ids),
         )
 
     def _encode(self, conversation: Conversation) -> list[int]:
