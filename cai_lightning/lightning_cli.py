@@ -29,6 +29,14 @@ DESCRIPTIONS = {
     "fit": "Fine-tunes a LoRA adapter on the cleaned revisions → RUN/adapter/",
     "validate": "Answers the test prompts and scores the answers → RUN/responses.jsonl, scores.jsonl, summary.json",
 }
+CLASSES = {
+    "predict": ("cai_lightning.modules.CritiqueRevision", "cai_lightning.data.PromptData"),
+    "fit": ("cai_lightning.modules.SupervisedFineTuning", "cai_lightning.data.RevisionData"),
+    "validate": ("cai_lightning.modules.Evaluation", "cai_lightning.data.PromptData"),
+}
+"""What `--help` points to: the classes of the shipped configurations."""
+
+PROGRAM = "python -m cai_lightning"
 TRAINER_SETTINGS = ("precision", "max_epochs", "max_steps", "accumulate_grad_batches", "gradient_clip_val")
 """Settings of the trainer that change what fit learns."""
 
@@ -48,7 +56,7 @@ class CAICLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
-            parser_kwargs={verb: {"description": text} for verb, text in DESCRIPTIONS.items()},
+            parser_kwargs={"prog": PROGRAM, **{verb: _parser_settings(verb) for verb in DESCRIPTIONS}},
             args=args,
         )
 
@@ -144,6 +152,18 @@ class CAICLI(LightningCLI):
     def _inputs(self) -> dict[str, str]:
         parts = [part for part in (self.model, self.datamodule) if isinstance(part, provenance.HasInputs)]
         return {f"digest of {name}": value for part in parts for name, value in part.inputs(self.run).items()}
+
+
+def _parser_settings(verb: str) -> dict[str, str]:
+    """A short usage, for an error shows it before its message, and where the settings of the parts are explained."""
+    model, data = CLASSES[verb]
+    return {
+        "description": (
+            f"{DESCRIPTIONS[verb]}. The settings of its parts are explained by {PROGRAM} {verb} --model.help {model} "
+            f"and --data.help {data}; --print_config shows them as they would be used."
+        ),
+        "usage": f"{PROGRAM} {verb} --config FILE [--run DIR] [--fresh] [--print_config] [--KEY VALUE ...]",
+    }
 
 
 def _cause(error: Exception) -> str:

@@ -45,7 +45,7 @@ class AdapterCheckpoint(Callback):
 
 
 class TokenSpeed(Callback):
-    """Logs supervised and padded-away tokens per second of training."""
+    """Logs the tokens per second of training, padding left out."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._began = time.perf_counter()

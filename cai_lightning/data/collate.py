@@ -16,11 +16,16 @@ IGNORED = -100
 
 
 class Batch(TypedDict):
-    """B conversations of up to L tokens, padded on the right; each tensor is [B, L]."""
+    """B conversations of up to L tokens, padded on the right; the first three are [B, L].
+
+    `expected_tokens` is how many supervised tokens a batch has on average. Batches are made by length, and short replies
+    are often of one kind, such as refusals: the mean over each batch's own tokens would learn them many times over.
+    """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
+    expected_tokens: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,14 @@ def encode(
     return example
 
 
-def collate(examples: Sequence[Example], pad: int) -> Batch:
+def collate(examples: Sequence[Example], pad: int, expected_tokens: float) -> Batch:
     """Pads examples to the longest of them."""
     width = max(len(example.input_ids) for example in examples)
     return Batch(
         input_ids=_padded([example.input_ids for example in examples], width, pad),
         attention_mask=_padded([[1] * len(example.input_ids) for example in examples], width, 0),
         labels=_padded([example.labels for example in examples], width, IGNORED),
+        expected_tokens=torch.tensor(expected_tokens),
     )
 
 

@@ -91,11 +91,12 @@ class RevisionData(LightningDataModule):
         assert trainer is not None
         rows = self.examples[part]
         lengths = [len(example.input_ids) for example in rows]
+        expected = self.batch_size * sum(example.supervised for example in rows) / len(rows)
         batches = LengthBatches(lengths, self.batch_size, trainer.global_rank, trainer.world_size, self.seed, shuffle)
         return DataLoader(
             rows,  # type: ignore[arg-type]
             batch_sampler=batches,
-            collate_fn=partial(collate, pad=self._tokenizer.pad_token_id),
+            collate_fn=partial(collate, pad=self._tokenizer.pad_token_id, expected_tokens=expected),
         )
 
     def _report(self, corpus: Corpus) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from cai_lightning import journal
+from cai_lightning import journal, provenance
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation
@@ -27,10 +27,12 @@ class RecordedEngine(Engine):
         self.field = field
         self._answers: dict[str, str] = {}
 
+    def inputs(self, run: Path) -> dict[str, str]:
+        """Digest of the answers, whatever else stands in their file."""
+        return {"recorded answers": provenance.digest(self._read())}
+
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
-        if not self.path.exists():
-            raise UserError(f"{self.path}: no such file; it shall hold the recorded answers.")
-        self._answers = {str(row.get("prompt")): self._answer(n, row) for n, row in journal.read_lines(self.path)}
+        self._answers = self._read()
 
     def stop(self) -> None:
         self._answers = {}
@@ -40,6 +42,11 @@ class RecordedEngine(Engine):
         if prompt not in self._answers:
             raise UserError(f"{self.path}: no answer to the prompt {prompt[:80]!r}.")
         return Reply(self._answers[prompt], "stop", 0)
+
+    def _read(self) -> dict[str, str]:
+        if not self.path.exists():
+            raise UserError(f"{self.path}: no such file; it shall hold the recorded answers.")
+        return {str(row.get("prompt")): self._answer(n, row) for n, row in journal.read_lines(self.path)}
 
     def _answer(self, line: int, row: journal.Row) -> str:
         answer = row.get(self.field)

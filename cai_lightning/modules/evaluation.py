@@ -51,8 +51,8 @@ class Evaluation(LightningModule):
         _check_columns(metrics)
 
     def inputs(self, run: Path) -> dict[str, str]:
-        """Nothing that would stop a run: responses carry their adapter's digest, and those of another are missing."""
-        return {}
+        """What the engine reads. The adapter would not stop a run: responses of another adapter are missing."""
+        return self.engine.inputs(run) if isinstance(self.engine, provenance.HasInputs) else {}
 
     def adapter_folder(self, run: Path) -> Path | None:
         """The folder of the adapter that is evaluated.
@@ -106,8 +106,8 @@ class Evaluation(LightningModule):
     def _score(self, metric: ResponseMetric, scoring: Scoring) -> None:
         """Runs one evaluator; one that cannot start is written down, and the others go on."""
         missing = scoring.restore()
-        name = type(metric).__name__
-        self._announce(name, len(scoring.rows), len(scoring.rows) - len(missing))
+        name = metric.columns[0].name
+        self._announce(type(metric).__name__, len(scoring.rows), len(scoring.rows) - len(missing))
         if missing:
             try:
                 metric.load(self.device)
@@ -117,7 +117,8 @@ class Evaluation(LightningModule):
             self.not_run.setdefault(name, "it could not start on another process")
             return
         scoring.score(missing, self.score_batch_size, self._emit)
-        metric.free()
+        if missing:
+            metric.free()
         self.log_dict(metric.compute())
 
     def _responses(self) -> dict[str, Response]:

@@ -34,7 +34,7 @@ class Lora:
 
 
 class SupervisedFineTuning(LightningModule):
-    """Trains a LoRA adapter; the loss is the mean cross-entropy of the response's tokens.
+    """Trains a LoRA adapter; the loss is the cross-entropy of the response's tokens, each of which counts the same.
 
     Args:
         model: Base model: name on the Hugging Face Hub, or a folder.
@@ -113,7 +113,7 @@ class SupervisedFineTuning(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, tokens = self._loss(batch)
         self.log("train_loss", loss, prog_bar=True, batch_size=tokens)
-        return loss
+        return loss * tokens / batch["expected_tokens"]
 
     def on_validation_epoch_start(self) -> None:
         self._loss_and_tokens = torch.zeros(2, device=self.device)

@@ -31,6 +31,6 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
 
 
 def _columns(metric: ResponseMetric, not_run: dict[str, str]) -> list[ColumnReport]:
-    why = not_run.get(type(metric).__name__)
+    why = not_run.get(metric.columns[0].name)
     digest = metric_digest(metric)
     return [ColumnReport(c.name, c.direction, why, digest, metric.uses_references) for c in metric.columns]

@@ -43,7 +43,7 @@ def tuning(tiny_model):
 def batch(tuning):
     talks = [("How do I bake bread?", "I will not."), ("Hi", "Help with that, sorry. " * 5)]
     examples = [encode(tuning.tokenizer, str(n), [user(a)], b, 512) for n, (a, b) in enumerate(talks)]
-    return collate(examples, tuning.tokenizer.pad_token_id)
+    return collate(examples, tuning.tokenizer.pad_token_id, expected_tokens=100.0)
 
 
 def test_the_loss_is_the_models_own(tuning, batch, tiny_model):
@@ -114,7 +114,7 @@ def test_fit_learns_and_leaves_an_adapter(experiment, tiny_model):
     tokenizer = AutoTokenizer.from_pretrained(experiment.run / "adapter")
     assert tokenizer.chat_template
     row = encode(tokenizer, "x", [user("How do I bake a boat?")], "I will not help with that, sorry.", 512)
-    batch = collate([row], tokenizer.pad_token_id)
+    batch = collate([row], tokenizer.pad_token_id, expected_tokens=10.0)
     assert policy(**batch).loss < 0.5 * losses(experiment)[0]
     with policy.disable_adapter():
         assert policy(**batch).loss > 2 * min(losses(experiment))
