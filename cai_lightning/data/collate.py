@@ -18,8 +18,8 @@ IGNORED = -100
 class Batch(TypedDict):
     """B conversations of up to L tokens, padded on the right; the first three are [B, L].
 
-    `expected_tokens` is how many supervised tokens a batch has on average. Batches are made by length, and short replies
-    are often of one kind, such as refusals: the mean over each batch's own tokens would learn them many times over.
+    `expected_tokens` is how many supervised tokens a batch has on average. Batches are made by length, and short
+    replies are often of one kind, such as refusals: a mean over each batch's own tokens would learn them many times.
     """
 
     input_ids: Tensor
