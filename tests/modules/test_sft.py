@@ -47,9 +47,30 @@ def batch(tuning):
 
 
 def test_the_loss_is_the_models_own(tuning, batch, tiny_model):
-    reference = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)(**batch).loss
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+    reference = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)(**inputs).loss
     loss, _ = tuning._loss(batch)
     torch.testing.assert_close(loss, reference, atol=1e-4, rtol=1e-4)
+
+
+def test_every_token_counts_the_same_in_whatever_batch_it_stands(tuning, monkeypatch):
+    """The gradients of 1 x 4, 2 x 2 and 4 x 1 rows agree, and are those of the mean over all tokens."""
+    monkeypatch.setattr(tuning, "log", lambda *args, **kwargs: None)
+    tokenizer, replies = tuning.tokenizer, ["No.", "No.", "Sure, and here is a long reply. " * 4, "A reply of its own."]
+    rows = [encode(tokenizer, str(n), [user("Hi")], reply, 512) for n, reply in enumerate(replies)]
+    mean = sum(row.supervised for row in rows) / len(rows)
+
+    def gradient(size):
+        tuning.zero_grad()
+        for start in range(0, len(rows), size):
+            batch = collate(rows[start : start + size], tokenizer.pad_token_id, expected_tokens=mean * size)
+            (tuning.training_step(batch, 0) * size / len(rows)).backward()
+        return torch.cat([p.grad.flatten() for p in tuning.parameters() if p.grad is not None])
+
+    whole = gradient(4)
+    assert whole.norm() > 0
+    for size in (1, 2):
+        torch.testing.assert_close(gradient(size), whole, atol=1e-6, rtol=1e-4)
 
 
 def test_only_the_adapter_learns(tuning, batch):
