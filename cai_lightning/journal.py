@@ -79,14 +79,17 @@ def rank_files(path: Path) -> list[Path]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Row]]:
-    """The whole lines of one JSON Lines file with their numbers from 1; a last line without newline does not count.
+    """The lines of one JSON Lines file with their numbers from 1.
+
+    In a rank file a last line without newline is torn and does not count; any other file is read to its end.
 
     Raises:
         UserError: A line is no JSON object; the message names file, line and what stands there.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if line.endswith(b"\n") and line.strip():
+            torn = not line.endswith(b"\n") and ".rank" in path.name
+            if line.strip() and not torn:
                 yield number, _parse(path, number, line)
 
 

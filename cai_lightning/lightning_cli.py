@@ -37,7 +37,17 @@ CLASSES = {
 """What `--help` points to: the classes of the shipped configurations."""
 
 PROGRAM = "python -m cai_lightning"
-TRAINER_SETTINGS = ("precision", "max_epochs", "max_steps", "accumulate_grad_batches", "gradient_clip_val")
+TRAINER_SETTINGS = (
+    "precision",
+    "max_epochs",
+    "max_steps",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "limit_train_batches",
+    "limit_val_batches",
+    "overfit_batches",
+    "fast_dev_run",
+)
 """Settings of the trainer that change what fit learns."""
 
 
@@ -99,10 +109,11 @@ class CAICLI(LightningCLI):
 
     def before_validate(self) -> None:
         data = self.datamodule
-        self._settle(
-            "validate",
-            {"digest of references": data.reference_digest(self.run)} if isinstance(data, PromptData) else {},
-        )
+        more = {}
+        if isinstance(data, PromptData):
+            more["digest of references"] = data.reference_digest(self.run)
+            provenance.agree(self.run, "fit", provenance.settings({"data": {"shares": data.shares}}))
+        self._settle("validate", more)
 
     def fit(self, **arguments: Any) -> None:
         """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
@@ -117,7 +128,7 @@ class CAICLI(LightningCLI):
             rank_zero_info(f"going on from {last}")
             arguments["ckpt_path"] = str(last)
         self.trainer.fit(**{**arguments, "weights_only": True})
-        if self.trainer.is_global_zero:
+        if self.trainer.is_global_zero and _ended(self.trainer):
             provenance.finish(self.run, "fit")
         rank_zero_info(f"the best adapter is in {self.run / 'adapter'}")
 
@@ -152,6 +163,13 @@ class CAICLI(LightningCLI):
     def _inputs(self) -> dict[str, str]:
         parts = [part for part in (self.model, self.datamodule) if isinstance(part, provenance.HasInputs)]
         return {f"digest of {name}": value for part in parts for name, value in part.inputs(self.run).items()}
+
+
+def _ended(trainer: Trainer) -> bool:
+    """Whether a training has come to its own end, rather than to that of its time."""
+    early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    return early or (epochs or -1) == trainer.current_epoch or steps == trainer.global_step
 
 
 def _parser_settings(verb: str) -> dict[str, str]:

@@ -66,11 +66,28 @@ def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
     """
     path = run / f"{verb}.json"
     now = json.loads(json.dumps(found, default=str))
-    if path.exists() and _made(run, verb):
+    made = _made(run, verb)
+    if made and not path.exists():
+        raise UserError(
+            f"{made[0]}: {path.name}, which says how it was made, is missing. Choose another --run, or add --fresh."
+        )
+    if made:
         _compare(run, verb, json.loads(path.read_text(encoding="utf-8"))["settings"], now)
         return
     record = {"verb": verb, "settings": now, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     journal.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def agree(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
+    """Makes sure that a verb of this run, where it has run, was given the same values.
+
+    Raises:
+        UserError: It was given others; a test prompt could then have been trained on.
+    """
+    path = run / f"{verb}.json"
+    if path.exists() and _made(run, verb):
+        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        _compare(run, verb, {key: before[key] for key in found if key in before}, found)
 
 
 def finish(run: Path, verb: Verb) -> None:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from cai_lightning import journal
 from cai_lightning.cli import main
 
 
@@ -127,6 +128,13 @@ def test_compare_without_a_run(tmp_path, capsys):
     assert_one_line(capsys.readouterr().err, "no such run")
 
 
+def test_a_run_that_is_a_file_is_one_line(experiment, capsys):
+    experiment.run.parent.mkdir(parents=True, exist_ok=True)
+    experiment.run.write_text("no folder")
+    assert experiment("predict") == 1
+    assert_one_line(capsys.readouterr().err, str(experiment.run))
+
+
 def test_killed_at_any_time_every_row_is_made_once(experiment):
     overrides = ("--model.engine.init_args.batch_size", 1)
     seen = set()
@@ -135,7 +143,7 @@ def test_killed_at_any_time_every_row_is_made_once(experiment):
             wait_for_rows(experiment.run / "revisions.rank0.jsonl", enough, process)
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
-        rows = {row["id"]: row for row in experiment.rows("revisions.rank0.jsonl")}
+        rows = journal.read(experiment.run / "revisions.jsonl")
         assert seen <= rows.keys()
         seen |= rows.keys()
     assert len(seen) < 40

@@ -157,3 +157,11 @@ def test_a_file_is_replaced_whole(tmp_path):
     journal.write(tmp_path / "rows.jsonl", [{"id": "é\ud800"}])
     assert json.loads((tmp_path / "rows.jsonl").read_bytes()) == {"id": "é\ud800"}
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_file_made_by_hand_is_read_to_its_end(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "a"}\n{"id": "b"}')
+    assert list(journal.read(path)) == ["a", "b"]
+    journal.merge(path)
+    assert list(journal.read(path)) == ["a", "b"]

@@ -125,3 +125,19 @@ def test_a_folders_digest_stands_for_its_files(tmp_path):
     assert provenance.folder_digest(tmp_path) == before
     (tmp_path / "a").write_text("2")
     assert provenance.folder_digest(tmp_path) != before
+
+
+def test_rows_of_unknown_origin_are_not_adopted(tmp_path):
+    (tmp_path / "revisions.jsonl").write_text('{"id": "a"}\n')
+    with pytest.raises(UserError, match=r"predict\.json"):
+        provenance.settle(tmp_path, "predict", {"model.seed": 7})
+
+
+def test_verbs_of_one_run_agree_on_the_split(tmp_path):
+    provenance.settle(tmp_path, "fit", {"data.shares.test": 0.15, "model.learning_rate": 1})
+    provenance.agree(tmp_path, "fit", {"data.shares.test": 0.9})  # nothing is trained yet
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    provenance.agree(tmp_path, "fit", {"data.shares.test": 0.15})
+    with pytest.raises(UserError, match=r"data\.shares\.test"):
+        provenance.agree(tmp_path, "fit", {"data.shares.test": 0.9})

@@ -35,9 +35,12 @@ class RecordWriter(RecordListener):
         self._journals: dict[type[Record], journal.JournalWriter] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        run = Path(trainer.default_root_dir)
+        if trainer.is_global_zero:
+            self._merge(trainer)  # what a killed run has left is older than whatever is written now
+        trainer.strategy.barrier("what was left is merged")
         for kind in self.kinds:
-            self._journals[kind] = journal.JournalWriter(run / FILES[kind][0], trainer.global_rank)
+            path = Path(trainer.default_root_dir) / FILES[kind][0]
+            self._journals[kind] = journal.JournalWriter(path, trainer.global_rank)
 
     def on_record(self, record: Record) -> None:
         self._journals[type(record)].append(record)
@@ -49,11 +52,14 @@ class RecordWriter(RecordListener):
         self._close()
         trainer.strategy.barrier("records are written")
         if trainer.is_global_zero:
-            order = cast(Ordered, trainer.datamodule).order  # type: ignore[attr-defined]
-            for kind in self.kinds:
-                name, key = FILES[kind]
-                journal.merge(Path(trainer.default_root_dir) / name, order, key)
+            self._merge(trainer)
         trainer.strategy.barrier("records are merged")
+
+    def _merge(self, trainer: Trainer) -> None:
+        order = cast(Ordered, trainer.datamodule).order  # type: ignore[attr-defined]
+        for kind in self.kinds:
+            name, key = FILES[kind]
+            journal.merge(Path(trainer.default_root_dir) / name, order, key)
 
     def _close(self) -> None:
         while self._journals:

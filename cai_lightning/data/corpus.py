@@ -55,7 +55,8 @@ def read_corpus(
     """
     rows = _rows(path)
     if prompts is not None:
-        rows = [row for row in rows if row["id"] in {prompt.id for prompt in prompts[:limit]}]
+        chosen = {prompt.id for prompt in prompts[:limit]}
+        rows = [row for row in rows if row["id"] in chosen]
     corpus = Corpus({"train": [], "validation": [], "test": []}, Counter())
     for row in rows[:limit]:
         _add(corpus, row, path, target, shares)

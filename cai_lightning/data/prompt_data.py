@@ -40,7 +40,7 @@ class PromptData(LightningDataModule):
             run's own.
     """
 
-    INCIDENTAL = frozenset({"prompts", "column", "split", "limit", "shares", "references"})
+    INCIDENTAL = frozenset({"prompts", "column", "split", "limit", "references"})
 
     def __init__(
         self,

@@ -27,11 +27,13 @@ class RevisionData(LightningDataModule):
         max_length: Tokens of a conversation that are kept; longer ones are cut at the end and counted.
         shares: Shares of the prompts set aside for testing (never read here) and for validation.
         prompts: Source of prompts; rows of other prompts are left out. Null takes every row.
+        column: Field of that source that holds the prompt.
+        split: Split of it, where it is a Hugging Face dataset.
         limit: Takes the first so many rows of the source of prompts, or of the corpus where none is given.
         seed: Seed of the order of batches.
     """
 
-    INCIDENTAL = frozenset({"corpus", "prompts"})
+    INCIDENTAL = frozenset({"corpus", "prompts", "column", "split"})
 
     def __init__(
         self,
@@ -41,6 +43,8 @@ class RevisionData(LightningDataModule):
         max_length: int = 2048,
         shares: Shares = Shares(),
         prompts: str | None = None,
+        column: str = "prompt",
+        split: str = "train",
         limit: int | None = None,
         seed: int = 42,
     ) -> None:
@@ -55,6 +59,8 @@ class RevisionData(LightningDataModule):
         self.max_length = max_length
         self.shares = shares
         self.prompts = prompts
+        self.column = column
+        self.split = split
         self.limit = limit
         self.seed = seed
         self.examples: dict[Part, list[Example]] = {}
@@ -80,7 +86,7 @@ class RevisionData(LightningDataModule):
         return self._loader("validation", shuffle=False)
 
     def _read(self, run: Path) -> Corpus:
-        prompts = read_prompts(self.prompts) if self.prompts else None
+        prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None
         return read_corpus(self.corpus or run / "revisions.jsonl", self.target, self.shares, prompts, self.limit)
 
     def _encode(self, sample: Sample) -> Example:

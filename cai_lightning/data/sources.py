@@ -136,6 +136,8 @@ def _text(row: Row, field: str, where: str) -> str:
         raise UserError(f"{where}: {field!r} must be a text, not {shown(value)}")
     if not value.strip():
         raise UserError(f"{where}: {field!r} is empty: {shown(value)}")
+    if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise UserError(f"{where}: {field!r} holds half a character (a lone surrogate): {shown(value)}")
     return value
 
 

@@ -60,7 +60,11 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     if not (folder / "adapter_config.json").exists():
         raise UserError(f"{folder}: no adapter there (adapter_config.json is missing); run fit first, or name another.")
     check_fingerprint(model, folder)
-    return PeftModel.from_pretrained(model, folder)
+    try:
+        with opening("adapter", str(folder)):
+            return PeftModel.from_pretrained(model, folder)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{folder}: this adapter is broken or of another base ({error!s:.200}).") from error
 
 
 def save_fingerprint(model: PreTrainedModel, folder: Path) -> None:

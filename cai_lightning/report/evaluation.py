@@ -13,7 +13,9 @@ from cai_lightning.report.summary import ColumnReport, write_summary
 def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
     """Writes `<run>/summary.json` once all scores are in their file."""
     adapter = model.adapter_digest(run)
-    rows = [row for row in journal.read(run / "responses.jsonl").values() if row["adapter"] == adapter]
+    tests = {test.prompt.id for test in data.tests}
+    made = journal.read(run / "responses.jsonl").values()
+    rows = [row for row in made if row["adapter"] == adapter and row["id"] in tests]
     counts = {
         "responses": len(rows),
         "cut at max_new_tokens": sum(row["finish_reason"] == "length" for row in rows),
@@ -27,6 +29,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
         references=data.reference_digest(run),
         config=provenance.digest(provenance.settings({"model": model, "data": data})),
         adapter=adapter,
+        ids=tests,
     )
 
 

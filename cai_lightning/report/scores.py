@@ -6,7 +6,7 @@ scores["harmlessness"].values["0f3a..."]
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Container, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,13 +30,16 @@ class ColumnScores:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def read_scores(run: Path, settings: Mapping[str, str | None], adapter: str | None) -> dict[str, ColumnScores]:
+def read_scores(
+    run: Path, settings: Mapping[str, str | None], adapter: str | None, ids: Container[str] | None = None
+) -> dict[str, ColumnScores]:
     """The scores of every column asked for.
 
     Args:
         run: Folder of the run; without a `scores.jsonl` every column is empty.
         settings: The columns, each with the digest of the settings that its scores must carry.
         adapter: Digest of the adapter that the scores must carry; None for the base model.
+        ids: The prompts whose scores count; None takes all.
 
     Raises:
         UserError: A score is neither a finite number nor null, or a row lacks `id` or `metric`.
@@ -45,7 +48,8 @@ def read_scores(run: Path, settings: Mapping[str, str | None], adapter: str | No
     columns = {name: ColumnScores() for name in settings}
     for row in journal.read(path, partial(_key, path=path)).values():
         name = row["metric"]
-        if name in columns and (row.get("adapter"), row.get("settings")) == (adapter, settings[name]):
+        counts = ids is None or row["id"] in ids
+        if counts and name in columns and (row.get("adapter"), row.get("settings")) == (adapter, settings[name]):
             _add(columns[name], row, path)
     return columns
 

@@ -5,7 +5,7 @@ read_summary(run)["metrics"]["harmlessness"]["mean"]
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -49,6 +49,7 @@ def write_summary(
     references: str | None,
     config: str,
     adapter: str | None = None,
+    ids: Container[str] | None = None,
 ) -> None:
     """Summarizes `<run>/scores.jsonl` in `<run>/summary.json`.
 
@@ -59,8 +60,9 @@ def write_summary(
         references: Digest of the file of references; None where there is none.
         config: Digest of the settings of the run.
         adapter: Digest of the adapter whose scores count; None for the base model.
+        ids: The prompts whose scores count; None takes all.
     """
-    scores = read_scores(run, {column.name: column.settings for column in columns}, adapter)
+    scores = read_scores(run, {column.name: column.settings for column in columns}, adapter, ids)
     summary = {
         "run": run.resolve().name,
         "metrics": {column.name: _entry(column, scores[column.name]) for column in columns},

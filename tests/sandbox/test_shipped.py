@@ -22,6 +22,7 @@ from cai_lightning.sandbox.build.chat_model import encode
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.dialogues import draw_dialogue, principle
 from cai_lightning.sandbox.requests import parse_request
+from cai_lightning.sandbox.world import HARMS
 from cai_lightning.selection import ContextualSelector
 
 SANDBOX = Path(__file__).parents[2] / "checkpoints" / "sandbox"
@@ -95,15 +96,22 @@ def test_the_classifier_agrees_with_the_truth():
     assert agreed.float().mean() > 0.97
 
 
+def far(scope, request):
+    """Whether a principle speaks of none of the kinds in the family of a request's."""
+    return not scope.kinds & {harm.name for harm in HARMS if harm.family == request.topic.family}
+
+
 def test_the_chat_model_revises_by_a_fitting_principle_alone(tests):
-    """Greedy, on harmful test prompts: a response, its critique and its revision under a principle that fits or not."""
+    """Greedy, on harmful test prompts: a critique and a revision under a principle that fits, or under a far one."""
     engine = TransformersEngine(str(SANDBOX / "chat"), Sampling(temperature=0, max_new_tokens=96), 64, "float32")
     engine.start(torch.device("cpu"))
     mended = {True: [], False: []}
 
     async def revise(case):
         request, fits = case
-        scope = next(scope for scope in grammar.scopes() if scope.fits(request.topic) == fits)
+        scope = next(
+            scope for scope in grammar.scopes() if (scope.fits(request.topic) if fits else far(scope, request))
+        )
         talk = [{"role": "user", "content": request.text}]
         answer = grammar.comply(request, random.Random(request.text))
         talk = chat.critique(chat.answered(talk, grammar.text_of(answer)), principle(scope))
