@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -115,13 +116,19 @@ def merge(path: Path, order: Sequence[str] = (), key: Key = by_id) -> int:
         path: The final file.
         order: Ids in the order the file shall have; others follow as they were written.
         key: What makes two records the same.
+
+    Raises:
+        UserError: Another process is writing to a rank file, whose rows would be lost with it.
     """
     place = {id: n for n, id in enumerate(order)}
     parts = rank_files(path)
-    rows = sorted(read(path, key).values(), key=lambda row: place.get(row["id"], len(place)))
-    write(path, rows)
-    for part in parts:
-        part.unlink()
+    with ExitStack() as locks:
+        for part in parts:
+            locks.callback(os.close, _lock(part))
+        rows = sorted(read(path, key).values(), key=lambda row: place.get(row["id"], len(place)))
+        write(path, rows)
+        for part in parts:
+            part.unlink()
     return len(rows)
 
 

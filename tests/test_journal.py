@@ -165,3 +165,14 @@ def test_a_file_made_by_hand_is_read_to_its_end(tmp_path):
     assert list(journal.read(path)) == ["a", "b"]
     journal.merge(path)
     assert list(journal.read(path)) == ["a", "b"]
+
+
+def test_a_file_that_is_being_written_is_not_merged(tmp_path):
+    """A second run merges what a killed one has left, and must not take the file of one that lives."""
+    path = tmp_path / "revisions.jsonl"
+    with journal.JournalWriter(path) as writer:
+        writer.append(response("a"))
+        with pytest.raises(UserError, match=str(os.getpid())):
+            journal.merge(path)
+        writer.append(response("b"))
+    assert journal.merge(path) == 2
