@@ -59,7 +59,9 @@ class RecordWriter(RecordListener):
         order = cast(Ordered, trainer.datamodule).order  # type: ignore[attr-defined]
         for kind in self.kinds:
             name, key = FILES[kind]
-            journal.merge(Path(trainer.default_root_dir) / name, order, key)
+            path = Path(trainer.default_root_dir) / name
+            if journal.rank_files(path):
+                journal.merge(path, order, key)
 
     def _close(self) -> None:
         while self._journals:
