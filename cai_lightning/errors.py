@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The message names the file, the line and the value, and what to do next.
     """
+
+
+class ReplyError(Exception):
+    """One reply could not be had, though it was tried again; its row is set aside with this reason, the others go on."""

@@ -102,7 +102,23 @@ class Score:
     settings: str | None = None
 
 
-Record = Revision | Response | Score
+@dataclass(frozen=True)
+class Failure:
+    """A row that could not be made, though it was tried again; the next run tries it once more.
+
+    Args:
+        stage: The reply that failed: `response`, `critique N` or `revision N`, rounds counted from 1.
+    """
+
+    id: str
+    prompt: str
+    stage: str
+    reason: str
+    created: str
+    turns: Conversation | None = None
+
+
+Record = Revision | Response | Score | Failure
 
 
 def to_json(record: Record) -> str:

@@ -21,7 +21,7 @@ LAYERS = (
 """From the bottom to the top; what is in one layer is imported from above it alone."""
 
 PARTS = {
-    "engines": {"base", "decoding", "loading", "sampling"},
+    "engines": {"base", "choosing", "decoding", "loading", "sampling"},
     "selection": {"base"},
     "metrics": {"base"},
     "callbacks": {"base"},

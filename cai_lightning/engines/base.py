@@ -1,6 +1,7 @@
 """The contract of an engine: it serves a model, and it alone decides how requests are batched."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -33,11 +34,19 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said: its text, why it ended, and how many tokens it took."""
+    """What the model said, and what it took.
+
+    Args:
+        text: The words, without the end of turn or the stop text.
+        finish_reason: `length` where the reply was cut at its maximum of tokens.
+        tokens: Tokens written.
+        prompt_tokens: Tokens of the conversation before them.
+    """
 
     text: str
     finish_reason: Literal["stop", "length"]
     tokens: int
+    prompt_tokens: int = 0
 
 
 class Engine(ABC):
@@ -70,6 +79,26 @@ class Engine(ABC):
         Args:
             conversation: Ends in a user turn.
             seed: Names this draw; the same seed and conversation give the same reply, whatever else is in the batch.
+
+        Raises:
+            ReplyError: This reply cannot be had, though others may be.
+        """
+
+    @abstractmethod
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        """How likely the model is to answer with each of several options: the paper's AI feedback (section 4.1).
+
+        Args:
+            conversation: Ends in a user turn.
+            options: Texts none of which begins another, such as `(A)` and `(B)`.
+
+        Returns:
+            The probabilities of the options, in their order, from the model's own log-probabilities (temperature 1);
+            they add up to 1.
+
+        Raises:
+            UserError: This engine, or its server, does not tell probabilities.
+            ReplyError: The model does not answer with one of the options.
         """
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """An engine that repeats what a file of records says, so that `validate` can score texts nobody needs to generate."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -42,6 +43,9 @@ class RecordedEngine(Engine):
         if prompt not in self._answers:
             raise UserError(f"{self.path}: no answer to the prompt {prompt[:80]!r}.")
         return Reply(self._answers[prompt], "stop", 0)
+
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        raise UserError(f"{self.path}: recorded answers have no probabilities to choose by; name an engine with a model.")
 
     def _read(self) -> dict[str, str]:
         if not self.path.exists():

@@ -1,11 +1,12 @@
 """An engine that says what it is told to: for tests, doctests and dry runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.errors import ReplyError
 from cai_lightning.records import Conversation
 
 
@@ -35,3 +36,14 @@ class ScriptedEngine(Engine):
         script = self.script
         text = script(conversation) if callable(script) else script[(len(self.asked) - 1) % len(script)]
         return Reply(text, "stop", len(text.split()))
+
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        """All on the option that the script says next.
+
+        Raises:
+            ReplyError: It says something else.
+        """
+        text = (await self.reply(conversation, "")).text
+        if text not in options:
+            raise ReplyError(f"the script says {text!r}, which is none of {', '.join(options)}")
+        return [float(option == text) for option in options]

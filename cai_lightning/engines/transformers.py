@@ -5,7 +5,7 @@ engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from transformers.generation import StopStringCriteria
 
 from cai_lightning import chat
 from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.engines.choosing import option_probabilities
 from cai_lightning.engines.decoding import decode
 from cai_lightning.engines.loading import DType, load_adapter, load_model, load_tokenizer
 from cai_lightning.engines.sampling import processors
@@ -91,6 +92,12 @@ class TransformersEngine(Engine):
             loop.call_soon(self._serve)
         return await request.answer
 
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        policy, tokenizer = self._loaded()
+        talk = self._encode(conversation)
+        rows = [list(tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
+        return option_probabilities(policy, talk, rows)
+
     def _serve(self) -> None:
         """Answers one batch. The chains it wakes run before the next batch, so their requests can join it."""
         batch = self._take()
@@ -124,7 +131,7 @@ class TransformersEngine(Engine):
         ends = _ends(policy, tokenizer)
         draws = processors(self.sampling, [request.seed for request in batch])
         rows = decode(policy, ids, mask, draws, self.sampling.max_new_tokens, self._finished(ends))
-        return [self._reply(row, ends) for row in rows]
+        return [self._reply(row, ends, len(request.ids)) for row, request in zip(rows, batch, strict=True)]
 
     def _finished(self, ends: list[int]) -> Callable[[Tensor], Tensor]:
         """Whether a row ends with its last token: an end of turn, or the end of a stop string."""
@@ -133,7 +140,7 @@ class TransformersEngine(Engine):
         stop = StopStringCriteria(tokenizer, self.sampling.stop) if self.sampling.stop else None
         return lambda ids: torch.isin(ids[:, -1], end) | (stop(ids, None) if stop else False)
 
-    def _reply(self, ids: list[int], ends: list[int]) -> Reply:
+    def _reply(self, ids: list[int], ends: list[int], prompt_tokens: int) -> Reply:
         """One row's reply, cut at its end of turn or its first stop string."""
         tokenizer = self._loaded()[1]
         end = next((n for n, token in enumerate(ids) if token in ends), None)
@@ -144,6 +151,7 @@ class TransformersEngine(Engine):
             (text[: min(places)] if places else text).strip(),
             "stop" if finished else "length",
             len(ids),
+            prompt_tokens,
         )
 
     def _encode(self, conversation: Conversation) -> list[int]:
