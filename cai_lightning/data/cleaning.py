@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import dropwhile
+from itertools import dropwhile, groupby
 from typing import Literal, NamedTuple
 
 from anyascii import anyascii
@@ -17,6 +17,7 @@ from anyascii import anyascii
 from cai_lightning.data.commentary import Kind, introduces, judge, speaks_of_responses
 
 Change = Literal["ascii", "meta_commentary", "empty"]
+_Fate = Literal["commentary", "turn", "repeat", "answer"]
 
 _LINE_SEPARATORS = str.maketrans({"\u0085": "\n", "\u2028": "\n", "\u2029": "\n\n"})
 _FENCE = re.compile(r"[ \t>]*(?:```|~~~)")
@@ -44,18 +45,33 @@ class Cleaned:
     changes: tuple[Change, ...] = ()
 
 
+class Span(NamedTuple):
+    """Characters of a text that are no answer.
+
+    Args:
+        start: The first character, counted from 0.
+        end: Behind the last character.
+        kind: `commentary`, words about the response; `turn`, a further turn that nobody asked for; `repeat`, a second
+            version of the answer.
+    """
+
+    start: int
+    end: int
+    kind: Literal["commentary", "turn", "repeat"]
+
+
 def clean(text: str) -> Cleaned:
-    """Transliterates a text to ASCII and strips its meta-commentary."""
-    plain = to_ascii(text)
-    answer = strip_meta_commentary(plain)
+    """Strips a text of its meta-commentary and transliterates it to ASCII."""
+    answer = strip_meta_commentary(text)
+    plain = to_ascii(answer)
     changes: list[Change] = []
-    if plain != text:
+    if plain != answer:
         changes.append("ascii")
-    if answer != plain:
+    if answer != text:
         changes.append("meta_commentary")
-    if not answer.strip():
+    if not plain.strip():
         changes.append("empty")
-    return Cleaned(answer, tuple(changes))
+    return Cleaned(plain, tuple(changes))
 
 
 def to_ascii(text: str) -> str:
@@ -69,12 +85,48 @@ def strip_meta_commentary(text: str) -> str:
     What comes first counts: everything behind the first commentary on an answer goes. A short introduction before a
     "Revised response:" gives way to the longer answer behind it. Code blocks are never looked into.
     """
-    answer = _answer(text)
-    if answer == text.strip():
-        return text
-    while (shorter := _answer(answer)) != answer:
-        answer = shorter
-    return answer
+    places = _answer_places(text)
+    return "".join(text[place] for place in places) if _has_commentary(text, places) else text
+
+
+def commentary_spans(text: str) -> list[Span]:
+    """What `strip_meta_commentary` takes away, in order, without the white space and the rules around it."""
+    places = _answer_places(text)
+    if not _has_commentary(text, places):
+        return []
+    kinds: list[_Fate] = []
+    for piece in _pieces(_plain(text)):
+        in_turn = piece.kind == "turn" or (kinds and kinds[-1] == "turn")
+        kind: _Fate = "turn" if in_turn else "repeat" if piece.kind in ("answer", "code") else "commentary"
+        kinds.extend([kind] * len(piece.text))
+    for place in places:
+        kinds[place] = "answer"
+    spans = []
+    for kind, run in groupby(range(len(text)), kinds.__getitem__):
+        words = [place for place in run if not _SEPARATOR.fullmatch(text[place])]
+        if words and kind != "answer":
+            spans.append(Span(words[0], words[-1] + 1, kind))
+    return spans
+
+
+def _has_commentary(text: str, places: Sequence[int]) -> bool:
+    return len(places) < len(text.strip())
+
+
+def _plain(text: str) -> str:
+    """The text in ASCII where that changes no character's place."""
+    return "".join(
+        mark if character > "\x7f" and len(mark := to_ascii(character)) == 1 else character for character in text
+    )
+
+
+def _answer_places(text: str) -> list[int]:
+    """The places of the characters of a text's answer."""
+    places, answer = list(range(len(text))), _plain(text)
+    while len(kept := _answer(answer)) < len(answer):
+        places = [places[place] for place in kept]
+        answer = "".join(answer[place] for place in kept)
+    return places
 
 
 class _Piece(NamedTuple):
@@ -82,6 +134,7 @@ class _Piece(NamedTuple):
 
     kind: Kind | Literal["code"]
     text: str
+    start: int
 
 
 @dataclass
@@ -89,6 +142,7 @@ class _Draft:
     """One of the answers that a text holds; a closed one takes no more of the text."""
 
     parts: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     has_words: bool = False
     has_code: bool = False
     is_open: bool = True
@@ -100,16 +154,25 @@ class _Draft:
     def take(self, piece: _Piece) -> None:
         if self.is_open:
             self.parts.append(piece.text)
+            self.places.extend(range(piece.start, piece.start + len(piece.text)))
             self.has_words |= not _SEPARATOR.fullmatch(piece.text)
             self.has_code |= piece.kind == "code"
 
 
-def _answer(text: str) -> str:
+def _answer(text: str) -> list[int]:
     drafts = _drafts(list(_pieces(text)), has_original=_ORIGINAL.search(text) is not None)
     if drafts[0].text == text:
-        return text.strip()
-    answers = [answer for draft in drafts if (answer := _without_separators(draft.text))]
-    return _first_answer(answers) if answers else ""
+        return _stripped(text, drafts[0].places)
+    answers = {answer: draft for draft in reversed(drafts) if (answer := _without_separators(draft.text))}
+    if not answers:
+        return []
+    chosen = _first_answer(list(reversed(answers)))
+    head = answers[chosen].text.index(chosen)
+    return answers[chosen].places[head : head + len(chosen)]
+
+
+def _stripped(text: str, places: list[int]) -> list[int]:
+    return places[len(text) - len(text.lstrip()) : len(text.rstrip())]
 
 
 def _drafts(pieces: Sequence[_Piece], has_original: bool) -> list[_Draft]:
@@ -162,19 +225,25 @@ def _leads_up(text: str, answer: str) -> bool:
 
 
 def _pieces(text: str) -> Iterator[_Piece]:
-    about_responses = speaks_of_responses(text)
+    start = 0
+    for kind, part in _parts(text, speaks_of_responses(text)):
+        yield _Piece(kind, part, start)
+        start += len(part)
+
+
+def _parts(text: str, about_responses: bool) -> Iterator[tuple[Kind | Literal["code"], str]]:
     for block, is_code in _blocks(text):
         if is_code:
-            yield _Piece("code", block)
+            yield "code", block
         else:
             for sentence in _sentences(block):
                 yield from _judged(sentence, about_responses)
 
 
-def _judged(sentence: str, about_responses: bool) -> Iterator[_Piece]:
+def _judged(sentence: str, about_responses: bool) -> Iterator[tuple[Kind, str]]:
     while sentence:
         kind, length = judge(sentence, about_responses)
-        yield _Piece(kind, sentence[:length])
+        yield kind, sentence[:length]
         sentence = sentence[length:]
 
 
