@@ -45,7 +45,9 @@ class RecordedEngine(Engine):
         return Reply(self._answers[prompt], "stop", 0)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
-        raise UserError(f"{self.path}: recorded answers have no probabilities to choose by; name an engine with a model.")
+        raise UserError(
+            f"{self.path}: recorded answers have no probabilities to choose by; name an engine with a model."
+        )
 
     def _read(self) -> dict[str, str]:
         if not self.path.exists():
