@@ -1,0 +1,110 @@
+"""How precisely meta-commentary is found, measured on texts of real models that were labelled by reading them.
+
+    python tests/data/test_commentary.py tests/data/commentary_labels/written_with.jsonl FOLDER_OF_REAL_DATA
+
+A line of a label file names a text (`file`, `field`, `row`, the beginning of its `sha256`) and the `spans` of it that no
+model should learn: `[start, end, kind]`. The texts themselves are not part of the project.
+"""
+
+import csv
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from cai_lightning.data.cleaning import commentary_spans
+
+LABELS = Path(__file__).parent / "commentary_labels"
+SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?:][\"')\]*_\u2019\u201d]*(?=\s)|(?=\s*$))", re.MULTILINE)
+ENOUGH = 0.8
+
+
+def measure(labels, real_data):
+    """Precision and recall of spans and of sentences to keep, over all texts of a label file."""
+    counts = Counter()
+    for label in map(json.loads, labels.read_text().splitlines()):
+        counts += count(read_text(label, real_data), label["spans"])
+    return {
+        figure: counts[f"{figure}: right"] / counts[f"{figure}: all"]
+        for figure in ("span recall", "span precision", "sentence recall", "sentence precision")
+    }
+
+
+def count(text, spans):
+    """What the four figures are made of, for one text.
+
+    A labelled span is found if enough of it is removed, a removed stretch is right if enough of it is labelled; a
+    sentence belongs to what most of its characters belong to.
+    """
+    labelled = places(text, spans)
+    removed = places(text, commentary_spans(text))
+    wanted = [set(places(text, [span])) for span in spans]
+    taken = stretches(text, removed)
+    sentences = [places(text, [found.span()]) for found in SENTENCE.finditer(text)]
+    keep = [sentence for sentence in sentences if share(sentence, labelled) < 0.5]
+    kept = [sentence for sentence in sentences if share(sentence, removed) < 0.5]
+    both = [sentence for sentence in keep if sentence in kept]
+    return Counter(
+        {
+            "span recall: all": len(wanted),
+            "span recall: right": sum(share(span, removed) >= ENOUGH for span in wanted),
+            "span precision: all": len(taken),
+            "span precision: right": sum(share(span, labelled) >= ENOUGH for span in taken),
+            "sentence recall: all": len(keep),
+            "sentence recall: right": len(both),
+            "sentence precision: all": len(kept),
+            "sentence precision: right": len(both),
+        }
+    )
+
+
+def places(text, spans):
+    """The places of the visible characters inside of some spans."""
+    return {place for start, end, *_ in spans for place in range(start, end) if not text[place].isspace()}
+
+
+def stretches(text, removed):
+    """What was removed, one set of places for each stretch that no kept character interrupts."""
+    found, open_ = [], False
+    for place, character in enumerate(text):
+        if place in removed:
+            found[-1:] = [found[-1] | {place}] if open_ else [*found[-1:], {place}]
+            open_ = True
+        elif not character.isspace():
+            open_ = False
+    return found
+
+
+def share(span, others):
+    return len(span & others) / len(span)
+
+
+def read_text(label, real_data):
+    text = rows(real_data / "azazel5" / label["file"])[label["row"]][label["field"]]
+    found = hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert found == label["sha256"], f"row {label['row']} of {label['file']} is not the text that was labelled"
+    return text
+
+
+@cache
+def rows(path):
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines)) if path.suffix == ".csv" else [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(("name", "floor"), [("written_with", 0.95), ("held_out", 0.90)])
+def test_commentary_is_found_and_answers_are_kept(name, floor, real_data):
+    labels = LABELS / f"{name}.jsonl"
+    if not labels.exists():
+        pytest.skip(f"no labels at {labels}")
+    assert all(figure >= floor for figure in measure(labels, real_data).values()), measure(labels, real_data)
+
+
+if __name__ == "__main__":
+    for figure, value in measure(Path(sys.argv[1]), Path(sys.argv[2])).items():
+        print(f"{figure:20} {value:.3f}")
