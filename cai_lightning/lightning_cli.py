@@ -55,7 +55,7 @@ class CAICLI(LightningCLI):
     """Runs predict, fit or validate."""
 
     def __init__(self, args: ArgsType = None) -> None:
-        _quiet()
+        quiet()
         super().__init__(
             model_class=LightningModule,
             datamodule_class=LightningDataModule,
@@ -93,7 +93,7 @@ class CAICLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
-            raise UserError(_cause(error)) from error
+            raise UserError(cause(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = dict(self._get(self.config_init, "trainer"))
@@ -184,7 +184,7 @@ def _parser_settings(verb: str) -> dict[str, str]:
     }
 
 
-def _cause(error: Exception) -> str:
+def cause(error: Exception) -> str:
     """What a constructor had to say, out of the several lines that jsonargparse makes of it."""
     text = str(error)
     causes = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- ")]
@@ -202,7 +202,7 @@ def _callbacks(verb: str, run: Path) -> list[Callback]:
     return [EndOnTermination(), AdapterCheckpoint(), TokenSpeed(), last]
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silences what the libraries say about choices that are deliberate here."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -50,6 +50,16 @@ def read_section(path: Path, verb: str) -> dict[str, Any]:
     return dict(content[verb])
 
 
+def verbs_in(path: Path) -> list[str]:
+    """The verbs that a file has a section for; none where it is a file without sections.
+
+    Raises:
+        UserError: The file is missing or no YAML.
+    """
+    content = _load(path)
+    return [verb for verb in RUN_VERBS if verb in content]
+
+
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such configuration file.")

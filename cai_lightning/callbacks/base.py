@@ -21,7 +21,7 @@ class RecordListener(Callback):
         """A row of the stage is finished."""
 
 
-def listeners(trainer: Trainer) -> list[RecordListener]:
-    """The callbacks that listen, in their order."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+def listeners(trainer: Trainer | None) -> list[RecordListener]:
+    """The callbacks that listen, in their order; none where no trainer runs the module."""
+    callbacks: list[Callback] = trainer.callbacks if trainer else []  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, RecordListener)]

@@ -69,7 +69,7 @@ class CritiqueRevision(LightningModule):
         """Loads the engine and readies the selector for this process's prompts, out of `total` with those done."""
         self.selector.prepare(self.principles.principles, prompts, self.seed)
         self.engine.start(self.device)
-        for listener in listeners(self.trainer):
+        for listener in listeners(self._trainer):
             listener.on_stage("revisions", total, total - len(prompts))
 
     def predict_step(self, dataloader_iter: Iterator[Any]) -> None:
@@ -116,7 +116,7 @@ class CritiqueRevision(LightningModule):
 
     async def _ask(self, conversation: Conversation, draw: str) -> Reply:
         reply = await self.engine.reply(conversation, f"{self.seed}:{draw}")
-        for listener in listeners(self.trainer):
+        for listener in listeners(self._trainer):
             listener.on_reply(reply.tokens)
         return reply
 

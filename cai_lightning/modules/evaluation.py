@@ -12,11 +12,11 @@ from cai_lightning import chat, journal, provenance
 from cai_lightning.callbacks.base import listeners
 from cai_lightning.concurrency import for_each
 from cai_lightning.data.prompt_data import ReferencedPrompt
-from cai_lightning.engines import Engine
+from cai_lightning.engines import Engine, Reply
 from cai_lightning.errors import UserError
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules.scoring import Scoring
-from cai_lightning.records import Response, Score
+from cai_lightning.records import Prompt, Response, Score
 
 
 class Evaluation(LightningModule):
@@ -136,9 +136,13 @@ class Evaluation(LightningModule):
                 listener.on_record(score)
             listener.on_row()
 
+    async def reply(self, prompt: Prompt) -> Reply:
+        """What the engine, with whatever adapter it was started with, answers to a prompt."""
+        return await self.engine.reply(chat.opening(prompt), f"{self.seed}:{prompt.id}:response")
+
     async def _answer(self, test: ReferencedPrompt) -> None:
         prompt = test.prompt
-        reply = await self.engine.reply(chat.opening(prompt), f"{self.seed}:{prompt.id}:response")
+        reply = await self.reply(prompt)
         response = Response(
             id=prompt.id,
             prompt=prompt.prompt,
