@@ -1,6 +1,24 @@
-"""From files to prompts, from revisions to batches."""
+"""From files to prompts, from revisions to batches.
 
-from cai_lightning.data.prompt_data import PromptData
-from cai_lightning.data.revision_data import RevisionData
+The data modules are imported when they are asked for, so that cleaning and reading do not wait for Lightning.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cai_lightning.data.prompt_data import PromptData
+    from cai_lightning.data.revision_data import RevisionData
 
 __all__ = ["PromptData", "RevisionData"]
+
+
+def __getattr__(name: str) -> type:
+    if name == "PromptData":
+        from cai_lightning.data.prompt_data import PromptData
+
+        return PromptData
+    if name == "RevisionData":
+        from cai_lightning.data.revision_data import RevisionData
+
+        return RevisionData
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
