@@ -1,6 +1,7 @@
 """The only place where conversations are worded: openings, critiques, revisions, preferences.
 
-Every turn extends the conversation before it, so that an engine's prefix cache hits.
+Every turn extends the conversation before it, so that an engine's prefix cache hits. Few-shot examples are turns like
+any other, put in front.
 """
 
 from cai_lightning.constitution import Principle

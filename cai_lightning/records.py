@@ -45,13 +45,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Round:
-    """One critique and the revision that follows it."""
+    """One critique and the revision that follows it; the critique is null where the revision was asked for directly."""
 
     principle_id: str
     similarity: float | None
     principle_used: str
     revision_request: str
-    critique: str
+    critique: str | None
     revision: str
 
 
@@ -72,6 +72,7 @@ class Revision:
     constitution: dict[str, str]
     created: str
     turns: Conversation | None = None
+    few_shots: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,9 @@ Record = Revision | Response | Score | Failure
 
 
 def to_json(record: Record) -> str:
-    """The record as one line of JSON without its newline; absent `turns` and `category` are left out."""
+    """The record as one line of JSON without its newline; absent `turns`, `category` and `few_shots` are left out."""
     fields = asdict(record)
-    kept = {k: v for k, v in fields.items() if v is not None or k not in ("turns", "category")}
+    kept = {k: v for k, v in fields.items() if v is not None or k not in ("turns", "category", "few_shots")}
     return json.dumps(kept, ensure_ascii=False)
 
 

@@ -14,32 +14,45 @@ from cai_lightning.callbacks.base import listeners
 from cai_lightning.concurrency import for_each
 from cai_lightning.constitution import Constitution
 from cai_lightning.data.constitutions import open_constitution
+from cai_lightning.data.few_shots import FewShots, open_few_shots
 from cai_lightning.engines import Engine, Reply
-from cai_lightning.records import Conversation, Prompt, Revision, Round
+from cai_lightning.errors import ReplyError
+from cai_lightning.records import Conversation, Failure, Prompt, Revision, Round
 from cai_lightning.selection import PrincipleSelector
 
 
 class CritiqueRevision(LightningModule):
     """Makes the revisions that fine-tuning learns from.
 
+    The initial response is the model's own: few-shot examples stand in front of critiques and revisions alone, as in
+    the paper (section 3.1), and change no response that they shall mend. All critiques share them as a prefix, and from
+    the first critique on every turn extends the conversation before it, so that prefix caches hit.
+
     Args:
         engine: What serves the model.
         selector: How the principle of each round is chosen.
         constitution: `default` (this package's own), `anthropic` (the paper's 16 principles, fetched on first use), a
             JSON file in either's format or Hugging Face's, or a folder that holds Anthropic's file.
+        few_shots: Examples in front of the dialogue, which keep critique and revision apart: `none`, `default` (this
+            package's own), `anthropic` (the paper's, fetched on first use), a JSON file in either's format, or a folder
+            that holds Anthropic's file.
         revisions: Rounds of critique and revision for each prompt; the paper takes 4.
+        critique: Whether a critique comes before each revision; false revises directly (the paper's figure 7), and the
+            examples then show no critique either.
         suffix: Sentence put behind every request for a revision.
         seed: Seed of the choice of principles and of sampling; a row depends on it and the prompt alone.
     """
 
-    INCIDENTAL = frozenset({"constitution"})
+    INCIDENTAL = frozenset({"constitution", "few_shots"})
 
     def __init__(
         self,
         engine: Engine,
         selector: PrincipleSelector,
         constitution: str = "default",
+        few_shots: str = "none",
         revisions: int = 1,
+        critique: bool = True,
         suffix: str = chat.NO_META_COMMENTARY,
         seed: int = 42,
     ) -> None:
@@ -49,10 +62,13 @@ class CritiqueRevision(LightningModule):
         self.engine = engine
         self.selector = selector
         self.constitution = constitution
+        self.few_shots = few_shots
         self.revisions = revisions
+        self.critique = critique
         self.suffix = suffix
         self.seed = seed
         self._principles: Constitution | None = None
+        self._examples: FewShots | None = None
 
     @property
     def principles(self) -> Constitution:
@@ -61,9 +77,16 @@ class CritiqueRevision(LightningModule):
             self._principles = open_constitution(self.constitution)
         return self._principles
 
+    @property
+    def examples(self) -> FewShots:
+        """The few-shot examples themselves, read on first use."""
+        if self._examples is None:
+            self._examples = open_few_shots(self.few_shots)
+        return self._examples
+
     def inputs(self, run: Path) -> dict[str, str]:
         """Digests of what this module reads."""
-        return {"constitution": self.principles.digest}
+        return {"constitution": self.principles.digest, "few-shots": self.examples.digest}
 
     def prepare(self, prompts: Sequence[Prompt], total: int) -> None:
         """Loads the engine and readies the selector for this process's prompts, out of `total` with those done."""
@@ -76,37 +99,37 @@ class CritiqueRevision(LightningModule):
         """Revises every prompt of this process, a window of them at a time."""
         prompts = [prompt for batch, *_ in dataloader_iter for prompt in batch]
         self.prepare(prompts, len(prompts) + self.trainer.datamodule.done)  # type: ignore[attr-defined]
-        asyncio.run(for_each(self._finish, prompts, self.engine.concurrency))
+        asyncio.run(for_each(self._finish, prompts, self.engine.concurrency, self._set_aside))
 
     def on_predict_end(self) -> None:
         self.engine.stop()
 
     async def revise(self, prompt: Prompt) -> Revision:
         """The whole conversation about one prompt."""
-        reply = await self._ask(opening := chat.opening(prompt), f"{prompt.id}:response")
-        talk = chat.answered(opening, reply.text)
-        initial, rounds = reply.text, list[Round]()
-        reasons: list[str] = [reply.finish_reason]
+        opening = chat.opening(prompt)
+        replies, rounds = [await self._ask(opening, f"{prompt.id}:response")], list[Round]()
+        talk = self.examples.turns(self.suffix, self.critique) + chat.answered(opening, replies[0].text)
         for turn in range(self.revisions):
             chosen = self.selector.select(prompt, turn)
-            talk = chat.critique(talk, chosen.principle)
-            critique = await self._ask(talk, f"{prompt.id}:critique{turn}")
-            talk = chat.revision(chat.answered(talk, critique.text), chosen.principle, self.suffix)
-            reply = await self._ask(talk, f"{prompt.id}:revision{turn}")
-            request = talk[-1]["content"]
-            talk = chat.answered(talk, reply.text)
-            reasons += [critique.finish_reason, reply.finish_reason]
+            if self.critique:
+                talk = chat.critique(talk, chosen.principle)
+                replies.append(await self._ask(talk, f"{prompt.id}:critique{turn}"))
+                talk = chat.answered(talk, replies[-1].text)
+            critique = replies[-1].text if self.critique else None
+            talk = chat.revision(talk, chosen.principle, self.suffix)
+            replies.append(await self._ask(talk, f"{prompt.id}:revision{turn}"))
+            request, talk = talk[-1]["content"], chat.answered(talk, replies[-1].text)
             rounds.append(
                 Round(
                     principle_id=chosen.principle.id,
                     similarity=chosen.similarity,
                     principle_used=chosen.principle.critique_request,
                     revision_request=request,
-                    critique=critique.text,
-                    revision=reply.text,
+                    critique=critique,
+                    revision=replies[-1].text,
                 )
             )
-        return self._record(prompt, initial, rounds, reasons)
+        return self._record(prompt, rounds, replies)
 
     async def _finish(self, prompt: Prompt) -> None:
         revision = await self.revise(prompt)
@@ -114,26 +137,48 @@ class CritiqueRevision(LightningModule):
             listener.on_record(revision)
             listener.on_row()
 
+    def _set_aside(self, prompt: Prompt, error: ReplyError) -> None:
+        failure = Failure(prompt.id, prompt.prompt, error.stage, str(error), _now(), prompt.turns)
+        for listener in listeners(self.trainer):
+            listener.on_record(failure)
+            listener.on_row(failed=True)
+
     async def _ask(self, conversation: Conversation, draw: str) -> Reply:
-        reply = await self.engine.reply(conversation, f"{self.seed}:{draw}")
+        try:
+            reply = await self.engine.reply(conversation, f"{self.seed}:{draw}")
+        except ReplyError as error:
+            error.stage = _stage(draw)
+            raise
         for listener in listeners(self._trainer):
-            listener.on_reply(reply.tokens)
+            listener.on_reply(reply)
         return reply
 
-    def _record(self, prompt: Prompt, initial: str, rounds: list[Round], reasons: list[str]) -> Revision:
-        constitution = self.principles
+    def _record(self, prompt: Prompt, rounds: list[Round], replies: list[Reply]) -> Revision:
+        constitution, examples = self.principles, self.examples
         return Revision(
             id=prompt.id,
             prompt=prompt.prompt,
-            initial_response=initial,
+            initial_response=replies[0].text,
             rounds=rounds,
             revision=rounds[-1].revision,
-            finish_reasons=reasons,
+            finish_reasons=[reply.finish_reason for reply in replies],
             model=self.engine.model,
             engine=type(self.engine).__name__,
             sampling=asdict(self.engine.sampling),
             seed=self.seed,
             constitution={"name": constitution.name, "digest": constitution.digest},
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            few_shots={"name": examples.name, "digest": examples.digest} if examples.examples else None,
+            created=_now(),
             turns=prompt.turns,
         )
+
+
+def _stage(draw: str) -> str:
+    """`0f3a...:critique0` → `critique 1`, as people count."""
+    name = draw.rpartition(":")[2]
+    word = name.rstrip("0123456789")
+    return f"{word} {int(name.removeprefix(word)) + 1}" if name != word else word
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

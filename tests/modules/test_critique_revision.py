@@ -1,13 +1,16 @@
 """The conversation is worded as the paper's, its record says everything, and no chain waits for another."""
 
 import asyncio
+import json
 import random
+from dataclasses import asdict
 
 import pytest
 
 from cai_lightning.callbacks.base import RecordListener
 from cai_lightning.concurrency import for_each
 from cai_lightning.constitution import read_constitution
+from cai_lightning.data.few_shots import open_few_shots
 from cai_lightning.engines import Engine, Reply, Sampling, ScriptedEngine
 from cai_lightning.modules import CritiqueRevision
 from cai_lightning.records import Prompt, assistant, user
@@ -89,6 +92,81 @@ def test_a_transcript_goes_before_and_no_suffix_leaves_no_blank():
     assert record.turns == turns
 
 
+EXAMPLES = {
+    "name": "mine",
+    "few_shots": [
+        {
+            "prompt": f"prompt {n}",
+            "response": f"response {n}",
+            "critique_request": f"critique it {n}",
+            "critique": f"critique {n}",
+            "revision_request": f"revise it {n}",
+            "revision": f"revision {n}",
+        }
+        for n in "ab"
+    ],
+}
+
+
+@pytest.fixture
+def few_shots(tmp_path):
+    path = tmp_path / "few_shots.json"
+    path.write_text(json.dumps(EXAMPLES))
+    return str(path)
+
+
+def example(n, critique=True):
+    asked = [user(f"critique it {n}"), assistant(f"critique {n}")] if critique else []
+    revised = [user(f"revise it {n} {SUFFIX}"), assistant(f"revision {n}")]
+    return [user(f"prompt {n}"), assistant(f"response {n}"), *asked, *revised]
+
+
+@pytest.mark.parametrize("turns", [None, [user("Hi"), assistant("Hello."), user("Why?")]])
+def test_examples_stand_in_front_of_critiques_and_revisions_alone(few_shots, turns):
+    engine = ScriptedEngine(["answer", "critique", "revision"])
+    prompt = Prompt(PROMPT.id, "Why?", turns=turns)
+    record = asyncio.run(module(engine, few_shots=few_shots).revise(prompt))
+    opening = turns or [user("Why?")]
+    assert engine.asked[0] == opening
+    before = [*example("a"), *example("b"), *opening, assistant("answer"), user(chosen(0).critique_request)]
+    assert engine.asked[1] == before
+    assert engine.asked[2][:-1] == [*before, assistant("critique")]
+    assert [turn["role"] for turn in engine.asked[2]] == ["user", "assistant"] * (len(engine.asked[2]) // 2) + ["user"]
+    assert record.few_shots == {"name": "mine", "digest": open_few_shots(few_shots).digest}
+
+
+def test_a_direct_revision_asks_for_no_critique_and_shows_none(few_shots):
+    engine = ScriptedEngine(["answer", "revision 0", "revision 1"])
+    revising = module(engine, few_shots=few_shots, critique=False, revisions=2)
+    record = asyncio.run(revising.revise(PROMPT))
+    front = [*example("a", critique=False), *example("b", critique=False)]
+    first = [*front, user(PROMPT.prompt), assistant("answer"), user(f"{chosen(0).revision_request} {SUFFIX}")]
+    second = [*first, assistant("revision 0"), user(f"{chosen(1).revision_request} {SUFFIX}")]
+    assert engine.asked == [[user(PROMPT.prompt)], first, second]
+    assert [(made.critique, made.revision) for made in record.rounds] == [(None, "revision 0"), (None, "revision 1")]
+    assert [made.principle_id for made in record.rounds] == [chosen(0).id, chosen(1).id]
+    assert record.finish_reasons == ["stop"] * 3
+
+
+def test_every_round_draws_a_principle_anew_and_they_may_run_out(tmp_path):
+    path = tmp_path / "two.json"
+    two = [asdict(principle) for principle in PRINCIPLES[:2]]
+    path.write_text(json.dumps({"name": "two", "principles": two}))
+    revising = module(ScriptedEngine(["x"]), constitution=str(path), revisions=4)
+    record = asyncio.run(revising.revise(PROMPT))
+    drawn = [random.Random(f"42:{PROMPT.id}:{turn}").choice(two)["id"] for turn in range(4)]
+    assert [made.principle_id for made in record.rounds] == drawn
+
+
+def test_other_examples_are_other_inputs(few_shots, tmp_path):
+    digests = [
+        module(ScriptedEngine(["x"]), few_shots=source).inputs(tmp_path)["few-shots"]
+        for source in ("none", "default", few_shots)
+    ]
+    assert len(set(digests)) == 3
+    assert asyncio.run(module(ScriptedEngine(["x"])).revise(PROMPT)).few_shots is None
+
+
 class Patient(Engine):
     """Takes long over one prompt, and notes the seeds and when each reply is given."""
 
@@ -107,6 +185,9 @@ class Patient(Engine):
         await asyncio.sleep(0.3 if conversation[0]["content"] == self.slow else 0.001)
         self.given.append(seed)
         return Reply("text", "length", 3)
+
+    async def choose(self, conversation, options):
+        raise NotImplementedError
 
 
 def test_nobody_waits_for_the_slowest():
@@ -141,4 +222,4 @@ def test_rounds_are_checked():
 
 
 def test_a_constructor_loads_nothing():
-    CritiqueRevision(ScriptedEngine(["x"]), RandomSelector(), constitution="absent.json")
+    CritiqueRevision(ScriptedEngine(["x"]), RandomSelector(), constitution="absent.json", few_shots="absent.json")
