@@ -1,34 +1,22 @@
-"""The embedded engine: a transformers model over batches of similar length, made of whatever is waiting.
+"""The embedded engine: a transformers model in this process, with continuous batching and caches kept over turns.
 
 engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=256), batch_size=32)
 """
 
-import asyncio
 import gc
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.generation import StopStringCriteria
 
-from cai_lightning import chat
 from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.choosing import option_probabilities
-from cai_lightning.engines.decoding import decode
+from cai_lightning.engines.encoding import Template, decode
 from cai_lightning.engines.loading import DType, load_adapter, load_model, load_tokenizer
-from cai_lightning.engines.sampling import processors
+from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.records import Conversation
-
-
-@dataclass(frozen=True, eq=False)
-class _Request:
-    ids: list[int]
-    seed: str
-    answer: "asyncio.Future[Reply]"
 
 
 class TransformersEngine(Engine):
@@ -52,131 +40,68 @@ class TransformersEngine(Engine):
         sampling: Sampling = Sampling(),
         batch_size: int = 16,
         dtype: DType = "auto",
-        template: Literal["chat", "plain"] = "chat",
+        template: Template = "chat",
         attn_implementation: str | None = None,
     ) -> None:
         self.model = model
         self.sampling = sampling
         self.batch_size = batch_size
         self.dtype: DType = dtype
-        self.template = template
+        self.template: Template = template
         self.attn_implementation = attn_implementation
-        self._waiting: list[_Request] = []
-        self._policy: PreTrainedModel | None = None
-        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._batch: ContinuousBatch | None = None
+        self._transcripts: Transcripts | None = None
 
     @property
     def concurrency(self) -> int:
-        return 2 * self.batch_size
+        return self.batch_size
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
-        self._tokenizer = load_tokenizer(self.model)
-        self._waiting = []
+        tokenizer = load_tokenizer(self.model)
         policy = load_model(self.model, self.dtype, attn_implementation=self.attn_implementation)
         if adapter is not None:
             policy = load_adapter(policy, adapter)
             policy = policy.merge_and_unload() if self.dtype == "float32" else policy
-        self._policy = policy.to(device).eval()
+        policy = policy.to(device).eval()
+        ends = _ends(policy, tokenizer)
+        self._transcripts = Transcripts(tokenizer, self.template)
+        self._batch = ContinuousBatch(policy, self.batch_size, self.sampling, ends, self._is_stopped)
 
     def stop(self) -> None:
-        self._policy = self._tokenizer = None
+        self._batch = self._transcripts = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     async def reply(self, conversation: Conversation, seed: str) -> Reply:
-        loop = asyncio.get_running_loop()
-        request = _Request(self._encode(conversation), seed, loop.create_future())
-        self._waiting.append(request)
-        if len(self._waiting) == 1:
-            loop.call_soon(self._serve)
-        return await request.answer
+        batch, transcripts = self._serving()
+        ids = transcripts.encode(conversation)
+        written = await batch.write(ids, seed)
+        said = written[:-1] if written[-1] in batch.ends else written
+        text = decode(transcripts.tokenizer, said, self.sampling.stop)
+        is_whole = written[-1] in batch.ends or self._is_stopped(written)
+        transcripts.remember(conversation, ids, text, said)
+        return Reply(text, "stop" if is_whole else "length", len(written), len(ids))
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
-        policy, tokenizer = self._loaded()
-        talk = self._encode(conversation)
-        rows = [list(tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
-        return option_probabilities(policy, talk, rows)
+        batch, transcripts = self._serving()
+        rows = [list(transcripts.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
+        return option_probabilities(batch.policy, transcripts.encode(conversation), rows)
 
-    def _serve(self) -> None:
-        """Answers one batch. The chains it wakes run before the next batch, so their requests can join it."""
-        batch = self._take()
-        try:
-            replies = self._generate(batch)
-        except Exception as error:  # not swallowed: those who wait for it raise it
-            waiting, self._waiting = self._waiting, []
-            for request in (*batch, *waiting):
-                if not request.answer.done():
-                    request.answer.set_exception(error)
-            return
-        for request, reply in zip(batch, replies, strict=True):
-            if not request.answer.done():
-                request.answer.set_result(reply)
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._serve)
+    def _is_stopped(self, written: list[int]) -> bool:
+        """Whether a reply ends in a stop string; a token holds at least one byte of it, or is left over from one."""
+        longest = max((len(stop.encode()) for stop in self.sampling.stop), default=0)
+        tail = self._serving()[1].tokenizer.decode(written[-2 * longest :], skip_special_tokens=True) if longest else ""
+        return any(stop in tail for stop in self.sampling.stop)
 
-    def _take(self) -> list[_Request]:
-        """The batch of neighbours in length around the request that has waited longest."""
-        oldest = self._waiting[0]
-        by_length = sorted(self._waiting, key=lambda request: len(request.ids))
-        start = min(by_length.index(oldest), max(0, len(by_length) - self.batch_size))
-        batch = by_length[start : start + self.batch_size]
-        taken = set(batch)
-        self._waiting = [request for request in self._waiting if request not in taken]
-        return batch
-
-    def _generate(self, batch: list[_Request]) -> list[Reply]:
-        policy, tokenizer = self._loaded()
-        ids, mask = _pad_left([request.ids for request in batch], tokenizer.pad_token_id, policy.device)
-        ends = _ends(policy, tokenizer)
-        draws = processors(self.sampling, [request.seed for request in batch])
-        rows = decode(policy, ids, mask, draws, self.sampling.max_new_tokens, self._finished(ends))
-        return [self._reply(row, ends, len(request.ids)) for row, request in zip(rows, batch, strict=True)]
-
-    def _finished(self, ends: list[int]) -> Callable[[Tensor], Tensor]:
-        """Whether a row ends with its last token: an end of turn, or the end of a stop string."""
-        policy, tokenizer = self._loaded()
-        end = torch.tensor(ends, device=policy.device)
-        stop = StopStringCriteria(tokenizer, self.sampling.stop) if self.sampling.stop else None
-        return lambda ids: torch.isin(ids[:, -1], end) | (stop(ids, None) if stop else False)
-
-    def _reply(self, ids: list[int], ends: list[int], prompt_tokens: int) -> Reply:
-        """One row's reply, cut at its end of turn or its first stop string."""
-        tokenizer = self._loaded()[1]
-        end = next((n for n, token in enumerate(ids) if token in ends), None)
-        text = tokenizer.decode(ids[:end], skip_special_tokens=True)
-        places = [text.index(stop) for stop in self.sampling.stop if stop in text]
-        finished = end is not None or bool(places)
-        return Reply(
-            (text[: min(places)] if places else text).strip(),
-            "stop" if finished else "length",
-            len(ids),
-            prompt_tokens,
-        )
-
-    def _encode(self, conversation: Conversation) -> list[int]:
-        tokenizer = self._loaded()[1]
-        if self.template == "plain":
-            return list(tokenizer(chat.plain(conversation))["input_ids"])
-        return list(
-            tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)["input_ids"]
-        )
-
-    def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        assert self._policy is not None, "start() comes before reply()"
-        assert self._tokenizer is not None
-        return self._policy, self._tokenizer
+    def _serving(self) -> tuple[ContinuousBatch, Transcripts]:
+        assert self._batch is not None, "start() comes before reply()"
+        assert self._transcripts is not None
+        return self._batch, self._transcripts
 
 
-def _ends(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _ends(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Every token that ends a turn: those of the model's generation settings and the tokenizer's own."""
     configured = policy.generation_config.eos_token_id
     several = configured if isinstance(configured, list) else [configured]
-    return sorted({token for token in (*several, tokenizer.eos_token_id) if token is not None})
-
-
-def _pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    width = max(map(len, rows))
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
+    return {token for token in (*several, tokenizer.eos_token_id) if token is not None}

@@ -1,0 +1,211 @@
+"""Continuous batching: a conversation joins the batch when a slot is free, and what its slot holds is not computed again.
+
+batch = ContinuousBatch(policy, slots=64, sampling=Sampling(), ends={2})
+tokens = await batch.write(ids, seed="42")
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import PreTrainedModel
+
+from cai_lightning.engines.base import Sampling
+from cai_lightning.engines.sampling import draw
+from cai_lightning.engines.slots import Slots
+
+log = logging.getLogger(__name__)
+
+PREFILL_TOKENS = 8192
+"""Conversations are read together up to so many tokens, padding included."""
+
+GATHERING = 8
+"""New conversations wait until they are an eighth of the batch, or so many steps: a few at a time read slowly."""
+
+CROWDED = 0.75
+"""Idle slots among the active ones are computed along while the active ones' share is at least this."""
+
+SHARED = 32
+"""Where conversations begin with so many tokens alike, the first of them is read before the others, which copy it."""
+
+
+@dataclass(eq=False)
+class _Request:
+    ids: list[int]
+    seed: str
+    answer: "asyncio.Future[list[int]]"
+    written: list[int] = field(default_factory=list)
+    slot: int = -1
+    numbers: random.Random = field(default_factory=random.Random)
+
+
+class ContinuousBatch:
+    """Writes replies to many conversations at once; each draws from random numbers of its own.
+
+    Args:
+        policy: The model.
+        slots: Conversations in the batch. Halved when memory runs out.
+        sampling: How tokens are drawn.
+        ends: Tokens that end a reply.
+        stopped: Whether the tokens of a reply end in a stop string.
+    """
+
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        slots: int,
+        sampling: Sampling,
+        ends: set[int],
+        stopped: Callable[[list[int]], bool] = lambda written: False,
+    ) -> None:
+        self.policy = policy
+        self.sampling = sampling
+        self.ends = ends
+        self.stopped = stopped
+        self._waiting: list[_Request] = []
+        self._task: asyncio.Task[None] | None = None
+        self._open(slots)
+
+    async def write(self, ids: list[int], seed: str) -> list[int]:
+        """The tokens of the reply to a conversation, the one that ended it included."""
+        loop = asyncio.get_running_loop()
+        request = _Request(ids, seed, loop.create_future())
+        self._waiting.append(request)
+        if self._task is None:
+            self._task = loop.create_task(self._run())
+        return await request.answer
+
+    def _open(self, count: int) -> None:
+        self._slots = Slots(self.policy, count)
+        self._idle = list(range(count))
+        self._active: dict[int, _Request] = {}
+        self._steps_waited = 0
+
+    async def _run(self) -> None:
+        """Works while there is work. What a reply wakes runs before the next step, so its next turn can join it."""
+        try:
+            while self._waiting or self._active:
+                self._work()
+                await asyncio.sleep(0)
+        except Exception as error:  # not swallowed: those who wait for it raise it
+            failed = [*self._waiting, *self._active.values()]
+            self._waiting = []
+            self._open(self._slots.count)
+            for request in failed:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
+        finally:
+            self._task = None
+
+    def _work(self) -> None:
+        try:
+            if self._is_time_to_read():
+                self._read()
+            else:
+                self._write()
+            return
+        except RuntimeError as error:
+            if not _is_out_of_memory(error) or self._slots.count == 1:
+                raise
+        self._halve()
+
+    def _halve(self) -> None:
+        """Goes on with half the slots; what is unfinished begins anew, and draws the same tokens."""
+        self._waiting = [*self._active.values(), *self._waiting]
+        for request in self._waiting:
+            request.written.clear()
+        count = self._slots.count // 2
+        del self._slots
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("out of memory with %d conversations at once; going on with %d", 2 * count, count)
+        self._open(count)
+
+    def _is_time_to_read(self) -> bool:
+        if not self._waiting or not self._idle:
+            return False
+        self._steps_waited += 1
+        return len(self._waiting) * GATHERING >= len(self._active) or self._steps_waited > GATHERING
+
+    def _read(self) -> None:
+        """Gives waiting conversations their slots, and reads what these do not hold yet."""
+        self._steps_waited = 0
+        joining = self._next_to_join()
+        for request in joining:
+            self._seat(request)
+        self._waiting = [request for request in self._waiting if request not in joining]
+        for group in _groups(joining, lambda request: len(request.ids) - self._slots.lengths[request.slot]):
+            self._active |= {request.slot: request for request in group}
+            slots = [request.slot for request in group]
+            unread = [request.ids[self._slots.lengths[request.slot] :] for request in group]
+            self._take(group, self._slots.extend(slots, unread))
+
+    def _next_to_join(self) -> list[_Request]:
+        """The longest come first: they go on with what a slot holds, before a new conversation takes that slot."""
+        wanted = [request for request in self._waiting if not request.answer.done()]
+        self._waiting = wanted
+        joining = sorted(wanted, key=lambda request: len(request.ids), reverse=True)[: len(self._idle)]
+        if len(joining) > 1:
+            first, second = joining[0].ids, joining[1].ids
+            held = self._slots.overlaps(first).max()
+            if len(os.path.commonprefix([first, second])) > held + SHARED:
+                return joining[:1]
+        return joining
+
+    def _seat(self, request: _Request) -> None:
+        """The slot that holds this conversation so far, or else the one idle for longest, with what others began with."""
+        overlaps = self._slots.overlaps(request.ids[:-1])
+        slot = max(self._idle, key=overlaps.__getitem__)
+        if overlaps[slot] * 2 <= self._slots.lengths[slot]:
+            slot, source = self._idle[0], int(overlaps.argmax())
+            if overlaps[source] > overlaps[slot]:
+                self._slots.copy(source, slot, overlaps[source])
+        self._slots.cut(slot, overlaps.max())
+        self._idle.remove(slot)
+        request.slot, request.numbers = slot, random.Random(request.seed)
+
+    def _write(self) -> None:
+        """One token for everybody in the batch."""
+        last = {slot: [request.written[-1]] for slot, request in self._active.items()}
+        top = max(last) + 1
+        slots: Sequence[int] = range(top) if len(last) >= CROWDED * top else sorted(last)
+        logits = self._slots.extend(slots, [last.get(slot, []) for slot in slots])
+        rows = [row for row, slot in enumerate(slots) if slot in last]
+        self._take([self._active[slots[row]] for row in rows], logits if len(rows) == len(slots) else logits[rows])
+
+    def _take(self, requests: Sequence[_Request], logits: torch.Tensor) -> None:
+        """Draws each one's next token; who is finished leaves, his slot remembering the conversation."""
+        for request, token in zip(requests, draw(logits, self.sampling, [r.numbers for r in requests]), strict=True):
+            request.written.append(token)
+            if self._is_finished(request):
+                del self._active[request.slot]
+                self._idle.append(request.slot)
+                if not request.answer.done():
+                    request.answer.set_result(request.written)
+
+    def _is_finished(self, request: _Request) -> bool:
+        written = request.written
+        is_full = len(written) == self.sampling.max_new_tokens
+        return is_full or written[-1] in self.ends or request.answer.done() or self.stopped(written)
+
+
+def _groups(requests: Sequence[_Request], size: Callable[[_Request], int]) -> Iterator[list[_Request]]:
+    """Neighbours in size, so many that they can be read together."""
+    group: list[_Request] = []
+    for request in sorted(requests, key=size):
+        if group and (len(group) + 1) * size(request) > PREFILL_TOKENS:
+            yield group
+            group = []
+        group.append(request)
+    if group:
+        yield group
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

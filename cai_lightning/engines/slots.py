@@ -1,0 +1,200 @@
+"""Key-value caches of many conversations side by side, each as long as it is, so that a turn computes only what is new.
+
+slots = Slots(policy, count=64)
+logits = slots.extend([3, 7], [[1, 2, 3], [4]])  # the next-token logits of slots 3 and 7
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
+
+from cai_lightning.errors import UserError
+
+GRAIN = 128
+"""The room of all slots grows by multiples of so many tokens."""
+
+
+class Slots:
+    """A fixed number of slots, each holding the cache of the tokens of one conversation.
+
+    Args:
+        policy: The model; its layers attend to everything before, or through a sliding window.
+        count: Number of slots.
+
+    Raises:
+        UserError: The model has layers of another kind.
+    """
+
+    def __init__(self, policy: PreTrainedModel, count: int) -> None:
+        config = policy.config.get_text_config(decoder=True)
+        self.kinds = _kinds(policy, getattr(config, "layer_types", None) or ["full_attention"])
+        self.sliding_window = getattr(config, "sliding_window", None)
+        self.policy = policy
+        self.count = count
+        self.lengths = np.zeros(count, dtype=np.int64)
+        self._layers = [_Layer(count) for _ in range(config.num_hidden_layers)]
+        self._cache = Cache(layers=list(self._layers))
+        self._tokens = np.full((count, 0), -1, dtype=np.int64)
+        self._room = 0
+
+    def overlaps(self, ids: Sequence[int]) -> np.ndarray:
+        """How many of the first of these tokens each slot holds, as integers [count]."""
+        width = min(len(ids), self._room)
+        same = self._tokens[:, :width] == np.asarray(ids[:width])
+        same &= np.arange(width) < self.lengths[:, None]
+        return np.where(same.all(axis=1), width, same.argmin(axis=1)) if width else np.zeros(self.count, np.int64)
+
+    @torch.inference_mode()
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Makes a slot begin as another does."""
+        for layer in self._layers:
+            layer.copy(source, target, length)
+        self._tokens[target, :length] = self._tokens[source, :length]
+        self.lengths[target] = length
+
+    def cut(self, slot: int, length: int) -> None:
+        """Forgets what a slot holds beyond its first tokens."""
+        self.lengths[slot] = length
+
+    @torch.inference_mode()
+    def extend(self, slots: Sequence[int] | range, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Puts tokens behind those that slots hold.
+
+        Args:
+            slots: Which slots; a range from 0 spares copying their caches.
+            ids: The tokens of each, at least one.
+
+        Returns:
+            The logits of what comes next [len(slots), vocabulary].
+        """
+        device = self.policy.device
+        rows, counts = np.asarray(slots), np.array([len(row) for row in ids])
+        before, longest = self.lengths[rows], int(counts.max())
+        width = int((before + counts).max())
+        self._make_room(width + 1)
+        padded = np.array([[0] * (longest - len(row)) + list(row) for row in ids])
+        places = before[:, None] + np.arange(longest) - (longest - counts)[:, None]
+        is_padding = places < before[:, None]
+        self._tokens[rows[:, None], np.where(is_padding, self._room - 1, places)] = padded
+        positions = torch.from_numpy(np.where(is_padding, 0, places)).to(device)
+        window = _Window(
+            torch.from_numpy(rows).to(device),
+            torch.from_numpy(np.where(is_padding, self._room - 1, places)).to(device),
+            width,
+            is_whole=isinstance(slots, range),
+        )
+        for layer in self._layers:
+            layer.window = window
+        logits = self.policy(
+            input_ids=torch.from_numpy(padded).to(device),
+            attention_mask=self._masks(positions, width),
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self.lengths[rows] += counts
+        return logits
+
+    def _masks(self, positions: Tensor, width: int) -> Tensor | dict[str, Tensor]:
+        """What each new token may look at [rows, 1, new, width], for each kind of layer the model has."""
+        places = torch.arange(width, device=positions.device)
+        seen = (places <= positions[..., None])[:, None]
+        if self.kinds == {"full_attention"}:
+            return self._bias(seen)
+        near = seen & (places > positions[..., None] - self.sliding_window)[:, None]
+        return {"full_attention": self._bias(seen), "sliding_attention": self._bias(near)}
+
+    def _bias(self, seen: Tensor) -> Tensor:
+        """The mask as what is added to the scores: given booleans, every layer would convert them anew."""
+        return torch.zeros(seen.shape, dtype=self.policy.dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
+
+    def _make_room(self, width: int) -> None:
+        if width <= self._room:
+            return
+        room = -(-max(width, self._room * 3 // 2) // GRAIN) * GRAIN
+        for layer in self._layers:
+            layer.grow(room)
+        tokens = np.full((self.count, room), -1, dtype=np.int64)
+        tokens[:, : self._room] = self._tokens
+        self._tokens, self._room = tokens, room
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Where the tokens of one forward pass are written, and how much of the slots they look at.
+
+    Args:
+        rows: Slots [rows].
+        places: Place of each token in its slot [rows, new].
+        width: Places that are looked at.
+        is_whole: Whether the slots are the first ones, so that nothing needs to be copied to look at them.
+    """
+
+    rows: Tensor
+    places: Tensor
+    width: int
+    is_whole: bool
+
+
+class _Layer(CacheLayerMixin):
+    """One layer's keys and values [slots, heads, room, size]; the last place of the room takes the padding."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count, self.room = count, 0
+        self.window: _Window | None = None
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.keys, self.values = (
+            torch.zeros(self.count, states.shape[1], self.room, states.shape[3], dtype=states.dtype, device=states.device)
+            for states in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        return self._written(self.keys, key_states), self._written(self.values, value_states)
+
+    def _written(self, held: Tensor, states: Tensor) -> Tensor:
+        window = self.window
+        held[window.rows[:, None], :, window.places] = states.transpose(1, 2)
+        seen = held[: len(window.rows)] if window.is_whole else held[window.rows]
+        return seen[:, :, : window.width]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        for held in (self.keys, self.values):
+            held[target, :, :length] = held[source, :, :length]
+
+    def grow(self, room: int) -> None:
+        if self.is_initialized:
+            self.keys, self.values = (_grown(held, room) for held in (self.keys, self.values))
+        self.room = room
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.window.width, 0
+
+    def get_seq_length(self) -> int:
+        return self.window.width if self.window else 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+def _grown(held: Tensor, room: int) -> Tensor:
+    slots, heads, before, size = held.shape
+    grown = held.new_zeros(slots, heads, room, size)
+    grown[:, :, :before] = held
+    return grown
+
+
+def _kinds(policy: PreTrainedModel, kinds: Sequence[str]) -> set[str]:
+    if unknown := set(kinds) - {"full_attention", "sliding_attention"}:
+        raise UserError(f"{policy.name_or_path}: layers of the kind {min(unknown)!r} cannot be served here; use vLLM.")
+    return set(kinds)
