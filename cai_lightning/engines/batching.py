@@ -1,13 +1,12 @@
-"""Continuous batching: a conversation joins the batch when a slot is free, and what its slot holds is not computed again.
+"""Continuous batching: a conversation joins the batch when a slot is free, and what its slot holds is not read again.
 
 batch = ContinuousBatch(policy, slots=64, sampling=Sampling(), ends={2})
-tokens = await batch.write(ids, seed="42")
+tokens = await batch.write(ids, seed="42", most=256)
 """
 
 import asyncio
 import gc
 import logging
-import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ SHARED = 32
 class _Request:
     ids: list[int]
     seed: str
+    most: int
     answer: "asyncio.Future[list[int]]"
     written: list[int] = field(default_factory=list)
     slot: int = -1
@@ -71,10 +71,19 @@ class ContinuousBatch:
         self._task: asyncio.Task[None] | None = None
         self._open(slots)
 
-    async def write(self, ids: list[int], seed: str) -> list[int]:
-        """The tokens of the reply to a conversation, the one that ended it included."""
+    async def write(self, ids: list[int], seed: str, most: int) -> list[int]:
+        """Continues a conversation.
+
+        Args:
+            ids: Its tokens.
+            seed: Seed of the reply's random numbers.
+            most: Tokens after which the reply is cut.
+
+        Returns:
+            The reply's tokens, the one that ended it included.
+        """
         loop = asyncio.get_running_loop()
-        request = _Request(ids, seed, loop.create_future())
+        request = _Request(ids, seed, most, loop.create_future())
         self._waiting.append(request)
         if self._task is None:
             self._task = loop.create_task(self._run())
@@ -154,12 +163,12 @@ class ContinuousBatch:
         if len(joining) > 1:
             first, second = joining[0].ids, joining[1].ids
             held = self._slots.overlaps(first).max()
-            if len(os.path.commonprefix([first, second])) > held + SHARED:
+            if _alike(first, second) > held + SHARED:
                 return joining[:1]
         return joining
 
     def _seat(self, request: _Request) -> None:
-        """The slot that holds this conversation so far, or else the one idle for longest, with what others began with."""
+        """The slot that holds this conversation so far, or else the one idle for longest, beginning as another does."""
         overlaps = self._slots.overlaps(request.ids[:-1])
         slot = max(self._idle, key=overlaps.__getitem__)
         if overlaps[slot] * 2 <= self._slots.lengths[slot]:
@@ -191,8 +200,14 @@ class ContinuousBatch:
 
     def _is_finished(self, request: _Request) -> bool:
         written = request.written
-        is_full = len(written) == self.sampling.max_new_tokens
+        is_full = len(written) == request.most
         return is_full or written[-1] in self.ends or request.answer.done() or self.stopped(written)
+
+
+def _alike(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two conversations begin with alike."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((n for n, (one, other) in pairs if one != other), min(len(first), len(second)))
 
 
 def _groups(requests: Sequence[_Request], size: Callable[[_Request], int]) -> Iterator[list[_Request]]:

@@ -6,7 +6,14 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from cai_lightning.errors import UserError
 from cai_lightning.pretrained import opening
@@ -27,6 +34,16 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """The shapes of a model, without its weights.
+
+    Raises:
+        UserError: The model is not to be had.
+    """
+    with opening("language model", name):
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
 def load_model(name: str, dtype: DType = "auto", **settings: Any) -> PreTrainedModel:
@@ -51,15 +68,26 @@ def load_model(name: str, dtype: DType = "auto", **settings: Any) -> PreTrainedM
     return model
 
 
+def dtype_on(device: torch.device, dtype: DType) -> DType:
+    """The type to serve a model in: `auto` is float32 on a CPU that does not compute in bfloat16, as it would crawl."""
+    if dtype != "auto" or device.type != "cpu":
+        return dtype
+    has = torch.cpu.get_capabilities()
+    return "auto" if any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "float32"
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """How many tokens a conversation may have, the reply included."""
+    return int(model.config.get_text_config(decoder=True).max_position_embeddings)
+
+
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     """The model with a LoRA adapter.
 
     Raises:
         UserError: The folder holds no adapter, or one that was trained on another base.
     """
-    if not (folder / "adapter_config.json").exists():
-        raise UserError(f"{folder}: no adapter there (adapter_config.json is missing); run fit first, or name another.")
-    check_fingerprint(model, folder)
+    check_adapter(model.config, folder)
     try:
         with opening("adapter", str(folder)):
             return PeftModel.from_pretrained(model, folder)
@@ -69,27 +97,29 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
 
 def save_fingerprint(model: PreTrainedModel, folder: Path) -> None:
     """Writes beside an adapter what its base looks like."""
-    (folder / FINGERPRINT).write_text(json.dumps(_fingerprint(model), indent=2) + "\n", encoding="utf-8")
+    (folder / FINGERPRINT).write_text(json.dumps(_fingerprint(model.config), indent=2) + "\n", encoding="utf-8")
 
 
-def check_fingerprint(model: PreTrainedModel, folder: Path) -> None:
+def check_adapter(base: PreTrainedConfig, folder: Path) -> None:
     """Refuses an adapter of another base: one for a deeper base loads on a shallower one without a warning.
 
     Raises:
-        UserError: The shapes differ; the message names the first that does.
+        UserError: There is no adapter, or the shapes differ; the message names the first that does.
     """
+    if not (folder / "adapter_config.json").exists():
+        raise UserError(f"{folder}: no adapter there (adapter_config.json is missing); run fit first, or name another.")
     path = folder / FINGERPRINT
     if not path.exists():
         return
-    trained, found = json.loads(path.read_text(encoding="utf-8")), _fingerprint(model)
+    trained, found = json.loads(path.read_text(encoding="utf-8")), _fingerprint(base)
     for key in SHAPES:
         if trained.get(key) != found[key]:
             raise UserError(
                 f"{folder}: this adapter was trained on a base with {key} {trained.get(key)}; "
-                f"{model.name_or_path} has {found[key]}."
+                f"{base.name_or_path} has {found[key]}."
             )
 
 
-def _fingerprint(model: PreTrainedModel) -> dict[str, Any]:
-    config = model.config.to_dict()
+def _fingerprint(base: PreTrainedConfig) -> dict[str, Any]:
+    config = base.to_dict()
     return {key: config.get(key) for key in SHAPES}

@@ -33,7 +33,7 @@ class Slots:
     def __init__(self, policy: PreTrainedModel, count: int) -> None:
         config = policy.config.get_text_config(decoder=True)
         self.kinds = _kinds(policy, getattr(config, "layer_types", None) or ["full_attention"])
-        self.sliding_window = getattr(config, "sliding_window", None)
+        self.sliding_window = getattr(config, "sliding_window", None) or 0
         self.policy = policy
         self.count = count
         self.lengths = np.zeros(count, dtype=np.int64)
@@ -72,34 +72,34 @@ class Slots:
         Returns:
             The logits of what comes next [len(slots), vocabulary].
         """
-        device = self.policy.device
         rows, counts = np.asarray(slots), np.array([len(row) for row in ids])
-        before, longest = self.lengths[rows], int(counts.max())
-        width = int((before + counts).max())
+        before, longest = self.lengths[rows][:, None], int(counts.max())
+        width = int((before[:, 0] + counts).max())
         self._make_room(width + 1)
         padded = np.array([[0] * (longest - len(row)) + list(row) for row in ids])
-        places = before[:, None] + np.arange(longest) - (longest - counts)[:, None]
-        is_padding = places < before[:, None]
-        self._tokens[rows[:, None], np.where(is_padding, self._room - 1, places)] = padded
-        positions = torch.from_numpy(np.where(is_padding, 0, places)).to(device)
-        window = _Window(
-            torch.from_numpy(rows).to(device),
-            torch.from_numpy(np.where(is_padding, self._room - 1, places)).to(device),
-            width,
-            is_whole=isinstance(slots, range),
-        )
+        positions = before + np.arange(longest) - (longest - counts)[:, None]
+        is_padding = positions < before
+        places = np.where(is_padding, self._room - 1, positions)
+        self._tokens[rows[:, None], places] = padded
+        self.lengths[rows] += counts
         for layer in self._layers:
-            layer.window = window
-        logits = self.policy(
-            input_ids=torch.from_numpy(padded).to(device),
-            attention_mask=self._masks(positions, width),
+            layer.window = _Window(self._tensor(rows), self._tensor(places), width, isinstance(slots, range))
+        return self._forward(self._tensor(padded), self._tensor(np.where(is_padding, 0, positions)), width)
+
+    def _forward(self, ids: Tensor, positions: Tensor, width: int) -> Tensor:
+        masks = self._masks(positions, width)
+        logits: Tensor = self.policy(
+            input_ids=ids,
+            attention_mask=masks,
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits[:, -1]
-        self.lengths[rows] += counts
-        return logits
+        ).logits
+        return logits[:, -1]
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.policy.device)
 
     def _masks(self, positions: Tensor, width: int) -> Tensor | dict[str, Tensor]:
         """What each new token may look at [rows, 1, new, width], for each kind of layer the model has."""
@@ -145,19 +145,24 @@ class _Window:
 class _Layer(CacheLayerMixin):
     """One layer's keys and values [slots, heads, room, size]; the last place of the room takes the padding."""
 
+    window: _Window
+
     def __init__(self, count: int) -> None:
         super().__init__()
         self.count, self.room = count, 0
-        self.window: _Window | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = (
-            torch.zeros(self.count, states.shape[1], self.room, states.shape[3], dtype=states.dtype, device=states.device)
+            torch.zeros(
+                self.count, states.shape[1], self.room, states.shape[3], dtype=states.dtype, device=states.device
+            )
             for states in (key_states, value_states)
         )
         self.is_initialized = True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         return self._written(self.keys, key_states), self._written(self.values, value_states)
@@ -181,7 +186,7 @@ class _Layer(CacheLayerMixin):
         return self.window.width, 0
 
     def get_seq_length(self) -> int:
-        return self.window.width if self.window else 0
+        return self.window.width
 
     def get_max_length(self) -> int:
         return -1

@@ -6,6 +6,7 @@ engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=
 import gc
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,8 +15,9 @@ from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.choosing import option_probabilities
 from cai_lightning.engines.encoding import Template, decode
-from cai_lightning.engines.loading import DType, load_adapter, load_model, load_tokenizer
+from cai_lightning.engines.loading import DType, context_length, dtype_on, load_adapter, load_model, load_tokenizer
 from cai_lightning.engines.transcripts import Transcripts
+from cai_lightning.errors import ReplyError
 from cai_lightning.records import Conversation
 
 
@@ -25,11 +27,12 @@ class TransformersEngine(Engine):
     Args:
         model: Name on the Hugging Face Hub, or a folder.
         sampling: How replies are drawn.
-        batch_size: Conversations answered together; a larger one is faster and takes more memory.
-        dtype: Type of the weights; `auto` takes that of the files.
+        batch_size: Conversations answered together; a larger one is faster and takes more memory. It is halved when
+            memory runs out.
+        dtype: Type of the weights; `auto` takes that of the files, but float32 on a CPU without bfloat16.
         template: `chat` words conversations with the tokenizer's chat template; `plain` joins the turns by blank
             lines, as the original experiment did.
-        attn_implementation: Attention kernel, such as `sdpa` or `flash_attention_2`; null lets transformers choose.
+        attn_implementation: Attention kernel.
     """
 
     INCIDENTAL = frozenset({"batch_size", "attn_implementation"})
@@ -41,14 +44,14 @@ class TransformersEngine(Engine):
         batch_size: int = 16,
         dtype: DType = "auto",
         template: Template = "chat",
-        attn_implementation: str | None = None,
+        attn_implementation: Literal["sdpa", "eager"] = "sdpa",
     ) -> None:
         self.model = model
         self.sampling = sampling
         self.batch_size = batch_size
         self.dtype: DType = dtype
         self.template: Template = template
-        self.attn_implementation = attn_implementation
+        self.attn_implementation: Literal["sdpa", "eager"] = attn_implementation
         self._batch: ContinuousBatch | None = None
         self._transcripts: Transcripts | None = None
 
@@ -58,10 +61,11 @@ class TransformersEngine(Engine):
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
         tokenizer = load_tokenizer(self.model)
-        policy = load_model(self.model, self.dtype, attn_implementation=self.attn_implementation)
+        dtype = dtype_on(device, self.dtype)
+        policy = load_model(self.model, dtype, attn_implementation=self.attn_implementation)
         if adapter is not None:
             policy = load_adapter(policy, adapter)
-            policy = policy.merge_and_unload() if self.dtype == "float32" else policy
+            policy = policy.merge_and_unload() if dtype == "float32" else policy
         policy = policy.to(device).eval()
         ends = _ends(policy, tokenizer)
         self._transcripts = Transcripts(tokenizer, self.template)
@@ -76,7 +80,10 @@ class TransformersEngine(Engine):
     async def reply(self, conversation: Conversation, seed: str) -> Reply:
         batch, transcripts = self._serving()
         ids = transcripts.encode(conversation)
-        written = await batch.write(ids, seed)
+        room = context_length(batch.policy) - len(ids)
+        if room < 1:
+            raise ReplyError(f"a conversation of {len(ids)} tokens leaves no room in a context of {len(ids) + room}")
+        written = await batch.write(ids, seed, min(room, self.sampling.max_new_tokens))
         said = written[:-1] if written[-1] in batch.ends else written
         text = decode(transcripts.tokenizer, said, self.sampling.stop)
         is_whole = written[-1] in batch.ends or self._is_stopped(written)

@@ -7,13 +7,14 @@ import torch
 from scipy.stats import chisquare
 
 from cai_lightning.engines import Sampling
-from cai_lightning.engines.sampling import SeededDraw, processors
+from cai_lightning.engines.sampling import draw
 
 SCORES = torch.tensor([0.0, 1.5, -torch.inf, -1.0, 2.0])
 
 
-def drawn(seeds, scores):
-    return SeededDraw(seeds)(torch.empty(len(seeds), 0), scores.expand(len(seeds), -1)).argmax(-1).tolist()
+def drawn(seeds, scores, **settings):
+    randoms = [random.Random(seed) for seed in seeds]
+    return draw(scores.expand(len(seeds), -1), Sampling(**settings), randoms)
 
 
 def inverse(seed, scores):
@@ -41,10 +42,9 @@ def test_frequencies_are_those_of_the_softmax():
 
 
 def test_a_row_goes_on_in_its_own_numbers():
-    draw = SeededDraw(["a", "b"])
-    both = [draw(torch.empty(2, 0), SCORES.expand(2, -1)).argmax(-1) for _ in range(50)]
-    alone = SeededDraw(["b"])
-    assert [step[1] for step in both] == [alone(torch.empty(1, 0), SCORES[None]).argmax(-1)[0] for _ in range(50)]
+    both, alone = [random.Random("a"), random.Random("b")], [random.Random("b")]
+    pairs = [draw(SCORES.expand(2, -1), Sampling(), both) for _ in range(50)]
+    assert [pair[1] for pair in pairs] == [draw(SCORES[None], Sampling(), alone)[0] for _ in range(50)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -56,12 +56,12 @@ def test_a_large_vocabulary_is_never_left(dtype):
 
 def test_top_p_and_temperature_come_before_the_draw():
     def shares(**settings):
-        steps = processors(Sampling(**settings), [str(n) for n in range(4000)])
-        return steps(torch.empty(4000, 0), SCORES.expand(4000, -1)).argmax(-1).bincount(minlength=5) / 4000
+        tokens = drawn([str(n) for n in range(4000)], SCORES, **settings)
+        return torch.tensor(tokens).bincount(minlength=5) / 4000
 
     torch.testing.assert_close(shares(temperature=2.0), (SCORES / 2).softmax(-1), atol=0.03, rtol=0)
     assert shares(top_p=0.5).tolist() == [0, 0, 0, 0, 1]
-    assert len(processors(Sampling(temperature=0), ["a"])) == 0
+    assert drawn(["a", "b"], SCORES, temperature=0) == [4, 4]
 
 
 @pytest.mark.parametrize("settings", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"max_new_tokens": 0}])

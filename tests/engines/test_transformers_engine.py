@@ -75,17 +75,6 @@ def test_a_drawn_reply_depends_on_neither_batch_size_nor_company(tiny_model):
     assert len({reply.text for reply in replies(engine(tiny_model, DRAWN), [TALKS[0]] * 4)}) == 4
 
 
-def test_the_oldest_request_is_in_the_next_batch(tiny_model):
-    one = engine(tiny_model, batch_size=2)
-    batches = []
-    generate = one._generate
-    one._generate = lambda batch: batches.append([request.seed for request in batch]) or generate(batch)
-    replies(one)
-    assert [len(batch) for batch in batches] == [2, 2, 1]
-    assert "0" in batches[0]
-    assert sorted(seed for batch in batches for seed in batch) == ["0", "1", "2", "3", "4"]
-
-
 def test_the_models_own_generation_settings_do_not_count(tiny_model, tmp_path):
     plain = replies(engine(tiny_model))
     folder = tmp_path / "model"
@@ -133,26 +122,25 @@ def test_the_plain_template_joins_turns_by_blank_lines(tiny_model, reference):
     assert plain[2].text == reference("Tell me.\n\nWhat?\n\nHow to steal a car.\n\n")
 
 
-def test_an_error_reaches_all_who_wait_and_the_engine_goes_on(tiny_model):
-    one = engine(tiny_model, batch_size=2)
-    one.start(torch.device("cpu"))
-    generate, broken = one._generate, [True]
+def test_a_second_turn_is_that_of_a_conversation_worded_anew(tiny_model):
+    """What the model has written stays its tokens; with this tokenizer they are those of its text nearly always."""
 
-    def fail(batch):
-        if broken:
-            raise RuntimeError("out of memory")
-        return generate(batch)
+    async def chain(one, talk):
+        first = await one.reply(talk, "1")
+        return await one.reply([*talk, assistant(first.text), user("Why?")], "2")
 
-    one._generate = fail
+    def second(talks, batch_size):
+        one = engine(tiny_model, batch_size=batch_size)
+        one.start(torch.device("cpu"))
 
-    async def ask():
-        failed = await asyncio.gather(*(one.reply(talk, "s") for talk in TALKS), return_exceptions=True)
-        broken.clear()
-        return failed, await one.reply(TALKS[0], "s")
+        async def every():
+            return await asyncio.gather(*(chain(one, talk) for talk in talks))
 
-    failed, reply = asyncio.run(asyncio.wait_for(ask(), 30))
-    assert [str(error) for error in failed] == ["out of memory"] * len(TALKS)
-    assert reply.tokens == 12
+        return asyncio.run(asyncio.wait_for(every(), 60))
+
+    together = second(TALKS, 8)
+    assert together == [second([talk], 1)[0] for talk in TALKS]
+    assert together == second(TALKS, 2)
 
 
 def test_a_request_that_nobody_awaits_any_more_harms_none(tiny_model):

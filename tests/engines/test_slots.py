@@ -1,0 +1,83 @@
+"""What slots hold gives the logits of whole conversations read anew."""
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from cai_lightning.engines.slots import GRAIN, Slots
+from cai_lightning.errors import UserError
+
+
+def model(**settings):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = Qwen2Config(vocab_size=50, num_key_value_heads=2, initializer_range=0.3, **shape, **settings)
+    return Qwen2ForCausalLM(config).eval()
+
+
+def tokens(count, seed):
+    return torch.randint(50, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def reference(policy, ids):
+    with torch.no_grad():
+        return policy(torch.tensor([ids])).logits[0, -1]
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}])
+def test_turns_of_mixed_lengths_read_like_whole_conversations(settings):
+    policy = model(**settings)
+    slots = Slots(policy, 5)
+    talks = {3: [], 0: [], 4: []}
+    for turn in range(4):
+        new = {slot: tokens(1 + 7 * turn * (slot % 3), slot + 10 * turn) for slot in talks}
+        logits = slots.extend(list(new), list(new.values()))
+        for row, (slot, ids) in zip(logits, new.items(), strict=True):
+            talks[slot] += ids
+            torch.testing.assert_close(row, reference(policy, talks[slot]), atol=1e-4, rtol=1e-4)
+    assert slots.lengths.tolist() == [len(talks.get(slot, [])) for slot in range(5)]
+
+
+def test_idle_slots_may_be_computed_along_and_stay_as_they_are():
+    policy = model()
+    slots = Slots(policy, 3)
+    first, second = tokens(9, 1), tokens(4, 2)
+    slots.extend([0, 1], [first, second])
+    logits = slots.extend(range(3), [[7], [], [8, 9]])
+    torch.testing.assert_close(logits[0], reference(policy, [*first, 7]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits[2], reference(policy, [8, 9]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(slots.extend([1], [[5]])[0], reference(policy, [*second, 5]), atol=1e-4, rtol=1e-4)
+
+
+def test_room_grows_and_what_was_held_stays():
+    policy = model()
+    slots = Slots(policy, 2)
+    short, long = tokens(5, 1), tokens(GRAIN + 50, 2)
+    slots.extend([0, 1], [short, long])
+    more = tokens(2 * GRAIN, 3)
+    slots.extend([1], [more])
+    logits = slots.extend([0, 1], [[3], [4]])
+    torch.testing.assert_close(logits[0], reference(policy, [*short, 3]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits[1], reference(policy, [*long, *more, 4]), atol=1e-4, rtol=1e-4)
+
+
+def test_a_slot_begins_as_another_does():
+    policy = model()
+    slots = Slots(policy, 3)
+    shared, rest = tokens(20, 1), tokens(6, 2)
+    assert slots.overlaps(shared).tolist() == [0, 0, 0]
+    slots.extend([1], [[*shared, 1, 2, 3]])
+    assert slots.overlaps([*shared, 1, 9]).tolist() == [0, 21, 0]
+    assert slots.overlaps([*shared, 1, 2, 3, 4, 5]).tolist() == [0, 23, 0]
+    slots.copy(1, 2, 20)
+    assert slots.overlaps([*shared, 1]).tolist() == [0, 21, 20]
+    torch.testing.assert_close(slots.extend([2], [rest])[0], reference(policy, [*shared, *rest]), atol=1e-4, rtol=1e-4)
+    slots.cut(1, 5)
+    assert slots.overlaps(shared).tolist() == [0, 5, 20]
+
+
+def test_layers_of_another_kind_are_refused():
+    policy = model()
+    policy.config.layer_types = ["full_attention", "linear_attention", "full_attention"]
+    with pytest.raises(UserError, match="'linear_attention' cannot be served here; use vLLM"):
+        Slots(policy, 2)
