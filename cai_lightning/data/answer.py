@@ -1,0 +1,127 @@
+"""Which of a text's sentences are its answer; the others are words about it, further turns and further versions.
+
+text = "Certainly! Here's a revised response: I'd rather not. This revised response avoids harm."
+[text[piece.start : piece.end] for piece in answer(text, pieces(text))]  # ["I'd rather not."]
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from cai_lightning.data.commentary import Kind, Subject, introduces, judge
+
+_FENCE = re.compile(r"[ \t>]*(?:```|~~~)")
+_LIST_MARKER = re.compile(r"[ \t]*(?:\d{1,3}|[A-Za-z])[.)][ \t]+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u2019\u201d)\]*_]*[ \t]+")
+_RULE = re.compile(r"[-*_=#>\s\"`]*")
+_HEADING = re.compile(r"[-*_=#>\s\"]*[A-Z][\w ]{0,40}:[*_\s]*")
+_CRITIQUE = re.compile(r"\W*critique\W*:", re.IGNORECASE)
+_SHORT = 200
+
+
+class Piece(NamedTuple):
+    """A code block, a rule, or a sentence, or as much of one as is a header."""
+
+    kind: Kind | Literal["code", "rule"]
+    start: int
+    end: int
+
+
+def pieces(text: str) -> list[Piece]:
+    """Everything in a text but the white space between."""
+    subject = Subject.of(text)
+    found: list[Piece] = []
+    for start, end, is_code in _blocks(text):
+        if is_code:
+            found.append(_trimmed(text, "code", start, end))
+            continue
+        for sentence_start, sentence_end in _sentences(text, start, end):
+            found.extend(_judged(text, sentence_start, sentence_end, subject, found[-1].kind if found else "answer"))
+    return [piece for piece in found if piece.start < piece.end]
+
+
+def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
+    """Those pieces of a text that answer.
+
+    What comes first counts: the answer ends where commentary, a header or a turn follows it. A remark about the
+    assistant goes alone, and an introduction goes with the "Revised response:" that it leads to. Code blocks are never
+    looked into, and commentary in front of the first one does not end the answer.
+    """
+    kept: list[Piece] = []
+    in_turn = False
+    for piece, code_ahead in zip(found, _code_ahead(found), strict=True):
+        if piece.kind in ("answer", "code", "rule"):
+            kept += [piece] if not in_turn and (kept or piece.kind != "rule") else []
+        elif piece.kind == "aside" or (code_ahead and not any(one.kind == "code" for one in kept)):
+            continue
+        elif kept and not _leads_to(piece.kind, text[kept[0].start : kept[-1].end]):
+            return _without_loose_end(text, kept)
+        else:
+            kept = []
+            in_turn = piece.kind == "turn" or (in_turn and piece.kind == "comment")
+    if not kept and found and _CRITIQUE.fullmatch(text, found[0].start, found[0].end):
+        return answer(text, found[1:])
+    return kept
+
+
+def _leads_to(kind: str, words: str) -> bool:
+    """Whether words only introduce the header behind them, or repeat the question before the assistant's name."""
+    is_short = len(words) <= _SHORT and "\n\n" not in words
+    return is_short and (introduces(words) if kind == "label" else kind == "speaker" and words.endswith("?"))
+
+
+def _without_loose_end(text: str, kept: list[Piece]) -> list[Piece]:
+    """The pieces without the rules and headings of what was cut off behind them."""
+    while kept and (kept[-1].kind == "rule" or _HEADING.fullmatch(text, kept[-1].start, kept[-1].end)):
+        kept = kept[:-1]
+    return kept
+
+
+def _code_ahead(found: Sequence[Piece]) -> list[bool]:
+    """Whether each piece is a header or commentary in front of a code block, with no other header or turn between."""
+    ahead, code = [], False
+    for piece in reversed(found):
+        ahead.append(code and piece.kind in ("label", "comment"))
+        code = piece.kind == "code" or (code and piece.kind not in ("label", "speaker", "turn"))
+    return ahead[::-1]
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
+    """The lines of a text, those of one code block together; a block that is never closed runs to the end."""
+    start, code = 0, None
+    for line in text.splitlines(keepends=True):
+        end = start + len(line)
+        is_fence = _FENCE.match(line) is not None
+        if code is None and is_fence:
+            code = start
+        elif code is not None and is_fence:
+            yield code, end, True
+            code = None
+        elif code is None:
+            yield start, end, False
+        start = end
+    if code is not None:
+        yield code, start, True
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    marker = _LIST_MARKER.match(text, start, end)
+    for found in _SENTENCE_END.finditer(text, marker.end() if marker else start, end):
+        yield start, found.end()
+        start = found.end()
+    yield start, end
+
+
+def _judged(text: str, start: int, end: int, subject: Subject, after: str) -> Iterator[Piece]:
+    while start < end:
+        if _RULE.fullmatch(text, start, end):
+            yield _trimmed(text, "rule", start, end)
+            return
+        kind, length = judge(text[start:end], subject, after)
+        yield _trimmed(text, kind, start, start + length)
+        start += length
+
+
+def _trimmed(text: str, kind: Kind | Literal["code", "rule"], start: int, end: int) -> Piece:
+    words = text[start:end]
+    return Piece(kind, start + len(words) - len(words.lstrip()), end - len(words) + len(words.rstrip()))
