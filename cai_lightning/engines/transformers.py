@@ -16,8 +16,9 @@ from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.choosing import option_probabilities
 from cai_lightning.engines.encoding import Template, decode
 from cai_lightning.engines.loading import DType, context_length, dtype_on, load_adapter, load_model, load_tokenizer
+from cai_lightning.engines.paged import PagedBatch
 from cai_lightning.engines.transcripts import Transcripts
-from cai_lightning.errors import ReplyError
+from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import Conversation
 
 
@@ -33,6 +34,9 @@ class TransformersEngine(Engine):
         template: `chat` words conversations with the tokenizer's chat template; `plain` joins the turns by blank
             lines, as the original experiment did.
         attn_implementation: Attention kernel.
+        batching: `slots` keeps each conversation's cache from turn to turn, and draws each reply from random numbers
+            of its own; `paged` is transformers' own continuous batching, made for CUDA: its replies depend on what
+            else is in the batch, so that runs are not compared on common random numbers.
     """
 
     INCIDENTAL = frozenset({"batch_size", "attn_implementation"})
@@ -45,6 +49,7 @@ class TransformersEngine(Engine):
         dtype: DType = "auto",
         template: Template = "chat",
         attn_implementation: Literal["sdpa", "eager"] = "sdpa",
+        batching: Literal["slots", "paged"] = "slots",
     ) -> None:
         self.model = model
         self.sampling = sampling
@@ -52,7 +57,8 @@ class TransformersEngine(Engine):
         self.dtype: DType = dtype
         self.template: Template = template
         self.attn_implementation: Literal["sdpa", "eager"] = attn_implementation
-        self._batch: ContinuousBatch | None = None
+        self.batching: Literal["slots", "paged"] = batching
+        self._batch: ContinuousBatch | PagedBatch | None = None
         self._transcripts: Transcripts | None = None
 
     @property
@@ -69,9 +75,14 @@ class TransformersEngine(Engine):
         policy = policy.to(device).eval()
         ends = _ends(policy, tokenizer)
         self._transcripts = Transcripts(tokenizer, self.template)
-        self._batch = ContinuousBatch(policy, self.batch_size, self.sampling, ends, self._is_stopped)
+        if self.batching == "paged":
+            self._batch = PagedBatch(policy, self.batch_size, self.sampling, ends)
+        else:
+            self._batch = ContinuousBatch(policy, self.batch_size, self.sampling, ends, self._is_stopped)
 
     def stop(self) -> None:
+        if isinstance(self._batch, PagedBatch):
+            self._batch.close()
         self._batch = self._transcripts = None
         gc.collect()
         if torch.cuda.is_available():
@@ -92,6 +103,8 @@ class TransformersEngine(Engine):
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         batch, transcripts = self._serving()
+        if isinstance(batch, PagedBatch):
+            raise UserError("engine.batching: `paged` tells no probabilities to choose by; take `slots`.")
         rows = [list(transcripts.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
         return option_probabilities(batch.policy, transcripts.encode(conversation), rows)
 
@@ -101,7 +114,7 @@ class TransformersEngine(Engine):
         tail = self._serving()[1].tokenizer.decode(written[-2 * longest :], skip_special_tokens=True) if longest else ""
         return any(stop in tail for stop in self.sampling.stop)
 
-    def _serving(self) -> tuple[ContinuousBatch, Transcripts]:
+    def _serving(self) -> tuple[ContinuousBatch | PagedBatch, Transcripts]:
         assert self._batch is not None, "start() comes before reply()"
         assert self._transcripts is not None
         return self._batch, self._transcripts

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.engines import Sampling, TransformersEngine
 from cai_lightning.engines.loading import FINGERPRINT, load_model, save_fingerprint
-from cai_lightning.errors import UserError
+from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import assistant, user
 
 TALKS = [
@@ -155,6 +155,26 @@ def test_a_request_that_nobody_awaits_any_more_harms_none(tiny_model):
         return await kept
 
     assert asyncio.run(asyncio.wait_for(ask(), 30)).tokens == 12
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_paged_batching_says_the_same_where_nothing_is_drawn(tiny_model):
+    one = engine(tiny_model, batching="paged")
+    assert replies(one) == replies(engine(tiny_model))
+    drawn = replies(engine(tiny_model, DRAWN, batching="paged"))
+    assert len({reply.text for reply in drawn}) > 1
+    one.start(torch.device("cpu"))
+    with pytest.raises(UserError, match="`paged` tells no probabilities"):
+        asyncio.run(one.choose(TALKS[0], ["(A)", "(B)"]))
+    one.stop()
+
+
+def test_a_conversation_without_room_for_a_reply_fails_alone(tiny_model):
+    one = engine(tiny_model)
+    one.start(torch.device("cpu"))
+    with pytest.raises(ReplyError, match=r"of \d+ tokens leaves no room in a context of 2048"):
+        asyncio.run(one.reply([user("word " * 2000)], "s"))
+    asyncio.run(one.reply(TALKS[0], "s"))
 
 
 @pytest.fixture(scope="module")
