@@ -20,8 +20,8 @@ from cai_lightning.engines.slots import Slots
 
 log = logging.getLogger(__name__)
 
-PREFILL_TOKENS = 8192
-"""Conversations are read together up to so many tokens, padding included."""
+PREFILL_TOKENS = 2048
+"""Conversations are read together up to so many tokens, padding included; more would gain nothing and pad more."""
 
 GATHERING = 8
 """New conversations wait until they are an eighth of the batch, or so many steps: a few at a time read slowly."""
