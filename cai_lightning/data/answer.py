@@ -1,7 +1,11 @@
-"""Which of a text's sentences are its answer; the others are words about it, further turns and further versions.
+"""Which sentences of a text are its answer; the others are words about it, further turns and further versions.
 
-text = "Certainly! Here's a revised response: I'd rather not. This revised response avoids harm."
-[text[piece.start : piece.end] for piece in answer(text, pieces(text))]  # ["I'd rather not."]
+    text = "Certainly! Here's a revised response: I'd rather not. This revised response avoids harm."
+    [text[piece.start : piece.end] for piece in answer(text, pieces(text))]  # ["I'd rather not."]
+
+What comes first counts: the answer ends where commentary, a header or a turn follows it. A remark about the assistant
+goes alone, and an introduction goes with the "Revised response:" that it leads to. Code blocks are never looked into,
+and commentary in front of the first one does not end the answer.
 """
 
 import re
@@ -41,13 +45,9 @@ def pieces(text: str) -> list[Piece]:
 
 
 def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
-    """Those pieces of a text that answer.
-
-    What comes first counts: the answer ends where commentary, a header or a turn follows it. A remark about the
-    assistant goes alone, and an introduction goes with the "Revised response:" that it leads to. Code blocks are never
-    looked into, and commentary in front of the first one does not end the answer.
-    """
+    """Those pieces of a text that answer."""
     kept: list[Piece] = []
+    introduction: list[Piece] = []
     in_turn = False
     for piece, code_ahead in zip(found, _code_ahead(found), strict=True):
         if piece.kind in ("answer", "code", "rule"):
@@ -57,17 +57,23 @@ def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
         elif kept and not _leads_to(piece.kind, text[kept[0].start : kept[-1].end]):
             return _without_loose_end(text, kept)
         else:
-            kept = []
+            introduction, kept = introduction or kept, []
             in_turn = piece.kind == "turn" or (in_turn and piece.kind == "comment")
-    if not kept and found and _CRITIQUE.fullmatch(text, found[0].start, found[0].end):
+    if not kept and _is_misnamed(text, found):
         return answer(text, found[1:])
-    return kept
+    return kept or introduction
+
+
+def _is_misnamed(text: str, found: Sequence[Piece]) -> bool:
+    """Whether a text calls itself a critique and is none."""
+    is_critique = bool(found) and _CRITIQUE.fullmatch(text, found[0].start, found[0].end) is not None
+    return is_critique and all(piece.kind != "comment" for piece in found)
 
 
 def _leads_to(kind: str, words: str) -> bool:
-    """Whether words only introduce the header behind them, or repeat the question before the assistant's name."""
+    """Whether words only introduce what is behind them, or repeat the question before the assistant's name."""
     is_short = len(words) <= _SHORT and "\n\n" not in words
-    return is_short and (introduces(words) if kind == "label" else kind == "speaker" and words.endswith("?"))
+    return is_short and (words.endswith("?") if kind == "speaker" else kind != "turn" and introduces(words))
 
 
 def _without_loose_end(text: str, kept: list[Piece]) -> list[Piece]:

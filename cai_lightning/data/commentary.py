@@ -21,7 +21,10 @@ _TEXT = (
     r"conversation|dialogue|joke|output|sentence|question|suggestion|advice)s?)"
 )
 _REVISED = r"(?:revised|rewritten|reworded|rephrased|refined|polished)"
-_CHANGED = rf"(?:{_REVISED}|improved|updated|modified|alternative|enhanced|corrected|new|final|better|safer)"
+_CHANGED = (
+    rf"(?:(?!(?:new|final) answer)(?:{_REVISED}|improved|updated|modified|alternat(?:iv)?e|enhanced|corrected|"
+    r"suggested|new|final|better|safer))"
+)
 _ASSISTANT = r"(?:(?:the )?(?:assistant(?:'s)?|your|my)\s+)?"
 _REVISE = r"(?:revise|rewrite|rephrase|reword|adjust|refine|modify)"
 _HARM = (
@@ -41,13 +44,14 @@ _INTERJECTION = (
 )
 _LEAD = (
     r"[\s\"'(\[*_>#-]*+(?:\d{1,2}[.)]\s+)?[\"'(\[*_]*+(?:(?:overall|in (?:conclusion|summary|general|addition|fact)|"
-    r"also|to summari[sz]e|again|finally|lastly|additionally|furthermore|moreover|however|therefore|note|"
-    r"as you can see|(?:please )?note that|it is (?:also )?(?:important|worth) (?:to note|noting) that)[,:]?\s+){0,3}"
+    r"also|to summari[sz]e|again|finally|lastly|additionally|furthermore|moreover|however|therefore|while|"
+    r"although|note|as you can see|(?:please )?note that|it is (?:also )?(?:important|worth) (?:to note|noting) that)"
+    r"[,:]?\s+){0,3}"
 )
 
 _TURN = (
-    rf"{_LINE_START}(?:(?:comment:\s*)?(?:\w+ )?(?:critique|revision|rewrite)\s?request\b(?:{_LABEL_END}|(?=\S*$))|"
-    rf"(?:critique|human|user|comment)(?: \d)?{_LABEL_END})"
+    rf"{_LINE_START}(?:(?:\w+ )?(?:critique|revision|rewrite|edit)\s?(?:request|response)(?: \d+)?"
+    rf"(?:{_LABEL_END}|(?=[.*_]*$))|(?:critique|human|user|comment)(?: \d)?{_LABEL_END})"
 )
 _SPEAKER = rf"{_LINE_START}assistant{_LABEL_END}"
 _HEADER = (
@@ -73,7 +77,8 @@ _OF_REVISION = (
     rf"(?:in\s+|with\s+|i hope\s+)?(?:this|these|my)\s+{_REVISED}\s+{_TEXT}\b",
     rf"the {_REVISED} (?:assistant\b|{_TEXT}\s+{_DOES})|in the {_REVISED} {_TEXT},",
     rf"(?:in|with)\s+(?:this|the|my)\s+(?:\w+\s+)?revision\b|(?:i hope )?this revision\b|the revision\s+{_DOES}",
-    rf"this (?:new |updated )?(?:version|rewrite|wording|phrasing|rephrasing)\b.*\b{_HARM}\b",
+    r"by (?:revising|rewriting|rephrasing|rewording) (?:the|this|my)\b",
+    rf"this (?:new |updated )?(?:version|answer|reply|rewrite|wording|phrasing|rephrasing)\b.*\b{_HARM}\b",
     rf"this (?:maintains|avoids|removes|keeps)\b(?=.*\b(?:tone|content|language|wording)\b).*\b{_HARM}\b",
 )
 _TO_REVIEWER = (
@@ -94,23 +99,27 @@ _OF_CHANGES = (
     r"(?:list|summary|explanation) of (?:the )?(?:changes|revisions|modifications)\b",
 )
 _OF_RESPONSE = (
-    r"(?:this|the|these|both) (?:new |final |updated |original |previous |initial )?responses? (?!to )(?:\w+ed )?"
-    rf"{_DOES}",
+    r"(?:this|the|these|both) (?:(?:new|final|updated|current|above|original|previous|initial|last) )?responses? "
+    rf"(?!to |w(?:as|ere) )(?:(?:above|\w+ed|given) )?{_DOES}",
     r"(?:in|with|by \w+ing\b.*,|there (?:is|was) (?:no|nothing)\b.* in) (?:this|the) response\b(?! to)",
+    r"the (?:tone|language|wording|content|information|advice|style)\b.* (?:in|of) (?:this|the) response\b(?! to)",
+    r".*\bthe (?:original|initial) response\b",
 )
 _OF_ASSISTANT = (
-    rf".*\bassistant's (?:[\w-]+ ){{0,2}}(?:{_REPLY}|advice|tone)\b",
-    r".*\bthe assistant (?:\w+ly |also |then |now )*(?:could|should|may|might|can|would|did|was|ha[sd]|gave|\w\w+ed)\b",
-    r".*\b(?:the assistant|(?:this|the) response)\b.*\bthe (?:human|user)\b",
-    r".*\bthe (?:human|user)\b.*\bthe assistant\b",
-    r".*\bthe (?:human|user)'s (?:\w+ ){0,2}(?:question|request|prompt|query|message|dialogue|statement)s?\b",
+    rf".*\bassistant's (?:[\w-]+ ){{0,2}}(?:{_REPLY}|revision|advice|tone)\b",
+    r".*\bthe (?:ai )?assistant (?:\w+ly |also |then |now )*"
+    r"(?:could|should|may|might|can|would|did|was|ha[sd]|gave|\w\w+ed)\b",
+    r".*\b(?:the (?:ai )?assistant|(?:this|the) response)\b.*\bthe (?:human|user)\b",
+    r".*\bthe (?:human|user)\b.*\bthe (?:ai )?assistant\b",
+    r".*\bthe (?:human|user)'s (?:\w+ ){0,2}(?:question|request|prompt|query|message|dialogue|statement|concern)s?\b",
+    r".*\bthe human (?:is|was|asks?|asked|seems?|may|might|could|should|with)\b",
     r"in this (?:case|conversation|task|scenario|exchange), the (?:human|user)\b",
 )
-_ASIDE = (r".*\b(?:the|this|our) assistant(?:'s)? \w",)
+_ASIDE = r".*\b(?:the|this|our) (?:ai )?assistant(?:'s)? \w"
 _GOES_ON = (
     r"(?:instead, )?(?!it is (?:also )?(?:important|essential|crucial|best|always))"
     r"(?:it|they|the (?:assistant|response|advice|information|language|tone|suggestions?|focus|content|user|human))"
-    rf"(?: \w+(?:ed|en))? {_DOES}",
+    rf"(?: \w+(?:ed|en))? {_DOES}"
 )
 
 _INTRODUCTION = (
@@ -144,8 +153,8 @@ _HEADER_FORMS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 _REVISION_FORM = _leading(*_OF_REVISION, *_TO_REVIEWER, *_OF_CHANGES)
 _RESPONSE_FORM = _leading(*_OF_RESPONSE)
 _ASSISTANT_FORM = _leading(*_OF_ASSISTANT)
-_ASIDE_FORM = _leading(*_ASIDE)
-_GOES_ON_FORM = _leading(*_GOES_ON)
+_ASIDE_FORM = _leading(_ASIDE)
+_GOES_ON_FORM = _leading(_GOES_ON)
 _INTRODUCTION_FORM = _compiled(_INTRODUCTION)
 _TOPIC_FORMS = {topic: _compiled(form) for topic, form in _TOPICS.items()}
 

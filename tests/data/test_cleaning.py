@@ -1,19 +1,22 @@
 """Cleaning takes away the words about the answer, and leaves the words that answer."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.cleaning import Cleaned, clean, strip_meta_commentary, to_ascii
+from cai_lightning.data.cleaning import Cleaned, clean, commentary_spans, strip_meta_commentary, to_ascii
 
 ANSWER = "Rinse the cut, and keep it dry."
 
 COMMENTED = {
     "announcement": f"Certainly! Here's a revised version of the response:\n\n{ANSWER}",
+    "improved answer": f"Here is a better response:\n\n{ANSWER}",
     "curly announcement": f"Sure! Here\u2019s a more respectful version of my answer: {ANSWER}",
     "introduction": f"I understand the concern. Here is a refined answer:\n\n{ANSWER}",
+    "introduction of one word": f"Certainly!\n\nHere's a revised response:\n\n{ANSWER}",
     "header": f"**Revised Response:**\n\n{ANSWER}",
     "markdown header": f"### Final Revised Answer\n\n{ANSWER}",
     "speaker": f"Assistant: {ANSWER}",
@@ -22,12 +25,18 @@ COMMENTED = {
     "closing on the same line": f"{ANSWER} This revised version maintains a calm tone.",
     "bare closing": f"{ANSWER}\n\n(This response is now free of blame.)",
     "connected closing": f"{ANSWER}\n\nOverall, the revised response is kind.",
+    "closing in a note": f"{ANSWER}\n\n(Note: This response has been edited to avoid blame.)",
+    "closing about the original": f"{ANSWER}\n\nThese words are kinder than the original response.",
+    "closing on the way": f"{ANSWER}\n\nBy rephrasing the response, it becomes kinder.",
+    "closing about the assistant": f"{ANSWER}\n\nThe assistant provided advice without blame. It is kind.",
+    "opening about the assistant": f"The assistant does not judge. It is a helper. {ANSWER}",
     "assessment": f"{ANSWER}\n\nSuggestions:\n\n1. The assistant's response could be warmer.\n2. So it goes.",
     "reviewer": f"{ANSWER} Is this revision satisfactory?\n\nYes, thank you.",
     "adjustments": f"{ANSWER}\n\nLet me know if you need any further adjustments!",
     "changes": f"{ANSWER}\n\n---\n\n**Changes made:**\n- softer words",
     "second draft": f"{ANSWER}\n\nRevised Response:\n\nRinse it.",
     "critique request": f"{ANSWER}\n\nCritiqueRequest: Find the flaws.\n\nRevision:\n\n{ANSWER} Twice a day, at least.",
+    "critique in front": f"Critique:\n\n{ANSWER}",
     "critique": f"{ANSWER}\n\nCritique: Too short.",
     "user": f"{ANSWER}\nUser: And then?",
     "human": f"{ANSWER}\n\nHuman: And then?\n\nAssistant: Wait.",
@@ -40,6 +49,9 @@ ANSWERS = {
     "apology": "I apologize if my previous response wasn't clear. As an AI, I have no hands.",
     "farewell": "Rinse it. Feel free to ask! Let me know if you have other questions.",
     "edited text": "Here's a revised version of your letter:\n\nDear Sir, I resign.",
+    "letter": "Dear Sir,\n\nThank you for your response. The response was swift.",
+    "last answer": "Add them up.\n\n**Final answer:** 42",
+    "assistants": "A research assistant called. The assistant could hear me, and the human voice.",
     "topic": "An immune response takes days. This response removes germs.",
     "two texts": "Original: he go\nRevised: he goes",
     "book": "The revised edition of the atlas appeared in 1911.",
@@ -87,14 +99,38 @@ def test_ascii_is_plain_and_final(text):
     assert to_ascii(plain) == plain
 
 
+def test_a_remark_about_the_assistant_goes_alone():
+    text = f"Be careful.\n\n{ANSWER} The assistant does not give medical advice.\n\nSee a doctor."
+    assert strip_meta_commentary(text) == f"Be careful.\n\n{ANSWER}\n\nSee a doctor."
+
+
+def test_spans_name_what_goes_and_why():
+    note = "**Note:** This revised response\u2019s tone is calm."
+    text = f"\u201cSure\u2026\u201d\n\n{note}\n\nRevision:\n\n{ANSWER}\n\nHuman: And then?"
+    assert [(text[span.start : span.end], span.kind) for span in commentary_spans(text)] == [
+        (f"{note}\n\nRevision:", "commentary"),
+        (ANSWER, "repeat"),
+        ("Human: And then?", "turn"),
+    ]
+
+
 pieces = st.sampled_from([*COMMENTED.values(), *ANSWERS.values(), "\n\n", "```\n", "---\n", " ", "Revision:", "Human:"])
 
 
 @given(st.lists(st.one_of(pieces, st.text(max_size=20)), max_size=8).map("".join))
-def test_cleaning_twice_is_cleaning_once(text):
-    once = strip_meta_commentary(text)
-    assert strip_meta_commentary(once) == once
-    assert len(once) <= len(text)
+def test_what_stays_is_what_no_span_covers(text):
+    spans = commentary_spans(text)
+    assert all(one.end <= other.start for one, other in pairwise(spans))
+    left, end = "", 0
+    for span in spans:
+        left, end = left + text[end : span.start], span.end
+    left += text[end:]
+    assert words(strip_meta_commentary(text)) == words(left)
+    assert ("meta_commentary" in clean(text).changes) == (spans != [])
+
+
+def words(text):
+    return "".join(character for character in text if character.isalnum())
 
 
 @pytest.mark.timeout(60)
