@@ -19,6 +19,7 @@ Constitutional AI with open models. One experiment is one YAML file with a secti
   fit       --config FILE [--run DIR] [overrides]   LoRA fine-tuning on the revisions        → runs/X/adapter/
   validate  --config FILE [--run DIR] [overrides]   answers the test prompts and scores them → runs/X/summary.json
   compare   RUN... [--output DIR]                   which run is better, true or noise       → report/
+  ask       [PROMPT] --config FILE [--run DIR]      base model, critique and revision, fine-tuned model; or a chat
 
 Every verb goes on where it was when it is started again. Overrides are dotted: --data.limit 5, --model.lora.r 8.
 `python -m cai_lightning VERB --help` explains the settings; --print_config shows them as they would be used.
@@ -37,7 +38,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; what is finished is kept, and the same command goes on from here", file=sys.stderr)
+        kept = "; what is finished is kept, and the same command goes on from here" if args[0] in RUN_VERBS else ""
+        print(f"interrupted{kept}", file=sys.stderr)
         return 130
 
 
@@ -50,7 +52,10 @@ def _dispatch(args: list[str]) -> int:
         return _run_verb(verb, rest)
     if verb == "compare":
         return _compare(rest)
-    print(f"error: there is no verb {verb!r}; choose one of {', '.join((*RUN_VERBS, 'compare'))}", file=sys.stderr)
+    if verb == "ask":
+        return _ask(rest)
+    verbs = ", ".join((*RUN_VERBS, "compare", "ask"))
+    print(f"error: there is no verb {verb!r}; choose one of {verbs}", file=sys.stderr)
     return 2
 
 
@@ -72,4 +77,11 @@ def _compare(rest: list[str]) -> int:
     parser.add_function_arguments(compare, skip={"runs"})
     settings = parser.parse_args(rest)
     compare(**parser.instantiate_classes(settings).as_dict())
+    return 0
+
+
+def _ask(rest: list[str]) -> int:
+    from cai_lightning.asking.command import ask
+
+    ask(rest)
     return 0

@@ -15,6 +15,7 @@ LAYERS = (
     {"modules"},
     {"report"},
     {"lightning_cli"},
+    {"asking"},
     {"cli"},
     {"__main__"},
 )
