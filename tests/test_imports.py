@@ -22,7 +22,17 @@ LAYERS = (
 """From the bottom to the top; what is in one layer is imported from above it alone."""
 
 PARTS = {
-    "engines": {"base", "choosing", "decoding", "loading", "sampling"},
+    "engines": {
+        "base",
+        "choosing",
+        "completions",
+        "decoding",
+        "endpoint",
+        "loading",
+        "retries",
+        "sampling",
+        "token_budget",
+    },
     "selection": {"base"},
     "metrics": {"base"},
     "callbacks": {"base"},

@@ -1,8 +1,9 @@
 """Engines: ways of serving a model, behind one contract."""
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.engines.openai import OpenAIEngine
 from cai_lightning.engines.recorded import RecordedEngine
 from cai_lightning.engines.scripted import ScriptedEngine
 from cai_lightning.engines.transformers import TransformersEngine
 
-__all__ = ["Engine", "RecordedEngine", "Reply", "Sampling", "ScriptedEngine", "TransformersEngine"]
+__all__ = ["Engine", "OpenAIEngine", "RecordedEngine", "Reply", "Sampling", "ScriptedEngine", "TransformersEngine"]

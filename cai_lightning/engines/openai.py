@@ -1,0 +1,186 @@
+"""The engine of any server that speaks OpenAI's chat protocol: OpenRouter, vLLM, `transformers serve`, Ollama.
+
+engine = OpenAIEngine("qwen2.5:3b", ["http://127.0.0.1:11434/v1"], Sampling(max_new_tokens=256), concurrency=4)
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.engines.completions import Completion, as_reply, option_shares
+from cai_lightning.engines.endpoint import Endpoint, check_address, read_key
+from cai_lightning.engines.retries import Sleep, TransientError, persist
+from cai_lightning.engines.token_budget import TokenBudget
+from cai_lightning.errors import ReplyError, UserError
+from cai_lightning.records import Conversation
+
+log = logging.getLogger(__name__)
+
+CHARACTERS_PER_TOKEN = 4
+"""What a request will take is estimated from its text, and corrected by what the server counts."""
+
+
+class OpenAIEngine(Engine):
+    """Asks servers that speak OpenAI's chat protocol.
+
+    The key is read from the environment and written nowhere. A draw's seed is passed on; whether it is obeyed is the
+    server's business.
+
+    Args:
+        model: Name of the model, as the servers know it.
+        base_urls: Addresses such as `http://127.0.0.1:8000/v1`; where one keeps failing, the next one is asked.
+        sampling: How replies are drawn.
+        api_key_variable: The environment variable that holds the key, which a server on this machine can do without;
+            null where no server needs one.
+        adapter_model: Name under which the servers serve the adapter that `validate` evaluates.
+        extra_body: Further fields of every request, such as OpenRouter's `provider`.
+        concurrency: Requests in flight.
+        max_retries: Tries after the first at each address, after waits that double from a second on.
+        max_wait: The longest of these waits, in seconds; a server that asks for a longer one is given up.
+        timeout: Seconds after which an unanswered request is tried again.
+        tokens_per_minute: Budget of each process, prompts and replies together; null sets none.
+    """
+
+    INCIDENTAL = frozenset(
+        {"base_urls", "api_key_variable", "concurrency", "max_retries", "max_wait", "timeout", "tokens_per_minute"}
+    )
+    concurrency: int = 16
+
+    def __init__(
+        self,
+        model: str,
+        base_urls: list[str],
+        sampling: Sampling = Sampling(),
+        api_key_variable: str | None = "OPENAI_API_KEY",
+        adapter_model: str | None = None,
+        extra_body: dict[str, Any] | None = None,
+        concurrency: int = 16,
+        max_retries: int = 8,
+        max_wait: float = 120.0,
+        timeout: float = 600.0,
+        tokens_per_minute: int | None = None,
+    ) -> None:
+        self.model = model
+        self.base_urls = base_urls
+        self.sampling = sampling
+        self.api_key_variable = api_key_variable
+        self.adapter_model = adapter_model
+        self.extra_body = extra_body
+        self.concurrency = concurrency
+        self.max_retries = max_retries
+        self.max_wait = max_wait
+        self.timeout = timeout
+        self.tokens_per_minute = tokens_per_minute
+        self._sleep: Sleep = asyncio.sleep
+        self._endpoints: list[Endpoint] = []
+        self._check_settings()
+
+    def start(self, device: torch.device, adapter: Path | None = None) -> None:
+        """Makes sure that there are a key and a server; the device is the servers' business.
+
+        Raises:
+            UserError: There is no key, no server, or no name for the adapter.
+        """
+        self._served = self._served_model(adapter)
+        key = read_key(self.api_key_variable, self.base_urls)
+        self._endpoints = [Endpoint(url, key, self.timeout) for url in self.base_urls]
+        self._first = 0
+        self._budget = TokenBudget(self.tokens_per_minute, sleep=self._sleep)
+        self._check_servers()
+
+    def stop(self) -> None:
+        self._endpoints = []
+
+    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+        sampling = self.sampling
+        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": integer_seed(seed)}
+        stop = {"stop": sampling.stop} if sampling.stop else {}
+        completion = await self._ask(conversation, sampling.max_new_tokens, **drawn, **stop)
+        return as_reply(completion, sampling.stop)
+
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        enough = max(map(len, options)) + 2
+        completion = await self._ask(conversation, enough, temperature=0.0, logprobs=True, top_logprobs=20)
+        if not any(token.alternatives for token in completion.logprobs):
+            raise UserError(
+                f"{self._endpoints[self._first].url}: this server does not tell probabilities (it ignores `logprobs`), "
+                "so it cannot choose between options. vLLM's server tells them, and so does the transformers engine."
+            )
+        return option_shares(completion.logprobs, options)
+
+    async def _ask(self, conversation: Conversation, max_tokens: int, **settings: Any) -> Completion:
+        """Asks one server after the other until one answers; the next request begins with that one."""
+        # `max_tokens`: all servers know it, while few know `max_completion_tokens`, which OpenAI prefers.
+        request = {"model": self._served, "messages": conversation, "max_tokens": max_tokens, **settings}
+        reasons, first = [], self._first
+        for number in (*range(first, len(self._endpoints)), *range(first)):
+            attempt = partial(self._attempt, self._endpoints[number], {**request, "extra_body": self.extra_body})
+            try:
+                completion = await persist(attempt, self.max_retries, self.max_wait, self._sleep)
+            except TransientError as error:
+                reasons.append(str(error))
+                continue
+            if number != self._first:
+                log.warning("%s answers in place of %s", self._endpoints[number].url, self._endpoints[self._first].url)
+            self._first = number
+            return completion
+        raise ReplyError("; ".join(reasons))
+
+    async def _attempt(self, endpoint: Endpoint, request: dict[str, Any]) -> Completion:
+        """Sends a request once, when the budget allows it."""
+        characters = sum(len(turn["content"]) for turn in request["messages"])
+        estimate = characters / CHARACTERS_PER_TOKEN + request["max_tokens"]
+        await self._budget.spend(estimate)
+        completion = await endpoint.complete(request)
+        if used := completion.prompt_tokens + completion.tokens:
+            self._budget.correct(estimate, used)
+        return completion
+
+    def _served_model(self, adapter: Path | None) -> str:
+        if adapter is None:
+            return self.model
+        if self.adapter_model is None:
+            raise UserError(
+                f"{adapter}: no adapter can be sent to a server, which serves it under a model name of its own. Serve "
+                f"it (vLLM: --lora-modules NAME={adapter}) and set the engine's adapter_model to NAME, or set "
+                "model.adapter to null to evaluate the model without it."
+            )
+        return self.adapter_model
+
+    def _check_servers(self) -> None:
+        """Makes sure that one is there: otherwise every row would be tried for minutes."""
+        reasons = []
+        for endpoint in self._endpoints:
+            try:
+                return endpoint.check()
+            except TransientError as error:
+                reasons.append(str(error))
+        raise UserError(f"no server is there ({'; '.join(reasons)}). Start it, or mend the engine's base_urls.")
+
+    def _check_settings(self) -> None:
+        budget = 1 if self.tokens_per_minute is None else self.tokens_per_minute
+        if min(self.concurrency, self.max_retries + 1, budget) < 1 or self.max_wait < 0 or self.timeout <= 0:
+            raise ValueError(
+                "OpenAIEngine: concurrency >= 1, max_retries >= 0, max_wait >= 0, timeout > 0, tokens_per_minute >= 1 "
+                f"expected, found {self.concurrency}, {self.max_retries}, {self.max_wait}, {self.timeout}, "
+                f"{self.tokens_per_minute}"
+            )
+        if not self.base_urls:
+            raise ValueError("OpenAIEngine: base_urls: at least one address expected, such as http://127.0.0.1:8000/v1")
+        for url in self.base_urls:
+            check_address(url)
+        if not re.fullmatch("[A-Z][A-Z0-9_]*", self.api_key_variable or "NONE"):
+            raise ValueError("OpenAIEngine: api_key_variable: the name of an environment variable expected, no key")
+
+
+def integer_seed(seed: str) -> int:
+    """A seed as servers take it: 31 bits, which all of their integers hold."""
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4]) >> 1
