@@ -9,4 +9,10 @@ class UserError(Exception):
 
 
 class ReplyError(Exception):
-    """One reply could not be had, though it was tried again; its row is set aside with this reason, the others go on."""
+    """One reply could not be had, though it was tried again; its row is set aside with this reason, the others go on.
+
+    Attributes:
+        stage: The reply that failed: `response`, or `critique N` and `revision N`, rounds counted from 1.
+    """
+
+    stage: str = "response"

@@ -11,8 +11,9 @@ once it ends in a newline, so a line torn by a kill is cut off when its file is 
 import fcntl
 import json
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,8 @@ from cai_lightning.records import Record, to_json
 
 Row = dict[str, Any]
 Key = Callable[[Row], Hashable]
+
+SECONDS_BETWEEN_SYNCS = 1.0
 
 
 def by_id(row: Row) -> Hashable:
@@ -35,7 +38,11 @@ def by_metric(row: Row) -> Hashable:
 
 
 class JournalWriter:
-    """The one writer of a rank's file; a line is on disk when `append` returns.
+    """The one writer of a rank's file.
+
+    When `append` returns, the system has the line: however the process ends, it is kept. A power cut keeps what the
+    system has written out; a line makes it do so, unless it did within the last second, for the rest of the process
+    waits meanwhile (4 ms on a local disk, more on a network's).
 
     Args:
         path: The final file, such as `runs/x/revisions.jsonl`.
@@ -51,10 +58,14 @@ class JournalWriter:
         self._lock = _lock(self.path)
         _cut_torn_line(self.path)
         self._file = self.path.open("a", encoding="utf-8", errors="surrogatepass")
+        self._synced = time.monotonic()
 
     def append(self, record: Record) -> None:
         self._file.write(to_json(record) + "\n")
         self._file.flush()
+        if time.monotonic() - self._synced >= SECONDS_BETWEEN_SYNCS:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
 
     def close(self) -> None:
         self._file.close()
@@ -100,22 +111,28 @@ def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:
     return {_key(key, file, number, row): row for file in files for number, row in read_lines(file)}
 
 
-def check_free(part: Path) -> None:
-    """Makes sure that nobody writes to a rank file.
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps every other process from writing to a file.
 
     Raises:
         UserError: Another process does.
     """
-    os.close(_lock(part))
+    descriptor = _lock(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def merge(path: Path, order: Sequence[str] = (), key: Key = by_id) -> int:
-    """Makes one file of a file and its rank files, and returns the number of its records.
+def merge(path: Path, order: Sequence[str] = (), key: Key = by_id, without: Container[Hashable] = ()) -> int:
+    """Makes one file of a file and its rank files, or none of no records, and returns the number of its records.
 
     Args:
         path: The final file.
         order: Ids in the order the file shall have; others follow as they were written.
         key: What makes two records the same.
+        without: Ids whose records are left out.
 
     Raises:
         UserError: Another process is writing to a rank file, whose rows would be lost with it.
@@ -124,9 +141,13 @@ def merge(path: Path, order: Sequence[str] = (), key: Key = by_id) -> int:
     parts = rank_files(path)
     with ExitStack() as locks:
         for part in parts:
-            locks.callback(os.close, _lock(part))
-        rows = sorted(read(path, key).values(), key=lambda row: place.get(row["id"], len(place)))
-        write(path, rows)
+            locks.enter_context(locked(part))
+        kept = [row for row in read(path, key).values() if row["id"] not in without]
+        rows = sorted(kept, key=lambda row: place.get(row["id"], len(place)))
+        if rows:
+            write(path, rows)
+        else:
+            path.unlink(missing_ok=True)
         for part in parts:
             part.unlink()
     return len(rows)

@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,19 +12,23 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from transformers.utils import logging as transformers_logging
 
-from cai_lightning import provenance
+from cai_lightning import journal, provenance
 from cai_lightning.callbacks.adapter_checkpoint import AdapterCheckpoint, TokenSpeed
+from cai_lightning.callbacks.estimate import Estimate
 from cai_lightning.callbacks.progress import RowProgress
-from cai_lightning.callbacks.record_writer import RecordWriter
+from cai_lightning.callbacks.record_writer import RecordWriter, merge_records
 from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.errors import UserError
 from cai_lightning.modules import Evaluation
-from cai_lightning.records import Response, Revision, Score
+from cai_lightning.processes import launched_by_the_first
+from cai_lightning.records import Failure, Record, Response, Revision, Score
 from cai_lightning.report.evaluation import write_evaluation
+from cai_lightning.report.failures import tell_failures
 
 DESCRIPTIONS = {
     "predict": "Revises red-team prompts by a constitution: response, critique, revision → RUN/revisions.jsonl",
@@ -35,6 +41,12 @@ CLASSES = {
     "validate": ("cai_lightning.modules.Evaluation", "cai_lightning.data.PromptData"),
 }
 """What `--help` points to: the classes of the shipped configurations."""
+
+RECORDS: dict[str, tuple[type[Record], ...]] = {"predict": (Revision, Failure), "validate": (Response, Score)}
+"""What the verbs make row by row."""
+
+PATIENCE = timedelta(days=7)
+"""How long a process waits for the others, whose rows may take hours longer; Lightning gives up after half an hour."""
 
 PROGRAM = "python -m cai_lightning"
 TRAINER_SETTINGS = (
@@ -82,6 +94,17 @@ class CAICLI(LightningCLI):
         )
         parser.link_arguments("run", "trainer.default_root_dir")
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **settings: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **settings)
+        if subcommand == "predict":
+            parser.add_argument(
+                "--dry-run",
+                action="store_true",
+                help="Makes the first rows, throws them away, and says what tokens, hours and money the missing ones "
+                "would take (money by model.price). Writes nothing.",
+            )
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         self.config = parser.parse_args(cast(list[str], args))
 
@@ -102,10 +125,42 @@ class CAICLI(LightningCLI):
             kwargs["logger"] = config["logger"] or CSVLogger(run, name="logs")
         else:
             kwargs |= {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-        return self._instantiate_trainer({**config, **kwargs}, _callbacks(str(self.subcommand), run))
+        trainer = self._instantiate_trainer({**config, **kwargs}, self._callbacks(run))
+        if self.subcommand != "fit" and isinstance(trainer.strategy, DDPStrategy):
+            trainer.strategy._timeout = PATIENCE
+        return trainer
+
+    def _callbacks(self, run: Path) -> list[Callback]:
+        if self._dry:
+            return [EndOnTermination(), RowProgress(), Estimate()]
+        if kinds := RECORDS.get(str(self.subcommand)):
+            return [EndOnTermination(), RecordWriter(*kinds), RowProgress()]
+        last = ModelCheckpoint(
+            dirpath=run / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        )
+        return [EndOnTermination(), AdapterCheckpoint(), TokenSpeed(), last]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs a verb; what it locks is free when it has ended, and Ctrl-C stays what it is."""
+        with ExitStack() as self._locks:
+            try:
+                super()._run_subcommand(subcommand)
+            except SystemExit as exit:
+                raise exit.__context__ if isinstance(exit.__context__, KeyboardInterrupt) else exit
+
+    @property
+    def _dry(self) -> bool:
+        return self.subcommand == "predict" and bool(self._get(self.config, "dry_run"))
 
     def before_predict(self) -> None:
-        self._settle("predict")
+        if self._dry and self._get(self.config, "fresh"):
+            raise UserError(
+                "--dry-run writes nothing, so it moves nothing aside: leave --fresh out, or choose another --run."
+            )
+        if self._dry:
+            provenance.agree(self.run, "predict", self._found())
+        else:
+            self._settle("predict")
 
     def before_validate(self) -> None:
         data = self.datamodule
@@ -120,6 +175,7 @@ class CAICLI(LightningCLI):
         trainer = self._get(self.config, "trainer")
         more = {f"trainer.{name}": trainer[name] for name in TRAINER_SETTINGS}
         self._settle("fit", {**more, "seed_everything": self._get(self.config, "seed_everything")})
+        self._wait_until_settled()
         if provenance.is_finished(self.run, "fit"):
             rank_zero_info(f"{self.run}: fit is finished already; --fresh begins anew.")
             return
@@ -132,33 +188,56 @@ class CAICLI(LightningCLI):
             provenance.finish(self.run, "fit")
         rank_zero_info(f"the best adapter is in {self.run / 'adapter'}")
 
+    @rank_zero_only
     def after_predict(self) -> None:
+        if self._dry:
+            return
         rank_zero_info(f"the revisions are in {self.run / 'revisions.jsonl'}")
+        if isinstance(self.datamodule, PromptData):
+            path, tried = self.run / "failed.jsonl", {prompt.id for prompt in self.datamodule.missing}
+            failed = [row["reason"] for id, row in journal.read(path).items() if id in tried]
+            tell_failures(failed, len(tried), f"set aside in {path}")
 
     def after_validate(self) -> None:
         if not isinstance(self.model, Evaluation) or not isinstance(self.datamodule, PromptData):
             return
         if self.trainer.is_global_zero:
             write_evaluation(self.run, self.model, self.datamodule)
-        rank_zero_info(f"the scores are in {self.run / 'scores.jsonl'}, their means in {self.run / 'summary.json'}")
+            rank_zero_info(f"the scores are in {self.run / 'scores.jsonl'}, their means in {self.run / 'summary.json'}")
+            tell_failures(self.model.reasons(), self.model.tried, "unscored")
         if self.model.not_run:
             why = "; ".join(f"{name}: {reason}" for name, reason in self.model.not_run.items())
             raise UserError(f"every other score is kept, but these evaluators did not run: {why}")
 
     @rank_zero_only
     def _settle(self, verb: provenance.Verb, more: dict[str, Any] | None = None) -> None:
-        """Compares what determines the rows with what was made before, and keeps the whole configuration."""
-        found = {
-            **provenance.settings({"model": self.model, "data": self.datamodule}),
-            **(more or {}),
-            **self._inputs(),
-        }
+        """Compares what determines the rows with what was made before, and keeps the whole configuration.
+
+        What a killed run has left is merged here, where no other process looks for what is missing yet.
+        """
+        found = self._found() | (more or {})
+        self.run.mkdir(parents=True, exist_ok=True)
+        self._locks.enter_context(journal.locked(self.run / f"{verb}.json"))
         if self._get(self.config, "fresh") and (folder := provenance.set_aside(self.run, verb)):
             rank_zero_info(f"what {verb} had made before is now in {folder}")
         provenance.settle(self.run, verb, found)
+        if isinstance(self.datamodule, PromptData):
+            merge_records(self.run, RECORDS.get(verb, ()), self.datamodule.order)
         self._parser(verb).save(
             self.config[verb], self.run / f"{verb}.yaml", skip_none=False, overwrite=True, multifile=False
         )
+
+    def _wait_until_settled(self) -> None:
+        """Under srun or torchrun all processes come here at once, while the first still settles."""
+        strategy = self.trainer.strategy
+        world = strategy.cluster_environment if isinstance(strategy, ParallelStrategy) else None
+        if world and world.creates_processes_externally and not launched_by_the_first():
+            strategy.setup_environment()
+            strategy.barrier("settled")
+
+    def _found(self) -> dict[str, Any]:
+        """The settings and the digests of what is read."""
+        return provenance.settings({"model": self.model, "data": self.datamodule}) | self._inputs()
 
     def _inputs(self) -> dict[str, str]:
         parts = [part for part in (self.model, self.datamodule) if isinstance(part, provenance.HasInputs)]
@@ -175,12 +254,13 @@ def _ended(trainer: Trainer) -> bool:
 def _parser_settings(verb: str) -> dict[str, str]:
     """A short usage, for an error shows it before its message, and where the settings of the parts are explained."""
     model, data = CLASSES[verb]
+    dry = "[--dry-run] " if verb == "predict" else ""
     return {
         "description": (
             f"{DESCRIPTIONS[verb]}. The settings of its parts are explained by {PROGRAM} {verb} --model.help {model} "
             f"and --data.help {data}; --print_config shows them as they would be used."
         ),
-        "usage": f"{PROGRAM} {verb} --config FILE [--run DIR] [--fresh] [--print_config] [--KEY VALUE ...]",
+        "usage": f"{PROGRAM} {verb} --config FILE [--run DIR] [--fresh] {dry}[--print_config] [--KEY VALUE ...]",
     }
 
 
@@ -189,17 +269,6 @@ def cause(error: Exception) -> str:
     text = str(error)
     causes = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- ")]
     return causes[0] if causes else " ".join(text.split())
-
-
-def _callbacks(verb: str, run: Path) -> list[Callback]:
-    if verb == "predict":
-        return [EndOnTermination(), RecordWriter(Revision), RowProgress()]
-    if verb == "validate":
-        return [EndOnTermination(), RecordWriter(Response, Score), RowProgress()]
-    last = ModelCheckpoint(
-        dirpath=run / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-    )
-    return [EndOnTermination(), AdapterCheckpoint(), TokenSpeed(), last]
 
 
 def quiet() -> None:

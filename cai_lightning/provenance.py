@@ -22,7 +22,14 @@ OUTPUTS: dict[Verb, tuple[str, ...]] = {
     "fit": ("adapter", "checkpoints"),
     "validate": ("responses.jsonl", "responses.rank*.jsonl", "scores.jsonl", "scores.rank*.jsonl", "summary.json"),
 }
-"""What each verb makes, besides the file of its settings."""
+"""What each verb makes under its settings; those of a verb that has made nothing yet may still change."""
+
+NOTES: dict[Verb, tuple[str, ...]] = {
+    "predict": ("predict.json", "failed.jsonl", "failed.rank*.jsonl"),
+    "fit": ("fit.json",),
+    "validate": ("validate.json",),
+}
+"""What each verb writes down beside it."""
 
 
 @runtime_checkable
@@ -110,12 +117,13 @@ def set_aside(run: Path, verb: Verb) -> Path | None:
     Raises:
         UserError: Another process is writing.
     """
-    made = [*_made(run, verb), *(run / name for name in (f"{verb}.json",) if (run / name).exists())]
+    made = [*_made(run, verb), *(path for pattern in NOTES[verb] for path in sorted(run.glob(pattern)))]
     if not made:
         return None
     for path in made:
         if ".rank" in path.name:
-            journal.check_free(path)
+            with journal.locked(path):
+                pass
     taken = [int(folder.name.removeprefix("before-")) for folder in run.glob("before-*")]
     target = run / f"before-{max(taken, default=0) + 1}"
     target.mkdir()

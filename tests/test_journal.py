@@ -146,8 +146,11 @@ def test_a_second_writer_is_told_who_writes(path):
     with journal.JournalWriter(path):
         other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
         assert f"process {os.getpid()} is writing to this file" in other.stderr
-        with pytest.raises(UserError, match=f"process {os.getpid()} is writing"):
-            journal.check_free(journal.rank_file(path, 0))
+        with (
+            pytest.raises(UserError, match=f"process {os.getpid()} is writing"),
+            journal.locked(journal.rank_file(path, 0)),
+        ):
+            pass
         journal.JournalWriter(path, rank=1).close()
     with journal.JournalWriter(path) as again:
         again.append(response("a"))

@@ -2,6 +2,7 @@
 
 from lightning.pytorch import Callback, Trainer
 
+from cai_lightning.engines import Reply
 from cai_lightning.records import Record
 
 
@@ -11,14 +12,14 @@ class RecordListener(Callback):
     def on_stage(self, name: str, total: int, done: int) -> None:
         """A stage begins: its name, how many rows it has on this process, and how many are done already."""
 
-    def on_reply(self, tokens: int) -> None:
-        """The engine has written a reply of so many tokens."""
+    def on_reply(self, reply: Reply) -> None:
+        """The engine has answered."""
 
     def on_record(self, record: Record) -> None:
         """A record is finished."""
 
-    def on_row(self) -> None:
-        """A row of the stage is finished."""
+    def on_row(self, failed: bool = False) -> None:
+        """A row of the stage is finished, or has failed and is left to the next run."""
 
 
 def listeners(trainer: Trainer | None) -> list[RecordListener]:

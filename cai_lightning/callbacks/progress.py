@@ -1,51 +1,55 @@
-"""A progress bar of rows and tokens per second; in a log file, a line every half minute instead."""
+"""A bar of rows, tokens per second and the time left; in a log file, a line every half minute instead."""
 
 import time
+from datetime import timedelta
 
 from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from cai_lightning.callbacks.base import RecordListener
+from cai_lightning.engines import Reply
 
 SECONDS_BETWEEN_LINES = 30.0
 
 
 class RowProgress(RecordListener):
-    """Shows rows done, tokens per second and the time left, on the first process alone."""
+    """Shows rows done and failed, tokens per second and the time left, on the first process and for its share alone."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rows, {task.fields[speed]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._stage: TaskID | None = None
         self._shown = False
+        self._share = ""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._shown = trainer.is_global_zero
+        self._share = f" (process 1 of {trainer.world_size})" if trainer.world_size > 1 else ""
         if self._shown:
             self._bar.start()
 
     def on_stage(self, name: str, total: int, done: int) -> None:
         self._end_stage()
-        self._stage = self._bar.add_task(name, total=total, completed=done, speed="")
-        self._name, self._total, self._rows, self._tokens = name, total, done, 0
-        self._began = self._line = time.monotonic()
+        self._name = name + self._share
+        self._total, self._before, self._rows, self._failed, self._tokens = total, done, done, 0, 0
+        self._began = time.monotonic()
+        self._stage = self._bar.add_task(self._name, total=total, completed=done, state="")
         self._say()
 
-    def on_reply(self, tokens: int) -> None:
-        self._tokens += tokens
+    def on_reply(self, reply: Reply) -> None:
+        self._tokens += reply.tokens
         self._show()
 
-    def on_row(self) -> None:
-        self._rows += 1
+    def on_row(self, failed: bool = False) -> None:
+        self._failed += failed
+        self._rows += not failed
         self._show()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -57,20 +61,30 @@ class RowProgress(RecordListener):
 
     def _show(self) -> None:
         if self._stage is not None:
-            self._bar.update(self._stage, completed=self._rows, speed=self._speed())
+            self._bar.update(self._stage, completed=self._rows + self._failed, state=self._state())
         if time.monotonic() - self._line > SECONDS_BETWEEN_LINES:
             self._say()
 
     def _say(self) -> None:
         self._line = time.monotonic()
         if self._shown and not self._console.is_terminal:
-            self._console.print(f"{self._name}: {self._rows}/{self._total} rows{self._speed(', ')}", highlight=False)
+            self._console.print(f"{self._name}: {self._state()}", highlight=False)
 
     def _end_stage(self) -> None:
         if self._stage is not None:
             self._say()
             self._stage = None
 
-    def _speed(self, before: str = "") -> str:
+    def _state(self) -> str:
+        """Such as `120/979 rows, 2 failed, 1,432 tokens/s, 0:07:03 left`."""
         seconds = time.monotonic() - self._began
-        return f"{before}{self._tokens / seconds:,.0f} tokens/s" if self._tokens and seconds > 0 else ""
+        ended = self._rows - self._before + self._failed
+        left = self._total - self._rows - self._failed
+        parts = [f"{self._rows}/{self._total} rows"]
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        if self._tokens and seconds > 0:
+            parts.append(f"{self._tokens / seconds:,.0f} tokens/s")
+        if ended and left:
+            parts.append(f"{timedelta(seconds=round(seconds / ended * left))} left")
+        return ", ".join(parts)

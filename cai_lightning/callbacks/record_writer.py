@@ -1,5 +1,6 @@
 """Writes every finished record to its file at once, and makes one file of all ranks' at the end."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -7,10 +8,12 @@ from lightning.pytorch import LightningModule, Trainer
 
 from cai_lightning import journal
 from cai_lightning.callbacks.base import RecordListener
-from cai_lightning.records import Record, Response, Revision, Score
+from cai_lightning.errors import UserError
+from cai_lightning.records import Failure, Record, Response, Revision, Score
 
 FILES: dict[type[Record], tuple[str, journal.Key]] = {
     Revision: ("revisions.jsonl", journal.by_id),
+    Failure: ("failed.jsonl", journal.by_id),
     Response: ("responses.jsonl", journal.by_id),
     Score: ("scores.jsonl", journal.by_metric),
 }
@@ -35,9 +38,6 @@ class RecordWriter(RecordListener):
         self._journals: dict[type[Record], journal.JournalWriter] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if trainer.is_global_zero:
-            self._merge(trainer)  # what a killed run has left is older than whatever is written now
-        trainer.strategy.barrier("what was left is merged")
         for kind in self.kinds:
             path = Path(trainer.default_root_dir) / FILES[kind][0]
             self._journals[kind] = journal.JournalWriter(path, trainer.global_rank)
@@ -50,19 +50,37 @@ class RecordWriter(RecordListener):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._close()
-        trainer.strategy.barrier("records are written")
+        _wait_for_all(trainer)
         if trainer.is_global_zero:
-            self._merge(trainer)
+            data = cast(Ordered, trainer.datamodule)  # type: ignore[attr-defined]
+            merge_records(Path(trainer.default_root_dir), self.kinds, data.order)
         trainer.strategy.barrier("records are merged")
-
-    def _merge(self, trainer: Trainer) -> None:
-        order = cast(Ordered, trainer.datamodule).order  # type: ignore[attr-defined]
-        for kind in self.kinds:
-            name, key = FILES[kind]
-            path = Path(trainer.default_root_dir) / name
-            if journal.rank_files(path):
-                journal.merge(path, order, key)
 
     def _close(self) -> None:
         while self._journals:
             self._journals.popitem()[1].close()
+
+
+def _wait_for_all(trainer: Trainer) -> None:
+    try:
+        trainer.strategy.barrier("records are written")
+    except RuntimeError as error:
+        raise UserError(
+            "another process of this run has ended before its time; what is finished is kept, and the same command "
+            f"goes on from here ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
+def merge_records(run: Path, kinds: Iterable[type[Record]], order: Sequence[str]) -> None:
+    """Makes one file of those of all processes; a row that was made in the end is no failure any more.
+
+    Args:
+        run: Folder of the run.
+        kinds: The kinds of records.
+        order: Ids of all rows in the order of their source.
+    """
+    for kind in kinds:
+        name, key = FILES[kind]
+        if journal.rank_files(run / name):
+            made = journal.read(run / FILES[Revision][0]) if kind is Failure else {}
+            journal.merge(run / name, order, key, without=made)

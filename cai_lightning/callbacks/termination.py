@@ -6,7 +6,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class EndOnTermination(Callback):
-    """Takes back Lightning's handler, which waits for the next training step; predict and validate have none."""
+    """Takes back Lightning's handler, which waits for the next training step; predict and validate have none.
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    With several processes it would wait for the others too, for ever where each got the signal. Lightning puts it in
+    place after `setup`.
+    """
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 
 from cai_lightning import chat
 from cai_lightning.callbacks.base import listeners
+from cai_lightning.callbacks.estimate import Price
 from cai_lightning.concurrency import for_each
 from cai_lightning.constitution import Constitution
 from cai_lightning.data.constitutions import open_constitution
@@ -41,9 +42,10 @@ class CritiqueRevision(LightningModule):
             examples then show no critique either.
         suffix: Sentence put behind every request for a revision.
         seed: Seed of the choice of principles and of sampling; a row depends on it and the prompt alone.
+        price: What `--dry-run` reckons with; null leaves money out.
     """
 
-    INCIDENTAL = frozenset({"constitution", "few_shots"})
+    INCIDENTAL = frozenset({"constitution", "few_shots", "price"})
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class CritiqueRevision(LightningModule):
         critique: bool = True,
         suffix: str = chat.NO_META_COMMENTARY,
         seed: int = 42,
+        price: Price | None = None,
     ) -> None:
         super().__init__()
         if revisions < 1:
@@ -67,6 +70,7 @@ class CritiqueRevision(LightningModule):
         self.critique = critique
         self.suffix = suffix
         self.seed = seed
+        self.price = price
         self._principles: Constitution | None = None
         self._examples: FewShots | None = None
 

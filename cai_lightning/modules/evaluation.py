@@ -13,7 +13,7 @@ from cai_lightning.callbacks.base import listeners
 from cai_lightning.concurrency import for_each
 from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.engines import Engine, Reply
-from cai_lightning.errors import UserError
+from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules.scoring import Scoring
 from cai_lightning.records import Prompt, Response, Score
@@ -77,6 +77,20 @@ class Evaluation(LightningModule):
     def setup(self, stage: str) -> None:
         self._run = Path(self.trainer.default_root_dir)
         self._digest = self.adapter_digest(self._run)
+        self._failed: dict[str, str] = {}
+        self.tried = len(self.unanswered())
+
+    def unanswered(self) -> list[str]:
+        """The ids of all test prompts that have no response of the evaluated adapter."""
+        made = self._responses()
+        tests = self.trainer.datamodule.tests  # type: ignore[attr-defined]
+        return [test.prompt.id for test in tests if test.prompt.id not in made]
+
+    def reasons(self) -> list[str]:
+        """Why test prompts have no response, one reason for each."""
+        scores = journal.read(self._run / "scores.jsonl").values()
+        known = {row["id"]: row["reason"] for row in scores if row["reason"]}
+        return [known.get(id, "no evaluator ran") for id in self.unanswered()]
 
     def validation_step(self, dataloader_iter: Iterator[Any]) -> None:
         """Answers every test prompt of this process that has no answer of this adapter yet."""
@@ -86,7 +100,7 @@ class Evaluation(LightningModule):
         self._announce("responses", len(tests), len(tests) - len(missing))
         if missing:
             self.engine.start(self.device, self.adapter_folder(self._run))
-            asyncio.run(for_each(self._answer, missing, self.engine.concurrency))
+            asyncio.run(for_each(self._answer, missing, self.engine.concurrency, self._set_aside))
             self.engine.stop()
 
     def on_validation_epoch_end(self) -> None:
@@ -95,9 +109,9 @@ class Evaluation(LightningModule):
         made = self._responses()
         tests = self.trainer.datamodule.tests  # type: ignore[attr-defined]
         mine = range(self.global_rank, len(tests), self.trainer.world_size)
-        rows = {number: made[tests[number].prompt.id] for number in mine}
+        rows = {number: made[id] for number in mine if (id := tests[number].prompt.id) not in self._failed}
         for metric in self.evaluators:
-            self._score(metric, Scoring(metric, rows, self._run, self._digest))
+            self._score(metric, Scoring(metric, rows, self._failed, self._run, self._digest))
 
     @property
     def evaluators(self) -> list[ResponseMetric]:
@@ -107,7 +121,8 @@ class Evaluation(LightningModule):
         """Runs one evaluator; one that cannot start is written down, and the others go on."""
         missing = scoring.restore()
         name = metric.columns[0].name
-        self._announce(type(metric).__name__, len(scoring.rows), len(scoring.rows) - len(missing))
+        done = len(scoring.rows) - len(missing)
+        self._announce(type(metric).__name__, len(scoring.rows) + len(scoring.failed), done)
         if missing:
             try:
                 metric.load(self.device)
@@ -136,6 +151,11 @@ class Evaluation(LightningModule):
                 listener.on_record(score)
             listener.on_row()
 
+    def _set_aside(self, test: ReferencedPrompt, error: ReplyError) -> None:
+        self._failed[test.prompt.id] = str(error)
+        for listener in listeners(self.trainer):
+            listener.on_row(failed=True)
+
     async def reply(self, prompt: Prompt) -> Reply:
         """What the engine, with whatever adapter it was started with, answers to a prompt."""
         return await self.engine.reply(chat.opening(prompt), f"{self.seed}:{prompt.id}:response")
@@ -155,7 +175,7 @@ class Evaluation(LightningModule):
             turns=prompt.turns,
         )
         for listener in listeners(self.trainer):
-            listener.on_reply(reply.tokens)
+            listener.on_reply(reply)
             listener.on_record(response)
             listener.on_row()
 

@@ -19,12 +19,14 @@ class Scoring:
     Args:
         metric: The evaluator.
         rows: The responses of this process with their row numbers among all test prompts.
+        failed: Ids of the prompts that got no response, with the reasons; unscored until a later run gets one.
         run: Folder of the run, whose `scores.jsonl` says what is scored already.
         adapter: Digest of the evaluated adapter.
     """
 
     metric: ResponseMetric
     rows: dict[int, Response]
+    failed: dict[str, str]
     run: Path
     adapter: str | None
 
@@ -47,6 +49,8 @@ class Scoring:
 
     def score(self, missing: dict[int, Response], batch_size: int, emit: Callable[[list[Score]], None]) -> None:
         """Scores the missing rows; `emit` gets one row's scores at a time."""
+        for id, reason in self.failed.items():
+            emit([self._record(id, name, math.nan, f"no response: {reason}", {}) for name in self._names])
         numbers = list(missing)
         for start in range(0, len(numbers), batch_size):
             batch = numbers[start : start + batch_size]
@@ -73,16 +77,14 @@ class Scoring:
         details = scores.details or [{} for _ in responses]
         for n, response in enumerate(responses):
             yield [
-                self._record(response, name, float(scores.values[name][n]), scores.reasons[n], details[n])
+                self._record(response.id, name, float(scores.values[name][n]), scores.reasons[n], details[n])
                 for name in self._names
             ]
 
-    def _record(
-        self, response: Response, name: str, value: float, reason: str | None, detail: dict[str, object]
-    ) -> Score:
+    def _record(self, id: str, name: str, value: float, reason: str | None, detail: dict[str, object]) -> Score:
         scored = math.isfinite(value)
         return Score(
-            id=response.id,
+            id=id,
             metric=name,
             score=value if scored else None,
             reason=None if scored else reason or "no reason given",

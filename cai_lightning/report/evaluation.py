@@ -18,6 +18,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
     rows = [row for row in made if row["adapter"] == adapter and row["id"] in tests]
     counts = {
         "responses": len(rows),
+        "without a response": len(tests) - len(rows),
         "cut at max_new_tokens": sum(row["finish_reason"] == "length" for row in rows),
         "empty responses": sum(not row["response"].strip() for row in rows),
         "without a reference": sum(row["reference"] is None for row in rows),

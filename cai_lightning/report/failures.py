@@ -1,0 +1,39 @@
+"""What a verb says at its end about rows that failed."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from cai_lightning.errors import UserError
+
+MOST_REASONS = 3
+MOST_LETTERS = 160
+
+
+def tell_failures(reasons: Sequence[str], tried: int, where: str) -> None:
+    """Warns of rows that failed.
+
+    Args:
+        reasons: Why, one reason for each row.
+        tried: How many rows the verb has tried.
+        where: Where they stand, such as `set aside in failed.jsonl`.
+
+    Raises:
+        UserError: All of them failed.
+    """
+    if not reasons:
+        return
+    text = (
+        f"{len(reasons)} of the {tried} rows tried failed and are {where}: {_counted(reasons)}. "
+        "The same command tries them again."
+    )
+    if len(reasons) == tried:
+        raise UserError(text)
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _counted(reasons: Sequence[str]) -> str:
+    counts = Counter(reason if len(reason) <= MOST_LETTERS else f"{reason[:MOST_LETTERS]}..." for reason in reasons)
+    shown = [f"{count} x {reason}" for reason, count in counts.most_common(MOST_REASONS)]
+    others = len(counts) - len(shown)
+    return "; ".join([*shown, f"{others} other reasons"] if others else shown)
