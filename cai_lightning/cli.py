@@ -4,10 +4,11 @@ python -m cai_lightning predict --config configs/qwen_contextual.yaml
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cai_lightning.errors import UserError
+from cai_lightning.processes import ending_together
 from cai_lightning.sections import RUN_VERBS, cut_sections
 
 USAGE = """\
@@ -19,6 +20,7 @@ Constitutional AI with open models. One experiment is one YAML file with a secti
   fit       --config FILE [--run DIR] [overrides]   LoRA fine-tuning on the revisions        → runs/X/adapter/
   validate  --config FILE [--run DIR] [overrides]   answers the test prompts and scores them → runs/X/summary.json
   compare   RUN... [--output DIR]                   which run is better, true or noise       → report/
+  inspect   RUN... [--sample N] [--output DIR]      what the revisions are made of, side by side
   ask       [PROMPT] --config FILE [--run DIR]      base model, critique and revision, fine-tuned model; or a chat
 
 Every verb goes on where it was when it is started again. Overrides are dotted: --data.limit 5, --model.lora.r 8.
@@ -52,31 +54,44 @@ def _dispatch(args: list[str]) -> int:
         return _run_verb(verb, rest)
     if verb == "compare":
         return _compare(rest)
+    if verb == "inspect":
+        return _inspect(rest)
     if verb == "ask":
         return _ask(rest)
-    verbs = ", ".join((*RUN_VERBS, "compare", "ask"))
+    verbs = ", ".join((*RUN_VERBS, "compare", "inspect", "ask"))
     print(f"error: there is no verb {verb!r}; choose one of {verbs}", file=sys.stderr)
     return 2
 
 
 def _run_verb(verb: str, rest: list[str]) -> int:
     arguments = cut_sections(verb, rest)
-    from cai_lightning.lightning_cli import CAICLI
+    with ending_together():
+        from cai_lightning.lightning_cli import CAICLI
 
-    CAICLI(args=[verb, *arguments])
+        CAICLI(args=[verb, *arguments])
     return 0
 
 
 def _compare(rest: list[str]) -> int:
-    from jsonargparse import ArgumentParser
-
     from cai_lightning.report.command import compare
 
-    parser = ArgumentParser(prog="python -m cai_lightning compare", description="Which run is better, and is it noise?")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="Folders of the runs, after validate.")
-    parser.add_function_arguments(compare, skip={"runs"})
+    return _on_runs("compare", rest, compare, "Which run is better, and is it noise?")
+
+
+def _inspect(rest: list[str]) -> int:
+    from cai_lightning.report.inspection.command import inspect_runs
+
+    return _on_runs("inspect", rest, inspect_runs, "What are the revisions of these runs made of?")
+
+
+def _on_runs(verb: str, rest: list[str], command: Callable[..., None], question: str) -> int:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"python -m cai_lightning {verb}", description=question)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="Folders of the runs.")
+    parser.add_function_arguments(command, skip={"runs"})
     settings = parser.parse_args(rest)
-    compare(**parser.instantiate_classes(settings).as_dict())
+    command(**parser.instantiate_classes(settings).as_dict())
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cai_lightning.chat import NO_META_COMMENTARY
 from cai_lightning.cli import main
 from cai_lightning.sections import RUN_VERBS
 
@@ -14,6 +15,7 @@ PROMISED = {
     "laptop_contextual": RUN_VERBS,
     **{f"{model}_base": ("validate",) for model in ("qwen", "mistral", "sandbox")},
     **{f"{model}_control": ("fit", "validate") for model in ("qwen", "sandbox")},
+    **{f"sandbox_suffix_{suffix}": RUN_VERBS for suffix in ("none", "no_meta")},
 }
 
 
@@ -59,6 +61,15 @@ def test_it_parses(path, verb, capsys):
     assert config["run"] == f"runs/{path.stem}"
     assert config["model"]["class_path"] == section["model"]["class_path"]
     assert section["trainer"].items() <= {**config["trainer"], "callbacks": section["trainer"].get("callbacks")}.items()
+
+
+def test_the_two_suffixes_differ_in_nothing_else():
+    none, no_meta = (
+        yaml.safe_load((FOLDER / f"sandbox_suffix_{name}.yaml").read_text()) for name in ("none", "no_meta")
+    )
+    assert none["predict"]["model"]["init_args"].pop("suffix") == ""
+    assert no_meta["predict"]["model"]["init_args"].pop("suffix") == NO_META_COMMENTARY
+    assert none == no_meta
 
 
 @pytest.mark.parametrize("verb", RUN_VERBS)

@@ -98,8 +98,16 @@ def test_the_sandbox_knows_little_and_nothing_knows_the_sandbox():
             assert "sandbox" not in rooms, module
 
 
-@pytest.mark.parametrize("start", ["cai_lightning.__main__", "cai_lightning.cli", "cai_lightning.report.command"])
-def test_compare_does_not_wait_for_torch(start):
+@pytest.mark.parametrize(
+    "start",
+    [
+        "cai_lightning.__main__",
+        "cai_lightning.cli",
+        "cai_lightning.report.command",
+        "cai_lightning.report.inspection.command",
+    ],
+)
+def test_compare_and_inspect_do_not_wait_for_torch(start):
     seen, waiting = set(), [start]
     while waiting:
         module = waiting.pop()

@@ -19,7 +19,7 @@ from cai_lightning.statistics import Estimate
 
 ARROWS: dict[Direction, str] = {"higher": "↑ higher is better", "lower": "↓ lower is better"}
 NOTHING = "-"
-_STYLES = {"better": "green", "worse": "red"}
+STYLES = {"better": "green", "worse": "red"}
 _MARKUP = re.compile(r"([\\`*_\[\]|~#!])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -35,9 +35,9 @@ def markdown(comparison: Comparison) -> str:
     """The comparison as a Markdown document."""
     parts = ["# Comparison"]
     for column in comparison.columns:
-        parts += [f"## {_escaped(_title(column))}", _markdown_table(column, comparison)]
-    parts += ["## Overall", "\n".join(f"{_escaped(line)}  " for line in _ranking(comparison))]
-    parts += ["## Notes", "\n".join(f"- {_escaped(line)}" for line in _notes(comparison))]
+        parts += [f"## {escaped(_title(column))}", _markdown_table(column, comparison)]
+    parts += ["## Overall", "\n".join(f"{escaped(line)}  " for line in _ranking(comparison))]
+    parts += ["## Notes", "\n".join(f"- {escaped(line)}" for line in _notes(comparison))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -56,7 +56,7 @@ def _terminal_table(column: ColumnComparison, comparison: Comparison) -> Table:
     for heading in _headings(comparison):
         table.add_column(heading, overflow="fold")
     for cell in column.cells:
-        style = _STYLES.get(verdict(cell, column.direction), "")
+        style = STYLES.get(verdict(cell, column.direction), "")
         run, mean, difference, *rest = _texts(cell, column.direction, comparison.baseline)
         table.add_row(Text(run), Text(mean), Text(difference, style), *map(Text, rest))
     return table
@@ -65,7 +65,7 @@ def _terminal_table(column: ColumnComparison, comparison: Comparison) -> Table:
 def _markdown_table(column: ColumnComparison, comparison: Comparison) -> str:
     headings = _headings(comparison)
     rows = [_texts(cell, column.direction, comparison.baseline) for cell in column.cells]
-    lines = [headings, ["---"] * len(headings), *([_escaped(text) for text in row] for row in rows)]
+    lines = [headings, ["---"] * len(headings), *([escaped(text) for text in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -124,6 +124,7 @@ def _notes(comparison: Comparison) -> list[str]:
     return [reading, *map(printable, comparison.notes)]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text in Markdown, shown and not obeyed."""
     plain = "".join(_ENTITIES.get(c, c) for c in text)
     return _MARKUP.sub(r"\\\1", plain)

@@ -1,0 +1,67 @@
+"""Means over the rows of a corpus with their intervals, in closed form: a table of 42,000 rows does not wait for them.
+
+    estimate = mean_with_interval(values, prompts, is_share=True)
+
+Rows of one prompt are no independent draws, so the spread is that between prompts. A share gets Wilson's interval for
+as many independent rows as that spread is worth: unlike the bootstrap, it has a width where no row has what is looked
+for. Any other mean gets Student's. On a hundred prompts and more both are the bootstrap's of
+`cai_lightning.statistics`, within a few per cent of their width.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cai_lightning.statistics import Estimate
+
+Values = NDArray[np.float64]
+
+
+def mean_with_interval(
+    values: Values, prompts: NDArray[np.int64], is_share: bool = False, confidence: float = 0.95
+) -> Estimate:
+    """The mean of the values that are numbers, and its interval.
+
+    Args:
+        values: One for each row; NaN where the row has none.
+        prompts: The number of the prompt that each row belongs to.
+        is_share: Whether every value is 0 or 1.
+        confidence: Share of intervals that shall hold the true mean, between 0 and 1.
+    """
+    known = ~np.isnan(values)
+    values, prompts = values[known], prompts[known]
+    if not len(values):
+        return Estimate(None, None, None, 0)
+    mean, spread, clusters = _mean_and_spread(values, prompts)
+    if clusters < 2:
+        return Estimate(mean, None, None, len(values))
+    interval = _wilson if is_share else _student
+    low, high = interval(mean, spread, clusters, confidence)
+    return Estimate(mean, low, high, len(values))
+
+
+def _mean_and_spread(values: Values, prompts: NDArray[np.int64]) -> tuple[float, float, int]:
+    """The mean, its standard deviation over draws of prompts, and the number of prompts."""
+    _, places, sizes = np.unique(prompts, return_inverse=True, return_counts=True)
+    mean, clusters = float(values.mean()), len(sizes)
+    residuals = np.bincount(places, weights=values) - mean * sizes
+    return mean, math.sqrt(float(residuals @ residuals)) / len(values), clusters
+
+
+def _wilson(share: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:
+    """Wilson's interval; where all rows agree, every prompt is worth one row."""
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + confidence) / 2))
+    n = share * (1 - share) / spread**2 if spread else clusters
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _student(mean: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(clusters - 1, (1 + confidence) / 2)) * spread * math.sqrt(clusters / (clusters - 1))
+    return mean - half, mean + half

@@ -1,0 +1,122 @@
+"""Corpora are read as they lie there: finished or growing, ours or foreign; what is wrong is named with its line."""
+
+import json
+
+import pytest
+
+from cai_lightning.errors import UserError
+from cai_lightning.records import prompt_id
+from cai_lightning.report.inspection.corpus import read_corpora
+
+ROUND = {"principle_id": "harm", "similarity": 0.5, "principle_used": "Is it harmful?", "revision_request": "Rewrite."}
+ROW = {
+    "id": "a1",
+    "prompt": "How?",
+    "initial_response": "So.",
+    "rounds": [{**ROUND, "critique": "It is.", "revision": "No."}],
+    "revision": "No.",
+    "finish_reasons": ["stop", "stop", "length"],
+    "model": "m",
+}
+FOREIGN = {
+    "prompt": "How?",
+    "initial_response": "So.",
+    "principle_used": "Is it?",
+    "critique": "Yes.",
+    "revision": "No.",
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*rows, name="run/revisions.jsonl", end="\n"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + end)
+        return path
+
+    return write
+
+
+def test_our_rows_are_read_with_their_rounds(write):
+    (corpus,) = read_corpora([write(ROW).parent])
+    (row,) = corpus.rows
+    assert (corpus.name, corpus.failed, corpus.lacking) == ("run", 0, ())
+    assert row.replies == {"response": "So.", "critique 1": "It is.", "revision 1": "No."}
+    assert row.finish_reasons == ("stop", "stop", "length")
+
+
+def test_a_direct_revision_has_no_critique(write):
+    direct = {**ROW, "rounds": [{**ROUND, "critique": None, "revision": "No."}], "finish_reasons": ["stop", "stop"]}
+    (corpus,) = read_corpora([write(direct)])
+    assert list(corpus.rows[0].replies) == ["response", "revision 1"]
+
+
+def test_a_growing_run_is_read_from_all_its_files_without_the_torn_line(write):
+    write({**ROW, "id": "a1", "revision": "old"})
+    write({**ROW, "id": "a1"}, {**ROW, "id": "a2"}, '{"id": "a3", "pro', name="run/revisions.rank0.jsonl", end="")
+    path = write({**ROW, "id": "a4"}, name="run/revisions.rank1.jsonl")
+    (corpus,) = read_corpora([path.parent])
+    assert [row.id for row in corpus.rows] == ["a1", "a2", "a4"]
+    assert corpus.rows[0].revision == "No."
+
+
+def test_failed_rows_count_until_they_are_made(write):
+    write({"id": "a1", "reason": "timeout"}, {"id": "b", "reason": "timeout"}, name="run/failed.jsonl")
+    write({"id": "b", "reason": "again"}, {"id": "c", "reason": "500"}, name="run/failed.rank0.jsonl")
+    (corpus,) = read_corpora([write(ROW)])
+    assert corpus.failed == 2
+
+
+def test_a_foreign_corpus_is_read_by_its_prompts_and_says_what_it_lacks(write):
+    path = write(FOREIGN, FOREIGN, {**FOREIGN, "prompt": "Why?"}, name="elsewhere.jsonl")
+    (corpus,) = read_corpora([path])
+    assert corpus.name == "elsewhere.jsonl"
+    assert [row.id for row in corpus.rows] == [prompt_id("How?"), prompt_id("How?", 2), prompt_id("Why?")]
+    assert corpus.rows[0].rounds[0].principle_id == "Is it?"
+    assert [lacking.partition(":")[0] for lacking in corpus.lacking] == ["no ids", "no finish reasons", "no rounds"]
+
+
+def test_the_least_that_a_corpus_has(write):
+    (corpus,) = read_corpora([write({"prompt": "How?", "initial_response": "So.", "revision": "No."})])
+    assert list(corpus.rows[0].replies) == ["response", "revision 1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"id": "a2"', "not JSON"),
+        ("[]", "expected a JSON object"),
+        ({"id": "a2", "prompt": "How?"}, "no 'initial_response' in this row"),
+        ({**ROW, "revision": None}, "'revision' must be a text, not None"),
+        ({**ROW, "id": 7}, "'id' must be a text, not 7"),
+        ({**ROW, "rounds": []}, "'rounds' must be a list of objects"),
+        ({**ROW, "rounds": [{"critique": "It is."}]}, "no 'revision' in this row"),
+        ({**ROW, "rounds": [{**ROUND, "similarity": "high", "revision": ""}]}, "'similarity' must be a number or null"),
+        ({**ROW, "finish_reasons": "stop"}, "'finish_reasons' must be a list of texts"),
+        ({**ROW, "finish_reasons": ["stop"]}, "1 'finish_reasons' for 3 replies"),
+        ({**ROW, "turns": [{"role": "user"}]}, "no 'content' in this row"),
+    ],
+)
+def test_a_broken_line_is_named(write, row, message):
+    path = write(ROW, row)
+    with pytest.raises(UserError, match="line 2") as error:
+        read_corpora([path.parent])
+    assert str(error.value).startswith(f"{path}, line 2: ")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("absent", "absent: no revisions there"), ("", "revisions.jsonl: no rev")]
+)
+def test_a_run_that_is_not_there_is_named(tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        read_corpora([tmp_path / name])
+
+
+def test_an_empty_file_and_a_run_named_twice_are_errors(write):
+    with pytest.raises(UserError, match="holds no revisions"):
+        read_corpora([write(end="")])
+    path = write(ROW)
+    with pytest.raises(UserError, match="named twice"):
+        read_corpora([path, path.parent])
