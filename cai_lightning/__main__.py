@@ -4,4 +4,5 @@ import sys
 
 from cai_lightning.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # processes that are spawned import this module, too
+    sys.exit(main())

@@ -7,8 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cai_lightning"
 LAYERS = (
-    {"errors", "records"},
-    {"constitution", "concurrency", "journal", "sections", "statistics", "pretrained"},
+    {"errors", "records", "vllm_plugin"},
+    {"json_file"},
+    {"constitution", "concurrency", "journal", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance"},
     {"engines", "selection", "metrics", "data"},
     {"callbacks"},
@@ -24,14 +25,20 @@ LAYERS = (
 PARTS = {
     "engines": {
         "base",
+        "batching",
         "choosing",
         "completions",
-        "decoding",
+        "encoding",
         "endpoint",
         "loading",
+        "paged",
+        "loop_thread",
         "retries",
         "sampling",
+        "slots",
         "token_budget",
+        "transcripts",
+        "vllm_process",
     },
     "selection": {"base"},
     "metrics": {"base"},

@@ -5,5 +5,15 @@ from cai_lightning.engines.openai import OpenAIEngine
 from cai_lightning.engines.recorded import RecordedEngine
 from cai_lightning.engines.scripted import ScriptedEngine
 from cai_lightning.engines.transformers import TransformersEngine
+from cai_lightning.engines.vllm import VLLMEngine
 
-__all__ = ["Engine", "OpenAIEngine", "RecordedEngine", "Reply", "Sampling", "ScriptedEngine", "TransformersEngine"]
+__all__ = [
+    "Engine",
+    "OpenAIEngine",
+    "RecordedEngine",
+    "Reply",
+    "Sampling",
+    "ScriptedEngine",
+    "TransformersEngine",
+    "VLLMEngine",
+]

@@ -32,6 +32,6 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop: Collect
         ids: The tokens written, without the end of turn.
         stop: Texts that end a reply and are no part of it.
     """
-    text = tokenizer.decode(ids, skip_special_tokens=True)
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
     end = min((text.index(found) for found in stop if found in text), default=None)
     return text[:end].strip()

@@ -1,0 +1,172 @@
+"""The engine for GPUs, one or many: vLLM batches what is asked at the same time and shares what conversations share.
+
+engine = VLLMEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=256), tensor_parallel_size=2)
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.engines.encoding import Template, decode
+from cai_lightning.engines.loading import DType, check_adapter, load_config, load_tokenizer
+from cai_lightning.engines.transcripts import Transcripts
+from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
+from cai_lightning.errors import UserError
+from cai_lightning.records import Conversation
+
+
+class VLLMEngine(Engine):
+    """Serves a model with vLLM, in processes that end with this one.
+
+    A reply has random numbers of its own, drawn from its seed. What it is drawn from is rounded differently in
+    different company, so that a near tie may fall otherwise; `VLLM_BATCH_INVARIANT=1` in the environment prevents
+    that on the GPUs for which vLLM has the kernels.
+
+    Args:
+        model: Name on the Hugging Face Hub, or a folder.
+        sampling: How replies are drawn.
+        concurrency: Conversations answered at the same time.
+        dtype: Type of the weights; `auto` takes that of the files, and bfloat16 for files in float32.
+        template: `chat` words conversations with the tokenizer's chat template; `plain` joins the turns by blank
+            lines, as the original experiment did.
+        max_model_len: Tokens of a conversation with its reply; null takes the model's own limit.
+        tensor_parallel_size: GPUs that share the model.
+        gpu_memory_utilization: Share of each GPU's memory that vLLM takes; without a GPU, of the machine's.
+        distributed_executor_backend: `ray` spreads the GPUs over the nodes of a Ray cluster; null lets vLLM choose.
+        arguments: Further arguments of vLLM's `AsyncEngineArgs`, such as `quantization` or `pipeline_parallel_size`.
+    """
+
+    INCIDENTAL = frozenset(
+        {"concurrency", "tensor_parallel_size", "gpu_memory_utilization", "distributed_executor_backend"}
+    )
+    concurrency: int = 256
+
+    def __init__(
+        self,
+        model: str,
+        sampling: Sampling = Sampling(),
+        concurrency: int = 256,
+        dtype: DType = "auto",
+        template: Template = "chat",
+        max_model_len: int | None = None,
+        tensor_parallel_size: int = 1,
+        gpu_memory_utilization: float = 0.9,
+        distributed_executor_backend: Literal["mp", "ray"] | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.sampling = sampling
+        self.concurrency = concurrency
+        self.dtype: DType = dtype
+        self.template: Template = template
+        self.max_model_len = max_model_len
+        self.tensor_parallel_size = tensor_parallel_size
+        self.gpu_memory_utilization = gpu_memory_utilization
+        self.distributed_executor_backend = distributed_executor_backend
+        self.arguments = arguments
+        self._transcripts: Transcripts | None = None
+        self._served: VLLMProcess | None = None
+
+    def start(self, device: torch.device, adapter: Path | None = None) -> None:
+        """Starts vLLM's processes.
+
+        Raises:
+            UserError: vLLM is not installed, or does not serve this model, adapter or setting.
+        """
+        import_vllm()
+        self._transcripts = Transcripts(load_tokenizer(self.model), self.template)
+        sampling_parameters(**self._drawing(""))  # what is refused of it is said before the model loads
+        lora = self._lora_arguments(adapter) if adapter else {}
+        arguments = {**self._own_arguments(), **_devices(device, self.tensor_parallel_size), **lora}
+        self._served = VLLMProcess({**arguments, **(self.arguments or {})}, adapter)
+
+    def stop(self) -> None:
+        if self._served is not None:
+            self._served.stop()
+        self._served = self._transcripts = None
+
+    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+        served, transcripts = self._serving()
+        ids = transcripts.encode(conversation)
+        completion = await served.complete(ids, **self._drawing(seed))
+        written = list(completion.token_ids)
+        # A stop string ends with the last token; any other reply that is whole has its end of turn there.
+        is_ended = completion.finish_reason == "stop" and not isinstance(completion.stop_reason, str)
+        said = written[:-1] if is_ended else written
+        text = decode(transcripts.tokenizer, said, self.sampling.stop)
+        transcripts.remember(conversation, ids, text, said)
+        return Reply(text, completion.finish_reason, len(written), len(ids))
+
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+        transcripts = self._serving()[1]
+        talk = transcripts.encode(conversation)
+        rows = [tuple(transcripts.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
+        # What several options begin with is asked once, and the conversation before it comes from the prefix cache.
+        beginnings = sorted({row[:place] for row in rows for place in range(len(row))})
+        scores = await asyncio.gather(*(self._next(talk, begun, rows) for begun in beginnings))
+        known = dict(zip(beginnings, scores, strict=True))
+        totals = [sum(known[row[:place]][token] for place, token in enumerate(row)) for row in rows]
+        return torch.tensor(totals).softmax(dim=0).tolist()
+
+    async def _next(self, talk: list[int], begun: tuple[int, ...], rows: Sequence[tuple[int, ...]]) -> dict[int, float]:
+        """The log-probabilities of the tokens by which rows go on from what they begin with."""
+        place = len(begun)
+        tokens = sorted({row[place] for row in rows if row[:place] == begun and len(row) > place})
+        wanted = {"temperature": 0.0, "max_tokens": 1, "logprob_token_ids": tokens}
+        completion = await self._serving()[0].complete([*talk, *begun], **wanted)
+        return {token: completion.logprobs[0][token].logprob for token in tokens}
+
+    def _drawing(self, seed: str) -> dict[str, Any]:
+        """How vLLM draws a reply; text is looked at on the way only where a stop string may end it."""
+        sampling = self.sampling
+        return {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_new_tokens,
+            "stop": sampling.stop,
+            "seed": int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) >> 1,
+            "detokenize": bool(sampling.stop),
+        }
+
+    def _own_arguments(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "dtype": self.dtype,
+            "max_model_len": self.max_model_len,
+            "max_num_seqs": self.concurrency,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "gpu_memory_utilization": self.gpu_memory_utilization,
+            "distributed_executor_backend": self.distributed_executor_backend,
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+        }
+
+    def _lora_arguments(self, adapter: Path) -> dict[str, Any]:
+        """The room that an adapter takes, for the ranks that vLLM has kernels for."""
+        from vllm.config.lora import MaxLoRARanks
+
+        check_adapter(load_config(self.model), adapter)
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        rank = max([config["r"], *config.get("rank_pattern", {}).values()])
+        room = min((size for size in get_args(MaxLoRARanks) if size >= rank), default=None)
+        if room is None:
+            raise UserError(f"{adapter}: this adapter's rank is {rank}; vLLM takes {max(get_args(MaxLoRARanks))}.")
+        return {"enable_lora": True, "max_loras": 1, "max_lora_rank": room}
+
+    def _serving(self) -> tuple[VLLMProcess, Transcripts]:
+        assert self._served is not None, "start() comes before reply()"
+        assert self._transcripts is not None
+        return self._served, self._transcripts
+
+
+def _devices(device: torch.device, gpus: int) -> dict[str, Any]:
+    """The GPUs of this process, where it is one of several."""
+    first = (device.index or 0) * gpus
+    return {"device_ids": list(range(first, first + gpus))} if first else {}
