@@ -47,9 +47,9 @@ class Transcripts:
             ids: Its tokens.
             reply: The answer.
             written: The answer's tokens without the one that ended it; where they say more than the answer, such as a
-                stop string, nothing is kept.
+                stop string, nothing is kept. White space around it may be more.
         """
-        if self.template == "plain" or self.tokenizer.decode(written) != reply:
+        if self.template == "plain" or self.tokenizer.decode(written).strip() != reply:
             return
         if len(self._known) >= REMEMBERED:
             del self._known[next(iter(self._known))]
