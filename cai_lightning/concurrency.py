@@ -45,7 +45,7 @@ async def for_each(
                     raise
                 set_aside(item, error)
                 in_a_row += 1
-                if in_a_row == most:
+                if in_a_row >= most:
                     raise UserError(
                         f"gave up after {most} rows in a row had failed, the last of them: {error}"
                     ) from error

@@ -108,7 +108,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, Row]]:
 def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:
     """Every record of a file and its rank files by its key; of several with one key the last counts."""
     files = [file for file in (path, *rank_files(path)) if file.exists()]
-    return {_key(key, file, number, row): row for file in files for number, row in read_lines(file)}
+    try:
+        return {_key(key, file, number, row): row for file in files for number, row in read_lines(file)}
+    except FileNotFoundError:  # merged in between
+        return read(path, key)
 
 
 @contextmanager

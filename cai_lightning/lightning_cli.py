@@ -126,7 +126,8 @@ class CAICLI(LightningCLI):
         else:
             kwargs |= {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
         trainer = self._instantiate_trainer({**config, **kwargs}, self._callbacks(run))
-        if self.subcommand != "fit" and isinstance(trainer.strategy, DDPStrategy):
+        by_name = isinstance(config["strategy"], str)
+        if self.subcommand != "fit" and by_name and isinstance(trainer.strategy, DDPStrategy):
             trainer.strategy._timeout = PATIENCE
         return trainer
 
@@ -146,7 +147,9 @@ class CAICLI(LightningCLI):
             try:
                 super()._run_subcommand(subcommand)
             except SystemExit as exit:
-                raise exit.__context__ if isinstance(exit.__context__, KeyboardInterrupt) else exit
+                if isinstance(exit.__context__, KeyboardInterrupt):
+                    raise exit.__context__ from None
+                raise
 
     @property
     def _dry(self) -> bool:
@@ -154,9 +157,7 @@ class CAICLI(LightningCLI):
 
     def before_predict(self) -> None:
         if self._dry and self._get(self.config, "fresh"):
-            raise UserError(
-                "--dry-run writes nothing, so it moves nothing aside: leave --fresh out, or choose another --run."
-            )
+            raise UserError("--dry-run moves nothing aside: leave --fresh out, or name another --run.")
         if self._dry:
             provenance.agree(self.run, "predict", self._found())
         else:
@@ -198,13 +199,13 @@ class CAICLI(LightningCLI):
             failed = [row["reason"] for id, row in journal.read(path).items() if id in tried]
             tell_failures(failed, len(tried), f"set aside in {path}")
 
+    @rank_zero_only
     def after_validate(self) -> None:
         if not isinstance(self.model, Evaluation) or not isinstance(self.datamodule, PromptData):
             return
-        if self.trainer.is_global_zero:
-            write_evaluation(self.run, self.model, self.datamodule)
-            rank_zero_info(f"the scores are in {self.run / 'scores.jsonl'}, their means in {self.run / 'summary.json'}")
-            tell_failures(self.model.reasons(), self.model.tried, "unscored")
+        write_evaluation(self.run, self.model, self.datamodule)
+        rank_zero_info(f"the scores are in {self.run / 'scores.jsonl'}, their means in {self.run / 'summary.json'}")
+        tell_failures(self.model.reasons(), self.model.tried, "unscored")
         if self.model.not_run:
             why = "; ".join(f"{name}: {reason}" for name, reason in self.model.not_run.items())
             raise UserError(f"every other score is kept, but these evaluators did not run: {why}")

@@ -26,4 +26,5 @@ export PYTHONUNBUFFERED=1                                        # the log shows
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}              # srun does not inherit it since Slurm 22.05
 
 # exec: the job's exit status is that of the work, and signals reach srun itself.
-exec srun python -m cai_lightning "$verb" --config "$config" "$@"
+# --kill-on-bad-exit: where one of several tasks ends before its time, the others do not wait for it.
+exec srun --kill-on-bad-exit=1 python -m cai_lightning "$verb" --config "$config" "$@"

@@ -101,11 +101,34 @@ def test_readers_see_all_ranks_and_the_final_file(path):
     }  # fmt: skip
 
 
+def test_a_file_may_be_merged_while_it_is_read(path, monkeypatch):
+    append(path, response("a"))
+    original = journal.read_lines
+
+    def merge_first(file):
+        monkeypatch.undo()
+        journal.merge(path)
+        return original(file)
+
+    monkeypatch.setattr(journal, "read_lines", merge_first)
+    assert list(journal.read(path)) == ["a"]
+
+
 def test_merging_puts_rows_in_order_and_leaves_one_file(path):
     append(path, response("c"), response("x"))
     append(path, response("a"), response("b"), rank=1)
     assert journal.merge(path, order=["a", "b", "c"]) == 4
     assert ids(path) == ["a", "b", "c", "x"]
+    assert journal.rank_files(path) == []
+
+
+def test_merging_leaves_out_what_it_is_told_to_and_no_empty_file(path):
+    append(path, response("a"), response("b"))
+    assert journal.merge(path, without={"a"}) == 1
+    assert ids(path) == ["b"]
+    append(path, response("c"), rank=1)
+    assert journal.merge(path, without={"b", "c"}) == 0
+    assert not path.exists()
     assert journal.rank_files(path) == []
 
 

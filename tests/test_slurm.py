@@ -66,8 +66,8 @@ def test_shellcheck_finds_nothing():
 def test_the_job_runs_its_verb(project, verb):
     finished = submit(project, verb, "configs/mistral.yaml", "--trainer.max_epochs", "1")
     assert finished.returncode == 0, finished.stderr
-    expected = ["python", "-m", "cai_lightning", verb, "--config", "configs/mistral.yaml", "--trainer.max_epochs", "1"]
-    assert recorded(project)["arguments"] == expected
+    command = ["python", "-m", "cai_lightning", verb, "--config", "configs/mistral.yaml", "--trainer.max_epochs", "1"]
+    assert recorded(project)["arguments"] == ["--kill-on-bad-exit=1", *command]
 
 
 def test_the_job_stands_on_the_site_settings(project):

@@ -67,7 +67,7 @@ def _wait_for_all(trainer: Trainer) -> None:
     except RuntimeError as error:
         raise UserError(
             "another process of this run has ended before its time; what is finished is kept, and the same command "
-            f"goes on from here ({' '.join(str(error).split())[:200]})"
+            f"goes on from here ({' '.join(str(error).split())})"
         ) from error
 
 

@@ -1,0 +1,67 @@
+"""Killed at any moment, with one process or two, predict loses no row and makes none twice; asked to end, it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cai_lightning import journal
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_dozen_kills_lose_nothing():
+    command = [sys.executable, str(SCRIPTS / "kill_test.py"), "--kills", "12"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "12 kills, 360 rows, each of them there exactly once" in finished.stdout
+
+
+@pytest.fixture
+def slow(experiment):
+    """The experiment with an engine that waits, in two processes where asked."""
+    engine = {"class_path": "kill_test.WaitingEngine", "init_args": {"failing": 0.0}}
+    experiment.sections["predict"]["model"]["init_args"]["engine"] = engine
+    experiment.save()
+    return experiment
+
+
+def start(experiment):
+    enough = 2 + len(journal.read(experiment.run / "revisions.jsonl"))
+    command = [sys.executable, "-m", "cai_lightning", *experiment.arguments("predict")]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    while len(journal.read(experiment.run / "revisions.jsonl")) < enough:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    return process
+
+
+def test_sigterm_and_ctrl_c_end_it_at_once(slow):
+    for sent, status in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)):
+        process = start(slow)
+        process.send_signal(sent)
+        message = process.communicate()[1]
+        assert process.returncode == status
+        assert ("what is finished is kept" in message) == (sent == signal.SIGINT)
+        assert "Traceback" not in message
+    assert 4 <= len(journal.read(slow.run / "revisions.jsonl")) < 40
+
+
+@pytest.mark.parametrize("verb", ["predict", "fit", "validate"])
+def test_two_of_a_verb_do_not_work_on_one_run(experiment, verb, capsys):
+    experiment.write_revisions()
+    predicted = {"verb": "predict", "settings": {}}
+    (experiment.run / "predict.json").write_text(json.dumps(predicted))
+    with journal.locked(experiment.run / f"{verb}.json"):
+        assert experiment(verb) == 1
+    assert f"{verb}.json: process {os.getpid()} is writing to this file" in capsys.readouterr().err
+    assert json.loads((experiment.run / "predict.json").read_text()) == predicted
+    assert not (experiment.run / "adapter").exists()
