@@ -1,16 +1,21 @@
-"""What vLLM loads in every process that it starts: the promise to end with the process that started it.
+"""What vLLM loads in every process that it starts: those of our engine end with the process that asked for them.
 
-vLLM's own processes outlive a killed parent: they would keep the GPU's memory, and the resumed run would find none.
+By themselves they outlive a killed parent, and keep the GPU's memory, of which the resumed run would find none.
 """
 
 import multiprocessing
 import os
+import signal
 from threading import Thread
+
+OURS = "CAI_LIGHTNING_VLLM"
+"""Environment variable by which our engine marks its processes; vLLM is left alone where others use it."""
 
 
 def end_with_parent() -> None:
-    """Ends this process once its parent is gone, however that ended; the parent itself has none and goes on."""
-    if multiprocessing.parent_process() is not None:
+    """Leaves Ctrl-C to the parent process, and ends this one once the parent is gone, however that ended."""
+    if OURS in os.environ and multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         Thread(target=_wait_and_end, daemon=True).start()
 
 

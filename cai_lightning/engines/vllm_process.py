@@ -18,11 +18,13 @@ from typing import Any
 
 from cai_lightning.engines.loop_thread import LoopThread
 from cai_lightning.errors import ReplyError, UserError
+from cai_lightning.vllm_plugin import OURS
 
 GRACE = 30
 """Seconds that each of vLLM's processes gets to end in good order."""
 
 ENVIRONMENT = {
+    OURS: "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": str(GRACE),
