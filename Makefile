@@ -42,6 +42,9 @@ $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 test-vllm: $(VLLM_VENV)/installed  ## Tests the vLLM engine on a CPU, in an environment of its own.
 	$(OFFLINE) $(VLLM_VENV)/bin/python -m pytest tests/engines/test_vllm_engine.py
 
+bench: install  ## Compares the engines with baselines: make bench PEERS=DIR PROMPTS=FILE
+	$(OFFLINE) $(PY) scripts/bench_generation.py --peers $(PEERS) --prompts $(PROMPTS) $(BENCH)
+
 check: $(VENV)/installed-dev  ## Lints, checks the formatting and the types.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
