@@ -23,7 +23,8 @@ Constitutional AI with open models. One experiment is one YAML file with a secti
   inspect   RUN... [--sample N] [--output DIR]      what the revisions are made of, side by side
   ask       [PROMPT] --config FILE [--run DIR]      base model, critique and revision, fine-tuned model; or a chat
 
-Every verb goes on where it was when it is started again. Overrides are dotted: --data.limit 5, --model.lora.r 8.
+Every verb goes on where it was when it is started again; rows that failed are tried again. `predict --dry-run` says
+beforehand what tokens, hours and money it would take. Overrides are dotted: --data.limit 5, --model.lora.r 8.
 `python -m cai_lightning VERB --help` explains the settings; --print_config shows them as they would be used.
 """
 

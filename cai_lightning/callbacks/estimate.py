@@ -125,7 +125,7 @@ def _table(trial: Trial, rows: int, processes: int, width: int, price: Price) ->
     if price != Price():
         tokens = (in_all[0] * price.per_million_prompt_tokens + in_all[1] * price.per_million_tokens) / 1e6
         dollars = [f"{tokens + seconds / 3600 * price.per_hour:,.2f}" for seconds in (least, most)]
-        table.add_row("US dollars", "", _range(*dollars))
+        table.add_row("US dollars" if trial.prompt_tokens else "US dollars without prompts", "", _range(*dollars))
     return table
 
 

@@ -65,7 +65,7 @@ def test_it_writes_nothing_and_counts_what_is_missing(scripted, capsys):
     assert "dry run: 40 of 40 rows are to be made" in shown
     assert "a row 40 rows" in shown
     assert "written tokens 5 200" in shown
-    assert "US dollars 200.00" in shown
+    assert "US dollars without prompts 200.00" in shown
     assert "Measured on 8 rows in flight together, which were thrown away" in shown
     assert not scripted.run.exists()
     assert scripted("predict", "--data.limit", 30) == 0
