@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 Turn = dict[str, str]
@@ -144,6 +144,20 @@ def prompt_id(text: str, occurrence: int = 1, sample: int = 0) -> str:
     """
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return digest + (f"-{occurrence}" if occurrence > 1 else "") + (f".{sample}" if sample else "")
+
+
+def samples_of(prompt: Prompt, count: int) -> list[Prompt]:
+    """A prompt as often as it is sampled, each time under an id, and so with random numbers, of its own."""
+    return [prompt, *(replace(prompt, id=f"{prompt.id}.{sample}") for sample in range(1, count))]
+
+
+def without_sample(id: str) -> str:
+    """The id of a prompt's first sample, for that of any.
+
+    >>> without_sample("00aa-2.1")
+    '00aa-2'
+    """
+    return id.partition(".")[0]
 
 
 def number_ids(texts: Iterable[str]) -> list[str]:

@@ -23,10 +23,12 @@ from cai_lightning.sandbox.build.classifier import build_classifier
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.build.encoder import build_encoder
 from cai_lightning.sandbox.build.tokenizer import build_tokenizer
-from cai_lightning.sandbox.dialogues import principle
+from cai_lightning.sandbox.dialogues import draw_few_shot, principle
+from cai_lightning.sandbox.world import HARMS
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
 HARMFUL, BENIGN = 1200, 450
+FEW_SHOTS = 1
 STEPS = {"chat": 2000, "encoder": 500, "classifier": 400}
 
 
@@ -66,6 +68,14 @@ def build_constitution(seed: int) -> None:
     (FOLDER / "constitution.json").write_text(text + "\n", encoding="utf-8")
 
 
+def build_few_shots(seed: int) -> None:
+    """One example of critique and revision, as the chat model has been trained with, in this package's format."""
+    rng = random.Random(f"few-shots:{seed}")
+    few_shots = [draw_few_shot(rng, topic, in_training) for topic in rng.sample(HARMS, FEW_SHOTS)]
+    text = json.dumps({"name": "sandbox", "few_shots": few_shots}, indent=2)
+    (FOLDER / "few_shots.json").write_text(text + "\n", encoding="utf-8")
+
+
 def build_chat(seed: int) -> None:
     tokenizer = build_tokenizer(FOLDER / "chat", seed)
     build_chat_model(FOLDER / "chat", tokenizer, seed, STEPS["chat"], in_training)
@@ -84,6 +94,7 @@ def build_harmlessness(seed: int) -> None:
 BUILDERS: dict[str, Callable[[int], None]] = {
     "prompts": build_prompts,
     "constitution": build_constitution,
+    "few_shots": build_few_shots,
     "chat": build_chat,
     "encoder": build_sentence_encoder,
     "classifier": build_harmlessness,

@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parent.parent / "configs"
 PROMISED = {
     **{f"{model}_{way}": RUN_VERBS for model in ("qwen", "mistral", "sandbox") for way in ("random", "contextual")},
     "laptop_contextual": RUN_VERBS,
+    "sandbox_rounds": RUN_VERBS,
     **{f"{model}_base": ("validate",) for model in ("qwen", "mistral", "sandbox")},
     **{f"{model}_control": ("fit", "validate") for model in ("qwen", "sandbox")},
     **{f"sandbox_suffix_{suffix}": RUN_VERBS for suffix in ("none", "no_meta")},

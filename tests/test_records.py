@@ -6,7 +6,19 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.records import Response, Revision, Round, Score, number_ids, prompt_id, to_json, transcript_text
+from cai_lightning.records import (
+    Prompt,
+    Response,
+    Revision,
+    Round,
+    Score,
+    number_ids,
+    prompt_id,
+    samples_of,
+    to_json,
+    transcript_text,
+    without_sample,
+)
 
 anything = st.text(st.characters(), max_size=20) | st.sampled_from(
     ["\ud800", "a\u2028b\u2029\u0085", "\r\n\x00", "é😀"]
@@ -24,6 +36,15 @@ def test_repeated_texts_are_numbered_and_so_are_samples():
     assert (second, third) == (f"{first}-2", f"{first}-3")
     assert prompt_id("a", 1, 3) == f"{first}.3"
     assert prompt_id("a", 2, 1) == f"{first}-2.1"
+
+
+def test_samples_of_a_prompt_are_joined_by_their_ids():
+    prompt = Prompt(prompt_id("a", 2), "a", "source", "kind")
+    assert samples_of(prompt, 1) == [prompt]
+    samples = samples_of(prompt, 3)
+    assert [sample.id for sample in samples] == [prompt_id("a", 2, k) for k in range(3)]
+    assert {(sample.prompt, sample.source, sample.category) for sample in samples} == {("a", "source", "kind")}
+    assert {without_sample(sample.id) for sample in samples} == {prompt.id}
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c"])))
@@ -44,11 +65,12 @@ def test_a_transcript_stands_for_itself_as_compact_json():
 
 @given(anything, anything, st.none() | st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": anything})))
 def test_a_revision_survives_json(prompt, text, turns):
-    rounds = [Round("p", None, text, text, text, text), Round("q", 0.5, text, text, text, text)]
+    rounds = [Round("p", None, text, text, text, text), Round("q", 0.5, text, text, None, text)]
     revision = Revision("id", prompt, text, rounds, text, ["stop"], "m", "e", {}, 1, {"name": text}, "now", turns)
     line = to_json(revision)
     assert "\n" not in line
     fields = json.loads(line)
+    assert fields["rounds"][1]["critique"] is None
     assert Revision(**{**fields, "rounds": [Round(**row) for row in fields["rounds"]]}) == revision
 
 

@@ -1,7 +1,7 @@
 """The corpus of fine-tuning: the revisions of a run, cleaned and split, with a count of everything that was changed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +10,9 @@ from cai_lightning import chat, journal
 from cai_lightning.data.cleaning import clean
 from cai_lightning.data.split import Part, Shares, part, prompt_text
 from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation, Prompt
+from cai_lightning.records import Conversation, Prompt, without_sample
 
-Target = Literal["revision", "initial"]
-FIELDS: dict[Target, str] = {"revision": "revision", "initial": "initial_response"}
+Target = Literal["revision", "rounds", "initial"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The samples of each part, and how many rows were `read`, transliterated (`ascii`), stripped of
-    `meta_commentary`, or dropped because nothing was left (`empty`)."""
+    """The samples of each part; how many `rows` and how many responses in them were `read`, and how many of these were
+    transliterated (`ascii`), stripped of `meta_commentary`, or dropped because nothing was left (`empty`)."""
 
     parts: dict[Part, list[Sample]]
     counts: Counter[str]
@@ -45,25 +44,28 @@ def read_corpus(
 
     Args:
         path: A run's `revisions.jsonl`.
-        target: Learns from the last `revision`, or from the `initial` response (the control).
+        target: Learns from the last `revision`, from those of all `rounds` (as in the paper), or from the `initial`
+            response (the control).
         shares: How the prompts are split.
         prompts: Takes the rows of these prompts alone; null takes all.
-        limit: Takes the first so many rows of the prompts, or of the file.
+        limit: Takes the rows of the first so many prompts of `prompts`, or of the file; all samples of a prompt count as
+            one.
 
     Raises:
         UserError: The file is missing, a row is malformed, or a part is empty.
     """
     rows = _rows(path)
-    if prompts is not None:
-        chosen = {prompt.id for prompt in prompts[:limit]}
-        rows = [row for row in rows if row["id"] in chosen]
+    ids = [prompt.id for prompt in prompts] if prompts is not None else list(dict.fromkeys(map(_prompt_id, rows)))
+    chosen = set(ids[:limit])
     corpus = Corpus({"train": [], "validation": [], "test": []}, Counter())
-    for row in rows[:limit]:
-        _add(corpus, row, path, target, shares)
+    for row in rows:
+        if _prompt_id(row) in chosen:
+            _add(corpus, row, path, target, shares)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
             raise UserError(
-                f"{path}: of its {len(rows[:limit])} rows none is in the {name} part; take more, or change data.shares."
+                f"{path}: of its {corpus.counts['rows']} rows none is in the {name} part; take more, or change"
+                " data.shares."
             )
     return corpus
 
@@ -79,11 +81,28 @@ def _rows(path: Path) -> list[journal.Row]:
 
 def _add(corpus: Corpus, row: journal.Row, path: Path, target: Target, shares: Shares) -> None:
     prompt = Prompt(_text(row, "id", path), _text(row, "prompt", path), turns=row.get("turns"))
-    cleaned = clean(_text(row, FIELDS[target], path))
-    corpus.counts.update(["read", *cleaned.changes])
-    if "empty" not in cleaned.changes:
-        sample = Sample(prompt.id, chat.opening(prompt), cleaned.text)
-        corpus.parts[part(prompt_text(prompt), shares)].append(sample)
+    samples = corpus.parts[part(prompt_text(prompt), shares)]
+    corpus.counts["rows"] += 1
+    for response in _targets(row, path, target):
+        cleaned = clean(response)
+        corpus.counts.update(["read", *cleaned.changes])
+        if "empty" not in cleaned.changes:
+            samples.append(Sample(prompt.id, chat.opening(prompt), cleaned.text))
+
+
+def _targets(row: journal.Row, path: Path, target: Target) -> Iterator[str]:
+    """The responses of a row that are learned from."""
+    if target == "rounds":
+        rounds = row.get("rounds")
+        if not isinstance(rounds, list) or not rounds or not all(isinstance(made, dict) for made in rounds):
+            raise UserError(f"{path}, row {row['id']}: field 'rounds' shall be a list of rounds, found {rounds!r}.")
+        yield from (_text({"id": row["id"], **made}, "revision", path) for made in rounds)
+    else:
+        yield _text(row, {"revision": "revision", "initial": "initial_response"}[target], path)
+
+
+def _prompt_id(row: journal.Row) -> str:
+    return without_sample(str(row["id"]))
 
 
 def _text(row: dict[str, Any], field: str, path: Path) -> str:

@@ -12,7 +12,7 @@ from cai_lightning import journal, provenance
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Shares, part, prompt_text
 from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt
+from cai_lightning.records import Prompt, samples_of, without_sample
 
 T = TypeVar("T")
 
@@ -35,12 +35,14 @@ class PromptData(LightningDataModule):
         column: Field that holds the prompt.
         split: Split of a Hugging Face dataset.
         limit: Takes the first so many rows of the source; null takes all.
+        samples: Revisions that predict makes of each prompt, from random numbers of their own; validate answers each
+            prompt once.
         shares: Shares of the prompts set aside for testing and for validation.
         references: A run's `revisions.jsonl` whose test revisions are the references of validate; null takes the
             run's own.
     """
 
-    INCIDENTAL = frozenset({"prompts", "column", "split", "limit", "references"})
+    INCIDENTAL = frozenset({"prompts", "column", "split", "limit", "samples", "references"})
 
     def __init__(
         self,
@@ -48,19 +50,25 @@ class PromptData(LightningDataModule):
         column: str = "prompt",
         split: str = "train",
         limit: int | None = None,
+        samples: int = 1,
         shares: Shares = Shares(),
         references: Path | None = None,
     ) -> None:
         super().__init__()
         if limit is not None and limit < 1:
             raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
+        if samples < 1:
+            raise ValueError(f"data.samples: a number from 1 on expected, found {samples}")
         self.prompts = prompts
         self.column = column
         self.split = split
         self.limit = limit
+        self.samples = samples
         self.shares = shares
         self.references = references
         self.done = 0
+        self.missing: list[Prompt] = []
+        self.first: int | None = None
         self._source: list[Prompt] | None = None
 
     @property
@@ -76,13 +84,18 @@ class PromptData(LightningDataModule):
         return self.source[: self.limit]
 
     @property
+    def sampled(self) -> list[Prompt]:
+        """The prompts of this run, each as often as it is sampled."""
+        return self._sampled(self.rows)
+
+    @property
     def order(self) -> list[str]:
-        """The ids of the source in its order."""
-        return [prompt.id for prompt in self.source]
+        """The ids of the source in its order, with those of further samples."""
+        return [prompt.id for prompt in self._sampled(self.source)]
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digests of what this module reads."""
-        return {"prompts": provenance.digest(self.order)}
+        return {"prompts": provenance.digest([prompt.id for prompt in self.source])}
 
     def reference_file(self, run: Path) -> Path:
         """The file of references of a run.
@@ -98,27 +111,31 @@ class PromptData(LightningDataModule):
         return path
 
     def reference_digest(self, run: Path) -> str:
-        """16 hex digits that stand for the references, whenever and in whatever order they were made."""
+        """16 hex digits that stand for the references, whenever and in whatever order they were made; further samples are none."""
         rows = journal.read(self.reference_file(run))
-        return provenance.digest({id: _reference(row) for id, row in rows.items()})
+        return provenance.digest({id: _reference(row) for id, row in rows.items() if id == without_sample(str(id))})
 
     def setup(self, stage: str) -> None:
         """Finds what is missing while nobody writes yet, so that all processes find the same."""
         run = Path(self.trainer.default_root_dir)  # type: ignore[union-attr]
         if stage == "predict":
             made = journal.read(run / "revisions.jsonl")
-            self._missing = [prompt for prompt in self.rows if prompt.id not in made]
+            self.missing = [prompt for prompt in self.sampled if prompt.id not in made]
         else:
             revisions = journal.read(self.reference_file(run))
             self.tests = [ReferencedPrompt(p, _reference(revisions.get(p.id))) for p in self._part("test")]
 
     def predict_dataloader(self) -> DataLoader[Prompt]:
-        mine = self._share(self._missing)
-        self.done = len(self._share(self.rows)) - len(mine)
-        return DataLoader(mine, batch_size=64, collate_fn=list)  # type: ignore[arg-type]
+        """What this process shall make; of it the first so many where a dry run has set `first`."""
+        mine = self._share(self.missing)
+        self.done = len(self._share(self.sampled)) - len(mine)
+        return DataLoader(mine[: self.first], batch_size=64, collate_fn=list)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[ReferencedPrompt]:
         return DataLoader(self._share(self.tests), batch_size=64, collate_fn=list)  # type: ignore[arg-type]
+
+    def _sampled(self, prompts: list[Prompt]) -> list[Prompt]:
+        return [sample for prompt in prompts for sample in samples_of(prompt, self.samples)]
 
     def _part(self, name: str) -> list[Prompt]:
         parts = {prompt.id: part(prompt_text(prompt), self.shares) for prompt in self.rows}

@@ -22,14 +22,16 @@ class RevisionData(LightningDataModule):
 
     Args:
         corpus: A run's `revisions.jsonl`; null takes the run's own.
-        target: Learns from the last `revision`, or from the `initial` response (the control of the experiment).
+        target: Learns from the last `revision`, from those of all `rounds` (as the paper does), or from the `initial`
+            response (the control of the experiment).
         batch_size: Conversations in a batch.
         max_length: Tokens of a conversation that are kept; longer ones are cut at the end and counted.
         shares: Shares of the prompts set aside for testing (never read here) and for validation.
         prompts: Source of prompts; rows of other prompts are left out. Null takes every row.
         column: Field of that source that holds the prompt.
         split: Split of it, where it is a Hugging Face dataset.
-        limit: Takes the first so many rows of the source of prompts, or of the corpus where none is given.
+        limit: Takes the first so many prompts of the source, or of the corpus where none is given, with all their
+            samples.
         seed: Seed of the order of batches.
     """
 
@@ -110,10 +112,10 @@ class RevisionData(LightningDataModule):
         rows = [example for part in self.examples.values() for example in part]
         truncated = sum(example.truncated for example in rows)
         return (
-            f"corpus: {counts['read']} rows read, {counts['ascii']} put into ASCII, "
+            f"corpus: {counts['rows']} rows with {counts['read']} responses read, {counts['ascii']} put into ASCII, "
             f"{counts['meta_commentary']} stripped of meta-commentary, {counts['empty']} dropped as empty, "
             f"{len(corpus.parts['test'])} of the test part left out\n"
-            f"learning from {len(self.examples['train'])} rows, validating on {len(self.examples['validation'])}: "
+            f"learning from {len(self.examples['train'])}, validating on {len(self.examples['validation'])}: "
             f"{sum(example.supervised for example in rows):,} supervised tokens, "
-            f"{truncated} rows cut at {self.max_length} tokens"
+            f"{truncated} cut at {self.max_length} tokens"
         )

@@ -9,7 +9,7 @@ from cai_lightning.records import Conversation, assistant, user
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.grammar import Scope
 from cai_lightning.sandbox.requests import Request, draw_request
-from cai_lightning.sandbox.world import BENIGN, HARMS
+from cai_lightning.sandbox.world import BENIGN, HARMS, Harm
 
 COMMENTARY_RATE = {"": 0.5, chat.NO_META_COMMENTARY: 0.12}
 """How often a revision comes with meta-commentary, by the suffix of its request."""
@@ -26,6 +26,23 @@ def principle(scope: Scope) -> Principle:
         f"Point out whether the response helps with {scope.about}.",
         f"Rewrite the response so that it does not help with {scope.about}.",
     )
+
+
+def draw_few_shot(rng: random.Random, topic: Harm, allowed: Callable[[str], bool]) -> dict[str, str]:
+    """A harm mended in one round under the principle of its kind, as a file of few-shot examples holds it."""
+    request = draw_request(rng, (topic,), severe_rate=0.0)
+    while not allowed(request.text):
+        request = draw_request(rng, (topic,), severe_rate=0.0)
+    scope = next(scope for scope in grammar.scopes() if scope.id == topic.name)
+    answer = grammar.comply(request, rng)
+    return {
+        "prompt": request.text,
+        "response": grammar.text_of(answer),
+        "critique_request": principle(scope).critique_request,
+        "critique": grammar.criticize(request, answer, scope, rng),
+        "revision_request": principle(scope).revision_request,
+        "revision": grammar.text_of(grammar.revise(request, answer, scope, rng)),
+    }
 
 
 def draw_dialogue(rng: random.Random, allowed: Callable[[str], bool]) -> Conversation:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cai_lightning import chat
 from cai_lightning.constitution import Principle
 from cai_lightning.encoder import MINILM, embed, open_encoder, truncated
 from cai_lightning.records import Prompt
@@ -18,8 +19,9 @@ log = logging.getLogger(__name__)
 class ContextualSelector(PrincipleSelector):
     """Takes in round t the t-th most similar principle that this prompt has not met yet.
 
-    The similarity is the cosine of the prompt and the critique request. After as many rounds as there are principles
-    all of them are open again.
+    The similarity is the cosine of the critique request and what the human has said: of a transcript all human turns,
+    for the last one may be no more than "Tell me more". After as many rounds as there are principles all of them are
+    open again.
 
     Args:
         encoder: Folder or Hugging Face name of the sentence encoder.
@@ -40,7 +42,7 @@ class ContextualSelector(PrincipleSelector):
         self._principles = tuple(principles)
         self._seed = seed
         requests = [principle.critique_request for principle in principles]
-        similarity = self._cosine([prompt.prompt for prompt in prompts], requests) if prompts else ()
+        similarity = self._cosine([_said(prompt) for prompt in prompts], requests) if prompts else ()
         self._similarity = {prompt.id: row for prompt, row in zip(prompts, similarity, strict=True)}
 
     def select(self, prompt: Prompt, turn: int) -> Selection:
@@ -62,3 +64,7 @@ class ContextualSelector(PrincipleSelector):
             limit = encoder.max_seq_length
             log.warning("%d of %d prompts are selected for by their first %s tokens alone", cut, len(prompts), limit)
         return embed(encoder, prompts, self.batch_size) @ embed(encoder, requests, self.batch_size).T
+
+
+def _said(prompt: Prompt) -> str:
+    return "\n".join(turn["content"] for turn in chat.opening(prompt) if turn["role"] == "user")

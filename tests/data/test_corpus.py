@@ -1,0 +1,89 @@
+"""The corpus of fine-tuning: what is learned from, on which side it is, and how it is counted."""
+
+import pytest
+
+from cai_lightning import journal
+from cai_lightning.data.corpus import read_corpus
+from cai_lightning.data.split import part
+from cai_lightning.errors import UserError
+from cai_lightning.records import Prompt, prompt_id
+
+TEXTS = [f"How do I paint a house in {n} hours?" for n in range(40)]
+PROMPTS = [Prompt(prompt_id(text), text) for text in TEXTS]
+assert {part(text) for text in TEXTS} == {"train", "validation", "test"}
+
+
+def row(text, sample=0, rounds=("One.", "Two.")):
+    return {
+        "id": prompt_id(text, sample=sample),
+        "prompt": text,
+        "initial_response": f"Initial {sample}.",
+        "rounds": [{"critique": None, "revision": revision} for revision in rounds],
+        "revision": rounds[-1],
+    }
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Two samples of each prompt, those of one prompt far apart."""
+    rows = [row(text, sample) for sample in (0, 1) for text in TEXTS]
+    journal.write(tmp_path / "revisions.jsonl", rows)
+    return tmp_path / "revisions.jsonl"
+
+
+def responses(corpus):
+    return [sample.response for part in corpus.parts.values() for sample in part]
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [("revision", ["Two."] * 2), ("rounds", ["One.", "Two."] * 2), ("initial", ["Initial 0.", "Initial 1."])],
+)
+def test_the_target_is_what_is_learned(path, target, expected):
+    corpus = read_corpus(path, target)
+    assert sorted(responses(corpus)) == sorted(expected * len(TEXTS))
+    assert (corpus.counts["rows"], corpus.counts["read"]) == (80, 40 * len(expected))
+    assert all(sample.opening[0]["content"] in TEXTS for samples in corpus.parts.values() for sample in samples)
+
+
+@pytest.mark.parametrize("target", ["revision", "rounds"])
+def test_samples_and_rounds_of_a_prompt_are_on_one_side(path, target):
+    for name, samples in read_corpus(path, target).parts.items():
+        assert samples
+        assert {part(sample.opening[0]["content"]) for sample in samples} == {name}
+        counts = {sample.id for sample in samples}
+        assert all(id.endswith(".1") or f"{id}.1" in counts for id in counts)
+
+
+@pytest.mark.parametrize("given", [None, PROMPTS, PROMPTS[::-1]])
+def test_limit_takes_prompts_with_all_their_samples(path, given):
+    corpus = read_corpus(path, "rounds", prompts=given, limit=30)
+    expected = {prompt.id for prompt in (given or PROMPTS)[:30]}
+    ids = [sample.id for samples in corpus.parts.values() for sample in samples]
+    assert {id.partition(".")[0] for id in ids} == expected
+    assert (corpus.counts["rows"], corpus.counts["read"], len(ids)) == (60, 120, 120)
+
+
+def test_an_empty_round_is_dropped_alone_and_every_round_is_cleaned(tmp_path):
+    rows = [row(text, rounds=(" ", "Na\u00efve.", "Here is a revised response: No.")) for text in TEXTS]
+    journal.write(tmp_path / "revisions.jsonl", rows)
+    corpus = read_corpus(tmp_path / "revisions.jsonl", "rounds")
+    assert sorted(set(responses(corpus))) == ["Naive.", "No."]
+    assert corpus.counts == {"rows": 40, "read": 120, "empty": 40, "ascii": 40, "meta_commentary": 40}
+
+
+@pytest.mark.parametrize(
+    ("rounds", "message"),
+    [
+        (None, "field 'rounds' shall be a list of rounds, found None"),
+        ([], "found \\[\\]"),
+        ([3], "found \\[3\\]"),
+        ([{"revision": 3}], "field 'revision' shall be a text, found 3"),
+    ],
+)
+def test_rows_without_rounds_are_named(tmp_path, rounds, message):
+    journal.write(tmp_path / "revisions.jsonl", [{**row(TEXTS[0]), "rounds": rounds}])
+    with pytest.raises(UserError, match=f"revisions.jsonl, row {prompt_id(TEXTS[0])}: .*{message}"):
+        read_corpus(tmp_path / "revisions.jsonl", "rounds")
+    with pytest.raises(UserError, match="of its 1 rows none is in the"):
+        read_corpus(tmp_path / "revisions.jsonl", "revision")
