@@ -172,6 +172,8 @@ def test_unused_principles_are_named(runs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "2 of 3" in printed
     assert "none never uses care." in printed
+    inspect_runs(runs[:1])
+    assert "--constitution tells which principles were never used." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ def notes(report: Report) -> list[str]:
         lines += [f"{inspection.name}: {lacking}." for lacking in inspection.corpus.lacking]
         if unused := inspection.unused:
             lines.append(f"{inspection.name} never uses {', '.join(map(_principle_name, unused))}.")
+    if not baseline.is_whole:
+        lines.append("--constitution tells which principles were never used.")
     return lines
 
 
@@ -86,10 +88,14 @@ def _facts(inspection: Inspection) -> dict[str, str]:
         "rounds": f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}",
         "prompts that repeat one": f"{inspection.repeated_prompts}",
         "revisions that repeat one": f"{inspection.repeated_revisions}",
-        "principles used": f"{len(inspection.principles) - len(inspection.unused)}"
-        + (f" of {len(inspection.principles)}" if inspection.unused else ""),
+        "principles used": _principles_used(inspection),
         "how evenly (1: all alike)": f"{inspection.evenness:.3f}",
     }
+
+
+def _principles_used(inspection: Inspection) -> str:
+    used = len(inspection.principles) - len(inspection.unused)
+    return f"{used} of {len(inspection.principles)}" if inspection.is_whole else f"{used}"
 
 
 def _figures(report: Report) -> Iterator[tuple[Words, ...]]:

@@ -40,6 +40,7 @@ class Inspection:
         lengths: Characters and words of the replies of each stage, a column each.
         finish_reasons: How the replies of each stage ended.
         principles: How often each principle was used; those of a known constitution that never were stand at 0.
+        is_whole: Whether the constitution is known, so that `principles` holds them all.
     """
 
     corpus: Corpus
@@ -47,6 +48,7 @@ class Inspection:
     lengths: Mapping[str, NDArray[np.int64]]
     finish_reasons: Mapping[str, Counter[str]]
     principles: Mapping[str, int]
+    is_whole: bool
 
     @property
     def name(self) -> str:
@@ -103,6 +105,7 @@ def inspect_corpus(corpus: Corpus, constitution: Constitution | None = None) -> 
         lengths=_lengths(corpus.rows),
         finish_reasons=_finish_reasons(corpus.rows),
         principles=_principles(corpus, constitution),
+        is_whole=constitution is not None,
     )
 
 
