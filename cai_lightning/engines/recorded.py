@@ -8,14 +8,14 @@ import torch
 from cai_lightning import journal, provenance
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation
+from cai_lightning.records import Conversation, transcript_text, user
 
 
 class RecordedEngine(Engine):
-    """Answers a prompt with what stands beside it in a JSON Lines file.
+    """Answers a prompt with what stands beside it in a JSON Lines file; of several samples the first counts.
 
     Args:
-        path: File with a field `prompt`, such as a run's `revisions.jsonl`.
+        path: File with a field `prompt`, and `turns` where that is a transcript, such as a run's `revisions.jsonl`.
         field: The field that is the answer, such as `revision` or `initial_response`.
     """
 
@@ -39,10 +39,10 @@ class RecordedEngine(Engine):
         self._answers = {}
 
     async def reply(self, conversation: Conversation, seed: str) -> Reply:
-        prompt = conversation[-1]["content"]
-        if prompt not in self._answers:
-            raise UserError(f"{self.path}: no answer to the prompt {prompt[:80]!r}.")
-        return Reply(self._answers[prompt], "stop", 0)
+        opening = transcript_text(conversation)
+        if opening not in self._answers:
+            raise UserError(f"{self.path}: no answer to the prompt {conversation[-1]['content'][:80]!r}.")
+        return Reply(self._answers[opening], "stop", 0)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         raise UserError(
@@ -52,7 +52,11 @@ class RecordedEngine(Engine):
     def _read(self) -> dict[str, str]:
         if not self.path.exists():
             raise UserError(f"{self.path}: no such file; it shall hold the recorded answers.")
-        return {str(row.get("prompt")): self._answer(n, row) for n, row in journal.read_lines(self.path)}
+        answers: dict[str, str] = {}
+        for number, row in journal.read_lines(self.path):
+            opening = row.get("turns") or [user(str(row.get("prompt")))]
+            answers.setdefault(transcript_text(opening), self._answer(number, row))
+        return answers
 
     def _answer(self, line: int, row: journal.Row) -> str:
         answer = row.get(self.field)

@@ -8,7 +8,7 @@ import torch
 
 from cai_lightning.engines import RecordedEngine
 from cai_lightning.errors import UserError
-from cai_lightning.records import user
+from cai_lightning.records import assistant, user
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def path(tmp_path):
 
 def ask(engine, text):
     engine.start(torch.device("cpu"))
-    reply = asyncio.run(engine.reply([user("before"), user(text)], "seed"))
+    reply = asyncio.run(engine.reply([user(text)] if isinstance(text, str) else text, "seed"))
     engine.stop()
     return reply
 
@@ -30,6 +30,15 @@ def test_it_answers_what_is_recorded(path):
     reply = ask(RecordedEngine(path), "b?")
     assert (reply.text, reply.finish_reason, reply.tokens) == ("B.", "stop", 0)
     assert RecordedEngine(path).model == f"{path}:revision"
+
+
+def test_transcripts_are_told_apart_and_the_first_sample_counts(path):
+    talks = [[user(first), assistant("And?"), user("Go on.")] for first in ("one", "two")]
+    rows = [{"prompt": "Go on.", "turns": talk, "revision": talk[0]["content"]} for talk in talks]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "revision": "a further sample"}]))
+    assert [ask(RecordedEngine(path), talk).text for talk in talks] == ["one", "two"]
+    with pytest.raises(UserError, match=r"no answer to the prompt 'Go on\.'"):
+        ask(RecordedEngine(path), "Go on.")
 
 
 def test_what_is_not_there_is_said(path, tmp_path):
