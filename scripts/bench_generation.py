@@ -89,7 +89,7 @@ def run(args: argparse.Namespace, name: str) -> dict:
     done = subprocess.run([str(python), *map(str, command)], capture_output=True, text=True, env=environment())
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
 
 
 def environment() -> dict[str, str]:

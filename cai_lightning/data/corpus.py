@@ -48,8 +48,7 @@ def read_corpus(
             response (the control).
         shares: How the prompts are split.
         prompts: Takes the rows of these prompts alone; null takes all.
-        limit: Takes the rows of the first so many prompts of `prompts`, or of the file; all samples of a prompt count as
-            one.
+        limit: Takes the rows of the first so many prompts of `prompts`, or of the file; samples of a prompt are one.
 
     Raises:
         UserError: The file is missing, a row is malformed, or a part is empty.

@@ -111,7 +111,7 @@ class PromptData(LightningDataModule):
         return path
 
     def reference_digest(self, run: Path) -> str:
-        """16 hex digits that stand for the references, whenever and in whatever order they were made; further samples are none."""
+        """16 hex digits that stand for the references, in whatever order they were made; further samples are none."""
         rows = journal.read(self.reference_file(run))
         return provenance.digest({id: _reference(row) for id, row in rows.items() if id == without_sample(str(id))})
 
@@ -119,8 +119,9 @@ class PromptData(LightningDataModule):
         """Finds what is missing while nobody writes yet, so that all processes find the same."""
         run = Path(self.trainer.default_root_dir)  # type: ignore[union-attr]
         if stage == "predict":
-            made = journal.read(run / "revisions.jsonl")
-            self.missing = [prompt for prompt in self.sampled if prompt.id not in made]
+            made, failed = journal.read(run / "revisions.jsonl"), journal.read(run / "failed.jsonl")
+            missing = [prompt for prompt in self.sampled if prompt.id not in made]
+            self.missing = sorted(missing, key=lambda prompt: prompt.id in failed)  # who failed before comes last
         else:
             revisions = journal.read(self.reference_file(run))
             self.tests = [ReferencedPrompt(p, _reference(revisions.get(p.id))) for p in self._part("test")]

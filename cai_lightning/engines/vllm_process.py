@@ -49,9 +49,13 @@ class VLLMProcess:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._model = arguments["model"]
-        with understood(f"vLLM does not serve {self._model!r}"):
-            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
         self._loop = LoopThread()
+
+        async def serve() -> AsyncLLM:  # it stays with the loop that it begins in
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
+
+        with understood(f"vLLM does not serve {self._model!r}"):
+            self._llm = self._loop.submit(serve()).result()
         self._names = itertools.count()
         atexit.register(self.stop)
         self._adapter = self._load(adapter) if adapter else None
