@@ -28,7 +28,14 @@ def test_there_are_commands():
     assert len(VERBS) >= 6
 
 
-@pytest.mark.parametrize("command", [c for c in VERBS if c[0] != "compare"], ids=" ".join)
+@pytest.mark.parametrize("command", [c for c in VERBS if c[0] in ("compare", "inspect")], ids=" ".join)
+def test_a_verb_on_runs_gets_as_far_as_its_runs(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 1
+    assert "error: runs/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [c for c in VERBS if c[0] not in ("compare", "inspect")], ids=" ".join)
 def test_a_verb_parses(command, capsys):
     arguments = command if "--print_config" in command else [*command, "--print_config"]
     with pytest.raises(SystemExit) as stop:
