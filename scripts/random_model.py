@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from cai_lightning.sandbox.build.tokenizer import CHAT_TEMPLATE
+from cai_lightning.sandbox.build.tokenizer import qwen_tokenizer
 
 LEARNED = 16_000
 """Tokens of the tokenizer, whatever the model's vocabulary is."""
@@ -87,16 +87,6 @@ def _make_tokenizer(text: Path, folder: Path) -> PreTrainedTokenizerBase:
     trainer = trainers.BpeTrainer(vocab_size=LEARNED - 3, initial_alphabet=alphabet, show_progress=False)
     learner.train_from_iterator(text.read_text(encoding="utf-8").splitlines(), trainer)
     learned = json.loads(learner.to_str())["model"]
-    tokenizer = Qwen2Tokenizer(
-        vocab=learned["vocab"],
-        merges=[tuple(pair) for pair in learned["merges"]],
-        unk_token=None,
-        bos_token=None,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>"],
-        model_max_length=4096,
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer = qwen_tokenizer(learned["vocab"], [tuple(pair) for pair in learned["merges"]])
     tokenizer.save_pretrained(folder)
     return tokenizer

@@ -23,6 +23,14 @@ def build_tokenizer(folder: Path, seed: int) -> PreTrainedTokenizerBase:
     A folder of `model_type: qwen2` is opened with Qwen2's pre-tokenizer whatever was saved: it is learned with here.
     """
     vocab, merges = _learn(Qwen2Tokenizer().backend_tokenizer, seed, [])
+    tokenizer = qwen_tokenizer(vocab, merges)
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def qwen_tokenizer(vocab: dict[str, int], merges: list[tuple[str, str]]) -> PreTrainedTokenizerBase:
+    """A tokenizer in Qwen2's layout, with ChatML's template, of a vocabulary and merges that were learned."""
     tokenizer = Qwen2Tokenizer(
         vocab=vocab,
         merges=merges,
@@ -34,9 +42,7 @@ def build_tokenizer(folder: Path, seed: int) -> PreTrainedTokenizerBase:
         model_max_length=4096,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}), encoding="utf-8")
-    return AutoTokenizer.from_pretrained(folder)
+    return tokenizer
 
 
 def build_classifier_tokenizer(folder: Path, seed: int) -> PreTrainedTokenizerBase:
