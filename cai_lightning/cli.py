@@ -4,8 +4,8 @@ python -m cai_lightning predict --config configs/qwen_contextual.yaml
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from importlib import import_module
 
 from cai_lightning.errors import UserError
 from cai_lightning.processes import ending_together
@@ -27,6 +27,13 @@ Every verb goes on where it was when it is started again; rows that failed are t
 beforehand what tokens, hours and money it would take. Overrides are dotted: --data.limit 5, --model.lora.r 8.
 `python -m cai_lightning VERB --help` explains the settings; --print_config shows them as they would be used.
 """
+
+COMMANDS = {
+    "compare": "cai_lightning.report.command",
+    "inspect": "cai_lightning.report.inspection.command",
+    "ask": "cai_lightning.asking.command",
+}
+"""The verbs that are no Trainer's, each with the module whose `main` gets the words behind it."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -53,14 +60,10 @@ def _dispatch(args: list[str]) -> int:
     verb, *rest = args
     if verb in RUN_VERBS:
         return _run_verb(verb, rest)
-    if verb == "compare":
-        return _compare(rest)
-    if verb == "inspect":
-        return _inspect(rest)
-    if verb == "ask":
-        return _ask(rest)
-    verbs = ", ".join((*RUN_VERBS, "compare", "inspect", "ask"))
-    print(f"error: there is no verb {verb!r}; choose one of {verbs}", file=sys.stderr)
+    if verb in COMMANDS:
+        import_module(COMMANDS[verb]).main(rest)
+        return 0
+    print(f"error: there is no verb {verb!r}; choose one of {', '.join((*RUN_VERBS, *COMMANDS))}", file=sys.stderr)
     return 2
 
 
@@ -70,34 +73,4 @@ def _run_verb(verb: str, rest: list[str]) -> int:
         from cai_lightning.lightning_cli import CAICLI
 
         CAICLI(args=[verb, *arguments])
-    return 0
-
-
-def _compare(rest: list[str]) -> int:
-    from cai_lightning.report.command import compare
-
-    return _on_runs("compare", rest, compare, "Which run is better, and is it noise?")
-
-
-def _inspect(rest: list[str]) -> int:
-    from cai_lightning.report.inspection.command import inspect_runs
-
-    return _on_runs("inspect", rest, inspect_runs, "What are the revisions of these runs made of?")
-
-
-def _on_runs(verb: str, rest: list[str], command: Callable[..., None], question: str) -> int:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog=f"python -m cai_lightning {verb}", description=question)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="Folders of the runs.")
-    parser.add_function_arguments(command, skip={"runs"})
-    settings = parser.parse_args(rest)
-    command(**parser.instantiate_classes(settings).as_dict())
-    return 0
-
-
-def _ask(rest: list[str]) -> int:
-    from cai_lightning.asking.command import ask
-
-    ask(rest)
     return 0

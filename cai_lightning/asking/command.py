@@ -29,7 +29,7 @@ _OPTION = re.compile(r"-[ch]|--[a-z][\w.]*(=.*)?", re.DOTALL)
 _FLAGS = ("-h", "--help", "--print_config")
 
 
-def ask(args: Sequence[str]) -> None:
+def main(args: Sequence[str]) -> None:
     """Asks, or chats.
 
     Args:

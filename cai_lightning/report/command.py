@@ -1,9 +1,11 @@
 """`python -m cai_lightning compare RUN...`: joins runs by prompt and says which is better, and how sure that is."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from cai_lightning import journal
+from cai_lightning.arguments import call
 from cai_lightning.errors import UserError
 from cai_lightning.report.comparison import Comparison, compare_runs
 from cai_lightning.report.exports import as_csv, as_json
@@ -13,6 +15,10 @@ from cai_lightning.report.tables import markdown, terminal
 
 WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
+
+
+def main(args: Sequence[str]) -> None:
+    call(compare, args, "compare", "Which run is better, and is it noise?")
 
 
 def compare(

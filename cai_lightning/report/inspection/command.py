@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cai_lightning import journal
+from cai_lightning.arguments import call
 from cai_lightning.data.constitutions import open_constitution
 from cai_lightning.errors import UserError
 from cai_lightning.report.command import WIDTH
@@ -18,6 +19,10 @@ from cai_lightning.report.inspection.inspection import inspect_corpus
 from cai_lightning.report.inspection.plots import save_plot
 from cai_lightning.report.inspection.rows import Row
 from cai_lightning.report.inspection.tables import markdown, terminal
+
+
+def main(args: Sequence[str]) -> None:
+    call(inspect_runs, args, "inspect", "What are the revisions of these runs made of?")
 
 
 def inspect_runs(

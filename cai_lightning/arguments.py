@@ -1,0 +1,34 @@
+"""The command line of a verb that is one function: its arguments are the options, its docstring explains them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RUNS = {"runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "Folders of the runs."}}
+"""The runs that a command is about, without an option's name in front."""
+
+
+def call(
+    command: Callable[..., None],
+    args: Sequence[str],
+    verb: str,
+    about: str,
+    positional: Mapping[str, Mapping[str, Any]] = RUNS,
+) -> None:
+    """Reads the words behind a verb and calls its function.
+
+    Args:
+        command: Its arguments become options.
+        args: The words behind the verb.
+        verb: Its name, for the usage.
+        about: One line on what it is for.
+        positional: The arguments that need no option's name, with what jsonargparse is to know of each.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"python -m cai_lightning {verb}", description=about)
+    for name, known in positional.items():
+        parser.add_argument(name, **known)
+    parser.add_function_arguments(command, skip=set(positional))
+    settings = parser.parse_args(list(args))
+    command(**parser.instantiate_classes(settings).as_dict())
