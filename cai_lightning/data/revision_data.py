@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from cai_lightning import provenance
 from cai_lightning.data.batches import LengthBatches
-from cai_lightning.data.collate import Example, collate, encode
+from cai_lightning.data.collate import collate
 from cai_lightning.data.corpus import Corpus, Sample, Target, read_corpus
+from cai_lightning.data.encoding import Example, encode
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Part, Shares
 

@@ -10,8 +10,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning import journal
-from cai_lightning.data.collate import IGNORED, collate, encode
+from cai_lightning.data.collate import collate
 from cai_lightning.data.corpus import read_corpus
+from cai_lightning.data.encoding import IGNORED, encode
 from cai_lightning.modules.sft import Lora, SupervisedFineTuning, supervised_loss
 from cai_lightning.records import number_ids, user
 
