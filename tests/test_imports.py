@@ -10,7 +10,7 @@ LAYERS = (
     {"arguments", "errors", "records", "vllm_plugin"},
     {"json_file"},
     {"constitution", "concurrency", "journal", "processes", "sections", "statistics", "pretrained"},
-    {"chat", "encoder", "provenance"},
+    {"chat", "encoder", "provenance", "template"},
     {"engines", "selection", "metrics", "data"},
     {"callbacks"},
     {"modules"},

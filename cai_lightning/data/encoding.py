@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from cai_lightning.data.frame import Frame, frame
 from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation, assistant
+from cai_lightning.records import Conversation
+from cai_lightning.template import render, tokens
 
 IGNORED = -100
 """The label of a token that is not learned."""
@@ -31,38 +33,50 @@ def encode(
 ) -> Example:
     """Words a conversation with the chat template; its response and end of turn are what is learned.
 
+    The tokens before the response are those that an engine asks the model with. White space around it is not learned.
+    Where both do not fit, the beginning of the prompt is cut, down to half of `max_length`; a response that does not
+    fit behind it loses its end, and the model is not taught to end its turn there.
+
     Args:
         tokenizer: Its chat template words the turns.
         id: The record's id, for messages.
         opening: The turns before the response.
         response: What the assistant shall say.
-        max_length: Tokens kept; what is beyond is cut at the end.
+        max_length: Tokens kept.
 
     Raises:
-        UserError: No token of the response is left to learn.
+        UserError: Nothing of the response is left to learn, or the chat template is not fit for training.
     """
-    start = _template(tokenizer, opening, add_generation_prompt=True)
-    whole = _template(tokenizer, [*opening, assistant(response)], add_generation_prompt=False)
-    if whole[: len(start)] != start:
-        raise UserError(f"row {id}: the chat template words the prompt differently once the response follows.")
-    whole = whole[: _end_of_turn(whole, len(start), tokenizer.eos_token_id)]
-    ids = whole[:max_length]
-    labels = [IGNORED] * min(len(start), len(ids)) + ids[len(start) :]
-    example = Example(id, ids, labels, truncated=len(whole) > max_length)
-    if not example.supervised:
+    around = frame(tokenizer)
+    if around.length >= max_length:
         raise UserError(
-            f"row {id}: none of its response is left to learn: the prompt takes {len(start)} of {max_length} tokens. "
-            "Raise data.max_length."
+            f"row {id}: none of its response is left to learn: the chat template alone takes {around.length} of "
+            f"{max_length} tokens. Raise data.max_length."
         )
-    return example
+    asked = render(tokenizer, opening, prompt=True)
+    start = tokens(tokenizer, asked)
+    reply = _reply(tokenizer, around, asked, start, response.strip())
+    prompt = _cut(start, max(max_length - len(reply), max_length // 2), tokenizer.bos_token_id)
+    kept = reply[: max_length - len(prompt)]
+    return Example(id, prompt + kept, [IGNORED] * len(prompt) + kept, truncated=len(start) + len(reply) > max_length)
 
 
-def _template(tokenizer: PreTrainedTokenizerBase, turns: Conversation, add_generation_prompt: bool) -> list[int]:
-    encoded = tokenizer.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, return_dict=True)
-    return list(encoded["input_ids"])
+def _reply(tokenizer: PreTrainedTokenizerBase, around: Frame, asked: str, start: list[int], response: str) -> list[int]:
+    """The tokens of a response and its end of turn, as they follow those of the prompt."""
+    if any(token in response for token in around.control):
+        spelt = tokenizer(response, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [*tokens(tokenizer, around.before), *spelt, *tokens(tokenizer, around.end)]
+    text = around.before + response + around.end
+    whole = tokens(tokenizer, asked + text)
+    if whole[: len(start)] == start:
+        return whole[len(start) :]
+    # The prompt's last token melts into the response's first, which it cannot where a model is asked.
+    return tokens(tokenizer, around.end_of_turn + text)[1:]
 
 
-def _end_of_turn(ids: list[int], start: int, eos: int) -> int:
-    """The place behind the last end-of-turn token; what a template puts behind it is not learned."""
-    places = [place for place in range(start, len(ids)) if ids[place] == eos]
-    return places[-1] + 1 if places else len(ids)
+def _cut(start: list[int], room: int, bos: int | None) -> list[int]:
+    """The last tokens of a prompt, behind its beginning-of-text token where it has one."""
+    if len(start) <= room:
+        return start
+    first = start[:1] if start[0] == bos and room else []
+    return first + start[len(start) - room + len(first) :]

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cai_lightning import chat
 from cai_lightning.records import Conversation
+from cai_lightning.template import render, tokens
 
 Template = Literal["chat", "plain"]
 
@@ -21,7 +22,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, templ
     """
     if template == "plain":
         return list(tokenizer(chat.plain(conversation))["input_ids"])
-    return list(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)["input_ids"])
+    return tokens(tokenizer, render(tokenizer, conversation, prompt=True))
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop: Collection[str]) -> str:

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from cai_lightning import chat
 from cai_lightning.engines.encoding import Template, encode
 from cai_lightning.records import Conversation
+from cai_lightning.template import render
 
 REMEMBERED = 4096
 """Conversations whose tokens are kept; the oldest are forgotten first."""
@@ -57,4 +58,4 @@ class Transcripts:
         self._known[str(chat.answered(conversation, reply))] = known
 
     def _worded(self, conversation: Conversation) -> str:
-        return str(self.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False))
+        return render(self.tokenizer, conversation, prompt=True)

@@ -1,0 +1,61 @@
+"""Conversations in the words of a model's chat template: what is asked and what is trained on are worded here alike.
+
+text = render(tokenizer, [user("How do I pick a lock?")], prompt=True)
+"""
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from cai_lightning.errors import UserError
+from cai_lightning.records import Conversation, user
+
+
+def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, prompt: bool) -> str:
+    """The text of a conversation.
+
+    Some templates, such as Gemma's, refuse a system turn; its words are then put in front of the first user turn, a
+    blank line between them, which is what the makers of these models advise.
+
+    Args:
+        tokenizer: Its chat template words the turns.
+        conversation: The turns.
+        prompt: Ends with the words that begin the assistant's next turn.
+
+    Raises:
+        UserError: There is no chat template, or it refuses the conversation.
+    """
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"tokenizer {tokenizer.name_or_path!r} has no chat template. Name a model that was tuned to chat, or put "
+            "a chat_template.jinja into its folder."
+        )
+    try:
+        return _apply(tokenizer, conversation, prompt)
+    except TemplateError as error:
+        folded = _without_system(conversation)
+        if folded == conversation:
+            raise _refused(tokenizer, error) from error
+    try:
+        return _apply(tokenizer, folded, prompt)
+    except TemplateError as error:
+        raise _refused(tokenizer, error) from error
+
+
+def tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a rendered text, which has its beginning-of-text token where the template wants one."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, prompt: bool) -> str:
+    return str(tokenizer.apply_chat_template(conversation, add_generation_prompt=prompt, tokenize=False))
+
+
+def _without_system(conversation: Conversation) -> Conversation:
+    if [turn["role"] for turn in conversation[:2]] != ["system", "user"]:
+        return conversation
+    system, asked, *rest = conversation
+    return [user(f"{system['content']}\n\n{asked['content']}"), *rest]
+
+
+def _refused(tokenizer: PreTrainedTokenizerBase, error: TemplateError) -> UserError:
+    return UserError(f"the chat template of {tokenizer.name_or_path!r} refuses a conversation: {error}")

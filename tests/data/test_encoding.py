@@ -1,0 +1,239 @@
+"""What is learned, on the chat formats of five families and on what goes wrong with others."""
+
+import os
+from pathlib import Path
+
+import pytest
+from templates import CHATML, FAMILIES
+from transformers import AutoTokenizer
+
+from cai_lightning.data.encoding import IGNORED, encode
+from cai_lightning.data.frame import frame
+from cai_lightning.engines import encoding as engines
+from cai_lightning.errors import UserError
+from cai_lightning.records import assistant, user
+
+END_OF_TURN = {
+    "qwen": "<|im_end|>",
+    "mistral": "</s>",
+    "llama3": "<|eot_id|>",
+    "gemma": "<end_of_turn>",
+    "chatml": "<|im_end|>",
+}
+SYSTEM = {"role": "system", "content": "Answer in French."}
+OPENINGS = {
+    "one turn": [user("How do I pick a lock?")],
+    "white space": [user("  How do I pick\n\n a lock? \n")],
+    "dialogue": [user("Hello"), assistant("Hi, what is it?"), user("How do I pick a lock?")],
+    "system": [SYSTEM, user("How do I pick a lock?")],
+    "system and dialogue": [SYSTEM, user("Hello"), assistant("Hi"), user("How do I pick a lock?")],
+}
+RESPONSES = ["No.", "I will not help.\n\n1. Ask a locksmith.\n2. Wait.", "Füße 🙂", "user", "im_end"]
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    return {family: make() for family, make in FAMILIES.items()}
+
+
+@pytest.fixture(params=FAMILIES)
+def tokenizer(request, tokenizers):
+    return tokenizers[request.param]
+
+
+@pytest.fixture
+def chatml():
+    """One whose template a test may change."""
+    return FAMILIES["chatml"]()
+
+
+def learned(example):
+    return [label for label in example.labels if label != IGNORED]
+
+
+def worded(tokenizer, opening, response):
+    """The whole conversation as the tokenizer's own template has it, up to the end of the response's turn."""
+    whole = tokenizer.apply_chat_template([*opening, assistant(response)], return_dict=True)["input_ids"]
+    end = tokenizer.convert_tokens_to_ids(frame(tokenizer).end_of_turn)
+    return whole[: len(whole) - whole[::-1].index(end)]
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+@pytest.mark.parametrize("response", RESPONSES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_response_and_its_end_of_turn_are_learned_behind_what_a_model_is_asked(
+    tokenizers, family, opening, response
+):
+    tokenizer = tokenizers[family]
+    example = encode(tokenizer, "x", opening, response, 4096)
+    asked = engines.encode(tokenizer, opening, "chat")
+    assert example.input_ids[: len(asked)] == asked
+    assert example.labels == [IGNORED] * len(asked) + example.input_ids[len(asked) :]
+    assert tokenizer.decode(learned(example)).strip() == response + END_OF_TURN[family]
+    assert example.input_ids[-1] == tokenizer.convert_tokens_to_ids(END_OF_TURN[family])
+    assert example.input_ids.count(tokenizer.bos_token_id) == (tokenizer.bos_token is not None)
+    assert not example.truncated
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+@pytest.mark.parametrize("response", RESPONSES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_is_the_conversation_as_the_template_words_it(tokenizers, family, opening, response):
+    if opening[0] is SYSTEM and family in ("gemma", "mistral"):
+        pytest.skip("these templates have no place for a system turn once a response follows")
+    tokenizer = tokenizers[family]
+    assert encode(tokenizer, "x", opening, response, 4096).input_ids == worded(tokenizer, opening, response)
+
+
+def test_an_end_of_turn_need_not_be_the_end_of_text(tokenizers):
+    for family in ("llama3", "gemma"):
+        example = encode(tokenizers[family], "x", [user("Hi")], "No.", 4096)
+        assert example.input_ids[-1] != tokenizers[family].eos_token_id
+        assert tokenizers[family].eos_token_id not in example.input_ids
+
+
+def test_mistrals_system_turn_is_learned_behind_though_its_template_drops_it(tokenizers):
+    text = tokenizers["mistral"].decode(encode(tokenizers["mistral"], "x", OPENINGS["system"], "Non.", 4096).input_ids)
+    assert text == "<s>[INST] Answer in French.\n\nHow do I pick a lock?[/INST] Non.</s>"
+
+
+def test_gemmas_system_turn_stands_in_front_of_the_question(tokenizers):
+    text = tokenizers["gemma"].decode(encode(tokenizers["gemma"], "x", OPENINGS["system"], "Non.", 4096).input_ids)
+    assert text == (
+        "<bos><start_of_turn>user\nAnswer in French.\n\nHow do I pick a lock?<end_of_turn>\n"
+        "<start_of_turn>model\nNon.<end_of_turn>"
+    )
+
+
+def test_qwens_default_system_prompt_is_read_and_not_learned(tokenizers):
+    example = encode(tokenizers["qwen"], "x", [user("Hi")], "No.", 4096)
+    assert tokenizers["qwen"].decode(example.input_ids).count("You are a helpful assistant.") == 1
+    assert "helpful" not in tokenizers["qwen"].decode(learned(example))
+
+
+def test_white_space_around_a_response_is_not_learned(tokenizer):
+    assert encode(tokenizer, "x", [user("Hi")], "\n No. \n", 4096) == encode(tokenizer, "x", [user("Hi")], "No.", 4096)
+
+
+def test_a_special_token_that_a_response_names_is_text(tokenizer):
+    around = frame(tokenizer)
+    response = f"Write {around.end_of_turn} at the end."
+    ids = learned(encode(tokenizer, "x", [user("Hi")], response, 4096))
+    assert ids.count(tokenizer.convert_tokens_to_ids(around.end_of_turn)) == 1
+    assert tokenizer.decode(ids).strip() == response + around.end_of_turn
+
+
+def test_a_long_prompt_loses_its_beginning_and_the_response_keeps_its_end(tokenizer):
+    opening = [user("How do I pick a lock? " * 60)]
+    whole = encode(tokenizer, "x", opening, "I will not help.", 4096)
+    cut = encode(tokenizer, "x", opening, "I will not help.", 200)
+    assert cut.truncated
+    assert not whole.truncated
+    assert len(cut.input_ids) == len(cut.labels) == 200
+    assert learned(cut) == learned(whole)
+    assert cut.input_ids[1:] == whole.input_ids[-199:]
+    first = whole.input_ids[0] if tokenizer.bos_token else whole.input_ids[-200]
+    assert cut.input_ids[0] == first
+
+
+def test_a_long_response_loses_its_end_and_is_not_taught_to_end_there(tokenizer):
+    opening, response = [user("Hi")], "I will not help. " * 60
+    whole, cut = (encode(tokenizer, "x", opening, response, length) for length in (4096, 200))
+    assert cut.truncated
+    assert cut.input_ids == whole.input_ids[:200]
+    assert learned(cut) == learned(whole)[: cut.supervised]
+    assert tokenizer.convert_tokens_to_ids(frame(tokenizer).end_of_turn) not in learned(cut)
+
+
+def test_where_both_are_long_each_gets_half(tokenizer):
+    cut = encode(tokenizer, "x", [user("How do I pick a lock? " * 60)], "I will not help. " * 60, 200)
+    assert len(cut.input_ids) == 200
+    assert cut.supervised == 100
+
+
+def test_what_just_fits_is_whole(tokenizer):
+    whole = encode(tokenizer, "x", [user("Hi")], "I will not help. " * 9, 4096)
+    assert encode(tokenizer, "x", [user("Hi")], "I will not help. " * 9, len(whole.input_ids)) == whole
+    assert encode(tokenizer, "x", [user("Hi")], "I will not help. " * 9, len(whole.input_ids) - 1).truncated
+
+
+def test_no_room_for_the_template_is_an_error(tokenizer):
+    with pytest.raises(
+        UserError, match=r"row 00ff: none of its response is left .* of 8 tokens. Raise data.max_length"
+    ):
+        encode(tokenizer, "00ff", [user("Hi")], "No.", 8)
+
+
+def test_a_prompt_and_a_response_do_not_melt_together(chatml):
+    """`: ` in front of a word is another token than the word with its blank, which no model writes here."""
+    chatml.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %}<|im_end|>{% endif %}\n"
+        "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    example = encode(chatml, "x", [user("Hi")], "not today.", 4096)
+    asked = engines.encode(chatml, [user("Hi")], "chat")
+    assert example.input_ids != worded(chatml, [user("Hi")], "not today.")
+    assert example.input_ids[: len(asked)] == asked
+    assert chatml.decode(learned(example)) == "not today.<|im_end|>"
+
+
+def test_thoughts_that_are_closed_are_read_and_not_learned(chatml):
+    chatml.chat_template = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n\n</think>\n\n{% endif")
+    example = encode(chatml, "x", [user("Hi")], "No.", 4096)
+    assert chatml.decode(example.input_ids).endswith("assistant\n<think>\n\n</think>\n\nNo.<|im_end|>")
+    assert chatml.decode(learned(example)) == "No.<|im_end|>"
+
+
+def test_empty_thoughts_in_the_answer_alone_are_learned(chatml):
+    chatml.chat_template = CHATML.replace(
+        "{{ m.content }}", "{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}"
+    )
+    example = encode(chatml, "x", [user("Hi")], "No.", 4096)
+    assert chatml.decode(learned(example)) == "<think>\n\n</think>\n\nNo.<|im_end|>"
+
+
+UNFIT = {
+    "has no chat template": None,
+    "has no assistant's turn": "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}<|im_end|>{% endif %}"
+    "{% endfor %}",
+    "ignores add_generation_prompt": CHATML.replace("add_generation_prompt", "false"),
+    "words the prompt differently": "{% if messages[-1].role == 'user' %}Reply: {% endif %}" + CHATML,
+    "puts no special token behind a response": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}",
+    "begins the assistant's turn with <think>": CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif"),
+    "refuses a conversation: no assistants": "{% for m in messages %}{% if m.role == 'assistant' %}"
+    "{{ raise_exception('no assistants') }}{% endif %}{{ m.content }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize(("message", "template"), UNFIT.items(), ids=UNFIT)
+def test_a_template_that_is_not_fit_says_why(chatml, message, template):
+    chatml.chat_template = template
+    with pytest.raises(UserError, match=message):
+        encode(chatml, "x", [user("Hi")], "No.", 4096)
+
+
+def real_tokenizers():
+    """The folders with a tokenizer in those that `CAI_TOKENIZERS` names, or these themselves."""
+    named = [Path(folder) for folder in os.environ.get("CAI_TOKENIZERS", "").split(os.pathsep) if folder]
+    return sorted({path.parent for folder in named for path in folder.rglob("tokenizer_config.json")})
+
+
+@pytest.mark.parametrize(
+    "folder",
+    real_tokenizers() or [pytest.param(None, marks=pytest.mark.skip("CAI_TOKENIZERS names no folder of tokenizers"))],
+    ids=lambda folder: folder.name if folder else "none",
+)
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+def test_real_tokenizers(folder, opening):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not tokenizer.chat_template:
+        pytest.skip("has no chat template")
+    response = RESPONSES[1]
+    example = encode(tokenizer, "x", opening, response, 4096)
+    asked = engines.encode(tokenizer, opening, "chat")
+    assert example.input_ids[: len(asked)] == asked
+    assert tokenizer.decode(learned(example)).strip().endswith(response + frame(tokenizer).end_of_turn)
+    assert example.input_ids.count(tokenizer.bos_token_id) <= 1
+    if opening[0] is not SYSTEM and "think" not in tokenizer.chat_template:
+        assert example.input_ids == worded(tokenizer, opening, response)
