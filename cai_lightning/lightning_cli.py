@@ -17,11 +17,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from transformers.utils import logging as transformers_logging
 
 from cai_lightning import journal, provenance
-from cai_lightning.callbacks.adapter_checkpoint import AdapterCheckpoint, TokenSpeed
+from cai_lightning.callbacks.best_checkpoint import BestCheckpoint
 from cai_lightning.callbacks.estimate import Estimate
 from cai_lightning.callbacks.progress import RowProgress
 from cai_lightning.callbacks.record_writer import RecordWriter, merge_records
+from cai_lightning.callbacks.statement import Statement
 from cai_lightning.callbacks.termination import EndOnTermination
+from cai_lightning.callbacks.throughput import Throughput
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.errors import UserError
 from cai_lightning.modules import Evaluation
@@ -103,6 +105,13 @@ class CAICLI(LightningCLI):
                 help="Makes the first rows, throws them away, and says what tokens, hours and money the missing ones "
                 "would take (money by model.price). Writes nothing.",
             )
+        if subcommand == "fit":
+            parser.add_argument(
+                "--checkpoint_every",
+                type=int,
+                default=100,
+                help="Optimizer steps between two checkpoints to go on from; the end of an epoch is one, too.",
+            )
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -136,10 +145,9 @@ class CAICLI(LightningCLI):
             return [EndOnTermination(), RowProgress(), Estimate()]
         if kinds := RECORDS.get(str(self.subcommand)):
             return [EndOnTermination(), RecordWriter(*kinds), RowProgress()]
-        last = ModelCheckpoint(
-            dirpath=run / "checkpoints", filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-        )
-        return [EndOnTermination(), AdapterCheckpoint(), TokenSpeed(), last]
+        every = {"every_n_train_steps": self._get(self.config, "checkpoint_every"), "save_on_train_epoch_end": False}
+        lasts = [_last_checkpoint(run, **when) for when in ({"save_on_train_epoch_end": True}, every)]
+        return [EndOnTermination(), BestCheckpoint(), Throughput(), Statement(), *lasts]
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs a verb; what it locks is free when it has ended, and Ctrl-C stays what it is."""
@@ -187,7 +195,7 @@ class CAICLI(LightningCLI):
         self.trainer.fit(**{**arguments, "weights_only": True})
         if self.trainer.is_global_zero and _ended(self.trainer):
             provenance.finish(self.run, "fit")
-        rank_zero_info(f"the best adapter is in {self.run / 'adapter'}")
+        rank_zero_info(f"the best {self.model.output} is in {self.run / self.model.output}")
 
     @rank_zero_only
     def after_predict(self) -> None:
@@ -245,6 +253,10 @@ class CAICLI(LightningCLI):
         return {f"digest of {name}": value for part in parts for name, value in part.inputs(self.run).items()}
 
 
+def _last_checkpoint(run: Path, **when: Any) -> ModelCheckpoint:
+    return ModelCheckpoint(dirpath=run / "checkpoints", filename="last", enable_version_counter=False, **when)
+
+
 def _ended(trainer: Trainer) -> bool:
     """Whether a training has come to its own end, rather than to that of its time."""
     early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
@@ -286,6 +298,7 @@ def quiet() -> None:
         ".*across ranks is zero.*",
         ".*you defined a `validation_step` but.*",
         ".*LeafSpec.*",
+        ".*your dataloader is not resumable.*",
         ".*gradient_checkpointing.* is deprecated.*",
     ):
         warnings.filterwarnings("ignore", text)

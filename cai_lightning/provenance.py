@@ -19,7 +19,7 @@ Verb = Literal["predict", "fit", "validate"]
 
 OUTPUTS: dict[Verb, tuple[str, ...]] = {
     "predict": ("revisions.jsonl", "revisions.rank*.jsonl"),
-    "fit": ("adapter", "checkpoints"),
+    "fit": ("adapter", "model", "checkpoints"),
     "validate": ("responses.jsonl", "responses.rank*.jsonl", "scores.jsonl", "scores.rank*.jsonl", "summary.json"),
 }
 """What each verb makes under its settings; those of a verb that has made nothing yet may still change."""

@@ -32,6 +32,7 @@ class Shape:
     num_hidden_layers: int
     num_attention_heads: int
     num_key_value_heads: int = 2
+    tie_word_embeddings: bool = False
 
     @property
     def cache_bytes(self) -> int:
@@ -50,7 +51,8 @@ class Shape:
 
 SHAPES = {
     "50m": Shape(16_000, 512, 2048, 9, 8),
-    "qwen2.5-3b": Shape(151_936, 2048, 11_008, 36, 16),
+    "80m": Shape(151_936, 384, 1536, 9, 6, tie_word_embeddings=True),
+    "qwen2.5-3b": Shape(151_936, 2048, 11_008, 36, 16, tie_word_embeddings=True),
 }
 
 

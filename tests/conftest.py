@@ -48,6 +48,18 @@ class Killed(Callback):
             raise SystemExit(9)
 
 
+class Stopped(Callback):
+    """Ends the process, as it were, when so many optimizer steps are done."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            trainer.logger.save()
+            raise SystemExit(9)
+
+
 class Length(ResponseMetric):
     def __init__(self, scale: float = 1.0):
         super().__init__([Column("length", "higher", 0.0, float("inf"))])

@@ -1,62 +1,105 @@
-"""Batches of similar length in a random order, so that little is padded."""
+"""Which rows make a batch, and which batches an optimizer step: planned, so that a step knows its tokens beforehand.
+
+The loss is a mean over the supervised tokens of a whole step, in however many batches and processes it is computed. So
+each batch carries the number of all supervised tokens of its step.
+"""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from torch.utils.data import Sampler
+from cai_lightning.data.encoding import Example
+
+T = TypeVar("T")
 
 
-class LengthBatches(Sampler[list[int]]):
-    """Yields the row numbers of one batch after the other, for one of several processes.
+@dataclass(frozen=True)
+class Planned:
+    """A batch: its rows, none where a process only keeps the others company, and the supervised tokens of its step."""
 
-    When rows are shuffled every process yields the same number of batches, some of them twice if need be; otherwise
-    every row comes once, and a process may have a batch less. The order follows from seed and epoch alone.
+    rows: tuple[int, ...]
+    step_tokens: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large batches and steps are.
 
     Args:
-        lengths: Length of every row in tokens.
-        batch_size: Rows in a batch.
-        rank: This process.
+        batch_size: Most conversations in a batch.
+        max_tokens: Most tokens in a batch; a longer conversation has one to itself. Null sets no bound.
+        batches_per_step: Batches that each process does before the optimizer steps.
         world_size: Number of processes.
-        seed: Of the order.
-        shuffle: Draws a new order each epoch; otherwise the longest batch comes first.
     """
 
-    def __init__(
-        self,
-        lengths: Sequence[int],
-        batch_size: int,
-        rank: int = 0,
-        world_size: int = 1,
-        seed: int = 42,
-        shuffle: bool = True,
-    ) -> None:
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world_size = world_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.epoch = 0
+    batch_size: int
+    max_tokens: int | None = None
+    batches_per_step: int = 1
+    world_size: int = 1
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before every epoch."""
-        self.epoch = epoch
+
+def plan(examples: Sequence[Example], sizes: Sizes, seed: int, epoch: int) -> list[list[Planned]]:
+    """The steps of an epoch: for each process what it does in each step, one batch after the other.
+
+    The order of the rows is drawn anew each epoch. With a bound on tokens the number of batches would then change, so
+    there the batches are drawn once, and their order each epoch. Each row comes once an epoch.
+
+    Returns:
+        A list for each process, all of one length.
+    """
+    draw = random.Random(f"{seed}:{epoch if sizes.max_tokens is None else 'batches'}")
+    order = draw.sample(range(len(examples)), len(examples))
+    batches = fill(order, [len(example.input_ids) for example in examples], sizes)
+    if sizes.max_tokens is not None:
+        random.Random(f"{seed}:{epoch}").shuffle(batches)
+    shares: list[list[Planned]] = [[] for _ in range(sizes.world_size)]
+    together = sizes.batches_per_step * sizes.world_size
+    for start in range(0, len(batches), together):
+        step = batches[start : start + together]
+        tokens = sum(examples[row].supervised for batch in step for row in batch)
+        step += [()] * (-len(step) % sizes.world_size)
+        for number, batch in enumerate(step):
+            shares[number % sizes.world_size].append(Planned(batch, tokens))
+    return shares
+
+
+def fill(order: Sequence[int], lengths: Sequence[int], sizes: Sizes) -> list[tuple[int, ...]]:
+    """Puts rows into batches in their order; a batch is closed when the next row does not fit."""
+    batches: list[tuple[int, ...]] = []
+    batch: list[int] = []
+    tokens = 0
+    for row in order:
+        full = sizes.max_tokens is not None and tokens + lengths[row] > sizes.max_tokens
+        if batch and (len(batch) == sizes.batch_size or full):
+            batches.append(tuple(batch))
+            batch, tokens = [], 0
+        batch.append(row)
+        tokens += lengths[row]
+    return [*batches, tuple(batch)] if batch else batches
+
+
+class Batches(Generic[T]):
+    """The batches of one process, epoch after epoch.
+
+    Args:
+        planned: Tells the batches of the present epoch.
+        make: Makes a batch of its plan.
+        done: How many batches of the first epoch were done before, in a training that is resumed.
+    """
+
+    def __init__(self, planned: Callable[[], Sequence[Planned]], make: Callable[[Planned], T], done: int = 0) -> None:
+        self._planned = planned
+        self._make = make
+        self._before = done
+        self.done = done
 
     def __len__(self) -> int:
-        batches = -(-len(self.lengths) // self.batch_size)
-        return -(-batches // self.world_size)
+        return len(self._planned())
 
-    def __iter__(self) -> Iterator[list[int]]:
-        batches = self._batches()
-        spare = len(self) * self.world_size - len(batches)
-        repeated = [batches[n % len(batches)] for n in range(spare)] if self.shuffle else []
-        yield from (batches + repeated)[self.rank :: self.world_size]
-
-    def _batches(self) -> list[list[int]]:
-        draw = random.Random(f"{self.seed}:{self.epoch}")
-        jitter = [draw.random() for _ in self.lengths]
-        order = sorted(range(len(self.lengths)), key=lambda row: (-self.lengths[row], jitter[row]))
-        batches = [order[n : n + self.batch_size] for n in range(0, len(order), self.batch_size)]
-        if self.shuffle:
-            draw.shuffle(batches)
-        return batches
+    def __iter__(self) -> Iterator[T]:
+        batches = self._planned()
+        self.done, self._before = self._before % len(batches), 0
+        for planned in batches[self.done :]:
+            self.done += 1
+            yield self._make(planned)

@@ -1,37 +1,66 @@
-"""From examples to batches: tokens padded to one length."""
+"""From examples to batches: conversations one behind the other in a single row, or padded to one length."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
-from cai_lightning.data.encoding import IGNORED as IGNORED
-from cai_lightning.data.encoding import Example
+from cai_lightning.data.encoding import IGNORED, Example
 
 
 class Batch(TypedDict):
-    """B conversations of up to L tokens, padded on the right; the first three are [B, L].
+    """N conversations: packed, as B = 1 row of all their tokens with `lengths`; or padded on the right, as B = N rows
+    with an `attention_mask`. `input_ids`, `labels` and the mask are [B, L].
 
-    `expected_tokens` is how many supervised tokens a batch has on average. Batches are made by length, and short
-    replies are often of one kind, such as refusals: a mean over each batch's own tokens would learn them many times.
+    `tokens` counts them without padding; `step_tokens` is how many supervised tokens the whole optimizer step has, over
+    all its batches and processes.
     """
 
     input_ids: Tensor
-    attention_mask: Tensor
     labels: Tensor
-    expected_tokens: Tensor
+    position_ids: Tensor
+    lengths: NotRequired[list[int]]
+    attention_mask: NotRequired[Tensor]
+    tokens: int
+    step_tokens: int
 
 
-def collate(examples: Sequence[Example], pad: int, expected_tokens: float) -> Batch:
-    """Pads examples to the longest of them."""
-    width = max(len(example.input_ids) for example in examples)
+def pack(examples: Sequence[Example], step_tokens: int) -> Batch:
+    """Puts conversations one behind the other; positions begin anew with each."""
+    lengths = [len(example.input_ids) for example in examples]
     return Batch(
-        input_ids=_padded([example.input_ids for example in examples], width, pad),
-        attention_mask=_padded([[1] * len(example.input_ids) for example in examples], width, 0),
-        labels=_padded([example.labels for example in examples], width, IGNORED),
-        expected_tokens=torch.tensor(expected_tokens),
+        input_ids=torch.tensor([[id for example in examples for id in example.input_ids]]),
+        labels=torch.tensor([[label for example in examples for label in _labels(example)]]),
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+        lengths=lengths,
+        tokens=sum(lengths),
+        step_tokens=step_tokens,
     )
+
+
+def pad(examples: Sequence[Example], step_tokens: int, filling: int) -> Batch:
+    """Pads conversations to the longest of them."""
+    lengths = [len(example.input_ids) for example in examples]
+    width = max(lengths)
+    return Batch(
+        input_ids=_padded([example.input_ids for example in examples], width, filling),
+        labels=_padded([_labels(example) for example in examples], width, IGNORED),
+        position_ids=torch.arange(width).expand(len(examples), -1),
+        attention_mask=_padded([[1] * length for length in lengths], width, 0),
+        tokens=sum(lengths),
+        step_tokens=step_tokens,
+    )
+
+
+def silent(example: Example) -> Example:
+    """An example of which nothing is learned, for a process that has no batch in a step."""
+    return Example(example.id, example.input_ids, [IGNORED] * len(example.labels), example.truncated)
+
+
+def _labels(example: Example) -> list[int]:
+    """The labels of a conversation; its first token has none, for it would be predicted from the one before."""
+    return [IGNORED, *example.labels[1:]]
 
 
 def _padded(rows: list[list[int]], width: int, fill: int) -> Tensor:

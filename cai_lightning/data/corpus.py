@@ -1,5 +1,6 @@
 """The corpus of fine-tuning: the revisions of a run, cleaned and split, with a count of everything that was changed."""
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cai_lightning import chat, journal
+from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean
 from cai_lightning.data.split import Part, Shares, part, prompt_text
 from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation, Prompt, without_sample
+from cai_lightning.records import Conversation, Prompt, prompt_id, transcript_text, without_sample
 
 Target = Literal["revision", "rounds", "initial"]
 
@@ -27,7 +29,8 @@ class Sample:
 @dataclass(frozen=True)
 class Corpus:
     """The samples of each part; how many `rows` and how many responses in them were `read`, and how many of these were
-    transliterated (`ascii`), stripped of `meta_commentary`, or dropped because nothing was left (`empty`)."""
+    transliterated (`ascii`), stripped of `meta_commentary`, or dropped because nothing was left (`empty`). Of a
+    mixture, how many `chats` there were, how many were `held_out` for testing or validating, how many `mixed` in."""
 
     parts: dict[Part, list[Sample]]
     counts: Counter[str]
@@ -67,6 +70,27 @@ def read_corpus(
                 " data.shares."
             )
     return corpus
+
+
+def mix(corpus: Corpus, mixture: Sequence[Mixture], shares: Shares, seed: int) -> Corpus:
+    """Adds conversations of other sources to the train part, drawn without repetition; `weight` says how many.
+
+    One whose opening is not in the train part is left out: it would be seen before the test.
+    """
+    revisions = len(corpus.parts["train"])
+    for source in mixture:
+        chats = read_chats(source.source, source.split)
+        open_to_training = [chat for chat in chats if part(_opening_text(chat), shares) == "train"]
+        count = min(round(source.weight * revisions), len(open_to_training))
+        drawn = random.Random(f"{seed}:{source.source}").sample(open_to_training, count)
+        corpus.parts["train"] += [Sample(prompt_id(_opening_text(c)), c.opening, c.response) for c in drawn]
+        corpus.counts.update(chats=len(chats), held_out=len(chats) - len(open_to_training), mixed=count)
+    return corpus
+
+
+def _opening_text(chat: Chat) -> str:
+    """The text that decides on which side an opening stands, as that of a prompt does."""
+    return chat.opening[0]["content"] if len(chat.opening) == 1 else transcript_text(chat.opening)
 
 
 def _rows(path: Path) -> list[journal.Row]:

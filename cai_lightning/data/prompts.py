@@ -36,6 +36,19 @@ def read_prompts(source: str, column: str = "prompt", split: str = "train") -> l
     return _numbered(openings)
 
 
+def read_dataset(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a Hugging Face dataset, each with its place for messages.
+
+    Raises:
+        UserError: The dataset cannot be loaded, or holds no rows with columns.
+    """
+    for number, row in enumerate(_dataset(name, split), 1):
+        where = f"hf:{name}, split {split!r}, row {number}"
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: expected a row with columns, found {shown(row)}")
+        yield where, row
+
+
 def _openings(source: str, column: str, split: str) -> Iterator[Opening]:
     if source == "anthropic":
         return from_evaluations(evaluation_files())
@@ -64,11 +77,7 @@ def _evaluation_folder(path: Path) -> Path:
 
 
 def _from_hub(name: str, column: str, split: str) -> Iterator[Opening]:
-    for number, row in enumerate(_dataset(name, split), 1):
-        where = f"hf:{name}, split {split!r}, row {number}"
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: expected a row with columns, found {shown(row)}")
-        yield _opening(row, where, f"hf:{name}", column)
+    return (_opening(row, where, f"hf:{name}", column) for where, row in read_dataset(name, split))
 
 
 def _dataset(name: str, split: str) -> Any:

@@ -1,32 +1,36 @@
 """The cleaned revisions as Lightning's data module: what fit trains and validates on."""
 
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from cai_lightning import provenance
-from cai_lightning.data.batches import LengthBatches
-from cai_lightning.data.collate import collate
-from cai_lightning.data.corpus import Corpus, Sample, Target, read_corpus
+from cai_lightning.data.batches import Batches, Planned, Sizes, fill, plan
+from cai_lightning.data.chats import Mixture
+from cai_lightning.data.collate import Batch, pack, pad, silent
+from cai_lightning.data.corpus import Corpus, Sample, Target, mix, read_corpus
 from cai_lightning.data.encoding import Example, encode
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Part, Shares
 
 
 class RevisionData(LightningDataModule):
-    """Cleans a run's revisions and batches them by length.
+    """Cleans a run's revisions, adds other conversations to them where asked, and makes batches of their tokens.
 
     Args:
         corpus: A run's `revisions.jsonl`; null takes the run's own.
         target: Learns from the last `revision`, from those of all `rounds` (as the paper does), or from the `initial`
             response (the control of the experiment).
-        batch_size: Conversations in a batch.
-        max_length: Tokens of a conversation that are kept; longer ones are cut at the end and counted.
+        mixture: Conversations to learn from beside the revisions, such as helpfulness data in the paper.
+        batch_size: Conversations in a batch, on each device; an optimizer step takes
+            trainer.accumulate_grad_batches of them.
+        max_tokens: Most tokens in a batch, which is closed earlier then; null sets no bound.
+        max_length: Tokens of a conversation that are kept; longer ones are cut and counted.
+        packing: Lays the conversations of a batch one behind the other instead of padding them, each attending to
+            itself alone; false is for architectures whose attention cannot do that.
         shares: Shares of the prompts set aside for testing (never read here) and for validation.
         prompts: Source of prompts; rows of other prompts are left out. Null takes every row.
         column: Field of that source that holds the prompt.
@@ -36,14 +40,17 @@ class RevisionData(LightningDataModule):
         seed: Seed of the order of batches.
     """
 
-    INCIDENTAL = frozenset({"corpus", "prompts", "column", "split"})
+    INCIDENTAL = frozenset({"corpus", "prompts", "column", "split", "packing"})
 
     def __init__(
         self,
         corpus: Path | None = None,
         target: Target = "revision",
+        mixture: list[Mixture] | None = None,
         batch_size: int = 8,
+        max_tokens: int | None = None,
         max_length: int = 2048,
+        packing: bool = True,
         shares: Shares = Shares(),
         prompts: str | None = None,
         column: str = "prompt",
@@ -52,14 +59,18 @@ class RevisionData(LightningDataModule):
         seed: int = 42,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or max_length < 1 or (limit is not None and limit < 1):
-            raise ValueError(
-                f"RevisionData: batch_size, max_length, limit >= 1 expected: {batch_size}, {max_length}, {limit}"
-            )
+        for name, number in (("batch_size", batch_size), ("max_tokens", max_tokens), ("max_length", max_length)):
+            if number is not None and number < 1:
+                raise ValueError(f"data.{name}: a number from 1 on expected, found {number}")
+        if limit is not None and limit < 1:
+            raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
         self.corpus = corpus
         self.target: Target = target
+        self.mixture = mixture
         self.batch_size = batch_size
+        self.max_tokens = max_tokens
         self.max_length = max_length
+        self.packing = packing
         self.shares = shares
         self.prompts = prompts
         self.column = column
@@ -67,6 +78,8 @@ class RevisionData(LightningDataModule):
         self.limit = limit
         self.seed = seed
         self.examples: dict[Part, list[Example]] = {}
+        self._done = 0
+        self._train: Batches[Batch] | None = None
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digest of the cleaned corpus."""
@@ -77,46 +90,83 @@ class RevisionData(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         self._tokenizer = cast(PreTrainedTokenizerBase, trainer.lightning_module.tokenizer)
-        corpus = self._read(Path(trainer.default_root_dir))
+        self._corpus = self._read(Path(trainer.default_root_dir))
         for part in ("train", "validation"):
-            self.examples[part] = [self._encode(sample) for sample in corpus.parts[part]]
-        rank_zero_info(self._report(corpus))
+            self.examples[part] = [self._encode(sample) for sample in self._corpus.parts[part]]
 
-    def train_dataloader(self) -> DataLoader[Example]:
-        return self._loader("train", shuffle=True)
+    def train_dataloader(self) -> Batches[Batch]:
+        trainer = self.trainer
+        assert trainer is not None
+        sizes = self._sizes(trainer.accumulate_grad_batches, trainer.world_size)
+        rows, rank = self.examples["train"], trainer.global_rank
+        self._train = self._batches(
+            "train", lambda: plan(rows, sizes, self.seed, trainer.current_epoch)[rank], self._done
+        )
+        return self._train
 
-    def val_dataloader(self) -> DataLoader[Example]:
-        return self._loader("validation", shuffle=False)
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch has come. Lightning's own saving of loaders misses those that are asked for early."""
+        return {"done": self._train.done if self._train else 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._done = state_dict["done"]
+
+    def val_dataloader(self) -> Batches[Batch]:
+        """Every row once, by length; a process may have a batch less than others."""
+        lengths = [len(example.input_ids) for example in self.examples["validation"]]
+        by_length = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+        every = [Planned(rows, 0) for rows in fill(by_length, lengths, self._sizes())]
+        trainer = self.trainer
+        mine = every[trainer.global_rank :: trainer.world_size] if trainer else every
+        return self._batches("validation", lambda: mine)
 
     def _read(self, run: Path) -> Corpus:
         prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None
-        return read_corpus(self.corpus or run / "revisions.jsonl", self.target, self.shares, prompts, self.limit)
+        corpus = read_corpus(self.corpus or run / "revisions.jsonl", self.target, self.shares, prompts, self.limit)
+        return mix(corpus, self.mixture or (), self.shares, self.seed)
 
     def _encode(self, sample: Sample) -> Example:
         return encode(self._tokenizer, sample.id, sample.opening, sample.response, self.max_length)
 
-    def _loader(self, part: Part, shuffle: bool) -> DataLoader[Example]:
-        trainer = self.trainer
-        assert trainer is not None
-        rows = self.examples[part]
-        lengths = [len(example.input_ids) for example in rows]
-        expected = self.batch_size * sum(example.supervised for example in rows) / len(rows)
-        batches = LengthBatches(lengths, self.batch_size, trainer.global_rank, trainer.world_size, self.seed, shuffle)
-        return DataLoader(
-            rows,  # type: ignore[arg-type]
-            batch_sampler=batches,
-            collate_fn=partial(collate, pad=self._tokenizer.pad_token_id, expected_tokens=expected),
-        )
+    def _sizes(self, batches_per_step: int = 1, world_size: int = 1) -> Sizes:
+        return Sizes(self.batch_size, self.max_tokens, batches_per_step, world_size)
 
-    def _report(self, corpus: Corpus) -> str:
-        counts = corpus.counts
+    def _batches(self, part: Part, planned: Callable[[], Sequence[Planned]], done: int = 0) -> Batches[Batch]:
+        examples = self.examples[part]
+        company = silent(min(examples, key=lambda example: len(example.input_ids)))
+
+        def make(batch: Planned) -> Batch:
+            rows = [examples[row] for row in batch.rows] or [company]
+            if self.packing:
+                return pack(rows, batch.step_tokens)
+            return pad(rows, batch.step_tokens, cast(int, self._tokenizer.pad_token_id))
+
+        return Batches(planned, make, done)
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the largest batch of the first epoch, padding left out."""
+        lengths = [len(example.input_ids) for example in self.examples["train"]]
+        (batches,) = plan(self.examples["train"], self._sizes(), self.seed, 0)
+        return max(sum(lengths[row] for row in batch.rows) for batch in batches)
+
+    def statement(self) -> str:
+        """What is learned from, and everything that was changed, cut or left out."""
+        counts = self._corpus.counts
         rows = [example for part in self.examples.values() for example in part]
         truncated = sum(example.truncated for example in rows)
-        return (
+        lines = [
             f"corpus: {counts['rows']} rows with {counts['read']} responses read, {counts['ascii']} put into ASCII, "
             f"{counts['meta_commentary']} stripped of meta-commentary, {counts['empty']} dropped as empty, "
-            f"{len(corpus.parts['test'])} of the test part left out\n"
+            f"{len(self._corpus.parts['test'])} of the test part left out",
             f"learning from {len(self.examples['train'])}, validating on {len(self.examples['validation'])}: "
-            f"{sum(example.supervised for example in rows):,} supervised tokens, "
-            f"{truncated} cut at {self.max_length} tokens"
-        )
+            f"{sum(example.supervised for example in rows):,} supervised of "
+            f"{sum(len(example.input_ids) for example in rows):,} tokens, {truncated} cut at {self.max_length} tokens",
+        ]
+        if self.mixture:
+            lines.insert(
+                1,
+                f"mixture: {counts['mixed']} conversations of {counts['chats']} drawn, "
+                f"{counts['held_out']} left out because their opening is a test or validation prompt",
+            )
+        return "\n".join(lines)

@@ -43,19 +43,19 @@ def from_row(row: Row, where: str, source: str, column: str = "prompt") -> Openi
     """The opening in a row that holds a prompt under `column`, or a transcript under `chosen` or `transcript`."""
     if column in row:
         return Opening(
-            prompt=_text(row, column, where),
+            prompt=text_of(row, column, where),
             source=_optional_text(row, "source", where) or source,
             category=_optional_text(row, "category", where),
         )
     for field in ("chosen", "transcript"):
         if field in row:
-            return from_transcript(_text(row, field, where), where, source)
+            return from_transcript(text_of(row, field, where), where, source)
     raise UserError(f"{where}: no {column!r}, 'chosen' or 'transcript' in this row: {shown(row)}")
 
 
 def from_transcript(text: str, where: str, source: str) -> Opening:
     """A transcript up to its last human turn; one that has a single human turn is an ordinary prompt."""
-    turns = _turns(text, where)
+    turns = turns_of(text, where)
     while turns and turns[-1]["role"] != "user":
         turns.pop()
     if not turns or not turns[-1]["content"].strip():
@@ -73,29 +73,7 @@ def from_evaluations(folder: Path) -> Iterator[Opening]:
             yield _evaluation(row, where, path.stem)
 
 
-def shown(value: object) -> str:
-    """A value as messages show it: on one line, cut after 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _evaluation(row: Row, where: str, source: str) -> Opening:
-    dialogue = _text(row, "text_correct" if source == "438HHHEvaluations" else "prompt", where)
-    opening = dialogue.partition("\n\nHuman:")[2].partition("\n\nAssistant:")[0].removeprefix(" ")
-    if not opening.strip():
-        raise UserError(f"{where}: no human turn in {shown(dialogue)}")
-    return Opening(prompt=opening, source=source, category=_kind_of_harm(row))
-
-
-def _kind_of_harm(row: Row) -> str | None:
-    """The option that HarmfulnessClassification holds to be right; the other files offer no kinds of harm."""
-    if "best characterizes the way in which it was harmful" not in row["prompt"]:
-        return None
-    options = dict(re.findall(r"^ (\([A-Z]\)) (.+)$", row["prompt"], flags=re.MULTILINE))
-    return options.get("".join(row.get("corrects", [])).strip())
-
-
-def _turns(text: str, where: str) -> Conversation:
+def turns_of(text: str, where: str) -> Conversation:
     """The turns of a transcript; what one speaker says twice running is one turn, as chat templates demand."""
     before, *parts = _SPEAKER.split(text)
     if before.strip() or not parts or parts[0] != "Human":
@@ -108,6 +86,42 @@ def _turns(text: str, where: str) -> Conversation:
         else:
             turns.append({"role": _ROLES[speaker], "content": said})
     return turns
+
+
+def text_of(row: Row, field: str, where: str) -> str:
+    """The text in a field of a row; one that is absent, empty or no text is an error that names its place."""
+    value = row.get(field)
+    if field not in row:
+        raise UserError(f"{where}: no {field!r} in this row: {shown(row)}")
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {field!r} must be a text, not {shown(value)}")
+    if not value.strip():
+        raise UserError(f"{where}: {field!r} is empty: {shown(value)}")
+    if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise UserError(f"{where}: {field!r} holds half a character (a lone surrogate): {shown(value)}")
+    return value
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: on one line, cut after 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _evaluation(row: Row, where: str, source: str) -> Opening:
+    dialogue = text_of(row, "text_correct" if source == "438HHHEvaluations" else "prompt", where)
+    opening = dialogue.partition("\n\nHuman:")[2].partition("\n\nAssistant:")[0].removeprefix(" ")
+    if not opening.strip():
+        raise UserError(f"{where}: no human turn in {shown(dialogue)}")
+    return Opening(prompt=opening, source=source, category=_kind_of_harm(row))
+
+
+def _kind_of_harm(row: Row) -> str | None:
+    """The option that HarmfulnessClassification holds to be right; the other files offer no kinds of harm."""
+    if "best characterizes the way in which it was harmful" not in row["prompt"]:
+        return None
+    options = dict(re.findall(r"^ (\([A-Z]\)) (.+)$", row["prompt"], flags=re.MULTILINE))
+    return options.get("".join(row.get("corrects", [])).strip())
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -126,19 +140,6 @@ def _object(line: bytes, where: str) -> Row:
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {shown(row)}")
     return row
-
-
-def _text(row: Row, field: str, where: str) -> str:
-    value = row.get(field)
-    if field not in row:
-        raise UserError(f"{where}: no {field!r} in this row: {shown(row)}")
-    if not isinstance(value, str):
-        raise UserError(f"{where}: {field!r} must be a text, not {shown(value)}")
-    if not value.strip():
-        raise UserError(f"{where}: {field!r} is empty: {shown(value)}")
-    if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise UserError(f"{where}: {field!r} holds half a character (a lone surrogate): {shown(value)}")
-    return value
 
 
 def _optional_text(row: Row, field: str, where: str) -> str | None:

@@ -1,68 +1,68 @@
-"""Supervised fine-tuning of a LoRA adapter on the cleaned revisions: the end of SL-CAI (Bai et al. 2022, 3.1)."""
+"""Supervised fine-tuning on the cleaned revisions: the end of SL-CAI (Bai et al. 2022, 3.1)."""
 
-from dataclasses import dataclass
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from torch import Tensor, nn
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase, get_scheduler
 
-from cai_lightning.data.collate import IGNORED, Batch
-from cai_lightning.engines.loading import DType, load_model, load_tokenizer, save_fingerprint
+from cai_lightning.data.collate import Batch
+from cai_lightning.data.encoding import IGNORED
+from cai_lightning.engines.loading import DType, dtype_on, load_tokenizer, save_fingerprint
 from cai_lightning.errors import UserError
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Shape of the adapter (Hu et al. 2021), as PEFT names it.
-
-    Args:
-        r: Rank of the update.
-        alpha: Its scale; the update is multiplied by alpha / r.
-        dropout: Share of the adapter's inputs dropped in training.
-        target_modules: Layers that get an update; `all-linear` takes every linear layer but the output head.
-    """
-
-    r: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    target_modules: str | list[str] = "all-linear"
+from cai_lightning.modules import packed_attention
+from cai_lightning.modules.costs import Costs, count_costs
+from cai_lightning.modules.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize
+from cai_lightning.modules.supervised_loss import CHUNK_BYTES, check_loss, supervised_loss
 
 
 class SupervisedFineTuning(LightningModule):
-    """Trains a LoRA adapter; the loss is the cross-entropy of the response's tokens, each of which counts the same.
+    """Trains a LoRA adapter, or the whole model; the loss is the mean cross-entropy of all supervised tokens of a step.
 
     Args:
         model: Base model: name on the Hugging Face Hub, or a folder.
-        lora: Shape of the adapter.
+        lora: Shape of the adapter; null trains the whole model, which is then saved in the run's folder `model`.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Of AdamW.
-        warmup: Share of all steps in which the learning rate rises, from 0 to 1.
+        warmup: While the learning rate rises: a share of all steps below 1, a number of steps from 1 on.
         schedule: What the learning rate does after that: `constant` as in the paper, `cosine` or `linear` down to 0.
-        base_dtype: Type of the frozen base; the adapter is in float32.
+        base_dtype: Type of the base; adapters are in float32. `auto` takes that of the files, or float32 on a CPU that
+            does not compute in bfloat16.
+        quantization: Holds the frozen base in 4 (`nf4`, `fp4`) or 8 bits (`int8`); needs bitsandbytes.
         gradient_checkpointing: Computes activations twice to save memory.
-        attn_implementation: Attention kernel, such as `flash_attention_2`; null lets transformers choose.
+        attn_implementation: Attention kernel, such as `flash_attention_2`; null takes torch's own, conversation by
+            conversation.
+        compile_layers: Compiles the layers with torch.compile; the first steps take minutes.
+        liger: Takes liger-kernel's fused norms, rotations and activations (CUDA).
+        seed: Of dropout; each step's random numbers follow from it, so that a resumed run draws the same ones.
     """
 
-    INCIDENTAL = frozenset({"gradient_checkpointing", "attn_implementation"})
+    INCIDENTAL = frozenset({"gradient_checkpointing", "attn_implementation", "compile_layers", "liger"})
 
     def __init__(
         self,
         model: str,
-        lora: Lora = Lora(),
+        lora: Lora | None = Lora(),
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         warmup: float = 0.03,
         schedule: Literal["constant", "cosine", "linear"] = "constant",
         base_dtype: DType = "auto",
+        quantization: Quantization | None = None,
         gradient_checkpointing: bool = False,
         attn_implementation: str | None = None,
+        compile_layers: bool = False,
+        liger: bool = False,
+        seed: int = 42,
     ) -> None:
         super().__init__()
+        if warmup < 0 or (warmup > 1 and warmup != int(warmup)):
+            raise ValueError(f"model.warmup: a share from 0 to 1 or a whole number of steps expected, found {warmup}")
         self.model = model
         self.lora = lora
         self.learning_rate = learning_rate
@@ -70,11 +70,16 @@ class SupervisedFineTuning(LightningModule):
         self.warmup = warmup
         self.schedule = schedule
         self.base_dtype: DType = base_dtype
+        self.quantization: Quantization | None = quantization
         self.gradient_checkpointing = gradient_checkpointing
         self.attn_implementation = attn_implementation
+        self.compile_layers = compile_layers
+        self.liger = liger
+        self.seed = seed
         self.strict_loading = False
-        self.policy: PeftModel | None = None
+        self.policy: Policy | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._counted: Costs | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -83,22 +88,24 @@ class SupervisedFineTuning(LightningModule):
             self._tokenizer = load_tokenizer(self.model)
         return self._tokenizer
 
+    @property
+    def output(self) -> Literal["adapter", "model"]:
+        """The run's folder in which the best state is kept."""
+        return "model" if self.lora is None else "adapter"
+
     def configure_model(self) -> None:
         if self.policy is not None:
             return
-        base = load_model(self.model, self.base_dtype, attn_implementation=self.attn_implementation)
-        base.config.use_cache = False
-        if self.gradient_checkpointing:
-            base.gradient_checkpointing_enable({"use_reentrant": False})
-            base.enable_input_require_grads()
-        config = LoraConfig(
-            r=self.lora.r,
-            lora_alpha=self.lora.alpha,
-            lora_dropout=self.lora.dropout,
-            target_modules=self.lora.target_modules,
-            task_type="CAUSAL_LM",
+        packed_attention.register()
+        self.policy = open_policy(
+            self.model,
+            self.lora,
+            dtype_on(self._device_of_training(), self.base_dtype),
+            self.quantization,
+            self.gradient_checkpointing,
+            attn_implementation=self.attn_implementation or packed_attention.NAME,
         )
-        self.policy = get_peft_model(base, config).train()  # weights are loaded in eval mode
+        optimize(self.policy, self.liger, self.compile_layers)
         # Constants; a process with fewer batches to validate on would be waited for when they are sent around.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
@@ -106,69 +113,111 @@ class SupervisedFineTuning(LightningModule):
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
+        warmup = self.warmup if self.warmup >= 1 else self.warmup * steps
         schedule = "constant_with_warmup" if self.schedule == "constant" else self.schedule
-        scheduler = get_scheduler(schedule, optimizer, round(self.warmup * steps), steps)
+        scheduler = get_scheduler(schedule, optimizer, round(warmup), steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        check_loss(base_of(self._trained()), self._summed_loss)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Random numbers follow from the place in the training alone, so that a resumed run draws the same ones."""
+        place = f"{self.seed}:{self.current_epoch}:{batch_idx}:{self.global_rank}"
+        torch.manual_seed(int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big"))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, tokens = self._loss(batch)
-        self.log("train_loss", loss, prog_bar=True, batch_size=tokens)
-        return loss * tokens / batch["expected_tokens"]
+        """The share of this batch in the mean over the tokens of its step.
+
+        Lightning divides by the batches of a step and averages over processes; both are undone here.
+        """
+        loss, tokens = self._summed_loss(batch)
+        if tokens:
+            self.log("train_loss", loss.detach() / tokens, prog_bar=True, batch_size=tokens)
+        return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size / batch["step_tokens"])
 
     def on_validation_epoch_start(self) -> None:
-        self._loss_and_tokens = torch.zeros(2, device=self.device)
+        self._loss_and_tokens = torch.zeros(2, device=self.device, dtype=torch.float64)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        loss, tokens = self._loss(batch)
-        self._loss_and_tokens += torch.stack([loss.detach() * tokens, loss.new_tensor(tokens)])
+        loss, tokens = self._summed_loss(batch)
+        self._loss_and_tokens += torch.stack([loss.detach().double(), loss.new_tensor(tokens).double()])
 
     def on_validation_epoch_end(self) -> None:
         """Logs the mean over the tokens of all processes, one of which may have had no rows."""
         loss, tokens = self.trainer.strategy.reduce(self._loss_and_tokens, reduce_op="sum")
-        self.log("val_loss", loss / tokens, prog_bar=True)
+        self.log("val_loss", (loss / tokens).float(), prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the frozen base out of the checkpoint."""
-        checkpoint["state_dict"] = dict(get_peft_model_state_dict(self._adapted()))
+        checkpoint["state_dict"] = self._state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Loads the adapter; a tensor that is missing is an error, for PEFT would initialise it anew in silence."""
+        """Loads what is trained; a tensor that is missing is an error, for PEFT would initialise it anew in silence."""
         state = checkpoint.pop("state_dict")
-        expected = get_peft_model_state_dict(self._adapted()).keys()
-        if missing := sorted(expected - state.keys()):
-            raise UserError(f"the checkpoint lacks {len(missing)} tensors of the adapter, such as {missing[0]}.")
-        set_peft_model_state_dict(self._adapted(), state)
+        if missing := sorted(self._state().keys() - state.keys()):
+            raise UserError(f"the checkpoint lacks {len(missing)} tensors of the {self.output}, such as {missing[0]}.")
+        policy = self._trained()
+        if isinstance(policy, PeftModel):
+            set_peft_model_state_dict(policy, state)
+        else:
+            policy.load_state_dict(state)
         checkpoint["state_dict"] = {}
 
-    def save_adapter(self, folder: Path) -> None:
-        """Writes the adapter as a PEFT directory, with what its base looks like beside it."""
-        policy = self._adapted()
+    def save(self, folder: Path) -> None:
+        """Writes the adapter as a PEFT directory, with what its base looks like beside it; or the whole model."""
+        policy = self._trained()
         policy.save_pretrained(folder)
-        save_fingerprint(policy.get_base_model(), folder)
+        if isinstance(policy, PeftModel):
+            save_fingerprint(policy.get_base_model(), folder)
         self.tokenizer.save_pretrained(folder)
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, int]:
-        base = self._adapted().get_base_model()
-        hidden = base.base_model(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-        return supervised_loss(hidden, batch["labels"], base.get_output_embeddings())
+    def flops(self, batch: Batch) -> float:
+        """Operations of a batch, forward and backward."""
+        return self._costs.flops(batch["tokens"], int((batch["labels"] != IGNORED).sum()))
 
-    def _adapted(self) -> PeftModel:
+    def statement(self) -> str:
+        """What is trained, and about how much memory that takes on each device."""
+        costs = self._costs
+        tokens = self.trainer.datamodule.most_tokens  # type: ignore[attr-defined]
+        bytes_each = 2 if "16" in str(self.trainer.precision) else 4
+        parts = {
+            "weights": costs.bytes_held,
+            "gradients and optimizer": costs.state_bytes(),
+            f"activations of up to {tokens:,} tokens": costs.activation_bytes(
+                tokens, bytes_each, self.gradient_checkpointing
+            ),
+            "logits": 2 * CHUNK_BYTES,
+        }
+        listed = ", ".join(f"{size / 1e9:.2f} {name}" for name, size in parts.items())
+        return (
+            f"{self.model}: {costs.parameters / 1e6:,.1f} M parameters, {costs.trained / 1e6:,.2f} M of them trained\n"
+            f"memory: about {sum(parts.values()) / 1e9:.1f} GB ({listed})"
+        )
+
+    @property
+    def _costs(self) -> Costs:
+        if self._counted is None:
+            self._counted = count_costs(self._trained())
+        return self._counted
+
+    def _state(self) -> dict[str, Tensor]:
+        policy = self._trained()
+        return dict(get_peft_model_state_dict(policy) if isinstance(policy, PeftModel) else policy.state_dict())
+
+    def _summed_loss(self, batch: Batch) -> tuple[Tensor, int]:
+        """The summed loss of a batch, and over how many tokens."""
+        base = base_of(self._trained())
+        inputs: dict[str, Any] = {"position_ids": batch["position_ids"], "attention_mask": batch.get("attention_mask")}
+        if "lengths" in batch:
+            name = base.config._attn_implementation
+            inputs |= packed_attention.boundaries(batch["lengths"], name, self.device)
+        hidden = base.base_model(batch["input_ids"], **inputs).last_hidden_state
+        return supervised_loss(hidden, batch["labels"], head_of(self._trained()))
+
+    def _device_of_training(self) -> torch.device:
+        return self._trainer.strategy.root_device if self._trainer else torch.device("cpu")
+
+    def _trained(self) -> Policy:
         assert self.policy is not None, "configure_model comes first"
         return self.policy
-
-
-def supervised_loss(hidden: Tensor, labels: Tensor, head: nn.Module) -> tuple[Tensor, int]:
-    """Mean cross-entropy of the next token over the supervised places, the only ones that get logits.
-
-    Args:
-        hidden: Last hidden states [B, L, H].
-        labels: Tokens [B, L], `IGNORED` where nothing is learned; place t is predicted from place t - 1.
-        head: From hidden states to logits over the vocabulary.
-
-    Returns:
-        The loss, and over how many tokens it is the mean.
-    """
-    target = labels[:, 1:]
-    kept = target != IGNORED
-    logits = head(hidden[:, :-1][kept]).float()
-    return nn.functional.cross_entropy(logits, target[kept]), int(kept.sum())

@@ -3,6 +3,7 @@
 import csv
 import json
 from itertools import combinations
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,27 +11,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning import journal
-from cai_lightning.data.collate import collate
+from cai_lightning.data.batches import Sizes, plan
+from cai_lightning.data.collate import pack, pad
 from cai_lightning.data.corpus import read_corpus
-from cai_lightning.data.encoding import IGNORED, encode
-from cai_lightning.modules.sft import Lora, SupervisedFineTuning, supervised_loss
+from cai_lightning.data.encoding import encode
+from cai_lightning.modules.policy import Lora
+from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.records import number_ids, user
-
-
-def test_the_loss_is_the_mean_over_the_supervised_tokens():
-    torch.manual_seed(0)
-    hidden, head = torch.randn(3, 7, 8), torch.nn.Linear(8, 11)
-    labels = torch.randint(0, 11, (3, 7))
-    labels[0, :4] = labels[1, 2:] = labels[2, 3] = IGNORED
-    logits, total, count = head(hidden), 0.0, 0
-    for row in range(3):
-        for place in range(1, 7):
-            if labels[row, place] != IGNORED:
-                total -= logits[row, place - 1].log_softmax(-1)[labels[row, place]].item()
-                count += 1
-    loss, tokens = supervised_loss(hidden, labels, head)
-    assert loss.item() == pytest.approx(total / count, rel=1e-5)
-    assert tokens == count
 
 
 @pytest.fixture(scope="module")
@@ -41,41 +28,57 @@ def tuning(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def batch(tuning):
-    talks = [("How do I bake bread?", "I will not."), ("Hi", "Help with that, sorry. " * 5)]
-    examples = [encode(tuning.tokenizer, str(n), [user(a)], b, 512) for n, (a, b) in enumerate(talks)]
-    return collate(examples, tuning.tokenizer.pad_token_id, expected_tokens=100.0)
+def rows(tuning):
+    replies = ["No.", "No.", "Sure, and here is a long reply. " * 4, "A reply of its own."]
+    return [encode(tuning.tokenizer, str(n), [user("Hi")], reply, 512) for n, reply in enumerate(replies)]
 
 
-def test_the_loss_is_the_models_own(tuning, batch, tiny_model):
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
-    reference = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)(**inputs).loss
-    loss, _ = tuning._loss(batch)
-    torch.testing.assert_close(loss, reference, atol=1e-4, rtol=1e-4)
+@pytest.fixture(scope="module")
+def batch(rows):
+    return pack(rows, step_tokens=100)
 
 
-def test_every_token_counts_the_same_in_whatever_batch_it_stands(tuning, monkeypatch):
-    """The gradients of 1 x 4, 2 x 2 and 4 x 1 rows agree, and are those of the mean over all tokens."""
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_loss_is_the_models_own(tuning, rows, tiny_model, packed):
+    plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    padded = pad(rows, 1, filling=0)
+    reference = plain(**{name: padded[name] for name in ("input_ids", "attention_mask", "labels")}).loss
+    loss, tokens = tuning._summed_loss(pack(rows, 1) if packed else padded)
+    assert tokens == sum(row.supervised for row in rows)
+    torch.testing.assert_close(loss / tokens, reference, atol=1e-5, rtol=1e-5)
+
+
+def test_every_token_counts_the_same_however_a_step_is_accumulated(tuning, rows, monkeypatch):
+    """The gradients of 1 x 4, 2 x 2 and 4 x 1 batches agree, and are those of the mean over all tokens."""
     monkeypatch.setattr(tuning, "log", lambda *args, **kwargs: None)
-    tokenizer, replies = tuning.tokenizer, ["No.", "No.", "Sure, and here is a long reply. " * 4, "A reply of its own."]
-    rows = [encode(tokenizer, str(n), [user("Hi")], reply, 512) for n, reply in enumerate(replies)]
-    mean = sum(row.supervised for row in rows) / len(rows)
+    trainer = SimpleNamespace(world_size=1)
+    monkeypatch.setattr(SupervisedFineTuning, "trainer", trainer)
 
     def gradient(size):
+        trainer.accumulate_grad_batches = len(rows) // size
+        (planned,) = plan(rows, Sizes(size, batches_per_step=len(rows) // size), seed=1, epoch=0)
         tuning.zero_grad()
-        for start in range(0, len(rows), size):
-            batch = collate(rows[start : start + size], tokenizer.pad_token_id, expected_tokens=mean * size)
-            (tuning.training_step(batch, 0) * size / len(rows)).backward()
-        return torch.cat([p.grad.flatten() for p in tuning.parameters() if p.grad is not None])
+        for batch in planned:
+            loss = tuning.training_step(pack([rows[n] for n in batch.rows], batch.step_tokens), 0)
+            (loss / trainer.accumulate_grad_batches).backward()  # as Lightning does
+        return flat_gradient(tuning)
 
-    whole = gradient(4)
+    tuning.zero_grad()
+    loss, tokens = tuning._summed_loss(pad(rows, 1, filling=0))
+    (loss / tokens).backward()
+    whole = flat_gradient(tuning)
     assert whole.norm() > 0
-    for size in (1, 2):
+    for size in (1, 2, 4):
         torch.testing.assert_close(gradient(size), whole, atol=1e-6, rtol=1e-4)
 
 
+def flat_gradient(module):
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+
 def test_only_the_adapter_learns(tuning, batch):
-    loss, _ = tuning._loss(batch)
+    tuning.zero_grad()
+    loss, _ = tuning._summed_loss(batch)
     loss.backward()
     learned = {name for name, parameter in tuning.named_parameters() if parameter.grad is not None}
     assert learned == {name for name, _ in tuning.named_parameters() if "lora_" in name}
@@ -93,7 +96,7 @@ def test_gradient_checkpointing_changes_no_gradient(batch, tiny_model):
         module.configure_model()
         layer = module.policy.get_base_model().model.layers[0].mlp
         layer.register_forward_pre_hook(lambda *_: calls.append(checkpointing))  # noqa: B023
-        module._loss(batch)[0].backward()
+        module._summed_loss(batch)[0].backward()
         gradients.append({n: p.grad for n, p in module.named_parameters() if p.requires_grad})
     assert calls == [False, True, True]
     torch.testing.assert_close(gradients[0], gradients[1])
@@ -136,7 +139,7 @@ def test_fit_learns_and_leaves_an_adapter(experiment, tiny_model):
     tokenizer = AutoTokenizer.from_pretrained(experiment.run / "adapter")
     assert tokenizer.chat_template
     row = encode(tokenizer, "x", [user("How do I bake a boat?")], "I will not help with that, sorry.", 512)
-    batch = collate([row], tokenizer.pad_token_id, expected_tokens=10.0)
+    batch = {name: torch.tensor([getattr(row, name)]) for name in ("input_ids", "labels")}
     assert policy(**batch).loss < 0.5 * losses(experiment)[0]
     with policy.disable_adapter():
         assert policy(**batch).loss > 2 * min(losses(experiment))
@@ -182,6 +185,32 @@ def test_killed_it_goes_on_to_the_same_loss(experiment):
     assert (whole / "adapter").is_dir()
     checkpoint = torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)
     assert all("lora_" in name for name in checkpoint["state_dict"])
+
+
+@pytest.mark.parametrize("stopped_at", [1, 3, 4, 7])
+def test_stopped_at_any_step_it_goes_on_with_the_same_losses(experiment, monkeypatch, stopped_at):
+    """Data order, dropout, moments and learning rate are those of a run that was never stopped."""
+    experiment.write_revisions()
+    fit = experiment.sections["fit"]
+    fit["model"]["init_args"] |= {"lora": {"r": 4, "dropout": 0.3}, "schedule": "cosine"}
+    fit["data"]["init_args"]["batch_size"] = 4
+    fit["trainer"] |= {"accumulate_grad_batches": 2, "log_every_n_steps": 1}
+    experiment.save()
+    whole = experiment.run
+    assert experiment("fit") == 0
+    expected = losses(experiment, "train_loss")
+    assert len(set(expected)) == len(expected) == 8
+    experiment.run = whole.with_name("stopped")
+    experiment.write_revisions()
+    fit["trainer"]["callbacks"] = [{"class_path": "outside.Stopped", "init_args": {"step": stopped_at}}]
+    experiment.save()
+    assert experiment("fit", "--checkpoint_every", 1) == 9
+    del fit["trainer"]["callbacks"]
+    experiment.save()
+    assert experiment("fit", "--checkpoint_every", 1) == 0
+    assert losses(experiment, "train_loss") == expected
+    weights = [(run / "adapter" / "adapter_model.safetensors").read_bytes() for run in (whole, experiment.run)]
+    assert weights[0] == weights[1]
 
 
 def test_a_prompt_that_leaves_nothing_to_learn_is_named(experiment, capsys):

@@ -1,0 +1,58 @@
+"""Keeps the best adapter as a PEFT directory, or the best model where the whole of it is trained."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from cai_lightning.errors import UserError
+
+
+@runtime_checkable
+class Saveable(Protocol):
+    """What trains an adapter or a model, under whatever objective."""
+
+    output: Literal["adapter", "model"]
+    """The folder of the run in which the best one is kept."""
+
+    def save(self, folder: Path) -> None:
+        """Writes what is trained, ready for `from_pretrained`."""
+
+
+class BestCheckpoint(Callback):
+    """Writes `<run>/adapter` (or `model`) whenever the validation loss is the lowest so far."""
+
+    def __init__(self) -> None:
+        self.best: float | None = None
+        self.epoch: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        loss = float(trainer.callback_metrics["val_loss"])
+        if not math.isfinite(loss):
+            raise UserError(f"epoch {trainer.current_epoch}: the validation loss is {loss}; lower model.learning_rate.")
+        if self.best is None or loss < self.best:
+            self.best, self.epoch = loss, trainer.current_epoch
+            if trainer.is_global_zero and isinstance(pl_module, Saveable):
+                _replace(pl_module, Path(trainer.default_root_dir) / pl_module.output)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.epoch = state_dict["best"], state_dict["epoch"]
+
+
+def _replace(module: Saveable, folder: Path) -> None:
+    """Writes the new folder beside the old one before it takes its place."""
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    module.save(fresh)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

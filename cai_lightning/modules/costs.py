@@ -1,0 +1,88 @@
+"""What a step of training costs, counted from the shapes of the layers: floating-point operations and memory.
+
+costs = count_costs(policy)
+costs.flops(tokens=4096, supervised=3000) / seconds / matrix_rate  # model FLOPs utilization
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from cai_lightning.modules.policy import Policy, base_of, head_of
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Sizes of a model in training.
+
+    Args:
+        parameters: All parameters.
+        trained: Those that are trained.
+        bytes_held: Bytes of the parameters.
+        linear: Multiplications of one token in the linear layers, the head left out.
+        linear_trained: Those of them with a weight that is trained.
+        head: Multiplications of one token in the head.
+        head_trained: Those of them with a weight that is trained.
+        width: Numbers that go into and come out of the linear layers for one token.
+        layers: Number of transformer layers.
+        hidden: Size of the hidden state.
+    """
+
+    parameters: int
+    trained: int
+    bytes_held: int
+    linear: int
+    linear_trained: int
+    head: int
+    head_trained: int
+    width: int
+    layers: int
+    hidden: int
+
+    def flops(self, tokens: int, supervised: int) -> float:
+        """Operations of forward and backward: 4 a multiplication (forward, and back to the inputs), 2 more where the
+        weight is trained. Attention scores and what gradient checkpointing repeats are not counted.
+
+        Args:
+            tokens: Tokens of the batch.
+            supervised: Those that are learned, which alone go through the head.
+        """
+        body = tokens * (4 * self.linear + 2 * self.linear_trained)
+        return float(body + supervised * (4 * self.head + 2 * self.head_trained))
+
+    def state_bytes(self) -> int:
+        """Bytes of gradients and of AdamW's two moments, in float32."""
+        return 12 * self.trained
+
+    def activation_bytes(self, tokens: int, bytes_each: int, checkpointing: bool) -> int:
+        """About how many bytes the activations of a batch take.
+
+        Args:
+            tokens: Tokens of the batch.
+            bytes_each: Bytes of a number: 2 in bfloat16.
+            checkpointing: Whether only the inputs of the layers are kept, and one layer at a time is computed again.
+        """
+        kept = self.layers * self.hidden + self.width // self.layers if checkpointing else self.width
+        return tokens * bytes_each * kept
+
+
+def count_costs(policy: Policy) -> Costs:
+    """Counts what stands in `Costs`."""
+    base, head = base_of(policy), head_of(policy)
+    config = base.config.get_text_config(decoder=True)
+    body = [layer for layer in base.modules() if isinstance(layer, nn.Linear) and layer is not head]
+    sizes = [layer.in_features * layer.out_features for layer in body]
+    parameters = list(policy.parameters())
+    head_size = head.in_features * head.out_features
+    return Costs(
+        parameters=sum(sizes) + sum(p.numel() for p in parameters) - sum(layer.weight.numel() for layer in body),
+        trained=sum(p.numel() for p in parameters if p.requires_grad),
+        bytes_held=sum(p.numel() * p.element_size() for p in parameters),
+        linear=sum(sizes),
+        linear_trained=sum(size for size, layer in zip(sizes, body, strict=True) if layer.weight.requires_grad),
+        head=head_size,
+        head_trained=head_size if head.weight.requires_grad else 0,
+        width=sum(layer.in_features + layer.out_features for layer in body),
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+    )

@@ -1,0 +1,101 @@
+"""Attention over conversations that lie one behind the other in a single row, so that nothing is padded.
+
+    register()                                  # once; then attn_implementation="packed"
+    model(input_ids, position_ids=places, **boundaries(lengths, "packed"))
+
+Each conversation attends to itself alone, by torch's own kernels. FlashAttention knows boundaries itself and needs
+none of this. The arguments are named as transformers hands them to every attention function.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from cai_lightning.errors import UserError
+
+NAME = "packed"
+
+
+def register() -> None:
+    """Makes the attention known to transformers under `NAME`."""
+    AttentionInterface.register(NAME, packed_attention)
+
+
+def boundaries(lengths: list[int], implementation: str, device: torch.device) -> dict[str, Any]:
+    """What tells an attention implementation where conversations end, as arguments of the model.
+
+    Args:
+        lengths: Tokens of each conversation.
+        implementation: Its name.
+        device: Where the model is.
+
+    Raises:
+        UserError: It cannot keep conversations in one row apart.
+    """
+    if implementation == NAME:
+        return {"conversation_lengths": lengths}
+    if not implementation.startswith("flash_attention"):
+        raise UserError(
+            f"attn_implementation {implementation!r} does not keep packed conversations apart; leave it out, name "
+            "flash_attention_2, or set data.packing to false."
+        )
+    bounds = torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
+    ends = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
+    return ends | {"max_length_q": max(lengths), "max_length_k": max(lengths)}
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    conversation_lengths: list[int] | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention within each of the conversations of a row.
+
+    Args:
+        module: The attention layer that calls.
+        query: [1, heads, T, D].
+        key: [1, key-value heads, T, D].
+        value: Likewise.
+        attention_mask: None, for nothing is padded.
+        dropout: Of the attention weights.
+        scaling: Of the scores; null takes 1 / sqrt(D).
+        sliding_window: How many tokens back a token sees; null is all.
+        conversation_lengths: Tokens of each conversation; null is one of T.
+        softcap: Not known to torch's kernels.
+        s_aux: Attention sinks, not known to torch's kernels either.
+
+    Returns:
+        [1, T, heads, D], and no weights.
+
+    Raises:
+        UserError: The model asks for what these kernels cannot do.
+    """
+    if softcap is not None or s_aux is not None:
+        raise UserError("this architecture caps its attention scores or has sinks; set data.packing to false.")
+    sizes = conversation_lengths or [query.shape[2]]
+    parts = zip(*(states.split(sizes, dim=2) for states in (query, key, value)), strict=True)
+    attended = [_attend(q, k, v, dropout, scaling, sliding_window) for q, k, v in parts]
+    return torch.cat(attended, dim=2).transpose(1, 2), None
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, scale: float | None, window: int | None) -> Tensor:
+    length = q.shape[2]
+    band = None
+    if window is not None and window < length:
+        places = torch.arange(length, device=q.device)
+        back = places[:, None] - places[None, :]
+        band = (back >= 0) & (back < window)
+    return nn.functional.scaled_dot_product_attention(
+        q, k, v, band, dropout, is_causal=band is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+    )

@@ -1,0 +1,145 @@
+"""The model that is trained: a frozen base with a LoRA adapter, or the whole model; opened, checked and measured.
+
+policy = open_policy("Qwen/Qwen2.5-3B-Instruct", Lora(r=16), "bfloat16", attn_implementation="packed")
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from cai_lightning.engines.loading import DType, load_model
+from cai_lightning.errors import UserError
+
+Quantization = Literal["nf4", "fp4", "int8"]
+Policy: TypeAlias = PeftModel | PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Shape of the adapter (Hu et al. 2021), as PEFT names it.
+
+    Args:
+        r: Rank of the update.
+        alpha: Its scale; the update is multiplied by alpha / r.
+        dropout: Share of the adapter's inputs dropped in training.
+        target_modules: Layers that get an update; `all-linear` takes every linear layer but the output head.
+        use_rslora: Multiplies by alpha / sqrt(r) instead (Kalajdzievski 2023), which keeps high ranks learning.
+        use_dora: Learns the length of each weight vector apart from its direction (Liu et al. 2024); slower.
+    """
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+    use_rslora: bool = False
+    use_dora: bool = False
+
+
+def open_policy(
+    name: str,
+    lora: Lora | None,
+    dtype: DType,
+    quantization: Quantization | None = None,
+    gradient_checkpointing: bool = False,
+    **settings: Any,
+) -> Policy:
+    """Opens a base and puts an adapter on it, ready for training.
+
+    Args:
+        name: Name on the Hugging Face Hub, or a folder.
+        lora: Shape of the adapter; null trains the whole model.
+        dtype: Type of the base; adapters are in float32.
+        quantization: Holds the frozen base in 4 or 8 bits (QLoRA, Dettmers et al. 2023).
+        gradient_checkpointing: Computes activations twice to save memory.
+        settings: Passed on to transformers, such as `attn_implementation`.
+
+    Raises:
+        UserError: The base is not to be had, bitsandbytes is missing, or no layer is one of the adapter's targets.
+    """
+    if quantization is not None:
+        settings["quantization_config"] = _quantization(quantization, lora)
+    base = load_model(name, dtype, **settings)
+    base.config.use_cache = False
+    if gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.enable_input_require_grads()
+    policy = base if lora is None else _with_adapter(base, lora)
+    return policy.train()  # weights are loaded in eval mode
+
+
+def optimize(policy: Policy, liger: bool, compile_layers: bool) -> None:
+    """Puts faster kernels into a model, which change no number but for rounding.
+
+    Args:
+        policy: The model.
+        liger: Takes liger-kernel's fused norms, rotations and activations.
+        compile_layers: Compiles each layer; lengths vary, so shapes are dynamic.
+
+    Raises:
+        UserError: liger-kernel is not installed.
+    """
+    base = base_of(policy)
+    if liger:
+        if importlib.util.find_spec("liger_kernel") is None:
+            raise UserError("model.liger needs liger-kernel: pip install 'cai_lightning[liger]'.")
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+        _apply_liger_kernel_to_instance(base, fused_linear_cross_entropy=False)
+    if compile_layers:
+        for layer in base.base_model.layers:
+            layer.compile(dynamic=True)
+
+
+def base_of(policy: Policy) -> PreTrainedModel:
+    """The model under the adapter, with the adapter's layers in it."""
+    base: PreTrainedModel = policy.get_base_model() if isinstance(policy, PeftModel) else policy
+    return base
+
+
+def head_of(policy: Policy) -> torch.nn.Linear:
+    """The projection to the vocabulary.
+
+    Raises:
+        UserError: It is no plain linear layer, as when it has an adapter of its own.
+    """
+    head = base_of(policy).get_output_embeddings()
+    if not isinstance(head, torch.nn.Linear):
+        raise UserError(
+            f"the output head is a {type(head).__name__}, no plain one; take it out of model.lora's targets."
+        )
+    return head
+
+
+def _with_adapter(base: PreTrainedModel, lora: Lora) -> PeftModel:
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(base, config)
+    except ValueError as error:
+        raise UserError(f"model.lora does not fit {base.name_or_path}: {error!s:.300}") from error
+
+
+def _quantization(kind: Quantization, lora: Lora | None) -> BitsAndBytesConfig:
+    if lora is None:
+        raise UserError("model.quantization freezes the base, so it needs an adapter: set model.lora.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("model.quantization needs bitsandbytes: pip install 'cai_lightning[quantization]'.")
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
