@@ -112,13 +112,14 @@ class RevisionData(LightningDataModule):
         self._done = state_dict["done"]
 
     def val_dataloader(self) -> Batches[Batch]:
-        """Every row once, by length; a process may have a batch less than others."""
+        """Every row once, by length."""
         lengths = [len(example.input_ids) for example in self.examples["validation"]]
         by_length = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-        every = [Planned(rows, 0) for rows in fill(by_length, lengths, self._sizes())]
         trainer = self.trainer
-        mine = every[trainer.global_rank :: trainer.world_size] if trainer else every
-        return self._batches("validation", lambda: mine)
+        assert trainer is not None
+        every = [Planned(rows, 0) for rows in fill(by_length, lengths, self._sizes())]
+        every += [Planned((), 0)] * (-len(every) % trainer.world_size)
+        return self._batches("validation", lambda: every[trainer.global_rank :: trainer.world_size])
 
     def _read(self, run: Path) -> Corpus:
         prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None

@@ -2,12 +2,19 @@
 
 import csv
 import json
+import math
+import os
+import re
+import subprocess
+import sys
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning import journal
@@ -15,9 +22,10 @@ from cai_lightning.data.batches import Sizes, plan
 from cai_lightning.data.collate import pack, pad
 from cai_lightning.data.corpus import read_corpus
 from cai_lightning.data.encoding import encode
+from cai_lightning.data.split import part
 from cai_lightning.modules.policy import Lora
 from cai_lightning.modules.sft import SupervisedFineTuning
-from cai_lightning.records import number_ids, user
+from cai_lightning.records import assistant, number_ids, user
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +219,93 @@ def test_stopped_at_any_step_it_goes_on_with_the_same_losses(experiment, monkeyp
     assert losses(experiment, "train_loss") == expected
     weights = [(run / "adapter" / "adapter_model.safetensors").read_bytes() for run in (whole, experiment.run)]
     assert weights[0] == weights[1]
+
+
+def test_two_processes_learn_what_one_does(experiment):
+    """The loss is a mean over the tokens of both; one without a batch in the last step keeps the other company."""
+    experiment.write_revisions()
+    fit = experiment.sections["fit"]
+    fit["trainer"] |= {"log_every_n_steps": 1, "gradient_clip_val": 1.0}
+    fit["data"]["init_args"] |= {"batch_size": 3, "max_tokens": 120}
+    experiment.save()
+    weights = []
+    for run, more in (("one", ("--trainer.accumulate_grad_batches", "2")), ("two", ("--trainer.devices", "2"))):
+        experiment.run = experiment.run.with_name(run)
+        experiment.write_revisions()
+        command = [sys.executable, "-m", "cai_lightning", *experiment.arguments("fit", *more)]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr[-8000:]
+        weights.append(load_file(experiment.run / "adapter" / "adapter_model.safetensors"))
+    assert any(value.any() for name, value in weights[0].items() if "lora_B" in name)
+    torch.testing.assert_close(weights[1], weights[0], atol=1e-5, rtol=1e-4)
+
+
+def test_the_whole_model_is_trained_where_there_is_no_adapter(experiment, tiny_model):
+    experiment.write_revisions()
+    experiment.sections["fit"]["model"]["init_args"] |= {"lora": None, "learning_rate": 1e-3}
+    experiment.save()
+    assert experiment("fit") == 0
+    tuned = AutoModelForCausalLM.from_pretrained(experiment.run / "model").state_dict()
+    base = AutoModelForCausalLM.from_pretrained(tiny_model).state_dict()
+    assert all(not torch.equal(tuned[name], base[name]) for name in base if "weight" in name)
+    assert AutoTokenizer.from_pretrained(experiment.run / "model").chat_template
+    assert not (experiment.run / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("--model.lora.target_modules", "[no_such_layer]"), "no_such_layer"),
+        (("--model.quantization", "nf4"), "bitsandbytes"),
+        (("--model.liger", "true"), "liger-kernel"),
+        (("--model.attn_implementation", "eager"), "does not keep packed conversations apart"),
+        (("--model.warmup", "1.5"), "a share from 0 to 1"),
+        (("--data.max_tokens", "0"), "data.max_tokens"),
+        (("--data.mixture", '[{"source": "absent.jsonl"}]'), "absent.jsonl: no such file"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_wrong_input_ends_in_a_clear_message_before_training(experiment, capsys, overrides, message, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    experiment.write_revisions()
+    assert experiment("fit", *overrides) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not (experiment.run / "adapter").exists()
+
+
+def test_a_mixture_is_learned_beside_the_revisions(experiment, tmp_path, caplog):
+    experiment.write_revisions()
+    chats = [{"messages": [user(f"What is {n} plus {n}?"), assistant(str(2 * n))]} for n in range(100)]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    mixture = json.dumps([{"source": str(tmp_path / "chats.jsonl"), "weight": 0.5}])
+    with caplog.at_level("INFO"):
+        assert experiment("fit", "--data.mixture", mixture) == 0
+    said = caplog.text
+    assert "mixture: 16 conversations of 100 drawn" in said
+    assert "learning from 47, validating on 2" in said
+    held_out = int(re.search(r"(\d+) left out because", said)[1])
+    assert held_out == sum(part(chat["messages"][0]["content"]) != "train" for chat in chats) > 0
+
+
+def test_every_step_is_watched(experiment):
+    experiment.write_revisions()
+    assert experiment("fit", "--trainer.log_every_n_steps", 1, "--trainer.accumulate_grad_batches", 2) == 0
+    for name in ("grad_norm", "learning_rate", "tokens_per_s", "mfu", "memory_gb", "train_loss"):
+        values = losses(experiment, name)
+        assert values, name
+        assert all(math.isfinite(value) and value >= 0 for value in values), name
+
+
+def test_a_checkpoint_is_as_small_as_what_is_trained(experiment):
+    experiment.write_revisions()
+    assert experiment("fit") == 0
+    base = (Path(experiment.sections["fit"]["model"]["init_args"]["model"]) / "model.safetensors").stat().st_size
+    adapter = (experiment.run / "adapter" / "adapter_model.safetensors").stat().st_size
+    checkpoint = (experiment.run / "checkpoints" / "last.ckpt").stat().st_size
+    assert adapter < base / 4
+    assert checkpoint < 3 * adapter + 100_000  # the adapter and its two moments
 
 
 def test_a_prompt_that_leaves_nothing_to_learn_is_named(experiment, capsys):
