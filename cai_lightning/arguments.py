@@ -14,6 +14,7 @@ def call(
     verb: str,
     about: str,
     positional: Mapping[str, Mapping[str, Any]] = RUNS,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Reads the words behind a verb and calls its function.
 
@@ -23,12 +24,14 @@ def call(
         verb: Its name, for the usage.
         about: One line on what it is for.
         positional: The arguments that need no option's name, with what jsonargparse is to know of each.
+        options: The options that the signature does not say enough of, such as those that take no value.
     """
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"python -m cai_lightning {verb}", description=about)
-    for name, known in positional.items():
+    given = {**positional, **(options or {})}
+    for name, known in given.items():
         parser.add_argument(name, **known)
-    parser.add_function_arguments(command, skip=set(positional))
+    parser.add_function_arguments(command, skip={name.lstrip("-").replace("-", "_") for name in given})
     settings = parser.parse_args(list(args))
     command(**parser.instantiate_classes(settings).as_dict())

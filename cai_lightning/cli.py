@@ -21,6 +21,7 @@ Constitutional AI with open models. One experiment is one YAML file with a secti
   validate  --config FILE [--run DIR] [overrides]   answers the test prompts and scores them → runs/X/summary.json
   compare   RUN... [--output DIR]                   which run is better, true or noise       → report/
   inspect   RUN... [--sample N] [--output DIR]      what the revisions are made of, side by side
+  export    RUN --output DIR [--merge]              the adapter, or the whole model, with its card → DIR/
   ask       [PROMPT] --config FILE [--run DIR]      base model, critique and revision, fine-tuned model; or a chat
 
 Every verb goes on where it was when it is started again; rows that failed are tried again. `predict --dry-run` says
@@ -31,6 +32,7 @@ beforehand what tokens, hours and money it would take. Overrides are dotted: --d
 COMMANDS = {
     "compare": "cai_lightning.report.command",
     "inspect": "cai_lightning.report.inspection.command",
+    "export": "cai_lightning.export.command",
     "ask": "cai_lightning.asking.command",
 }
 """The verbs that are no Trainer's, each with the module whose `main` gets the words behind it."""

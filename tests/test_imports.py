@@ -16,7 +16,7 @@ LAYERS = (
     {"modules"},
     {"report"},
     {"lightning_cli"},
-    {"asking"},
+    {"asking", "export"},
     {"cli"},
     {"__main__"},
 )

@@ -1,0 +1,113 @@
+"""What a model card says about a run, read from the run's own notes.
+
+facts = read_facts(Path("runs/qwen_contextual"), weights)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cai_lightning import journal, provenance
+from cai_lightning.errors import UserError
+from cai_lightning.export.weights import Weights
+from cai_lightning.json_file import load_json, object_at
+from cai_lightning.report.summary import FILE, read_summary
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What was trained on.
+
+    Args:
+        rows: How many revisions there are, before those of the test part are left out.
+        models: The models that wrote them.
+        constitutions: Name and digest of what they were revised by.
+    """
+
+    rows: int
+    models: tuple[str, ...]
+    constitutions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a model card says, as it was found; none of it is fit to print yet.
+
+    Args:
+        run: Name of the run.
+        weights: What is exported.
+        fit: The settings of the training, by dotted name.
+        predict: Those of the revisions; empty where their notes are not beside them.
+        corpus: None where it is no longer there.
+        scores: `metrics` of the run's summary, by column, if it speaks of this very model; otherwise empty.
+        unscored: Why there are no scores.
+    """
+
+    run: str
+    weights: Weights
+    fit: Settings
+    predict: Settings
+    corpus: Corpus | None
+    scores: Mapping[str, Mapping[str, Any]]
+    unscored: str = ""
+
+
+def read_facts(run: Path, weights: Weights) -> Facts:
+    """Reads what there is; a note that is missing is left out of the card.
+
+    Raises:
+        UserError: A note is broken.
+    """
+    source = _corpus_path(run)
+    scores, unscored = _scores(run, weights)
+    return Facts(
+        run.resolve().name,
+        weights,
+        _settings(run / "fit.json"),
+        _settings(source.with_name("predict.json")),
+        _corpus(source),
+        scores,
+        unscored,
+    )
+
+
+def _settings(path: Path) -> Settings:
+    if not path.is_file():
+        return {}
+    note = object_at(path, "its top", load_json(path, "note of a run"))
+    return object_at(path, "settings", note.get("settings"))
+
+
+def _corpus_path(run: Path) -> Path:
+    """The revisions that fit has read: those that its configuration names, or the run's own."""
+    path = run / "fit.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        named = config.get("data", {}).get("init_args", {}).get("corpus")
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from None
+    return Path(str(named)) if named else run / "revisions.jsonl"
+
+
+def _corpus(path: Path) -> Corpus | None:
+    if not path.is_file():
+        return None
+    rows = list(journal.read(path).values())
+    made = [row["constitution"] for row in rows if isinstance(row.get("constitution"), dict)]
+    constitutions = {f"{one.get('name')} (digest {one.get('digest')})" for one in made}
+    models = {str(row["model"]) for row in rows if row.get("model")}
+    return Corpus(len(rows), tuple(sorted(models)), tuple(sorted(constitutions)))
+
+
+def _scores(run: Path, weights: Weights) -> tuple[Mapping[str, Mapping[str, Any]], str]:
+    if not (run / FILE).is_file():
+        return {}, "This model has not been evaluated."
+    summary = read_summary(run)
+    if summary.get("adapter") != provenance.folder_digest(weights.folder):
+        return {}, "The run's scores are those of another model."
+    return summary["metrics"], ""

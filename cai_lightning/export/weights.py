@@ -1,0 +1,137 @@
+"""The weights of a run in a form that others load: its adapter, or the whole model.
+
+weights = find_weights(Path("runs/qwen_contextual"), merge=True)
+write_weights(weights, folder, "auto")
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cai_lightning.data.frame import frame
+from cai_lightning.engines.loading import (
+    DType,
+    check_adapter,
+    load_adapter,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
+from cai_lightning.errors import UserError
+from cai_lightning.json_file import load_json, object_at, text_at
+from cai_lightning.pretrained import opening
+
+Kind = Literal["adapter", "merged model", "model"]
+ADAPTER = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a run has learned.
+
+    Args:
+        kind: What is written: the `adapter`, the `merged model` of base and adapter, or the `model` that was
+            fine-tuned whole.
+        folder: Where the run keeps it.
+        base: The base model: its name on the Hub, or a folder.
+        config: The adapter's own settings; empty for a model that was fine-tuned whole.
+    """
+
+    kind: Kind
+    folder: Path
+    base: str
+    config: dict[str, Any]
+
+
+def find_weights(run: Path, merge: bool) -> Weights:
+    """What a run has learned, without loading it.
+
+    Raises:
+        UserError: There is no such run, it has learned nothing yet, or its adapter is broken or of another base.
+    """
+    if not run.is_dir():
+        raise UserError(f"{run}: no such run.")
+    folder, whole = run / "adapter", run / "model"
+    if not folder.is_dir() and whole.is_dir():
+        settings = object_at(run / "fit.json", "settings", load_json(run / "fit.json", "note of fit").get("settings"))
+        return Weights("model", whole, text_at(run / "fit.json", "model.model", settings.get("model.model")), {})
+    if not folder.is_dir():
+        raise UserError(f"{run}: there is no fine-tuned model yet (no folder adapter or model). Run fit first.")
+    if not (folder / ADAPTER).is_file():
+        raise UserError(f"{folder}: {ADAPTER} is missing; run fit again.")
+    path = folder / "adapter_config.json"
+    config = object_at(path, "its top", load_json(path, "adapter configuration"))
+    base = text_at(path, "base_model_name_or_path", config.get("base_model_name_or_path"))
+    check_adapter(load_config(base), folder)
+    return Weights("merged model" if merge else "adapter", folder, base, config)
+
+
+def write_weights(weights: Weights, folder: Path, dtype: DType) -> None:
+    """Writes weights and tokenizer.
+
+    Raises:
+        UserError: The weights cannot be read, or are not finite.
+    """
+    tokenizer = _tokenizer(weights)
+    if weights.kind == "adapter":
+        _write_adapter(weights.folder, folder, dtype)
+    else:
+        model = _merged(weights, dtype) if weights.kind == "merged model" else load_model(str(weights.folder), dtype)
+        _end_with_the_turn(model, tokenizer)
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_adapter(source: Path, folder: Path, dtype: DType) -> None:
+    with opening("adapter", str(source)):
+        tensors = load_file(source / ADAPTER)
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(f"{source}: {len(broken)} tensors of the adapter are not finite, such as {broken[0]}.")
+    if dtype != "auto":
+        tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()}
+    save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
+    for path in (source / "adapter_config.json", source / "base_fingerprint.json"):
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
+
+
+def _merged(weights: Weights, dtype: DType) -> PreTrainedModel:
+    """The base with the adapter in its weights: exact in float32, and rounded once where it is saved in 16 bits.
+
+    A merge in bfloat16 would round both the update and the sum. Only the layer at work is in float32.
+    """
+    base = load_model(weights.base)
+    target = base.dtype if dtype == "auto" else getattr(torch, dtype)
+    policy: PeftModel = load_adapter(base, weights.folder)
+    for layer in [module for module in policy.modules() if isinstance(module, BaseTunerLayer)]:
+        layer.float()
+        try:
+            layer.merge(safe_merge=True)
+        except ValueError as error:
+            raise UserError(f"{weights.folder}: the adapter cannot be merged ({error}).") from error
+        layer.get_base_layer().to(target)
+    return policy.unload().to(target)
+
+
+def _end_with_the_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Makes `generate` and vLLM stop where the model has learned to end its turn, which need not be the end of text."""
+    end = tokenizer.convert_tokens_to_ids(frame(tokenizer).end_of_turn)
+    config = model.generation_config
+    known = config.eos_token_id
+    stops = [] if known is None else [known] if isinstance(known, int) else list(known)
+    if end not in stops:
+        config.eos_token_id = [*stops, end]
+
+
+def _tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
+    """The one that was trained with, where fit has kept it beside the weights."""
+    kept = (weights.folder / "tokenizer_config.json").is_file()
+    return load_tokenizer(str(weights.folder) if kept else weights.base)
