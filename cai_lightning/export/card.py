@@ -64,36 +64,57 @@ def _about(facts: Facts) -> str:
         "merged model": "A LoRA adapter merged into",
         "model": "A fine-tuned copy of",
     }[facts.weights.kind]
-    base = Path(facts.weights.base)
-    name = f"a local folder named {code(base.resolve().name)}" if base.exists() else code(facts.weights.base)
     merge = ""
     if facts.weights.kind == "merged model":
-        merge = " The merge was computed in float32, and rounded once where the weights below are of a 16-bit type."
-    return f"{what} {name}, made with cai_lightning: supervised fine-tuning on constitutional revisions.{merge}"
+        merge = " The merge was computed in float32, and rounded once where the weights are of a 16-bit type."
+    base = code(_public(facts.weights.base))
+    return f"{what} {base}, made with cai_lightning: supervised fine-tuning on constitutional revisions.{merge}"
 
 
 def _usage(facts: Facts, name: str) -> str:
-    quoted, base = json.dumps(printable(name)), json.dumps(printable(facts.weights.base))
-    shell = shlex.quote(printable(name))
-    if facts.weights.kind == "adapter":
-        load = (
-            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-            f'base = AutoModelForCausalLM.from_pretrained({base}, dtype="auto")\n'
-            f"model = PeftModel.from_pretrained(base, {quoted})\n"
-        )
-        serve = (
-            f"vllm serve {shlex.quote(printable(facts.weights.base))} --enable-lora "
-            f"--max-lora-rank {_room(facts.weights.config)} --lora-modules cai={shell}"
-        )
-    else:
-        load = (
-            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-            f'model = AutoModelForCausalLM.from_pretrained({quoted}, dtype="auto")\n'
-        )
-        serve = f"vllm serve {shell}"
-    load += f"tokenizer = AutoTokenizer.from_pretrained({quoted})"
-    dora = "vLLM does not serve DoRA adapters: merge this one.\n\n" if facts.weights.config.get("use_dora") else ""
-    return f"## Use\n\n{fenced('python', load)}\n\n{dora}{fenced('bash', serve)}"
+    text = _adapter_usage(facts, name) if facts.weights.kind == "adapter" else _model_usage(name)
+    config = facts.weights.config
+    is_served = (
+        not config.get("use_dora") and not config.get("modules_to_save") and config.get("bias") in (None, "none")
+    )
+    if facts.weights.kind == "adapter" and not is_served:
+        text += "\n\nvLLM serves no adapter with DoRA, biases or whole modules: it takes this one merged into its base."
+    return f"## Use\n\n{text}"
+
+
+def _adapter_usage(facts: Facts, name: str) -> str:
+    base = printable(_public(facts.weights.base))
+    load = (
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained({json.dumps(base)}, dtype="auto")\n'
+        f"model = PeftModel.from_pretrained(base, {_quoted(name)})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({_quoted(name)})"
+    )
+    serve = (
+        f"vllm serve {shlex.quote(base)} --enable-lora --max-lora-rank {_room(facts.weights.config)} "
+        f"--lora-modules cai={shlex.quote(printable(name))}"
+    )
+    return f"{fenced('python', load)}\n\n{fenced('bash', serve)}"
+
+
+def _model_usage(name: str) -> str:
+    load = (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f'model = AutoModelForCausalLM.from_pretrained({_quoted(name)}, dtype="auto")\n'
+        f"tokenizer = AutoTokenizer.from_pretrained({_quoted(name)})"
+    )
+    return f"{fenced('python', load)}\n\n{fenced('bash', f'vllm serve {shlex.quote(printable(name))}')}"
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(printable(name))
+
+
+def _public(value: object) -> str:
+    """A value as others can use it: of a path from this machine's root its last part, the rest is nobody's business."""
+    text = str(value)
+    return f"path/to/{Path(text).name}" if text.startswith(("/", "~", "..")) else text
 
 
 def _room(config: Mapping[str, Any]) -> int:
@@ -110,12 +131,14 @@ def _training(facts: Facts) -> Iterator[str]:
         yield "The corpus is no longer beside the run; the digest below is of what was read of it."
     else:
         rows: list[tuple[str, object]] = [("revisions in the corpus, all parts", corpus.rows)]
-        rows += [("written by", model if not Path(model).exists() else Path(model).name) for model in corpus.models]
+        rows += [("written by", _public(model)) for model in corpus.models]
         rows += [("constitution", constitution) for constitution in corpus.constitutions]
         rows += [(key, value) for key, value in facts.predict.items() if key.startswith("model.selector.")]
         yield table(("corpus", ""), rows)
     if facts.fit:
-        shown = [(key, value) for key, value in facts.fit.items() if key != "model.model" and value is not None]
+        shown = [
+            (key, _public(value)) for key, value in facts.fit.items() if key != "model.model" and value is not None
+        ]
         yield table(("setting", "value"), shown)
 
 

@@ -50,6 +50,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    for path in fresh.iterdir():  # safetensors writes for its owner alone, and a server may be another user
+        path.chmod(fresh.stat().st_mode & 0o666)
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)

@@ -84,6 +84,7 @@ def write_weights(weights: Weights, folder: Path, dtype: DType) -> None:
         _write_adapter(weights.folder, folder, dtype)
     else:
         model = _merged(weights, dtype) if weights.kind == "merged model" else load_model(str(weights.folder), dtype)
+        model.config.use_cache = True  # training goes without
         _end_with_the_turn(model, tokenizer)
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,6 +1,7 @@
 """What export writes is what was trained: for `from_pretrained`, for vLLM, for the Hub, and nothing of it by halves."""
 
 import json
+import os
 import re
 import shutil
 
@@ -186,7 +187,7 @@ def test_the_card_says_what_it_was_made_of(run, tmp_path):
         "`00ff`",
         "0.750",
         "0.500 to 0.900",
-        "a local folder",
+        "`path/to/tiny`",
     ):
         assert said in card.text, said
 
@@ -419,3 +420,31 @@ def test_a_model_ends_where_its_turn_ends(run, tiny_model, tmp_path):
     assert export(run, tmp_path / "out", "--merge") == 0
     written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert written["eos_token_id"] == [other, tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize("setting", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"bias": "all"}])
+def test_the_card_says_what_vllm_does_not_serve(run, tmp_path, setting):
+    config = json.loads((run / "adapter" / "adapter_config.json").read_text())
+    (run / "adapter" / "adapter_config.json").write_text(json.dumps({**config, **setting}))
+    assert export(run, tmp_path / "out") == 0
+    assert "vLLM serves no adapter with" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_card_of_what_is_pushed_names_no_folder_of_this_machine(run, tiny_model, tmp_path, hub):
+    fit = json.loads((run / "fit.json").read_text())
+    fit["settings"]["data.helpful"] = str(tmp_path / "private.jsonl")
+    (run / "fit.json").write_text(json.dumps(fit))
+    assert export(run, tmp_path / "out", "--merge", "--push-to-hub", "me/kind-model") == 0
+    for path in (tmp_path / "out").iterdir():
+        assert str(tmp_path.parent).encode() not in path.read_bytes(), path.name
+        assert str(tiny_model).encode() not in path.read_bytes(), path.name
+
+
+def test_others_may_read_what_is_written(run, tmp_path):
+    assert export(run, tmp_path / "out") == 0
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o666 & ~current_umask()}
+
+
+def current_umask():
+    os.umask(mask := os.umask(0))
+    return mask
