@@ -74,10 +74,8 @@ def _about(facts: Facts) -> str:
 def _usage(facts: Facts, name: str) -> str:
     text = _adapter_usage(facts, name) if facts.weights.kind == "adapter" else _model_usage(name)
     config = facts.weights.config
-    is_served = (
-        not config.get("use_dora") and not config.get("modules_to_save") and config.get("bias") in (None, "none")
-    )
-    if facts.weights.kind == "adapter" and not is_served:
+    more = config.get("use_dora") or config.get("modules_to_save") or config.get("bias", "none") != "none"
+    if facts.weights.kind == "adapter" and more:
         text += "\n\nvLLM serves no adapter with DoRA, biases or whole modules: it takes this one merged into its base."
     return f"## Use\n\n{text}"
 
