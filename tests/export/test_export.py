@@ -26,17 +26,22 @@ HOSTILE = "nice\n---\nlicense: mit\n---\n# <script>alert(1)</script> `x` | y | ]
 def trained(tmp_path_factory, tiny_model):
     """A run with an adapter that changes the model a good deal, and the notes that the verbs leave."""
     run = tmp_path_factory.mktemp("runs") / "trained"
+    write_adapter(run, tiny_model)
+    write_notes(run, str(tiny_model), "kindness")
+    return run
+
+
+def write_adapter(run, base, **shape):
     torch.manual_seed(0)
-    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    policy = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **shape)
+    policy = get_peft_model(model, config)
     for name, parameter in policy.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     policy.save_pretrained(run / "adapter")
     save_fingerprint(policy.get_base_model(), run / "adapter")
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(run / "adapter")
-    write_notes(run, str(tiny_model), "kindness")
-    return run
+    AutoTokenizer.from_pretrained(base).save_pretrained(run / "adapter")
 
 
 def write_notes(run, base, constitution, column="harmlessness"):
@@ -106,6 +111,15 @@ def test_merged_it_is_the_same_model(trained, tiny_model, tmp_path, ids):
     assert merged.generation_config.eos_token_id == tokenizer.eos_token_id
     assert not list((tmp_path / "out").glob("adapter*"))
     assert list((tmp_path / "out").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("shape", [{"use_dora": True}, {"use_rslora": True}], ids=["DoRA", "rsLoRA"])
+def test_other_adapters_are_merged_too(tiny_model, tmp_path, ids, shape):
+    write_adapter(tmp_path / "run", tiny_model, **shape)
+    assert export(tmp_path / "run", tmp_path / "out", "--merge") == 0
+    merged = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto"), ids)
+    expected = unmerged(tmp_path / "run" / "adapter", tiny_model, ids)
+    torch.testing.assert_close(merged, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_merge_is_rounded_once(trained, tiny_model, tmp_path):
