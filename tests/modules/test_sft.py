@@ -252,6 +252,18 @@ def test_the_whole_model_is_trained_where_there_is_no_adapter(experiment, tiny_m
     assert not (experiment.run / "adapter").exists()
 
 
+def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
+    pytest.importorskip("bitsandbytes")
+    experiment.write_revisions()
+    assert experiment("fit", "--model.quantization", "nf4", "--trainer.max_epochs", 4) == 0
+    assert losses(experiment)[-1] < 0.7 * losses(experiment)[0]
+    module = SupervisedFineTuning(str(tiny_model), Lora(r=4), base_dtype="float32", quantization="nf4")
+    module.configure_model()
+    layer = module.policy.get_base_model().model.layers[0].mlp.up_proj.base_layer
+    assert type(layer).__name__ == "Linear4bit"
+    assert layer.weight.numel() < layer.in_features * layer.out_features
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
