@@ -27,5 +27,5 @@ class Statement(Callback):
 def _steps(trainer: Trainer) -> str:
     total, done = int(trainer.estimated_stepping_batches), trainer.global_step
     batches = trainer.accumulate_grad_batches * trainer.world_size
-    begun = f", {done} of them done" if done else ""
-    return f"steps: {total:,}{begun}; {batches} batches each, at most {trainer.max_epochs} epochs"
+    begun = f", {done:,} of them done" if done else ""
+    return f"steps: {total:,}{begun}; batches in a step: {batches}; epochs: at most {trainer.max_epochs}"

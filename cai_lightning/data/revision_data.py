@@ -28,7 +28,8 @@ class RevisionData(LightningDataModule):
         batch_size: Conversations in a batch, on each device; an optimizer step takes
             trainer.accumulate_grad_batches of them.
         max_tokens: Most tokens in a batch, which is closed earlier then; null sets no bound.
-        max_length: Tokens of a conversation that are kept; longer ones are cut and counted.
+        max_length: Tokens of a conversation that are kept; of longer ones the beginning of the prompt is cut, down to
+            half of this, then the end of the response. Both are counted.
         packing: Lays the conversations of a batch one behind the other instead of padding them, each attending to
             itself alone; false is for architectures whose attention cannot do that.
         shares: Shares of the prompts set aside for testing (never read here) and for validation.
