@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from cai_lightning.errors import UserError
 
@@ -17,8 +18,11 @@ class Saveable(Protocol):
     output: Literal["adapter", "model"]
     """The folder of the run in which the best one is kept."""
 
-    def save(self, folder: Path) -> None:
-        """Writes what is trained, ready for `from_pretrained`."""
+    def trained_state(self) -> dict[str, Tensor]:
+        """What is trained, gathered from all processes."""
+
+    def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
+        """Writes what was gathered, ready for `from_pretrained`."""
 
 
 class BestCheckpoint(Callback):
@@ -36,8 +40,10 @@ class BestCheckpoint(Callback):
             raise UserError(f"epoch {trainer.current_epoch}: the validation loss is {loss}; lower model.learning_rate.")
         if self.best is None or loss < self.best:
             self.best, self.epoch = loss, trainer.current_epoch
-            if trainer.is_global_zero and isinstance(pl_module, Saveable):
-                _replace(pl_module, Path(trainer.default_root_dir) / pl_module.output)
+            if isinstance(pl_module, Saveable):
+                trained = pl_module.trained_state()
+                if trainer.is_global_zero:
+                    _replace(pl_module, trained, Path(trainer.default_root_dir) / pl_module.output)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "epoch": self.epoch}
@@ -46,12 +52,12 @@ class BestCheckpoint(Callback):
         self.best, self.epoch = state_dict["best"], state_dict["epoch"]
 
 
-def _replace(module: Saveable, folder: Path) -> None:
+def _replace(module: Saveable, trained: dict[str, Tensor], folder: Path) -> None:
     """Writes the new folder beside the old one before it takes its place."""
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
-    module.save(fresh)
+    module.save(fresh, trained)
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from cai_lightning.engines.loading import DType, load_model
@@ -92,6 +94,28 @@ def optimize(policy: Policy, liger: bool, compile_layers: bool) -> None:
     if compile_layers:
         for layer in base.base_model.layers:
             layer.compile(dynamic=True)
+
+
+def shard(policy: Policy, mesh: DeviceMesh) -> None:
+    """Shares out the layers over the processes (FSDP2); embeddings and head, which are frozen, stand on each.
+
+    Args:
+        policy: A base with an adapter.
+        mesh: That of Lightning's ModelParallelStrategy, of dimensions `data_parallel` and `tensor_parallel`.
+
+    Raises:
+        UserError: The whole model is trained, or matrices are to be shared out, which is Lightning's default.
+    """
+    data, matrices = mesh["data_parallel"], mesh["tensor_parallel"].size()
+    if matrices > 1:
+        raise UserError(
+            f"trainer.strategy: matrices would be shared out over {matrices} processes, which is not supported; set "
+            f"data_parallel_size to {data.size() * matrices} and tensor_parallel_size to 1."
+        )
+    if not isinstance(policy, PeftModel):
+        raise UserError("sharded training is for adapters: set model.lora, or take trainer.strategy ddp.")
+    for layer in base_of(policy).base_model.layers:
+        fully_shard(layer, mesh=data)
 
 
 def base_of(policy: Policy) -> PreTrainedModel:

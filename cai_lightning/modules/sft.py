@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedTokenizerBase, get_scheduler
 
 from cai_lightning.data.collate import Batch
@@ -17,7 +18,7 @@ from cai_lightning.engines.loading import DType, dtype_on, load_tokenizer, save_
 from cai_lightning.errors import UserError
 from cai_lightning.modules import packed_attention
 from cai_lightning.modules.costs import Costs, count_costs
-from cai_lightning.modules.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize
+from cai_lightning.modules.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize, shard
 from cai_lightning.modules.supervised_loss import CHUNK_BYTES, check_loss, supervised_loss
 
 
@@ -39,7 +40,8 @@ class SupervisedFineTuning(LightningModule):
             conversation.
         compile_layers: Compiles the layers with torch.compile; the first steps take minutes.
         liger: Takes liger-kernel's fused norms, rotations and activations (CUDA).
-        seed: Of dropout; each step's random numbers follow from it, so that a resumed run draws the same ones.
+        seed: Of the adapter's first weights and of dropout, whose random numbers follow from it and the step, so that
+            a resumed run draws the same ones.
     """
 
     INCIDENTAL = frozenset({"gradient_checkpointing", "attn_implementation", "compile_layers", "liger"})
@@ -97,6 +99,7 @@ class SupervisedFineTuning(LightningModule):
         if self.policy is not None:
             return
         packed_attention.register()
+        torch.manual_seed(self.seed)  # the adapter begins alike on every process, under any strategy
         self.policy = open_policy(
             self.model,
             self.lora,
@@ -106,6 +109,8 @@ class SupervisedFineTuning(LightningModule):
             attn_implementation=self.attn_implementation or packed_attention.NAME,
         )
         optimize(self.policy, self.liger, self.compile_layers)
+        if self.device_mesh is not None:
+            shard(self.policy, self.device_mesh)
         # Constants; a process with fewer batches to validate on would be waited for when they are sent around.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
@@ -150,24 +155,29 @@ class SupervisedFineTuning(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the frozen base out of the checkpoint."""
-        checkpoint["state_dict"] = self._state()
+        checkpoint["state_dict"] = self.trained_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Loads what is trained; a tensor that is missing is an error, for PEFT would initialise it anew in silence."""
-        state = checkpoint.pop("state_dict")
-        if missing := sorted(self._state().keys() - state.keys()):
+        """Makes sure that all that is trained is there; Lightning then loads it."""
+        expected = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+        if missing := sorted(set(expected) - checkpoint.get("state_dict", dict.fromkeys(expected)).keys()):
             raise UserError(f"the checkpoint lacks {len(missing)} tensors of the {self.output}, such as {missing[0]}.")
-        policy = self._trained()
-        if isinstance(policy, PeftModel):
-            set_peft_model_state_dict(policy, state)
-        else:
-            policy.load_state_dict(state)
-        checkpoint["state_dict"] = {}
 
-    def save(self, folder: Path) -> None:
-        """Writes the adapter as a PEFT directory, with what its base looks like beside it; or the whole model."""
+    def trained_state(self) -> dict[str, Tensor]:
+        """The parameters that are trained, gathered from all processes where they are shared out."""
+        trained = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        return {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in trained.items()}
+
+    def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
+        """Writes the adapter as a PEFT directory, with what its base looks like beside it; or the whole model.
+
+        Args:
+            folder: Where it is written.
+            trained: What `trained_state` has gathered.
+        """
         policy = self._trained()
-        policy.save_pretrained(folder)
+        state = {name.removeprefix("policy."): value for name, value in trained.items()}
+        policy.save_pretrained(folder, state_dict=state if isinstance(policy, PeftModel) else None)
         if isinstance(policy, PeftModel):
             save_fingerprint(policy.get_base_model(), folder)
         self.tokenizer.save_pretrained(folder)
@@ -200,10 +210,6 @@ class SupervisedFineTuning(LightningModule):
         if self._counted is None:
             self._counted = count_costs(self._trained())
         return self._counted
-
-    def _state(self) -> dict[str, Tensor]:
-        policy = self._trained()
-        return dict(get_peft_model_state_dict(policy) if isinstance(policy, PeftModel) else policy.state_dict())
 
     def _summed_loss(self, batch: Batch) -> tuple[Tensor, int]:
         """The summed loss of a batch, and over how many tokens."""
