@@ -112,6 +112,10 @@ class CAICLI(LightningCLI):
                 default=100,
                 help="Optimizer steps between two checkpoints to go on from; the end of an epoch is one, too.",
             )
+        if subcommand == "validate":
+            parser.add_argument(
+                "--strict", action="store_true", help="Ends with an error where an evaluator could not run."
+            )
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -214,7 +218,7 @@ class CAICLI(LightningCLI):
         write_evaluation(self.run, self.model, self.datamodule)
         rank_zero_info(f"the scores are in {self.run / 'scores.jsonl'}, their means in {self.run / 'summary.json'}")
         tell_failures(self.model.reasons(), self.model.tried, "unscored")
-        if self.model.not_run:
+        if self.model.not_run and self._get(self.config, "strict"):
             why = "; ".join(f"{name}: {reason}" for name, reason in self.model.not_run.items())
             raise UserError(f"every other score is kept, but these evaluators did not run: {why}")
 
@@ -267,13 +271,13 @@ def _ended(trainer: Trainer) -> bool:
 def _parser_settings(verb: str) -> dict[str, str]:
     """A short usage, for an error shows it before its message, and where the settings of the parts are explained."""
     model, data = CLASSES[verb]
-    dry = "[--dry-run] " if verb == "predict" else ""
+    more = {"predict": "[--dry-run] ", "validate": "[--strict] "}.get(verb, "")
     return {
         "description": (
             f"{DESCRIPTIONS[verb]}. The settings of its parts are explained by {PROGRAM} {verb} --model.help {model} "
             f"and --data.help {data}; --print_config shows them as they would be used."
         ),
-        "usage": f"{PROGRAM} {verb} --config FILE [--run DIR] [--fresh] {dry}[--print_config] [--KEY VALUE ...]",
+        "usage": f"{PROGRAM} {verb} --config FILE [--run DIR] [--fresh] {more}[--print_config] [--KEY VALUE ...]",
     }
 
 

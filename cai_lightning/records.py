@@ -92,7 +92,15 @@ class Response:
 
 @dataclass(frozen=True)
 class Score:
-    """One evaluator's score of one response; `score` is null where it is unscored, and `reason` says why."""
+    """One evaluator's score of one response; `score` is null where it is unscored, and `reason` says why.
+
+    Args:
+        adapter: Digest of the adapter that the response was made with.
+        settings: Digest of the evaluator's settings.
+        revision: What stood behind them, such as the commit of a model.
+        key: Digest of all that the score depends on: the evaluator, its settings and revision, prompt, response, and
+            reference where it is used. A score with the same key is not made again.
+    """
 
     id: str
     metric: str
@@ -101,6 +109,8 @@ class Score:
     detail: dict[str, Any] = field(default_factory=dict)
     adapter: str | None = None
     settings: str | None = None
+    revision: str | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The contract of an evaluator: a torchmetrics metric that scores responses and never turns a failure into a number."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,12 @@ class Column:
     low: float
     high: float
 
+    def why_impossible(self, value: float) -> str | None:
+        """Why a number is no score of this column; None where it is one, or NaN."""
+        if math.isnan(value) or (math.isfinite(value) and self.low <= value <= self.high):
+            return None
+        return f"{self.name} {value:g} is not in {self.low:g} to {self.high:g}"
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -43,6 +50,17 @@ class Scores:
     values: dict[str, Tensor]
     reasons: list[str | None]
     details: list[dict[str, Any]] = field(default_factory=list)
+
+
+def within_bounds(scores: Scores, columns: Sequence[Column]) -> Scores:
+    """The scores without the numbers that their columns cannot hold; each becomes NaN, and the reason names it."""
+    reasons, values = list(scores.reasons), {name: column.clone() for name, column in scores.values.items()}
+    for column in columns:
+        for row, value in enumerate(values[column.name].tolist()):
+            if why := column.why_impossible(value):
+                values[column.name][row] = torch.nan
+                reasons[row] = "; ".join(filter(None, (reasons[row], why)))
+    return Scores(values, reasons, scores.details)
 
 
 class ResponseMetric(Metric):
@@ -73,17 +91,46 @@ class ResponseMetric(Metric):
         super().reset()
         self.update(torch.empty(0, dtype=torch.int64), {column.name: torch.empty(0) for column in self.columns})
 
+    def revision(self) -> str | None:
+        """What stands behind the settings at present, told without loading it: a commit, or a digest of weights.
+
+        Scores made under another revision are made again.
+
+        Returns:
+            `cai_lightning.pretrained.revision` of a model, what a server reports of its own; None where there is
+            nothing to tell.
+
+        Raises:
+            UserError: It cannot run: the server is not there, the key is missing.
+        """
+        return None
+
+    def inapplicable(self, response: Response) -> str | None:
+        """Why this response has no score whatever the evaluator would say, such as `empty response`; else None.
+
+        It is asked before `load`: where nothing else is left to score, nothing is loaded.
+        """
+        return None
+
     @abstractmethod
     def load(self, device: torch.device) -> None:
-        """Loads what scoring needs; called once, after the policy is freed."""
+        """Loads what scoring needs; called after the policy is freed, and only where something is left to score.
+
+        Raises:
+            UserError: It cannot run; it is reported as "not run" with this reason, and the others go on.
+        """
 
     @abstractmethod
     def score(self, responses: Sequence[Response]) -> Scores:
-        """Scores a batch of responses; a failure is NaN with a reason."""
+        """Scores a batch of responses; a failure of one is NaN with a reason.
+
+        Raises:
+            UserError: It cannot go on: the server is gone, the key is refused. The scores made so far are kept.
+        """
 
     @abstractmethod
     def free(self) -> None:
-        """Frees what `load` has loaded."""
+        """Frees what `load` has loaded, all or some of it: it is called after a `load` that failed too."""
 
     def update(self, rows: Tensor, values: dict[str, Tensor]) -> None:
         """Adds scores of N rows.

@@ -15,7 +15,7 @@ from transformers import (
 
 from cai_lightning.errors import UserError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.pretrained import check_tokenizer, opening
+from cai_lightning.pretrained import check_tokenizer, opening, revision
 from cai_lightning.records import Response
 
 _WINDOW = 512
@@ -48,6 +48,12 @@ class Harmlessness(ResponseMetric):
         self.batch_size = batch_size
         self._classifier: PreTrainedModel | None = None
 
+    def revision(self) -> str | None:
+        return revision(self.model)
+
+    def inapplicable(self, response: Response) -> str | None:
+        return None if response.response.strip() else "empty response"
+
     def load(self, device: torch.device) -> None:
         classifier = _open_classifier(self.model, device)
         self._index = _label_index(classifier, self.model, self.label)
@@ -58,7 +64,7 @@ class Harmlessness(ResponseMetric):
         self._classifier = classifier
 
     def score(self, responses: Sequence[Response]) -> Scores:
-        reasons = [None if response.response.strip() else "empty response" for response in responses]
+        reasons = [self.inapplicable(response) for response in responses]
         values = torch.full((len(responses),), torch.nan)
         details: list[dict[str, Any]] = [{} for _ in responses]
         rows = [row for row, reason in enumerate(reasons) if reason is None]

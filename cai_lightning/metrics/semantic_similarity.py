@@ -7,6 +7,7 @@ import torch
 
 from cai_lightning.encoder import MINILM, embed, open_encoder, truncated
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
+from cai_lightning.pretrained import revision
 from cai_lightning.records import Response
 
 if TYPE_CHECKING:
@@ -33,11 +34,19 @@ class SemanticSimilarity(ResponseMetric):
         self.batch_size = batch_size
         self._encoder: SentenceTransformer | None = None
 
+    def revision(self) -> str | None:
+        return revision(self.encoder)
+
+    def inapplicable(self, response: Response) -> str | None:
+        if not response.response.strip():
+            return "empty response"
+        return None if response.reference and response.reference.strip() else "no reference"
+
     def load(self, device: torch.device) -> None:
         self._encoder = open_encoder(self.encoder, device)
 
     def score(self, responses: Sequence[Response]) -> Scores:
-        reasons = [_why_unscored(response) for response in responses]
+        reasons = [self.inapplicable(response) for response in responses]
         values = torch.full((len(responses),), torch.nan)
         details: list[dict[str, Any]] = [{} for _ in responses]
         rows = [row for row, reason in enumerate(reasons) if reason is None]
@@ -59,9 +68,3 @@ class SemanticSimilarity(ResponseMetric):
         cut = truncated(self._encoder, texts)
         cosine = (embeddings[::2] * embeddings[1::2]).sum(dim=1)
         return cosine.clamp(-1, 1), [a or b for a, b in zip(cut[::2], cut[1::2], strict=True)]
-
-
-def _why_unscored(response: Response) -> str | None:
-    if not response.response.strip():
-        return "empty response"
-    return None if response.reference and response.reference.strip() else "no reference"

@@ -1,7 +1,7 @@
 """Evaluates a model: it answers the test prompts first, then makes room for one evaluator after the other."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.metrics import ResponseMetric
+from cai_lightning.modules.running import able_to_run
 from cai_lightning.modules.scoring import Scoring
 from cai_lightning.records import Prompt, Response, Score
 
@@ -48,6 +49,7 @@ class Evaluation(LightningModule):
         self.seed = seed
         self.score_batch_size = score_batch_size
         self.not_run: dict[str, str] = {}
+        self.revisions: dict[str, str | None] = {}
         _check_columns(metrics)
 
     def inputs(self, run: Path) -> dict[str, str]:
@@ -118,23 +120,41 @@ class Evaluation(LightningModule):
         return [cast(ResponseMetric, metric) for metric in self.metrics]
 
     def _score(self, metric: ResponseMetric, scoring: Scoring) -> None:
-        """Runs one evaluator; one that cannot start is written down, and the others go on."""
-        missing = scoring.restore()
-        name = metric.columns[0].name
-        done = len(scoring.rows) - len(missing)
+        """Runs one evaluator on all processes, and loads it only where one of them has something to score."""
+        looked_up = self._tries(metric, lambda: scoring.look_up(self._emit))
+        done = len(scoring.rows) - len(scoring.missing)
         self._announce(type(metric).__name__, len(scoring.rows) + len(scoring.failed), done)
-        if missing:
-            try:
-                metric.load(self.device)
-            except UserError as error:
-                self.not_run[name] = str(error)
-        if not self.trainer.strategy.reduce_boolean_decision(name not in self.not_run):
-            self.not_run.setdefault(name, "it could not start on another process")
-            return
-        scoring.score(missing, self.score_batch_size, self._emit)
-        if missing:
+        if looked_up and self._any(scoring.missing):
+            if self._tries(metric, lambda: self._load(metric, scoring)):
+                self._tries(metric, lambda: scoring.score(self.score_batch_size, self._emit))
             metric.free()
+        self.revisions[metric.columns[0].name] = scoring.revision
         self.log_dict(metric.compute())
+
+    def _load(self, metric: ResponseMetric, scoring: Scoring) -> None:
+        """Loads an evaluator, which may fetch its model; then what is scored is looked up again."""
+        metric.load(self.device)
+        if metric.revision() != scoring.revision:
+            scoring.look_up(self._emit)
+
+    def _tries(self, metric: ResponseMetric, step: Callable[[], None]) -> bool:
+        """Whether an evaluator gets through a step on every process; if not, the reason is kept."""
+        why = None
+        try:
+            with able_to_run():
+                step()
+        except UserError as error:
+            why = str(error)
+        strategy = self.trainer.strategy
+        reasons = [strategy.broadcast(why, rank) for rank in range(self.trainer.world_size)]
+        found = next(filter(None, reasons), None)
+        if found:
+            self.not_run[metric.columns[0].name] = found
+        return found is None
+
+    def _any(self, missing: object) -> bool:
+        """Whether something is missing on any process."""
+        return not self.trainer.strategy.reduce_boolean_decision(not missing)
 
     def _responses(self) -> dict[str, Response]:
         """The responses of the evaluated adapter that any process has written, by id."""

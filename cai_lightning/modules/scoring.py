@@ -1,18 +1,26 @@
-"""Scores the responses of a run with one evaluator, row by row resumable."""
+"""Scores the responses of a run with one evaluator: what is scored already is found by its key, the rest is made."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cai_lightning import journal, provenance
+from cai_lightning.errors import UserError
 from cai_lightning.metrics import ResponseMetric, Scores
+from cai_lightning.metrics.base import within_bounds
 from cai_lightning.records import Response, Score
 
+Rows = dict[Hashable, journal.Row]
+Emit = Callable[[list[Score]], None]
+"""Gets the scores of one row, one of each column."""
 
-@dataclass(frozen=True)
+
 class Scoring:
     """One evaluator's work on one process.
 
@@ -22,40 +30,62 @@ class Scoring:
         failed: Ids of the prompts that got no response, with the reasons; unscored until a later run gets one.
         run: Folder of the run, whose `scores.jsonl` says what is scored already.
         adapter: Digest of the evaluated adapter.
+
+    Attributes:
+        revision: What stands behind the evaluator's settings.
+        missing: The rows that it has to score, by number.
     """
 
-    metric: ResponseMetric
-    rows: dict[int, Response]
-    failed: dict[str, str]
-    run: Path
-    adapter: str | None
+    def __init__(
+        self,
+        metric: ResponseMetric,
+        rows: dict[int, Response],
+        failed: dict[str, str],
+        run: Path,
+        adapter: str | None,
+    ) -> None:
+        self.metric = metric
+        self.rows = rows
+        self.failed = failed
+        self.run = run
+        self.adapter = adapter
+        self.revision: str | None = None
+        self.missing = dict(rows)
 
-    @property
+    @cached_property
     def settings(self) -> str:
-        """Digest of the evaluator's settings; scores made under others do not count."""
+        """Digest of the evaluator's settings."""
         return metric_digest(self.metric)
 
-    def restore(self) -> dict[int, Response]:
-        """Takes over what is scored already and returns the rows that are missing or unscored."""
-        known = journal.read(self.run / "scores.jsonl", journal.by_metric)
-        missing = {}
-        for number, response in self.rows.items():
-            values = [self._known(known.get((response.id, column.name))) for column in self.metric.columns]
-            if all(map(math.isfinite, values)):
-                self._update([number], dict(zip(self._names, map(torch.tensor, ([v] for v in values)), strict=True)))
-            else:
-                missing[number] = response
-        return missing
+    def look_up(self, emit: Emit) -> None:
+        """Finds the evaluator's revision, and takes over the scores made under it.
 
-    def score(self, missing: dict[int, Response], batch_size: int, emit: Callable[[list[Score]], None]) -> None:
-        """Scores the missing rows; `emit` gets one row's scores at a time."""
-        for id, reason in self.failed.items():
-            emit([self._record(id, name, math.nan, f"no response: {reason}", {}) for name in self._names])
-        numbers = list(missing)
+        Args:
+            emit: Gets what is known without the evaluator and does not stand in `scores.jsonl` yet.
+
+        Raises:
+            UserError: The evaluator cannot tell its revision; the scores made under the last one then stand.
+        """
+        made = journal.read(self.run / "scores.jsonl", journal.by_metric)
+        try:
+            self.revision = self.metric.revision()
+        except UserError:
+            self.revision = self._last_revision(made.values())
+            raise
+        finally:
+            self._restore(made, emit)
+
+    def score(self, batch_size: int, emit: Emit) -> None:
+        """Scores the missing rows.
+
+        Raises:
+            UserError: The evaluator cannot go on; what it has scored is kept.
+        """
+        numbers = list(self.missing)
         for start in range(0, len(numbers), batch_size):
             batch = numbers[start : start + batch_size]
-            responses = [missing[number] for number in batch]
-            scores = self.metric.score(responses)
+            responses = [self.missing[number] for number in batch]
+            scores = within_bounds(self.metric.score(responses), self.metric.columns)
             self._update(batch, scores.values)
             for records in self._records(responses, scores):
                 emit(records)
@@ -64,11 +94,40 @@ class Scoring:
     def _names(self) -> list[str]:
         return [column.name for column in self.metric.columns]
 
-    def _known(self, row: journal.Row | None) -> float:
-        """The score of a row under the present adapter and settings, NaN where there is none."""
-        if row is None or row["score"] is None or row.get("adapter") != self.adapter:
-            return math.nan
-        return float(row["score"]) if row.get("settings") == self.settings else math.nan
+    def _last_revision(self, made: Iterable[journal.Row]) -> str | None:
+        """The revision of most scores that stand there for these settings."""
+        alike = [row for row in made if row["metric"] in self._names and row.get("settings") == self.settings]
+        revisions = Counter(row.get("revision") for row in alike if row.get("adapter") == self.adapter)
+        return revisions.most_common(1)[0][0] if revisions else None
+
+    def _restore(self, made: Rows, emit: Emit) -> None:
+        self.metric.reset()
+        self.missing = {}
+        by_key: Rows = {(row.get("key"), row["metric"]): row for row in made.values() if row["score"] is not None}
+        for id, reason in self.failed.items():
+            emit(self._unscored(id, f"no response: {reason}"))
+        for number, response in self.rows.items():
+            known = self._known(response, made, by_key)
+            if why := self.metric.inapplicable(response):
+                emit(self._unscored(response.id, why, self._key(response)))
+            elif known:
+                self._update([number], {score.metric: torch.tensor([score.score]) for score in known})
+                if any(asdict(score) != made.get((score.id, score.metric)) for score in known):
+                    emit(known)
+            else:
+                self.missing[number] = response
+
+    def _known(self, response: Response, made: Rows, by_key: Rows) -> list[Score] | None:
+        """The scores of a response that were made before, be it under another id or adapter; None if one is missing."""
+        key = self._key(response)
+        scores = []
+        for name in self._names:
+            own = made.get((response.id, name), {})
+            row = own if own.get("key") == key and own["score"] is not None else by_key.get((key, name))
+            if row is None:
+                return None
+            scores.append(replace(Score(**row), id=response.id, adapter=self.adapter))
+        return scores
 
     def _update(self, numbers: Sequence[int], values: dict[str, torch.Tensor]) -> None:
         self.metric.update(torch.tensor(numbers, dtype=torch.int64), values)
@@ -76,24 +135,42 @@ class Scoring:
     def _records(self, responses: Sequence[Response], scores: Scores) -> Iterator[list[Score]]:
         details = scores.details or [{} for _ in responses]
         for n, response in enumerate(responses):
+            values = [(name, float(scores.values[name][n])) for name in self._names]
+            reason = scores.reasons[n] or "no reason given"
+            key = self._key(response)
             yield [
-                self._record(response.id, name, float(scores.values[name][n]), scores.reasons[n], details[n])
-                for name in self._names
+                self._record(response.id, name, None, reason, key, details[n])
+                if math.isnan(value)
+                else self._record(response.id, name, value, None, key, details[n])
+                for name, value in values
             ]
 
-    def _record(self, id: str, name: str, value: float, reason: str | None, detail: dict[str, object]) -> Score:
-        scored = math.isfinite(value)
-        return Score(
-            id=id,
-            metric=name,
-            score=value if scored else None,
-            reason=None if scored else reason or "no reason given",
-            detail=detail,
-            adapter=self.adapter,
-            settings=self.settings,
-        )
+    def _unscored(self, id: str, reason: str, key: str | None = None) -> list[Score]:
+        return [self._record(id, name, None, reason, key, {}) for name in self._names]
+
+    def _record(
+        self, id: str, name: str, score: float | None, reason: str | None, key: str | None, detail: dict[str, Any]
+    ) -> Score:
+        return Score(id, name, score, reason, detail, self.adapter, self.settings, self.revision, key)
+
+    def _key(self, response: Response) -> str:
+        return score_key(self.settings, self.revision, response, self.metric.uses_references)
 
 
 def metric_digest(metric: ResponseMetric) -> str:
-    """16 hex digits that stand for an evaluator's settings."""
+    """16 hex digits that stand for an evaluator and its settings."""
     return provenance.digest(provenance.settings(metric))
+
+
+def score_key(settings: str, revision: str | None, response: Response, uses_references: bool) -> str:
+    """16 hex digits that stand for all that a score depends on.
+
+    Args:
+        settings: `metric_digest` of the evaluator.
+        revision: What stands behind its settings.
+        response: The response that is scored.
+        uses_references: Whether the score depends on the reference too.
+    """
+    reference = response.reference if uses_references else None
+    asked = response.turns or response.prompt
+    return provenance.digest([settings, revision, asked, response.response, reference])

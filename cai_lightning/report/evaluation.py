@@ -25,7 +25,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
     }
     write_summary(
         run,
-        [column for metric in model.evaluators for column in _columns(metric, model.not_run)],
+        [column for metric in model.evaluators for column in _columns(metric, model)],
         counts,
         references=data.reference_digest(run),
         config=provenance.digest(provenance.settings({"model": model, "data": data})),
@@ -34,7 +34,17 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
     )
 
 
-def _columns(metric: ResponseMetric, not_run: dict[str, str]) -> list[ColumnReport]:
-    why = not_run.get(metric.columns[0].name)
-    digest = metric_digest(metric)
-    return [ColumnReport(c.name, c.direction, why, digest, metric.uses_references) for c in metric.columns]
+def _columns(metric: ResponseMetric, model: Evaluation) -> list[ColumnReport]:
+    first = metric.columns[0].name
+    return [
+        ColumnReport(
+            name=column.name,
+            direction=column.direction,
+            not_run=model.not_run.get(first),
+            settings=metric_digest(metric),
+            uses_references=metric.uses_references,
+            revision=model.revisions.get(first),
+            evaluator=provenance.settings(metric),
+        )
+        for column in metric.columns
+    ]

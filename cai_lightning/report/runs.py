@@ -69,8 +69,9 @@ def printable(text: str) -> str:
 
 def _load(path: Path, name: str) -> Run:
     summary = read_summary(path)
-    settings = {column: entry.get("settings") for column, entry in summary["metrics"].items()}
-    return Run(name, summary, read_scores(path, settings, summary.get("adapter")))
+    entries = summary["metrics"].items()
+    made_by = {column: (entry.get("settings"), entry.get("revision")) for column, entry in entries}
+    return Run(name, summary, read_scores(path, made_by, summary.get("adapter")))
 
 
 def _shortest_name(place: Path, others: Sequence[Path]) -> str:

@@ -1,6 +1,6 @@
-"""Reads a run's `scores.jsonl` into the values of each column: the scores of one adapter under given settings.
+"""Reads a run's `scores.jsonl` into the values of each column: the scores of one adapter by one evaluator.
 
-scores = read_scores(run, {"harmlessness": settings_digest}, adapter=None)
+scores = read_scores(run, {"harmlessness": (settings_digest, revision)}, adapter=None)
 scores["harmlessness"].values["0f3a..."]
 """
 
@@ -13,6 +13,9 @@ from pathlib import Path
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
+
+Evaluator = tuple[str | None, str | None]
+"""What made a score: the digest of an evaluator's settings, and its revision."""
 
 NO_REASON = "no reason given"
 
@@ -31,13 +34,13 @@ class ColumnScores:
 
 
 def read_scores(
-    run: Path, settings: Mapping[str, str | None], adapter: str | None, ids: Container[str] | None = None
+    run: Path, made_by: Mapping[str, Evaluator], adapter: str | None, ids: Container[str] | None = None
 ) -> dict[str, ColumnScores]:
     """The scores of every column asked for.
 
     Args:
         run: Folder of the run; without a `scores.jsonl` every column is empty.
-        settings: The columns, each with the digest of the settings that its scores must carry.
+        made_by: The columns, each with the digest of settings and the revision that its scores must carry.
         adapter: Digest of the adapter that the scores must carry; None for the base model.
         ids: The prompts whose scores count; None takes all.
 
@@ -45,13 +48,17 @@ def read_scores(
         UserError: A score is neither a finite number nor null, or a row lacks `id` or `metric`.
     """
     path = run / "scores.jsonl"
-    columns = {name: ColumnScores() for name in settings}
+    columns = {name: ColumnScores() for name in made_by}
     for row in journal.read(path, partial(_key, path=path)).values():
         name = row["metric"]
         counts = ids is None or row["id"] in ids
-        if counts and name in columns and (row.get("adapter"), row.get("settings")) == (adapter, settings[name]):
+        if counts and name in columns and _carries(row, made_by[name], adapter):
             _add(columns[name], row, path)
     return columns
+
+
+def _carries(row: journal.Row, made_by: Evaluator, adapter: str | None) -> bool:
+    return (row.get("settings"), row.get("revision")) == made_by and row.get("adapter") == adapter
 
 
 def _key(row: journal.Row, path: Path) -> Hashable:

@@ -6,7 +6,7 @@ read_summary(run)["metrics"]["harmlessness"]["mean"]
 
 import json
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -33,6 +33,8 @@ class ColumnReport:
         not_run: Why its evaluator could not run; None where it ran.
         settings: Digest of the settings its scores were made under.
         uses_references: Whether its scores depend on the references, so that runs with other references do not compare.
+        revision: What stood behind the settings, such as the commit of a model.
+        evaluator: The settings in words: its class, its model and whatever else can change a score.
     """
 
     name: str
@@ -40,6 +42,8 @@ class ColumnReport:
     not_run: str | None = None
     settings: str | None = None
     uses_references: bool = True
+    revision: str | None = None
+    evaluator: dict[str, Any] = field(default_factory=dict)
 
 
 def write_summary(
@@ -62,7 +66,8 @@ def write_summary(
         adapter: Digest of the adapter whose scores count; None for the base model.
         ids: The prompts whose scores count; None takes all.
     """
-    scores = read_scores(run, {column.name: column.settings for column in columns}, adapter, ids)
+    made_by = {column.name: (column.settings, column.revision) for column in columns}
+    scores = read_scores(run, made_by, adapter, ids)
     summary = {
         "run": run.resolve().name,
         "metrics": {column.name: _entry(column, scores[column.name]) for column in columns},
@@ -112,7 +117,9 @@ def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:
         "reasons": dict(scores.reasons.most_common()),
         "direction": column.direction,
         "not_run": column.not_run,
+        "evaluator": column.evaluator,
         "settings": column.settings,
+        "revision": column.revision,
         "uses_references": column.uses_references,
     }
 

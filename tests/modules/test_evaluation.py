@@ -81,8 +81,12 @@ def test_what_is_missing_is_made_and_no_more(validation, evaluators, tests):
 def test_an_evaluator_that_cannot_start_is_said_and_filled_in_later(validation, evaluators, capsys, tests):
     use(validation, "Fragile", "Length")
     evaluators.broken = True
-    assert validation("validate") == 1
-    assert "error: every other score is kept" in capsys.readouterr().err
+    assert validation("validate") == 0
+    assert validation("validate", "--strict") == 1
+    assert (
+        "error: every other score is kept, but these evaluators did not run: fragile: the service"
+        in capsys.readouterr().err
+    )
     columns = validation.summary()["metrics"]
     assert columns["fragile"]["not_run"] == "the service sleeps"
     assert (columns["fragile"]["scored"], columns["fragile"]["mean"]) == (0, None)
