@@ -19,6 +19,7 @@ Constitutional AI with open models. One experiment is one YAML file with a secti
   predict   --config FILE [--run DIR] [overrides]   prompts → response, critique, revision   → runs/X/revisions.jsonl
   fit       --config FILE [--run DIR] [overrides]   LoRA fine-tuning on the revisions        → runs/X/adapter/
   validate  --config FILE [--run DIR] [overrides]   answers the test prompts and scores them → runs/X/summary.json
+  import    FILE --run DIR                          responses made elsewhere, for validate   → runs/X/responses.jsonl
   compare   RUN... [--output DIR]                   which run is better, true or noise       → report/
   inspect   RUN... [--sample N] [--output DIR]      what the revisions are made of, side by side
   export    RUN --output DIR [--merge]              the adapter, or the whole model, with its card → DIR/
@@ -33,6 +34,7 @@ COMMANDS = {
     "compare": "cai_lightning.report.command",
     "inspect": "cai_lightning.report.inspection.command",
     "export": "cai_lightning.export.command",
+    "import": "cai_lightning.importing",
     "ask": "cai_lightning.asking.command",
 }
 """The verbs that are no Trainer's, each with the module whose `main` gets the words behind it."""

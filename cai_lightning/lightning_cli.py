@@ -25,12 +25,13 @@ from cai_lightning.callbacks.statement import Statement
 from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.callbacks.throughput import Throughput
 from cai_lightning.data.prompt_data import PromptData
+from cai_lightning.data.response_data import ResponseData
 from cai_lightning.errors import UserError
 from cai_lightning.modules import Evaluation
 from cai_lightning.processes import launched_by_the_first
 from cai_lightning.records import Failure, Record, Response, Revision, Score
-from cai_lightning.report.evaluation import write_evaluation
-from cai_lightning.report.failures import tell_failures
+from cai_lightning.report.evaluation import show_evaluation, write_evaluation
+from cai_lightning.report.failures import tell_failures, tell_missing
 
 DESCRIPTIONS = {
     "predict": "Revises red-team prompts by a constitution: response, critique, revision → RUN/revisions.jsonl",
@@ -113,6 +114,7 @@ class CAICLI(LightningCLI):
                 help="Optimizer steps between two checkpoints to go on from; the end of an epoch is one, too.",
             )
         if subcommand == "validate":
+            parser.set_defaults({"verbose": False})  # the table of the means is ours
             parser.add_argument(
                 "--strict", action="store_true", help="Ends with an error where an evaluator could not run."
             )
@@ -176,6 +178,9 @@ class CAICLI(LightningCLI):
             self._settle("predict")
 
     def before_validate(self) -> None:
+        if isinstance(self.model, Evaluation) and self.model.engine is None:
+            self._prepare_scoring(self.model)
+            return
         data = self.datamodule
         more = {}
         if isinstance(data, PromptData):
@@ -213,11 +218,15 @@ class CAICLI(LightningCLI):
 
     @rank_zero_only
     def after_validate(self) -> None:
-        if not isinstance(self.model, Evaluation) or not isinstance(self.datamodule, PromptData):
+        if not isinstance(self.model, Evaluation) or not isinstance(self.datamodule, (PromptData, ResponseData)):
             return
         write_evaluation(self.run, self.model, self.datamodule)
+        show_evaluation(self.run)
         rank_zero_info(f"the scores are in {self.run / 'scores.jsonl'}, their means in {self.run / 'summary.json'}")
-        tell_failures(self.model.reasons(), self.model.tried, "unscored")
+        if self.model.engine is None:
+            tell_missing(self.model.unanswered(), len(self.datamodule.tests), self.run / "responses.jsonl")
+        else:
+            tell_failures(self.model.reasons(), self.model.tried, "unscored")
         if self.model.not_run and self._get(self.config, "strict"):
             why = "; ".join(f"{name}: {reason}" for name, reason in self.model.not_run.items())
             raise UserError(f"every other score is kept, but these evaluators did not run: {why}")
@@ -236,8 +245,22 @@ class CAICLI(LightningCLI):
         provenance.settle(self.run, verb, found)
         if isinstance(self.datamodule, PromptData):
             merge_records(self.run, RECORDS.get(verb, ()), self.datamodule.order)
+        self._save_config(verb)
+
+    @rank_zero_only
+    def _prepare_scoring(self, model: Evaluation) -> None:
+        """Makes ready for scores alone: those of other settings are made again row by row, so nothing is compared."""
+        model.adapter_digest(self.run)
+        self._locks.enter_context(journal.locked(self.run / "validate.json"))
+        if self._get(self.config, "fresh") and (folder := provenance.set_aside(self.run, "score")):
+            rank_zero_info(f"the scores made before are now in {folder}")
+        merge_records(self.run, RECORDS["validate"], ())
+        self._save_config("score")
+
+    def _save_config(self, name: str) -> None:
+        verb = str(self.subcommand)
         self._parser(verb).save(
-            self.config[verb], self.run / f"{verb}.yaml", skip_none=False, overwrite=True, multifile=False
+            self.config[verb], self.run / f"{name}.yaml", skip_none=False, overwrite=True, multifile=False
         )
 
     def _wait_until_settled(self) -> None:

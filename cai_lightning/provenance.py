@@ -15,12 +15,18 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from cai_lightning import journal
 from cai_lightning.errors import UserError
 
-Verb = Literal["predict", "fit", "validate"]
+Verb = Literal["predict", "fit", "validate", "score", "import"]
+"""What makes files in a run; `score` is validate without an engine, which makes no responses."""
+
+_SCORES = ("scores.jsonl", "scores.rank*.jsonl", "summary.json")
+_RESPONSES = ("responses.jsonl", "responses.rank*.jsonl")
 
 OUTPUTS: dict[Verb, tuple[str, ...]] = {
     "predict": ("revisions.jsonl", "revisions.rank*.jsonl"),
     "fit": ("adapter", "model", "checkpoints"),
-    "validate": ("responses.jsonl", "responses.rank*.jsonl", "scores.jsonl", "scores.rank*.jsonl", "summary.json"),
+    "validate": (*_RESPONSES, *_SCORES),
+    "score": _SCORES,
+    "import": (*_RESPONSES, *_SCORES),
 }
 """What each verb makes under its settings; those of a verb that has made nothing yet may still change."""
 
@@ -28,6 +34,8 @@ NOTES: dict[Verb, tuple[str, ...]] = {
     "predict": ("predict.json", "failed.jsonl", "failed.rank*.jsonl"),
     "fit": ("fit.json",),
     "validate": ("validate.json",),
+    "score": (),
+    "import": ("import.json", "validate.json"),
 }
 """What each verb writes down beside it."""
 

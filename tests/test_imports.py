@@ -12,7 +12,7 @@ LAYERS = (
     {"constitution", "concurrency", "journal", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "template"},
     {"engines", "selection", "metrics", "data"},
-    {"callbacks"},
+    {"callbacks", "importing"},
     {"modules"},
     {"report"},
     {"lightning_cli"},

@@ -25,7 +25,7 @@ def converse(experiment: Experiment) -> None:
     """Answers line after line, each in the light of those before it, until the input ends."""
     evaluation, adapter = experiment.evaluation, experiment.adapter
     try:
-        with serving(evaluation.engine, lambda: evaluation.engine.start(device(), adapter)) as runner:
+        with serving(evaluation.answerer, lambda: evaluation.answerer.start(device(), adapter)) as runner:
             print(_greeting(experiment, adapter))
             talk: Conversation = []
             for line in takewhile(lambda line: line != QUIT, _lines()):
@@ -59,7 +59,7 @@ def _turn(runner: asyncio.Runner, evaluation: Evaluation, talk: Conversation, li
     asked = [*talk, user(line)]
     try:
         with waiting("the model answers"):
-            reply = wait_for(runner, evaluation.engine.reply(asked, f"{evaluation.seed}:chat{len(talk)}"))
+            reply = wait_for(runner, evaluation.answerer.reply(asked, f"{evaluation.seed}:chat{len(talk)}"))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return talk

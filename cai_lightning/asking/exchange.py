@@ -67,7 +67,7 @@ def _revise(chain: CritiqueRevision, prompt: Prompt) -> Revision:
 
 def _answer(heading: str, experiment: Experiment, adapter: Path | None, prompt: Prompt) -> Passage:
     evaluation = experiment.evaluation
-    with serving(evaluation.engine, lambda: evaluation.engine.start(device(), adapter)) as runner:
+    with serving(evaluation.answerer, lambda: evaluation.answerer.start(device(), adapter)) as runner:
         reply = wait_for(runner, evaluation.reply(prompt))
     return Passage(heading, reply.text, reply.finish_reason == "length", experiment.name(adapter))
 

@@ -55,7 +55,7 @@ class Experiment:
 
     def name(self, adapter: Path | None) -> str:
         """The evaluated model by its name, with the adapter where there is one."""
-        model = self.evaluation.engine.model
+        model = self.evaluation.answerer.model
         return f"{model} with {adapter}" if adapter else model
 
 

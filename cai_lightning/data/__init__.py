@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cai_lightning.data.prompt_data import PromptData
+    from cai_lightning.data.response_data import ResponseData
     from cai_lightning.data.revision_data import RevisionData
 
-__all__ = ["PromptData", "RevisionData"]
+__all__ = ["PromptData", "ResponseData", "RevisionData"]
 
 
 def __getattr__(name: str) -> type:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> type:
         from cai_lightning.data.prompt_data import PromptData
 
         return PromptData
+    if name == "ResponseData":
+        from cai_lightning.data.response_data import ResponseData
+
+        return ResponseData
     if name == "RevisionData":
         from cai_lightning.data.revision_data import RevisionData
 

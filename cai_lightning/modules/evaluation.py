@@ -24,10 +24,10 @@ class Evaluation(LightningModule):
     """Answers the test prompts and scores the answers.
 
     Args:
-        engine: What serves the model.
+        engine: What serves the model; null scores the responses that the run holds already and makes none.
         metrics: The evaluators, in the order in which they run.
         adapter: `run` evaluates the run's own adapter, as fit leaves it; a folder names another; null evaluates the
-            model without one.
+            model without one. Without an engine the responses say themselves what made them.
         seed: Seed of sampling; runs with the same seed are compared on the same random numbers.
         score_batch_size: Responses handed to an evaluator at once.
     """
@@ -36,7 +36,7 @@ class Evaluation(LightningModule):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | None,
         metrics: list[ResponseMetric],
         adapter: str | None = "run",
         seed: int = 42,
@@ -56,6 +56,17 @@ class Evaluation(LightningModule):
         """What the engine reads. The adapter would not stop a run: responses of another adapter are missing."""
         return self.engine.inputs(run) if isinstance(self.engine, provenance.HasInputs) else {}
 
+    @property
+    def answerer(self) -> Engine:
+        """The engine.
+
+        Raises:
+            UserError: There is none.
+        """
+        if self.engine is None:
+            raise UserError("model.engine is null: nobody answers; name an engine.")
+        return self.engine
+
     def adapter_folder(self, run: Path) -> Path | None:
         """The folder of the adapter that is evaluated.
 
@@ -72,7 +83,13 @@ class Evaluation(LightningModule):
         return folder
 
     def adapter_digest(self, run: Path) -> str | None:
-        """16 hex digits that stand for the adapter; None for the base model."""
+        """16 hex digits that stand for the adapter; None for the base model.
+
+        Raises:
+            UserError: There is no adapter, or without an engine no response, or responses of several adapters.
+        """
+        if self.engine is None:
+            return _adapter_of(run / "responses.jsonl")
         folder = self.adapter_folder(run)
         return provenance.folder_digest(folder) if folder else None
 
@@ -99,6 +116,9 @@ class Evaluation(LightningModule):
         tests: list[ReferencedPrompt] = [test for batch, *_ in dataloader_iter for test in batch]
         made = self._responses()
         missing = [test for test in tests if test.prompt.id not in made]
+        if self.engine is None:
+            self._failed = {test.prompt.id: "the run holds none" for test in missing}
+            return
         self._announce("responses", len(tests), len(tests) - len(missing))
         if missing:
             self.engine.start(self.device, self.adapter_folder(self._run))
@@ -178,7 +198,7 @@ class Evaluation(LightningModule):
 
     async def reply(self, prompt: Prompt) -> Reply:
         """What the engine, with whatever adapter it was started with, answers to a prompt."""
-        return await self.engine.reply(chat.opening(prompt), f"{self.seed}:{prompt.id}:response")
+        return await self.answerer.reply(chat.opening(prompt), f"{self.seed}:{prompt.id}:response")
 
     async def _answer(self, test: ReferencedPrompt) -> None:
         prompt = test.prompt
@@ -189,7 +209,7 @@ class Evaluation(LightningModule):
             response=reply.text,
             reference=test.reference,
             finish_reason=reply.finish_reason,
-            model=self.engine.model,
+            model=self.answerer.model,
             adapter=self._digest,
             category=prompt.category,
             turns=prompt.turns,
@@ -198,6 +218,21 @@ class Evaluation(LightningModule):
             listener.on_reply(reply)
             listener.on_record(response)
             listener.on_row()
+
+
+def _adapter_of(path: Path) -> str | None:
+    """The adapter that the responses of a file were made with."""
+    adapters = {row["adapter"] for row in journal.read(path).values()}
+    if not adapters:
+        raise UserError(
+            f"{path}: no responses to score. Import some (python -m cai_lightning import FILE --run {path.parent}), or "
+            "name an engine that makes them."
+        )
+    if len(adapters) > 1:
+        names = ", ".join(sorted(map(str, adapters)))
+        raise UserError(f"{path}: responses of {len(adapters)} adapters ({names}); keep those of one.")
+    adapter: str | None = adapters.pop()
+    return adapter
 
 
 def _check_columns(metrics: list[ResponseMetric]) -> None:

@@ -1,16 +1,24 @@
 """What `validate` has found, handed to the summary: its columns, and counts of everything that is not a score."""
 
+import sys
 from pathlib import Path
+
+from rich.console import Console
 
 from cai_lightning import journal, provenance
 from cai_lightning.data.prompt_data import PromptData
+from cai_lightning.data.response_data import ResponseData
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules import Evaluation
 from cai_lightning.modules.scoring import metric_digest
-from cai_lightning.report.summary import ColumnReport, write_summary
+from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
+from cai_lightning.report.validation import summary_table
+
+WIDTH = 100
+"""Columns of a table that goes to a file or a pipe."""
 
 
-def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
+def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseData) -> None:
     """Writes `<run>/summary.json` once all scores are in their file."""
     adapter = model.adapter_digest(run)
     tests = {test.prompt.id for test in data.tests}
@@ -32,6 +40,11 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData) -> None:
         adapter=adapter,
         ids=tests,
     )
+
+
+def show_evaluation(run: Path) -> None:
+    """Prints `<run>/summary.json` as a table."""
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(summary_table(read_summary(run)))
 
 
 def _columns(metric: ResponseMetric, model: Evaluation) -> list[ColumnReport]:

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from cai_lightning.errors import UserError
 
@@ -30,6 +31,20 @@ def tell_failures(reasons: Sequence[str], tried: int, where: str) -> None:
     if len(reasons) == tried:
         raise UserError(text)
     print(f"warning: {text}", file=sys.stderr)
+
+
+def tell_missing(ids: Sequence[str], tests: int, path: Path) -> None:
+    """Warns of test prompts that got no response and were not to get one.
+
+    Args:
+        ids: Those without a response.
+        tests: How many test prompts there are.
+        path: The file of responses.
+    """
+    if not ids:
+        return
+    shown = ", ".join(ids[:MOST_REASONS]) + (", ..." if len(ids) > MOST_REASONS else "")
+    print(f"warning: {len(ids)} of the {tests} test prompts have no response in {path}: {shown}", file=sys.stderr)
 
 
 def _counted(reasons: Sequence[str]) -> str:

@@ -1,0 +1,114 @@
+"""Reads responses that were made elsewhere, with their prompts, from a CSV or a JSON Lines file.
+
+rows = read_responses(Path("responses.csv"), Columns(prompt="prompt", response="generated_response"))
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cai_lightning.data.sources import read_rows, shown
+from cai_lightning.errors import UserError
+from cai_lightning.records import number_ids
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a file keeps what.
+
+    Args:
+        prompt: Column of the prompt.
+        response: Column of the response.
+        reference: Column of the reference; None where the file has none.
+        category: Column of the kind of harm; None where the file has none.
+    """
+
+    prompt: str
+    response: str
+    reference: str | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class ForeignResponse:
+    """A row of the file; an empty reference or category is None, a response may be empty."""
+
+    id: str
+    prompt: str
+    response: str
+    reference: str | None
+    category: str | None
+
+
+def read_responses(path: Path, columns: Columns) -> list[ForeignResponse]:
+    """All rows of a file in its order, with the ids of their prompts; a repeated prompt is numbered.
+
+    Args:
+        path: `.csv` or `.tsv` with a first line that names the columns; anything else is JSON Lines, plain or `.gz`.
+        columns: Where it keeps what.
+
+    Raises:
+        UserError: The file is missing or empty, or a row is malformed; the message names file, line and value.
+    """
+    delimiter = _DELIMITERS.get(path.suffix.lower())
+    found = _csv_rows(path, delimiter) if delimiter else read_rows(path)
+    rows = [_texts(row, where, columns) for where, row in found]
+    if not rows:
+        raise UserError(f"{path}: there is no response in it.")
+    ids = number_ids(prompt for prompt, *_ in rows)
+    return [ForeignResponse(id, *texts) for id, texts in zip(ids, rows, strict=True)]
+
+
+def _texts(row: dict[str, Any], where: str, columns: Columns) -> tuple[str, str, str | None, str | None]:
+    """Prompt, response, reference and category of a row."""
+    prompt = _text(row, columns.prompt, where)
+    if not prompt.strip():
+        raise UserError(f"{where}: the prompt ({columns.prompt!r}) is empty: {shown(row)}")
+    reference, category = (
+        _text(row, column, where) or None if column else None for column in (columns.reference, columns.category)
+    )
+    return prompt, _text(row, columns.response, where), reference, category
+
+
+def _text(row: dict[str, Any], column: str, where: str) -> str:
+    if column not in row:
+        raise UserError(f"{where}: there is no {column!r}, only {', '.join(map(repr, row))}; say which column it is.")
+    value = "" if row[column] is None else row[column]
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {column!r} must be a text, not {shown(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise UserError(f"{where}: {column!r} holds half a character (a lone surrogate): {shown(value)}")
+    return value
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows behind the first line, each with its place; a row may be several lines long."""
+    records = _csv_records(path, delimiter)
+    _, header = next(records, ("", []))
+    if len(set(header)) < len(header):
+        raise UserError(f"{path}, line 1: a column's name stands twice: {', '.join(header)}")
+    for where, cells in records:
+        if len(cells) != len(header):
+            raise UserError(f"{where}: {len(cells)} cells, but line 1 names {len(header)} columns: {shown(cells)}")
+        yield where, dict(zip(header, cells, strict=True))
+
+
+def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    line = 1
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for cells in reader:
+                if cells:
+                    yield f"{path}, line {line}", cells
+                line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {line}: not CSV ({error}).") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 from line {line} on ({error.reason}).") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None

@@ -1,0 +1,80 @@
+"""`python -m cai_lightning import FILE --run DIR`: responses that were made elsewhere become a run for validate.
+
+python -m cai_lightning import responses.csv --run runs/theirs
+python -m cai_lightning validate --config configs/score_responses.yaml --run runs/theirs
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from cai_lightning import journal, provenance
+from cai_lightning.arguments import call
+from cai_lightning.data.response_files import Columns, ForeignResponse, read_responses
+from cai_lightning.records import Response
+
+FILE = {"file": {"type": Path, "metavar": "FILE", "help": "CSV (.csv, .tsv) or JSON Lines file of responses."}}
+
+
+def main(args: Sequence[str]) -> None:
+    call(import_responses, args, "import", "Responses made elsewhere, to be scored by validate.", FILE)
+
+
+def import_responses(
+    file: Path,
+    run: Path,
+    prompt: str = "prompt",
+    response: str = "generated_response",
+    reference: str | None = "ground_truth_response",
+    category: str | None = None,
+    model: str | None = None,
+    fresh: bool = False,
+) -> None:
+    """Writes the responses of a file into `<run>/responses.jsonl`, with ids by which runs are joined.
+
+    Args:
+        file: CSV or JSON Lines file of responses.
+        run: Folder of the run.
+        prompt: Column of the prompt.
+        response: Column of the response.
+        reference: Column of what a response is compared with; null where the file has none.
+        category: Column of the kind of harm; null where the file has none.
+        model: What wrote the responses; the file's name by default.
+        fresh: Moves responses and scores that the run holds aside, and begins anew.
+
+    Raises:
+        UserError: A row is malformed, or the run holds other responses.
+    """
+    columns = Columns(prompt, response, reference, category)
+    rows = read_responses(file, columns)
+    name = model or file.name.partition(".")[0]
+    run.mkdir(parents=True, exist_ok=True)
+    with journal.locked(run / "validate.json"):
+        if fresh and (folder := provenance.set_aside(run, "import")):
+            print(f"what the run held is now in {folder}")
+        made_from = {"digest of the file": provenance.file_digest(file), "columns": asdict(columns), "model": name}
+        provenance.settle(run, "import", made_from)
+        journal.write(run / "responses.jsonl", (asdict(_response(row, name)) for row in rows))
+    print(f"{len(rows)} responses are in {run / 'responses.jsonl'}: {_counted(rows)}")
+
+
+def _response(row: ForeignResponse, model: str) -> Response:
+    return Response(
+        id=row.id,
+        prompt=row.prompt,
+        response=row.response,
+        reference=row.reference,
+        finish_reason="unknown",
+        model=model,
+        adapter=None,
+        category=row.category,
+    )
+
+
+def _counted(rows: Sequence[ForeignResponse]) -> str:
+    counts = {
+        "empty": sum(not row.response.strip() for row in rows),
+        "without a reference": sum(row.reference is None for row in rows),
+        "to a prompt that stood before": len(rows) - len({row.prompt for row in rows}),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
