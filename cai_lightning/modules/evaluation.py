@@ -141,9 +141,10 @@ class Evaluation(LightningModule):
 
     def _score(self, metric: ResponseMetric, scoring: Scoring) -> None:
         """Runs one evaluator on all processes, and loads it only where one of them has something to score."""
-        looked_up = self._tries(metric, lambda: scoring.look_up(self._emit))
-        done = len(scoring.rows) - len(scoring.missing)
-        self._announce(type(metric).__name__, len(scoring.rows) + len(scoring.failed), done)
+        looked_up = self._tries(metric, scoring.look_up)
+        total, left = len(scoring.rows) + len(scoring.failed), len(scoring.known) + len(scoring.missing)
+        self._announce(type(metric).__name__, total, total - left)
+        self._write(scoring.known)
         if looked_up and self._any(scoring.missing):
             if self._tries(metric, lambda: self._load(metric, scoring)):
                 self._tries(metric, lambda: scoring.score(self.score_batch_size, self._emit))
@@ -155,7 +156,8 @@ class Evaluation(LightningModule):
         """Loads an evaluator, which may fetch its model; then what is scored is looked up again."""
         metric.load(self.device)
         if metric.revision() != scoring.revision:
-            scoring.look_up(self._emit)
+            scoring.look_up()
+            self._write(scoring.known)
 
     def _tries(self, metric: ResponseMetric, step: Callable[[], None]) -> bool:
         """Whether an evaluator gets through a step on every process; if not, the reason is kept."""
@@ -184,6 +186,10 @@ class Evaluation(LightningModule):
     def _announce(self, stage: str, total: int, done: int) -> None:
         for listener in listeners(self.trainer):
             listener.on_stage(stage, total, done)
+
+    def _write(self, rows: list[list[Score]]) -> None:
+        for scores in rows:
+            self._emit(scores)
 
     def _emit(self, scores: list[Score]) -> None:
         for listener in listeners(self.trainer):

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torchmetrics import MetricCollection
 
-from cai_lightning.metrics.base import Column, ResponseMetric, Scores
+from cai_lightning.metrics.base import Column, ResponseMetric, Scores, within_bounds
 
 
 class Letters(ResponseMetric):
@@ -102,3 +102,20 @@ def compute_on_rank(rank, folder):
     computed = {name: means(updated(*shares[rank]))["letters"] for name, shares in SHARES.items()}
     torch.save(computed, folder / f"rank{rank}.pt")
     dist.destroy_process_group()
+
+
+def test_numbers_that_a_column_cannot_hold_are_unscored_and_named():
+    columns = [Column("judge", "higher", 1, 5), Column("share", "lower", 0, float("inf"))]
+    values = {"judge": torch.tensor([7.0, 1.0, 5.0, torch.nan]), "share": torch.tensor([-1.0, 2.0, torch.inf, 0.0])}
+    given = Scores(values, [None, None, "slow", "no verdict"], [{"n": n} for n in range(4)])
+    kept = within_bounds(given, columns)
+    assert kept.values["judge"].isnan().tolist() == [True, False, False, True]
+    assert kept.values["share"].isnan().tolist() == [True, False, True, False]
+    assert kept.reasons == [
+        "judge 7 is not in 1 to 5; share -1 is not in 0 to inf",
+        None,
+        "slow; share inf is not in 0 to inf",
+        "no verdict",
+    ]
+    assert kept.details == given.details
+    assert given.values["judge"][0] == 7
