@@ -14,10 +14,13 @@ from cai_lightning.data.response_files import Columns, ForeignResponse, read_res
 from cai_lightning.records import Response
 
 FILE = {"file": {"type": Path, "metavar": "FILE", "help": "CSV (.csv, .tsv) or JSON Lines file of responses."}}
+FRESH = {
+    "--fresh": {"action": "store_true", "help": "Moves responses and scores that the run holds aside, and begins anew."}
+}
 
 
 def main(args: Sequence[str]) -> None:
-    call(import_responses, args, "import", "Responses made elsewhere, to be scored by validate.", FILE)
+    call(import_responses, args, "import", "Responses made elsewhere, to be scored by validate.", FILE, FRESH)
 
 
 def import_responses(

@@ -31,6 +31,7 @@ def in_two_processes(experiment, folder):
     return experiment.rows("scores.jsonl"), experiment.summary()
 
 
+@pytest.mark.timeout(600)
 def test_two_processes_score_what_one_does(experiment, tmp_path):
     experiment.write_revisions()
     experiment.sections["validate"]["model"]["init_args"].update(metrics=METRICS, score_batch_size=2)
