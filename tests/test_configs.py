@@ -15,6 +15,7 @@ PROMISED = {
     "laptop_contextual": RUN_VERBS,
     "sandbox_rounds": RUN_VERBS,
     **{f"{model}_base": ("validate",) for model in ("qwen", "mistral", "sandbox")},
+    "score_responses": ("validate",),
     **{f"{model}_control": ("fit", "validate") for model in ("qwen", "sandbox")},
     **{f"sandbox_suffix_{suffix}": RUN_VERBS for suffix in ("none", "no_meta")},
 }

@@ -1,7 +1,7 @@
 """Evaluates a model: it answers the test prompts first, then makes room for one evaluator after the other."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,9 +15,9 @@ from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.metrics import ResponseMetric
-from cai_lightning.modules.running import able_to_run
+from cai_lightning.modules.running import Running
 from cai_lightning.modules.scoring import Scoring
-from cai_lightning.records import Prompt, Response, Score
+from cai_lightning.records import Prompt, Response
 
 
 class Evaluation(LightningModule):
@@ -119,7 +119,8 @@ class Evaluation(LightningModule):
         if self.engine is None:
             self._failed = {test.prompt.id: "the run holds none" for test in missing}
             return
-        self._announce("responses", len(tests), len(tests) - len(missing))
+        for listener in listeners(self.trainer):
+            listener.on_stage("responses", len(tests), len(tests) - len(missing))
         if missing:
             self.engine.start(self.device, self.adapter_folder(self._run))
             asyncio.run(for_each(self._answer, missing, self.engine.concurrency, self._set_aside))
@@ -132,70 +133,19 @@ class Evaluation(LightningModule):
         tests = self.trainer.datamodule.tests  # type: ignore[attr-defined]
         mine = range(self.global_rank, len(tests), self.trainer.world_size)
         rows = {number: made[id] for number in mine if (id := tests[number].prompt.id) not in self._failed}
+        running = Running(self.trainer, self.device, self.score_batch_size, self.not_run, self.revisions)
         for metric in self.evaluators:
-            self._score(metric, Scoring(metric, rows, self._failed, self._run, self._digest))
+            running.run(Scoring(metric, rows, self._failed, self._run, self._digest))
+            self.log_dict(metric.compute())
 
     @property
     def evaluators(self) -> list[ResponseMetric]:
         return [cast(ResponseMetric, metric) for metric in self.metrics]
 
-    def _score(self, metric: ResponseMetric, scoring: Scoring) -> None:
-        """Runs one evaluator on all processes, and loads it only where one of them has something to score."""
-        looked_up = self._tries(metric, scoring.look_up)
-        total, left = len(scoring.rows) + len(scoring.failed), len(scoring.known) + len(scoring.missing)
-        self._announce(type(metric).__name__, total, total - left)
-        self._write(scoring.known)
-        if looked_up and self._any(scoring.missing):
-            if self._tries(metric, lambda: self._load(metric, scoring)):
-                self._tries(metric, lambda: scoring.score(self.score_batch_size, self._emit))
-            metric.free()
-        self.revisions[metric.columns[0].name] = scoring.revision
-        self.log_dict(metric.compute())
-
-    def _load(self, metric: ResponseMetric, scoring: Scoring) -> None:
-        """Loads an evaluator, which may fetch its model; then what is scored is looked up again."""
-        metric.load(self.device)
-        if metric.revision() != scoring.revision:
-            scoring.look_up()
-            self._write(scoring.known)
-
-    def _tries(self, metric: ResponseMetric, step: Callable[[], None]) -> bool:
-        """Whether an evaluator gets through a step on every process; if not, the reason is kept."""
-        why = None
-        try:
-            with able_to_run():
-                step()
-        except UserError as error:
-            why = str(error)
-        strategy = self.trainer.strategy
-        reasons = [strategy.broadcast(why, rank) for rank in range(self.trainer.world_size)]
-        found = next(filter(None, reasons), None)
-        if found:
-            self.not_run[metric.columns[0].name] = found
-        return found is None
-
-    def _any(self, missing: object) -> bool:
-        """Whether something is missing on any process."""
-        return not self.trainer.strategy.reduce_boolean_decision(not missing)
-
     def _responses(self) -> dict[str, Response]:
         """The responses of the evaluated adapter that any process has written, by id."""
         rows = journal.read(self._run / "responses.jsonl").values()
         return {row["id"]: Response(**row) for row in rows if row["adapter"] == self._digest}
-
-    def _announce(self, stage: str, total: int, done: int) -> None:
-        for listener in listeners(self.trainer):
-            listener.on_stage(stage, total, done)
-
-    def _write(self, rows: list[list[Score]]) -> None:
-        for scores in rows:
-            self._emit(scores)
-
-    def _emit(self, scores: list[Score]) -> None:
-        for listener in listeners(self.trainer):
-            for score in scores:
-                listener.on_record(score)
-            listener.on_row()
 
     def _set_aside(self, test: ReferencedPrompt, error: ReplyError) -> None:
         self._failed[test.prompt.id] = str(error)

@@ -34,7 +34,6 @@ class Scoring:
     Attributes:
         revision: What stands behind the evaluator's settings.
         missing: The rows that it has to score, by number.
-        known: What can be written down without it, one row's scores at a time, and does not stand there yet.
     """
 
     def __init__(
@@ -52,15 +51,17 @@ class Scoring:
         self.adapter = adapter
         self.revision: str | None = None
         self.missing = dict(rows)
-        self.known: list[list[Score]] = []
 
     @cached_property
     def settings(self) -> str:
         """Digest of the evaluator's settings."""
         return metric_digest(self.metric)
 
-    def look_up(self) -> None:
+    def look_up(self, emit: Emit) -> None:
         """Finds the evaluator's revision, and takes over the scores made under it.
+
+        Args:
+            emit: Gets what can be written down without the evaluator and does not stand there yet.
 
         Raises:
             UserError: The evaluator cannot tell its revision; the scores made under the last one then stand.
@@ -72,7 +73,7 @@ class Scoring:
             self.revision = self._last_revision(made.values())
             raise
         finally:
-            self._restore(made)
+            self._restore(made, emit)
 
     def score(self, batch_size: int, emit: Emit) -> None:
         """Scores the missing rows.
@@ -99,19 +100,20 @@ class Scoring:
         revisions = Counter(row.get("revision") for row in alike if row.get("adapter") == self.adapter)
         return revisions.most_common(1)[0][0] if revisions else None
 
-    def _restore(self, made: Rows) -> None:
+    def _restore(self, made: Rows, emit: Emit) -> None:
         self.metric.reset()
         self.missing = {}
-        self.known = [self._unscored(id, f"no response: {reason}") for id, reason in self.failed.items()]
+        for id, reason in self.failed.items():
+            emit(self._unscored(id, f"no response: {reason}"))
         by_key: Rows = {(row.get("key"), row["metric"]): row for row in made.values() if row["score"] is not None}
         for number, response in self.rows.items():
             scores = self._scores_of(response, made, by_key)
             if why := self.metric.inapplicable(response):
-                self.known.append(self._unscored(response.id, why, self._key(response)))
+                emit(self._unscored(response.id, why, self._key(response)))
             elif scores:
                 self._update([number], {score.metric: torch.tensor([score.score]) for score in scores})
                 if any(asdict(score) != made.get((score.id, score.metric)) for score in scores):
-                    self.known.append(scores)
+                    emit(scores)
             else:
                 self.missing[number] = response
 

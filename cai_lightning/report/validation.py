@@ -19,9 +19,10 @@ def summary_table(summary: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("metric", "mean [95 %]", "scored", "unscored", ""):
         table.add_column(heading, overflow="fold")
+    tests = sum(summary["counts"].get(name, 0) for name in ("responses", "without a response"))
     for name, entry in summary["metrics"].items():
         style = "red" if entry["not_run"] else ""
-        cells = (_mean(entry), str(entry["scored"]), str(entry["unscored"]))
+        cells = (_mean(entry), f"{entry['scored']}/{tests}", str(entry["unscored"]))
         table.add_row(f"{printable(name)} {ARROWS[entry['direction']]}", *map(Text, cells), Text(_notes(entry), style))
     return table
 

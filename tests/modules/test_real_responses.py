@@ -29,6 +29,7 @@ def config(tmp_path):
     return str(tmp_path / "score.yaml")
 
 
+@pytest.mark.timeout(1200)
 def test_their_similarities_are_those_of_a_direct_computation(real_data, config, tmp_path):
     model = SentenceTransformer(MINILM, device="cpu")
     for arm in ARMS:

@@ -66,9 +66,7 @@ def score(tmp_path):
 
             scoring = Scoring(metric, dict(enumerate(rows)), failed or {}, tmp_path, adapter)
             try:
-                scoring.look_up()
-                for known in scoring.known:
-                    emit(known)
+                scoring.look_up(emit)
                 scoring.score(2, emit)
             finally:
                 score.rows = journal.read(tmp_path / "scores.jsonl", journal.by_metric)
