@@ -46,4 +46,21 @@ def plain(conversation: Conversation) -> str:
     return "\n\n".join(turn["content"] for turn in conversation) + "\n\n"
 
 
+def starling(conversation: Conversation) -> str:
+    """The conversation as Starling-RM-7B-alpha reads it, its special tokens in the text.
+
+    One exchange is worded as on the model card; several follow each other, each with its `<s>`, as Llama 2 words them.
+    """
+    text, system = "", ""
+    for turn in conversation:
+        if turn["role"] == "system":
+            system = f"<<SYS>>\n{turn['content']}\n<</SYS>>\n\n"
+        elif turn["role"] == "user":
+            text += f"<s>[INST] {system}{turn['content']} </s> [/INST]"
+            system = ""
+        else:
+            text += f" {turn['content']}</s>"
+    return text if text.startswith("<s>") else f"<s>{text}"
+
+
 _SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}

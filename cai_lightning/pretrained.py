@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Literal
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
@@ -19,6 +20,9 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.errors import UserError
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+"""The number format of a model's weights; `auto` leaves the choice to what opens them."""
 
 WHOLE = 2**24
 """Bytes up to which a file is read whole for its digest."""

@@ -41,7 +41,7 @@ PARTS = {
         "vllm_process",
     },
     "selection": {"base"},
-    "metrics": {"base"},
+    "metrics": {"base", "classifier", "rewards"},
     "callbacks": {"base"},
 }
 """Folders of interchangeable parts, and the files of each that its parts may know."""

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -16,9 +16,8 @@ from transformers import (
 )
 
 from cai_lightning.errors import UserError
+from cai_lightning.pretrained import DType as DType
 from cai_lightning.pretrained import opening
-
-DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 FINGERPRINT = "base_fingerprint.json"
 SHAPES = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")

@@ -108,6 +108,28 @@ def test_the_label_is_chosen_by_name(folder, metric):
     assert (one - other).abs() > 1e-3
 
 
+def test_a_label_may_mean_harm(folder, metric):
+    harmful = Harmlessness(model=str(folder), label="hate", label_means="harmful")
+    harmful.load(CPU)
+    rows = [response(LONG), response("you are kind")]
+    values = (m.score(rows).values["harmlessness"] for m in (harmful, metric))
+    torch.testing.assert_close(*values)
+
+
+def test_labels_that_may_all_be_right_have_a_sigmoid_each(tmp_path):
+    save_tokenizer(tmp_path)
+    save_model(tmp_path, ["toxic", "threat", "insult"])
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    config["problem_type"] = "multi_label_classification"
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    metric = Harmlessness(model=str(tmp_path), label="threat", label_means="harmful")
+    metric.load(CPU)
+    model, ids = RobertaForSequenceClassification.from_pretrained(tmp_path), metric._tokenizer("cake")["input_ids"]
+    with torch.inference_mode():
+        logit = model(torch.tensor([ids])).logits[0, 1]
+    assert metric.score([response("cake")]).values["harmlessness"].item() == pytest.approx(1 / (1 + logit.exp().item()))
+
+
 def test_nothing_to_score(metric):
     assert metric.score([]).values["harmlessness"].shape == (0,)
     assert metric.score([response(" ")]).reasons == ["empty response"]

@@ -1,0 +1,114 @@
+"""Helpfulness: what a reward model gives a response."""
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from cai_lightning import chat
+from cai_lightning.metrics.base import Column, ResponseMetric, Scores
+from cai_lightning.metrics.rewards import self_test
+from cai_lightning.metrics.rewards.base import Reward, score_all
+from cai_lightning.metrics.rewards.sequence import open_sequence
+from cai_lightning.metrics.rewards.starling import open_starling
+from cai_lightning.pretrained import DType, revision
+from cai_lightning.records import Conversation, Response, user
+
+Layout = Literal["starling", "chat", "pair"]
+
+
+class RewardModel(ResponseMetric):
+    """The reward of a response, a number without bounds; higher is better.
+
+    Rewards of one model compare with each other, not with those of another. The default one, Starling-RM-7B-alpha, was
+    trained on GPT-4's preferences for helpful and harmless answers, and leans towards long and well-formatted ones. An
+    empty response is unscored. A text beyond `max_length` loses its beginning, and the row's detail says so.
+
+    Args:
+        model: Folder or Hugging Face name of the reward model.
+        layout: `starling` is a checkpoint of Starling-RM-7B-alpha's own form; `chat` a sequence classifier with one
+            label that reads its tokenizer's chat template; `pair` one that reads prompt and response as two texts.
+        base: Folder or Hugging Face name that gives a `starling` its backbone's configuration and tokenizer. The
+            default one is gated: accept its licence and log in, or name a folder that holds them.
+        model_dtype: Number format of the weights; `auto` is bfloat16 on CUDA and float32 elsewhere.
+        max_length: Tokens of prompt and response together.
+        self_test: Pairs of answers that the model must tell apart before it scores: `default` (ours), `none`, or a
+            JSON file with a list of {prompt, good, bad}.
+        batch_tokens: Tokens scored at once, padding included.
+    """
+
+    INCIDENTAL = frozenset({"self_test", "batch_tokens"})
+
+    def __init__(
+        self,
+        model: str = "berkeley-nest/Starling-RM-7B-alpha",
+        layout: Layout = "starling",
+        base: str = "meta-llama/Llama-2-7b-chat-hf",
+        model_dtype: DType = "auto",
+        max_length: int = 2048,
+        self_test: str = "default",
+        batch_tokens: int = 16_384,
+    ) -> None:
+        super().__init__([Column("helpfulness", "higher", -float("inf"), float("inf"))])
+        self.model = model
+        self.layout: Layout = layout
+        self.base = base
+        self.model_dtype: DType = model_dtype
+        self.max_length = max_length
+        self.self_test = self_test
+        self.batch_tokens = batch_tokens
+        self._reward: Reward | None = None
+
+    def revision(self) -> str | None:
+        parts = [self.model, self.base] if self.layout == "starling" else [self.model]
+        known = [revision(part) for part in parts]
+        return "+".join(part or "unknown" for part in known) if any(known) else None
+
+    def inapplicable(self, response: Response) -> str | None:
+        return None if response.response.strip() else "empty response"
+
+    def load(self, device: torch.device) -> None:
+        reward = self._open(device)
+        if self.self_test != "none":
+            path = self_test.DEFAULT if self.self_test == "default" else Path(self.self_test)
+            self_test.check_sense(reward, self_test.read_pairs(path), self.model, self.batch_tokens)
+        self._reward = reward
+
+    def score(self, responses: Sequence[Response]) -> Scores:
+        reasons = [self.inapplicable(response) for response in responses]
+        values = torch.full((len(responses),), torch.nan)
+        details: list[dict[str, Any]] = [{} for _ in responses]
+        rows = [row for row, reason in enumerate(reasons) if reason is None]
+        assert self._reward is not None, "load() comes before score()"
+        encoded = [self._reward.encode(_conversation(responses[row])) for row in rows]
+        values[rows] = score_all(self._reward, encoded, self.batch_tokens)
+        for row, one in zip(rows, encoded, strict=True):
+            details[row] = {"tokens": len(one.ids), "truncated": one.truncated}
+            if not values[row].isfinite():
+                reasons[row] = f"the reward is {values[row].item()}"
+        return Scores({"helpfulness": values.where(values.isfinite(), torch.nan)}, reasons, details)
+
+    def free(self) -> None:
+        self._reward = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _open(self, device: torch.device) -> Reward:
+        dtype = _number_format(self.model_dtype, device)
+        if self.layout == "starling":
+            return open_starling(self.model, self.base, dtype, self.max_length, device)
+        return open_sequence(self.model, self.layout, dtype, self.max_length, device)
+
+
+def _conversation(response: Response) -> Conversation:
+    return chat.answered(response.turns or [user(response.prompt)], response.response)
+
+
+def _number_format(dtype: DType, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    number_format: torch.dtype = getattr(torch, dtype)
+    return number_format
