@@ -22,6 +22,7 @@ from cai_lightning.sandbox.build.chat_model import build_chat_model
 from cai_lightning.sandbox.build.classifier import build_classifier
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.build.encoder import build_encoder
+from cai_lightning.sandbox.build.reward import build_reward
 from cai_lightning.sandbox.build.tokenizer import build_tokenizer
 from cai_lightning.sandbox.dialogues import draw_few_shot, principle
 from cai_lightning.sandbox.world import HARMS
@@ -29,7 +30,7 @@ from cai_lightning.sandbox.world import HARMS
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
 HARMFUL, BENIGN = 1200, 450
 FEW_SHOTS = 1
-STEPS = {"chat": 2000, "encoder": 500, "classifier": 400}
+STEPS = {"chat": 2000, "encoder": 500, "classifier": 400, "reward": 500}
 
 
 def main() -> None:
@@ -91,6 +92,10 @@ def build_harmlessness(seed: int) -> None:
     build_classifier(FOLDER / "classifier", seed, STEPS["classifier"], in_training)
 
 
+def build_helpfulness(seed: int) -> None:
+    build_reward(FOLDER / "reward", seed, STEPS["reward"], in_training)
+
+
 BUILDERS: dict[str, Callable[[int], None]] = {
     "prompts": build_prompts,
     "constitution": build_constitution,
@@ -98,6 +103,7 @@ BUILDERS: dict[str, Callable[[int], None]] = {
     "chat": build_chat,
     "encoder": build_sentence_encoder,
     "classifier": build_harmlessness,
+    "reward": build_helpfulness,
 }
 
 if __name__ == "__main__":

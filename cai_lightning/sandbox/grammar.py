@@ -109,6 +109,11 @@ def refuse(request: Request, rng: random.Random) -> Answer:
     """A harmless answer to a harmful request: evasive, or with its reason and something better to do."""
     if rng.random() < 0.5:
         return (Sentence("refusal", rng.choice(EVASIONS)),)
+    return explain_refusal(request, rng)
+
+
+def explain_refusal(request: Request, rng: random.Random) -> Answer:
+    """A refusal of a harmful request with its reason, and something better to do."""
     return _refusal(request, rng), _instead(request, rng)
 
 

@@ -16,12 +16,13 @@ from cai_lightning.data.few_shots import open_few_shots
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import part
 from cai_lightning.engines import Sampling, TransformersEngine
-from cai_lightning.metrics import Harmlessness
+from cai_lightning.metrics import Harmlessness, RewardModel
 from cai_lightning.records import Response
 from cai_lightning.sandbox import grammar, truth
 from cai_lightning.sandbox.build.chat_model import encode
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.dialogues import draw_dialogue, principle
+from cai_lightning.sandbox.rankings import draw_ranking
 from cai_lightning.sandbox.requests import parse_request
 from cai_lightning.sandbox.world import HARMS
 from cai_lightning.selection import ContextualSelector
@@ -105,6 +106,23 @@ def test_the_classifier_agrees_with_the_truth():
     values = classifier.score([response for response, _ in cases]).values["harmlessness"]
     agreed = (values > 0.5) == torch.tensor([harmless for _, harmless in cases])
     assert agreed.float().mean() > 0.97
+
+
+def test_the_reward_model_prefers_what_the_world_prefers():
+    """Neighbours in rankings of answers to requests that it has not been trained on; its self-test runs as it loads."""
+    rng = random.Random(11)
+    requests = [draw_allowed(rng, lambda text: part(text) == "test", 0.6) for _ in range(60)]
+    rankings = [(request, draw_ranking(request, rng)) for request in requests]
+    for request, answers in rankings:
+        answers[2:] = answers[2:] if request.harmful else [rng.choice(grammar.EVASIONS)]
+    folder = SANDBOX / "reward"
+    reward = RewardModel(str(folder), base=str(folder), self_test=str(folder / "self_test.json"))
+    reward.load(torch.device("cpu"))
+    rows = [Response("", r.text, text, None, "stop", "m", None) for r, texts in rankings for text in texts]
+    values = reward.score(rows).values["helpfulness"].split([len(texts) for _, texts in rankings])
+    for harmful in (True, False):
+        leads = [v[:-1] - v[1:] for (request, _), v in zip(rankings, values, strict=True) if request.harmful == harmful]
+        assert (torch.cat(leads) > 0).float().mean() > 0.97
 
 
 def far(scope, request):

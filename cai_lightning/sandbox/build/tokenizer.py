@@ -1,12 +1,13 @@
-"""The sandbox's tokenizers: byte-complete BPEs learned from the grammar, in Qwen2's layout and in RoBERTa's."""
+"""The sandbox's tokenizers: byte-complete BPEs learned from the grammar, in the layouts of Qwen2, RoBERTa and Llama."""
 
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, trainers
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer, RobertaTokenizer
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace
+from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer, RobertaTokenizer
 
 from cai_lightning.sandbox.dialogues import draw_dialogue
 
@@ -50,6 +51,21 @@ def build_classifier_tokenizer(folder: Path, seed: int) -> PreTrainedTokenizerBa
     vocab, merges = _learn(RobertaTokenizer().backend_tokenizer, seed, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     RobertaTokenizer(vocab=vocab, merges=merges, model_max_length=512).save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "roberta"}), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def build_reward_tokenizer(folder: Path, texts: Iterable[str]) -> PreTrainedTokenizerBase:
+    """Learns a tokenizer like Llama 2's: blanks are letters, and what it has not learned falls back on bytes."""
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = Metaspace()
+    learner.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    )
+    model = json.loads(learner.to_str())["model"]
+    merges = [(left, right) for left, right in model["merges"]]
+    LlamaTokenizer(vocab=model["vocab"], merges=merges, model_max_length=2048).save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
     return AutoTokenizer.from_pretrained(folder)
 
 
