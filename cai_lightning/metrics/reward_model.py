@@ -32,7 +32,8 @@ class RewardModel(ResponseMetric):
             label that reads its tokenizer's chat template; `pair` one that reads prompt and response as two texts.
         base: Folder or Hugging Face name that gives a `starling` its backbone's configuration and tokenizer. The
             default one is gated: accept its licence and log in, or name a folder that holds them.
-        model_dtype: Number format of the weights; `auto` is bfloat16 on CUDA and float32 elsewhere.
+        model_dtype: Number format of the weights; `auto` is bfloat16 on CUDA and float32 elsewhere. In bfloat16 a score
+            shifts with its batch by a few thousandths of the spread; in float32 by nothing to speak of.
         max_length: Tokens of prompt and response together.
         self_test: Pairs of answers that the model must tell apart before it scores: `default` (ours), `none`, or a
             JSON file with a list of {prompt, good, bad}.
