@@ -15,12 +15,14 @@ from typing import Any
 import torch
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
-from cai_lightning.engines.completions import Completion, as_reply, option_shares
-from cai_lightning.engines.endpoint import Endpoint, check_address, read_key
-from cai_lightning.engines.retries import Sleep, TransientError, persist
-from cai_lightning.engines.token_budget import TokenBudget
+from cai_lightning.engines.completions import as_reply, option_shares
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import Conversation
+from cai_lightning.services.addresses import check_address, read_key
+from cai_lightning.services.completions import Completion
+from cai_lightning.services.endpoint import Endpoint
+from cai_lightning.services.retries import Sleep, TransientError, persist
+from cai_lightning.services.token_budget import TokenBudget
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from servers import STALL, Answer, completion, error, said, serving
 
 from cai_lightning import provenance
 from cai_lightning.engines import OpenAIEngine, Sampling
-from cai_lightning.engines.retries import backoff, retry_after
-from cai_lightning.engines.token_budget import TokenBudget
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import user
+from cai_lightning.services.retries import backoff, retry_after
+from cai_lightning.services.token_budget import TokenBudget
 
 KEY = "sk-very-secret-0123456789"
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from cai_lightning.engines.retries import Sleep
+from cai_lightning.services.retries import Sleep
 
 
 class TokenBudget:

@@ -1,0 +1,1 @@
+"""Talking to servers: addresses and keys, retries, rates, and the protocols that they speak."""
