@@ -38,7 +38,15 @@ PARTS = {
         "vllm_process",
     },
     "selection": {"base"},
-    "metrics": {"base", "classifier", "rewards"},
+    "metrics": {"base", "classifier", "judging", "rewards", "verdicts"},
+    "services": {
+        "addresses",
+        "answers",
+        "completions",
+        "endpoint",
+        "moderations",
+        "retries",
+    },
     "callbacks": {"base"},
 }
 """Folders of interchangeable parts, and the files of each that its parts may know."""

@@ -6,7 +6,6 @@ engine = OpenAIEngine("qwen2.5:3b", ["http://127.0.0.1:11434/v1"], Sampling(max_
 import asyncio
 import hashlib
 import logging
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.completions import as_reply, option_shares
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import Conversation
-from cai_lightning.services.addresses import check_address, read_key
+from cai_lightning.services.addresses import check_address, check_variable, read_key
 from cai_lightning.services.completions import Completion
 from cai_lightning.services.endpoint import Endpoint
 from cai_lightning.services.retries import Sleep, TransientError, persist
@@ -179,8 +178,7 @@ class OpenAIEngine(Engine):
             raise ValueError("OpenAIEngine: base_urls: at least one address expected, such as http://127.0.0.1:8000/v1")
         for url in self.base_urls:
             check_address(url)
-        if not re.fullmatch("[A-Z][A-Z0-9_]*", self.api_key_variable or "NONE"):
-            raise ValueError("OpenAIEngine: api_key_variable: the name of an environment variable expected, no key")
+        check_variable(self.api_key_variable)
 
 
 def integer_seed(seed: str) -> int:

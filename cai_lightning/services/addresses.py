@@ -2,22 +2,27 @@
 
 import ipaddress
 import os
+import re
 from urllib.parse import urlsplit
 
 from cai_lightning.errors import UserError
 
 
-def check_address(url: str) -> None:
+def check_address(url: str, setting: str = "base_urls") -> None:
     """Refuses an address that is none, or that holds a secret.
+
+    Args:
+        url: The address.
+        setting: What messages call it.
 
     Raises:
         ValueError: It is none; a secret is not repeated.
     """
     if any(sign in url for sign in "@?#"):
-        raise ValueError("base_urls: addresses without credentials and query expected; one holds '@', '?' or '#'")
+        raise ValueError(f"{setting}: addresses without credentials and query expected; one holds '@', '?' or '#'")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"base_urls: addresses such as http://127.0.0.1:8000/v1 expected, found {url!r}")
+        raise ValueError(f"{setting}: addresses such as http://127.0.0.1:8000/v1 expected, found {url!r}")
 
 
 def read_key(variable: str | None, urls: list[str]) -> str:
@@ -29,17 +34,27 @@ def read_key(variable: str | None, urls: list[str]) -> str:
     if variable is None:
         return ""
     key = os.environ.get(variable, "").strip()
-    if not key and (distant := [url for url in urls if not _is_local(url)]):
+    if not key and (distant := [url for url in urls if not is_local(url)]):
         raise UserError(
             f"{variable}: this environment variable shall hold the key for {distant[0]}, and is not set. Set it, name "
-            "another one by the engine's api_key_variable, or set that to null for a server that needs no key."
+            "another one by api_key_variable, or set that to null for a server that needs no key."
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UserError(f"{variable}: this environment variable holds no key: there are blanks or other signs in it.")
     return key
 
 
-def _is_local(url: str) -> bool:
+def check_variable(name: str | None) -> None:
+    """Refuses a setting that shall name an environment variable, and holds a key perhaps.
+
+    Raises:
+        ValueError: It is no such name; it is not repeated.
+    """
+    if not re.fullmatch("[A-Z][A-Z0-9_]*", name or "NONE"):
+        raise ValueError("api_key_variable: the name of an environment variable expected, no key")
+
+
+def is_local(url: str) -> bool:
     """Whether an address is one of this machine."""
     host = urlsplit(url).hostname or ""
     try:

@@ -28,6 +28,7 @@ class Completion:
         tokens: Tokens written; 0 where the server does not count.
         prompt_tokens: Tokens of the conversation before them; 0 where the server does not count.
         logprobs: The tokens with their alternatives; empty where the server does not tell them.
+        refusal: What a server says that tells refusals apart from answers.
     """
 
     text: str | None
@@ -35,6 +36,7 @@ class Completion:
     tokens: int
     prompt_tokens: int
     logprobs: list[Token]
+    refusal: str | None = None
 
 
 def read_completion(body: bytes) -> Completion:
@@ -47,14 +49,23 @@ def read_completion(body: bytes) -> Completion:
         answer = json.loads(body)
         choice = answer["choices"][0]
         text, reason = choice["message"].get("content"), choice.get("finish_reason")
+        refusal = choice["message"].get("refusal")
         usage = answer.get("usage") or {}
         tokens, prompt_tokens = (int(usage.get(key) or 0) for key in ("completion_tokens", "prompt_tokens"))
         logprobs = _read_logprobs(choice)
-        if not isinstance(text, str | None) or reason == "error":
+        if not isinstance(text, str | None) or not isinstance(refusal, str | None) or reason == "error":
             raise ValueError(reason)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"no chat completion, but: {body.decode(errors='replace')}") from None
-    return Completion(text, reason, tokens, prompt_tokens, logprobs)
+    return Completion(text, reason, tokens, prompt_tokens, logprobs, refusal)
+
+
+def read_models(body: bytes) -> list[str]:
+    """The names in a server's list of models; none where the body is no such list."""
+    try:
+        return [str(model["id"]) for model in json.loads(body)["data"]]
+    except (ValueError, LookupError, TypeError):
+        return []
 
 
 def _read_logprobs(choice: dict[str, Any]) -> list[Token]:

@@ -1,17 +1,21 @@
-"""An address that speaks OpenAI's chat protocol: a request is sent once, and what goes wrong is told apart.
+"""An address that speaks OpenAI's protocols: a request is sent once, and what goes wrong is told apart.
 
 completion = await Endpoint("http://127.0.0.1:8000/v1", key="", timeout=600).complete({"model": ..., "messages": ...})
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cai_lightning.errors import ReplyError, UserError
-from cai_lightning.services.completions import Completion, read_completion
+from cai_lightning.services.completions import Completion, read_completion, read_models
+from cai_lightning.services.moderations import Moderated, read_moderated
 from cai_lightning.services.retries import TransientError, retry_after
 
 if TYPE_CHECKING:
     from openai import APIStatusError
+
+T = TypeVar("T")
 
 TRANSIENT = frozenset({408, 409, 429})
 """Statuses that may pass, besides those from 500 on."""
@@ -47,13 +51,21 @@ class Endpoint:
         Raises:
             TransientError: There is none.
         """
+        self.models()
+
+    def models(self) -> list[str]:
+        """The names of the models that the server lists; none where it keeps no list.
+
+        Raises:
+            TransientError: There is no server.
+        """
         from openai import APIConnectionError, APIStatusError, OpenAI
 
         try:
             with OpenAI(**self._connection(CHECK_SECONDS)) as client:
-                client.models.with_raw_response.list()
+                return read_models(client.models.with_raw_response.list().http_response.content)
         except APIStatusError:
-            return
+            return []
         except APIConnectionError as error:
             raise self._transient(_cause(error)) from None
 
@@ -65,11 +77,20 @@ class Endpoint:
             ReplyError: The server does not answer this request.
             UserError: The server would answer no request like this.
         """
+        return await self._ask(self._client.chat.completions.with_raw_response.create, request, read_completion)
+
+    async def moderate(self, request: dict[str, Any]) -> Moderated:
+        """What the server answers to a request for moderation; raises as `complete` does."""
+        return await self._ask(self._client.moderations.with_raw_response.create, request, read_moderated)
+
+    async def _ask(
+        self, create: Callable[..., Awaitable[Any]], request: dict[str, Any], read: Callable[[bytes], T]
+    ) -> T:
         from openai import APIConnectionError, APIStatusError
 
         try:
             async with asyncio.timeout(self._timeout):
-                raw = await self._client.chat.completions.with_raw_response.create(**request)
+                raw = await create(**request)
         except UnicodeEncodeError:
             raise ReplyError("half of a surrogate pair stands in the conversation, which no request can hold") from None
         except TimeoutError:
@@ -79,7 +100,7 @@ class Endpoint:
         except APIStatusError as error:
             raise self._failure(error, request["model"]) from None
         try:
-            return read_completion(raw.http_response.content)
+            return read(raw.http_response.content)
         except ValueError as error:
             raise self._transient(str(error)) from None
 

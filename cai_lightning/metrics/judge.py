@@ -1,0 +1,82 @@
+"""Judge: a language model rates a response by a rubric."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from cai_lightning import rubric
+from cai_lightning.concurrency import for_each
+from cai_lightning.errors import ReplyError
+from cai_lightning.metrics.base import Column, ResponseMetric, Scores
+from cai_lightning.metrics.judging import JudgeModel, Judging, Ruling
+from cai_lightning.metrics.verdicts import Verdict, read_verdict
+from cai_lightning.records import Response, user
+from cai_lightning.services.retries import Sleep
+
+Row = tuple[int, Response]
+
+
+class Judge(ResponseMetric):
+    """Helpfulness and quality of refusal, each from 1 to 5, as a language model sees them; higher is better.
+
+    A refusal of quality 5 declines well, or has nothing to decline. An empty response is unscored, and so is one whose
+    verdict is invalid, refused or cut after all tries, or that does not fit into the judge's context. The judge's
+    rationale stands in the row's detail.
+
+    Args:
+        judge: The model that judges.
+    """
+
+    def __init__(self, judge: JudgeModel = JudgeModel()) -> None:
+        super().__init__([Column("judge_helpfulness", "higher", 1.0, 5.0), Column("judge_refusal", "higher", 1.0, 5.0)])
+        self.judge = judge
+        self._sleep: Sleep = asyncio.sleep
+        self._judging: Judging | None = None
+
+    def revision(self) -> str:
+        """The digest that Ollama reports for the model; another server's name for it.
+
+        Raises:
+            UserError: There is no server, or it does not have the model.
+        """
+        return Judging(self.judge).revision()
+
+    def load(self, device: torch.device) -> None:
+        """Makes sure that the server is there and has the model; the device is the server's business."""
+        judging = Judging(self.judge, self._sleep)
+        judging.check()
+        self._judging = judging
+
+    def score(self, responses: Sequence[Response]) -> Scores:
+        rulings = [Ruling[Verdict](None, "empty response", 0)] * len(responses)
+        rows = [(n, response) for n, response in enumerate(responses) if response.response.strip()]
+
+        async def rule(row: Row) -> None:
+            rulings[row[0]] = await self._rule(row[1])
+
+        def set_aside(row: Row, error: ReplyError) -> None:
+            rulings[row[0]] = Ruling(None, str(error), 0)
+
+        asyncio.run(for_each(rule, rows, self.judge.concurrency, set_aside))
+        return _as_scores(rulings)
+
+    def free(self) -> None:
+        self._judging = None
+
+    async def _rule(self, response: Response) -> Ruling[Verdict]:
+        assert self._judging is not None, "load() comes before score()"
+        conversation = response.turns or [user(response.prompt)]
+        return await self._judging.rule(rubric.score_question(conversation, response.response), read_verdict)
+
+
+def _as_scores(rulings: Sequence[Ruling[Verdict]]) -> Scores:
+    helpfulness, refusal = (torch.full((len(rulings),), torch.nan) for _ in range(2))
+    details: list[dict[str, Any]] = [{"tries": ruling.tries} for ruling in rulings]
+    for n, ruling in enumerate(rulings):
+        if verdict := ruling.verdict:
+            helpfulness[n], refusal[n] = verdict.helpfulness, verdict.refusal
+            details[n]["rationale"] = verdict.rationale
+    values = {"judge_helpfulness": helpfulness, "judge_refusal": refusal}
+    return Scores(values, [ruling.reason for ruling in rulings], details)

@@ -1,0 +1,166 @@
+"""Asking a language model for verdicts until one is valid.
+
+judging = Judging(JudgeModel("llama3.1"))
+ruling = await judging.rule(question, read_verdict)
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Generic, Literal, TypeVar
+
+from cai_lightning.errors import ReplyError
+from cai_lightning.services.addresses import check_address, check_variable, read_key
+from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
+from cai_lightning.services.retries import Sleep, TransientError, persist
+from cai_lightning.services.room import why_cut, why_too_long
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class JudgeModel:
+    """The model that judges, and how it is asked.
+
+    Args:
+        model: Its name, as the server knows it.
+        base_url: The server's address; with `protocol: openai` it ends in /v1.
+        protocol: `ollama` speaks Ollama's own, `openai` that of any OpenAI-compatible server.
+        api_key_variable: With `protocol: openai` the environment variable that holds the key, which a server on this
+            machine can do without; null where no server needs one.
+        num_ctx: Tokens of question and verdict together. Ollama is told to make room for them; of another server it is
+            what it has. A question that does not fit is unscored.
+        num_predict: Tokens that a verdict may take.
+        seed: Seed of the first question.
+        tries: Verdicts asked for until one is valid, each with the next seed.
+        retry_temperature: Temperature of all but the first, which has 0: there a seed would change nothing.
+        concurrency: Questions in flight.
+        max_retries: Tries of a question after the first while the server fails, after waits that double from a second
+            on.
+        max_wait: The longest of these waits, in seconds; a server that asks for a longer one is given up.
+        timeout: Seconds after which an unanswered question is asked again.
+    """
+
+    INCIDENTAL: ClassVar[frozenset[str]] = frozenset(
+        {"base_url", "api_key_variable", "concurrency", "max_retries", "max_wait", "timeout"}
+    )
+
+    model: str = "llama3.1"
+    base_url: str = "http://127.0.0.1:11434"
+    protocol: Literal["ollama", "openai"] = "ollama"
+    api_key_variable: str | None = "OPENAI_API_KEY"
+    num_ctx: int = 8192
+    num_predict: int = 512
+    seed: int = 42
+    tries: int = 3
+    retry_temperature: float = 0.7
+    concurrency: int = 4
+    max_retries: int = 5
+    max_wait: float = 120.0
+    timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        if min(self.num_predict, self.tries, self.concurrency, self.max_retries + 1) < 1 or self.timeout <= 0:
+            raise ValueError(
+                f"judge: num_predict, tries, concurrency >= 1, max_retries >= 0, timeout > 0 expected, found {self}"
+            )
+        if self.num_ctx <= self.num_predict or self.retry_temperature < 0 or self.max_wait < 0 or self.seed < 0:
+            raise ValueError(
+                f"judge: num_ctx > num_predict, retry_temperature, max_wait, seed >= 0 expected, found {self}"
+            )
+        check_address(self.base_url, "judge.base_url")
+        check_variable(self.api_key_variable)
+
+
+@dataclass(frozen=True)
+class Ruling(Generic[T]):
+    """What came of a question.
+
+    Args:
+        verdict: The first valid verdict; None where there is none.
+        reason: Why there is none.
+        tries: Verdicts that were asked for.
+    """
+
+    verdict: T | None
+    reason: str | None
+    tries: int
+
+
+class Judging:
+    """Asks for verdicts. The server is reached for only when it is needed.
+
+    Args:
+        judge: The model that judges.
+        sleep: Waits so many seconds.
+    """
+
+    def __init__(self, judge: JudgeModel, sleep: Sleep = asyncio.sleep) -> None:
+        self.judge = judge
+        self._server = _connect(judge)
+        self._sleep = sleep
+
+    def check(self) -> None:
+        """Makes sure that the server is there and has the model.
+
+        Raises:
+            UserError: It has not.
+        """
+        self._server.check(self.judge.num_ctx)
+
+    def revision(self) -> str:
+        """What stands behind the model's name; raises as `check` does."""
+        return self._server.revision()
+
+    async def rule(self, question: Question, read: Callable[[str], T]) -> Ruling[T]:
+        """The first valid verdict.
+
+        Args:
+            question: What is asked.
+            read: Reads a verdict in the words of the judge, or raises a ValueError that says why it is none.
+
+        Raises:
+            ReplyError: The server does not answer.
+            UserError: It would answer no question.
+        """
+        judge = self.judge
+        if why := why_too_long(question.size, judge.num_predict, judge.num_ctx):
+            return Ruling(None, why, 0)
+        reason = ""
+        for number in range(judge.tries):
+            temperature = judge.retry_temperature if number else 0.0
+            drawing = Drawing(temperature, judge.seed + number, judge.num_predict, judge.num_ctx)
+            answer = await self._ask(question, drawing)
+            if why := why_cut(question.size, answer.prompt_tokens, judge.num_predict, judge.num_ctx):
+                return Ruling(None, why, number + 1)
+            try:
+                return Ruling(_read_whole(answer, read), None, number + 1)
+            except ValueError as error:
+                reason = str(error)
+        return Ruling(None, f"no valid verdict in {judge.tries} tries; the last: {reason}", judge.tries)
+
+    async def _ask(self, question: Question, drawing: Drawing) -> Answer:
+        attempt = partial(self._server.answer, question, drawing)
+        try:
+            return await persist(attempt, self.judge.max_retries, self.judge.max_wait, self._sleep)
+        except TransientError as error:
+            raise ReplyError(str(error)) from error
+
+
+def _read_whole(answer: Answer, read: Callable[[str], T]) -> T:
+    if answer.refusal:
+        raise ValueError(f"the judge refuses: {answer.refusal[:120]!r}")
+    if not answer.ended:
+        raise ValueError(f"the verdict was cut at num_predict: {answer.text[:120]!r}")
+    return read(answer.text)
+
+
+def _connect(judge: JudgeModel) -> AnswerServer:
+    if judge.protocol == "ollama":
+        from cai_lightning.services.ollama import OllamaServer
+
+        return OllamaServer(judge.model, judge.base_url, judge.timeout)
+    from cai_lightning.services.openai_answers import OpenAIServer
+
+    return OpenAIServer(judge.model, judge.base_url, read_key(judge.api_key_variable, [judge.base_url]), judge.timeout)

@@ -1,0 +1,85 @@
+"""Reading what a judge says: a verdict that keeps to the rubric, or the reason why it is none. Pure functions."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Choice = Literal["first", "second", "tie"]
+
+LONGEST_RATIONALE = 1_000
+"""Characters of a rationale that are kept."""
+
+_REFUSAL = re.compile(
+    r"\W*(?:i'?m sorry|i am sorry|sorry|i apologi[sz]e|as an ai)?\W*(?:but )?"
+    r"(?:i (?:can(?:no|')?t|can not|won'?t|will not|am (?:not able|unable) to|'m (?:not able|unable) to)) "
+    r"(?:help|assist|comply|fulfill|engage|judge|rate|score|evaluate|assess|provide|continue|do) ?(?!fault)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The two scores of a response, from 1 to 5, and what the judge says for them."""
+
+    rationale: str
+    helpfulness: int
+    refusal: int
+
+
+@dataclass(frozen=True)
+class PairVerdict:
+    """Which of two responses is better, and what the judge says for it."""
+
+    rationale: str
+    better: Literal["A", "B", "tie"]
+
+
+def read_verdict(text: str) -> Verdict:
+    """The two scores in what a judge says.
+
+    Raises:
+        ValueError: They are not there; the message says what is.
+    """
+    found = _read(text, {"rationale", "helpfulness", "refusal"})
+    return Verdict(found["rationale"], _score(found, "helpfulness"), _score(found, "refusal"))
+
+
+def read_pair_verdict(text: str) -> PairVerdict:
+    """The choice in what a judge says.
+
+    Raises:
+        ValueError: It is not there; the message says what is.
+    """
+    found = _read(text, {"rationale", "better"})
+    if found["better"] not in ("A", "B", "tie"):
+        raise ValueError(f"better: 'A', 'B' or 'tie' expected, found {_shown(found['better'])}")
+    return PairVerdict(found["rationale"], found["better"])
+
+
+def _read(text: str, keys: set[str]) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        kind = "the judge refuses" if _REFUSAL.match(text) else "no JSON"
+        raise ValueError(f"{kind}: {_shown(text)}") from None
+    if not isinstance(found, dict) or found.keys() != keys:
+        raise ValueError(f"an object of {', '.join(sorted(keys))} expected, found {_shown(found)}")
+    rationale = found["rationale"]
+    if not isinstance(rationale, str):
+        raise ValueError(f"rationale: a text expected, found {_shown(rationale)}")
+    if _REFUSAL.match(rationale):
+        raise ValueError(f"the judge refuses: {_shown(rationale)}")
+    return {**found, "rationale": rationale[:LONGEST_RATIONALE]}
+
+
+def _score(found: dict[str, Any], name: str) -> int:
+    score = found[name]
+    if type(score) is not int or not 1 <= score <= 5:
+        raise ValueError(f"{name}: a whole number from 1 to 5 expected, found {_shown(score)}")
+    return score
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else text[:117] + "..."

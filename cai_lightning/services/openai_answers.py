@@ -1,0 +1,54 @@
+"""A server that speaks OpenAI's chat protocol and answers by a JSON schema: OpenAI, vLLM, llama.cpp, OpenRouter."""
+
+from cai_lightning.errors import ReplyError, UserError
+from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
+from cai_lightning.services.endpoint import Endpoint
+from cai_lightning.services.retries import TransientError
+
+
+class OpenAIServer(AnswerServer):
+    """Asks a model of an OpenAI-compatible server.
+
+    Args:
+        model: Its name, as the server knows it.
+        url: The server's address, such as `http://127.0.0.1:8000/v1`.
+        key: The key; empty where none is needed.
+        timeout: Seconds within which a question has to be answered.
+    """
+
+    def __init__(self, model: str, url: str, key: str, timeout: float) -> None:
+        self.model = model
+        self._endpoint = Endpoint(url, key, timeout)
+
+    def check(self, context: int) -> None:
+        self.revision()
+
+    def revision(self) -> str:
+        """The model's name: this protocol has no digests. A server that lists its models shall list this one."""
+        try:
+            models = self._endpoint.models()
+        except TransientError as error:
+            raise UserError(f"no server is there ({error}). Start it, or mend base_url.") from None
+        if models and self.model not in models:
+            known = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
+            raise UserError(f"{self._endpoint.url}: no model {self.model!r} there, but {known}. Name one of these.")
+        return self.model
+
+    async def answer(self, question: Question, drawing: Drawing) -> Answer:
+        completion = await self._endpoint.complete(
+            {
+                "model": self.model,
+                "messages": question.messages,
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "verdict", "strict": True, "schema": question.schema},
+                },
+                "temperature": drawing.temperature,
+                "seed": drawing.seed,
+                "max_tokens": drawing.max_tokens,
+            }
+        )
+        if completion.finish_reason not in ("stop", "length"):
+            raise ReplyError(f"{self._endpoint.url}: finish reason {completion.finish_reason!r}")
+        ended = completion.finish_reason == "stop"
+        return Answer(completion.text or "", ended, completion.prompt_tokens or None, completion.refusal)
