@@ -66,7 +66,7 @@ _RATIONALE = {"type": "string"}
 _NAMES = {"system": "system", "user": "human", "assistant": "assistant"}
 _MARK = re.compile(r"The mark of this request is ([0-9a-f]{16})\.\n")
 _CONTROL = re.compile(
-    r"<\||<｜|</?s>|<(?:bos|eos|pad|unk)>|</?(?:start|end)_of_\w+>|<</?SYS>>"
+    r"<\||<\uff5c|</?s>|<(?:bos|eos|pad|unk)>|</?(?:start|end)_of_\w+>|<</?SYS>>"
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
 )
 """What the templates of Llama, Qwen, Mistral, Gemma, Phi and DeepSeek mark turns with."""

@@ -134,4 +134,5 @@ def _side(ruling: Ruling[PairVerdict], a: Choice, b: Choice) -> Choice | None:
     """The side that a verdict is for, where `a` was shown first."""
     if ruling.verdict is None:
         return None
-    return {"A": a, "B": b, "tie": "tie"}[ruling.verdict.better]  # type: ignore[return-value]
+    sides: dict[str, Choice] = {"A": a, "B": b, "tie": "tie"}
+    return sides[ruling.verdict.better]

@@ -11,11 +11,12 @@ LONGEST_RATIONALE = 1_000
 """Characters of a rationale that are kept."""
 
 _REFUSAL = re.compile(
-    r"\W*(?:i'?m sorry|i am sorry|sorry|i apologi[sz]e|as an ai)?\W*(?:but )?"
-    r"(?:i (?:can(?:no|')?t|can not|won'?t|will not|am (?:not able|unable) to|'m (?:not able|unable) to)) "
-    r"(?:help|assist|comply|fulfill|engage|judge|rate|score|evaluate|assess|provide|continue|do) ?(?!fault)",
+    r"\W*(?:(?:i['\u2019]?m|i am) (?:very |so )?sorry|sorry|i apologi[sz]e|as an ai[^,.]*)?\W*(?:but )?"
+    r"i(?: can(?:no|['\u2019])?t| can not| am (?:not able|unable) to|['\u2019]m (?:not able|unable) to) "
+    r"(?:help|assist|comply|fulfill|engage|judge|rate|score|evaluate|assess|provide|continue|do)\b",
     re.IGNORECASE,
 )
+"""How a model declines, at the beginning of what it says."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ def why_too_long(size: int, max_tokens: int, context: int) -> str | None:
     """
     if size / MOST_BYTES_PER_TOKEN + max_tokens <= context:
         return None
-    return (
-        f"a question of {size} bytes does not fit into {context} tokens with an answer of {max_tokens}; raise num_ctx"
-    )
+    return f"{size} bytes of question and {max_tokens} tokens of answer do not fit into {context} tokens; raise num_ctx"
 
 
 def why_cut(size: int, read: int | None, max_tokens: int, context: int) -> str | None:
