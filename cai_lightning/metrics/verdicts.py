@@ -62,16 +62,21 @@ def _read(text: str, keys: set[str]) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        kind = "the judge refuses" if _REFUSAL.match(text) else "no JSON"
+        kind = "the judge refuses" if _refuses(text) else "no JSON"
         raise ValueError(f"{kind}: {_shown(text)}") from None
     if not isinstance(found, dict) or found.keys() != keys:
         raise ValueError(f"an object of {', '.join(sorted(keys))} expected, found {_shown(found)}")
     rationale = found["rationale"]
     if not isinstance(rationale, str):
         raise ValueError(f"rationale: a text expected, found {_shown(rationale)}")
-    if _REFUSAL.match(rationale):
+    if _refuses(rationale):
         raise ValueError(f"the judge refuses: {_shown(rationale)}")
     return {**found, "rationale": rationale[:LONGEST_RATIONALE]}
+
+
+def _refuses(text: str) -> bool:
+    """Only the beginning is looked at: the expression would take a minute for a hostile text of 100,000 signs."""
+    return bool(_REFUSAL.match(text[:200]))
 
 
 def _score(found: dict[str, Any], name: str) -> int:

@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1 that speak OpenAI's chat protocol, well or badly as they are told."""
+"""Servers on 127.0.0.1 that speak the protocols of chat and moderation, well or badly as they are told."""
 
 import json
 import threading
@@ -40,14 +40,20 @@ def error(status, message="no", headers=None, **more):
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Answers each request by a function of it and its headers; keeps what it was asked."""
+    """Answers each request by a function of it and its headers; keeps what it was asked.
+
+    Args:
+        script: The function.
+        pages: What stands at some paths, whoever asks; a server without them has an empty list of models.
+    """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, script):
+    def __init__(self, script, pages=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script = script
+        self.pages = pages or {}
         self.asked = []
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
@@ -55,7 +61,11 @@ class ChatServer(ThreadingHTTPServer):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
+        return f"{self.root}/v1"
+
+    @property
+    def root(self):
+        return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request, client_address):
         """A client that has gone is no error here: it was made to go."""
@@ -65,11 +75,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.respond(Answer({"object": "list", "data": []}))
+        self.respond(self.server.pages.get(self.path, Answer({"object": "list", "data": []})))
 
     def do_POST(self):
         server = self.server
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path in server.pages:
+            return self.respond(server.pages[self.path])
         with server.lock:
             server.asked.append(request)
             server.in_flight += 1
@@ -102,8 +114,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(script):
-    with ChatServer(script) as server:
+def serving(script, pages=None):
+    with ChatServer(script, pages) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -1,0 +1,1 @@
+"""Two runs before a judge: whose responses it prefers."""
