@@ -21,6 +21,7 @@ Constitutional AI with open models. One experiment is one YAML file with a secti
   validate  --config FILE [--run DIR] [overrides]   answers the test prompts and scores them → runs/X/summary.json
   import    FILE --run DIR                          responses made elsewhere, for validate   → runs/X/responses.jsonl
   compare   RUN... [--output DIR]                   which run is better, true or noise       → report/
+  pairwise  RUN RUN [--judge.model NAME ...]        which run's responses a judge prefers     → RUN/pairwise/
   inspect   RUN... [--sample N] [--output DIR]      what the revisions are made of, side by side
   export    RUN --output DIR [--merge]              the adapter, or the whole model, with its card → DIR/
   ask       [PROMPT] --config FILE [--run DIR]      base model, critique and revision, fine-tuned model; or a chat
@@ -32,6 +33,7 @@ beforehand what tokens, hours and money it would take. Overrides are dotted: --d
 
 COMMANDS = {
     "compare": "cai_lightning.report.command",
+    "pairwise": "cai_lightning.pairwise.command",
     "inspect": "cai_lightning.report.inspection.command",
     "export": "cai_lightning.export.command",
     "import": "cai_lightning.importing",

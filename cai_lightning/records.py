@@ -114,6 +114,31 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """Which of two runs' responses to a prompt a judge prefers, asked in both orders.
+
+    Args:
+        first_shown_first: The side preferred (`first`, `second` or `tie`) where the first run's response is shown
+            first; null without a verdict.
+        second_shown_first: The same where the second run's is shown first.
+        preferred: The side that both orders agree on, a tie where they do not; null is unscored.
+        reason: Why it is unscored.
+        identical: Whether the responses are the same, a tie for which no judge is asked.
+        rationales: What the judge says for its verdicts.
+        key: Digest of all that the verdicts depend on.
+    """
+
+    id: str
+    first_shown_first: str | None
+    second_shown_first: str | None
+    preferred: str | None
+    reason: str | None
+    identical: bool
+    rationales: list[str]
+    key: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """A row that could not be made, though it was tried again; the next run tries it once more.
 
@@ -129,7 +154,7 @@ class Failure:
     turns: Conversation | None = None
 
 
-Record = Revision | Response | Score | Failure
+Record = Revision | Response | Score | Judgement | Failure
 
 
 def to_json(record: Record) -> str:

@@ -116,7 +116,7 @@ def test_an_unknown_verb_and_no_verb(capsys):
     assert "predict" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", ["predict", "compare", "inspect"])
+@pytest.mark.parametrize("verb", ["predict", "compare", "pairwise", "inspect"])
 def test_every_verb_explains_itself(verb, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([verb, "--help"])

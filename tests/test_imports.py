@@ -16,7 +16,7 @@ LAYERS = (
     {"modules"},
     {"report"},
     {"lightning_cli"},
-    {"asking", "export"},
+    {"asking", "export", "pairwise"},
     {"cli"},
     {"__main__"},
 )

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai_lightning.records import assistant, user
@@ -35,6 +35,7 @@ def test_a_hostile_text_stays_in_its_place(text):
     assert cut_out(content(question)) == [("human", safe), ("assistant", safe), ("human", safe), ("response", safe)]
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_every_text_comes_back_as_it_was(prompt, response):
     question = pair_question([user(prompt)], response, prompt)

@@ -36,7 +36,7 @@ class Judge(ResponseMetric):
         self._judging: Judging | None = None
 
     def revision(self) -> str:
-        """The digest that Ollama reports for the model; another server's name for it.
+        """The model and the digest that Ollama reports for it; of another server its name alone.
 
         Raises:
             UserError: There is no server, or it does not have the model.

@@ -61,14 +61,13 @@ class JudgeModel:
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        if min(self.num_predict, self.tries, self.concurrency, self.max_retries + 1) < 1 or self.timeout <= 0:
-            raise ValueError(
-                f"judge: num_predict, tries, concurrency >= 1, max_retries >= 0, timeout > 0 expected, found {self}"
-            )
-        if self.num_ctx <= self.num_predict or self.retry_temperature < 0 or self.max_wait < 0 or self.seed < 0:
-            raise ValueError(
-                f"judge: num_ctx > num_predict, retry_temperature, max_wait, seed >= 0 expected, found {self}"
-            )
+        least = {"num_predict": 1, "tries": 1, "concurrency": 1, "seed": 0, "max_retries": 0}
+        least |= {"num_ctx": self.num_predict + 1, "retry_temperature": 0, "max_wait": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"judge.{name}: at least {value} expected, found {getattr(self, name)}")
+        if self.timeout <= 0:
+            raise ValueError(f"judge.timeout: more than 0 expected, found {self.timeout}")
         check_address(self.base_url, "judge.base_url")
         check_variable(self.api_key_variable)
 
@@ -121,7 +120,7 @@ class Judging:
             read: Reads a verdict in the words of the judge, or raises a ValueError that says why it is none.
 
         Raises:
-            ReplyError: The server does not answer.
+            ReplyError: The server fails, and may fail others too; a question that it refuses is a ruling.
             UserError: It would answer no question.
         """
         judge = self.judge
@@ -131,7 +130,12 @@ class Judging:
         for number in range(judge.tries):
             temperature = judge.retry_temperature if number else 0.0
             drawing = Drawing(temperature, judge.seed + number, judge.num_predict, judge.num_ctx)
-            answer = await self._ask(question, drawing)
+            try:
+                answer = await self._ask(question, drawing)
+            except TransientError as error:
+                raise ReplyError(str(error)) from error
+            except ReplyError as error:
+                return Ruling(None, str(error), number + 1)
             if why := why_cut(question.size, answer.prompt_tokens, judge.num_predict, judge.num_ctx):
                 return Ruling(None, why, number + 1)
             try:
@@ -142,10 +146,7 @@ class Judging:
 
     async def _ask(self, question: Question, drawing: Drawing) -> Answer:
         attempt = partial(self._server.answer, question, drawing)
-        try:
-            return await persist(attempt, self.judge.max_retries, self.judge.max_wait, self._sleep)
-        except TransientError as error:
-            raise ReplyError(str(error)) from error
+        return await persist(attempt, self.judge.max_retries, self.judge.max_wait, self._sleep)
 
 
 def _read_whole(answer: Answer, read: Callable[[str], T]) -> T:

@@ -141,25 +141,33 @@ class Moderation(ResponseMetric):
         self._requests = TokenBudget(self.requests_per_minute, self._clock, self._sleep)
 
     async def _moderate_batch(self, results: list[list[Result | str]], batch: list[Window]) -> None:
-        """Moderates windows together, or one by one where what comes back cannot be told apart."""
+        """Moderates windows together, or one by one where they are refused or cannot be told apart.
+
+        Raises:
+            ReplyError: The server fails, and may fail others too.
+        """
         try:
             found = (await self._moderate([text for _, text in batch])).results
             if len(found) != len(batch):
                 raise ReplyError(f"{self.base_url}: {len(found)} results for {len(batch)} texts")
         except ReplyError as error:
-            if len(batch) == 1 or isinstance(error.__cause__, TransientError):
+            if isinstance(error.__cause__, TransientError):
                 raise
-            for window in batch:
-                await self._moderate_alone(results, window)
+            await self._tell_apart(results, batch, str(error))
             return
         for (row, _), result in zip(batch, found, strict=True):
             results[row].append(result)
 
-    async def _moderate_alone(self, results: list[list[Result | str]], window: Window) -> None:
-        try:
-            await self._moderate_batch(results, [window])
-        except ReplyError as error:
-            results[window[0]].append(str(error))
+    async def _tell_apart(self, results: list[list[Result | str]], batch: list[Window], reason: str) -> None:
+        """Moderates windows one by one that failed together; one that has failed alone is unscored."""
+        if len(batch) == 1:
+            results[batch[0][0]].append(reason)
+            return
+        for window in batch:
+            try:
+                await self._moderate_batch(results, [window])
+            except ReplyError as error:
+                results[window[0]].append(str(error))
 
     async def _moderate(self, texts: list[str]) -> Moderated:
         try:

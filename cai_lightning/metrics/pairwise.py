@@ -74,7 +74,7 @@ class PairwiseJudge:
         self._judging: Judging | None = None
 
     def revision(self) -> str:
-        """The digest that Ollama reports for the model; another server's name for it."""
+        """The model and the digest that Ollama reports for it; of another server its name alone."""
         return Judging(self.judge).revision()
 
     def load(self) -> None:

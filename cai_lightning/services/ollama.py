@@ -54,7 +54,7 @@ class OllamaServer(AnswerServer):
                 f"{self.url}: no model {self.model!r} there, but {known}. Get it (ollama pull {self.model}), or name "
                 "another."
             )
-        return str(digest)
+        return f"{self.model}@{digest}"
 
     async def answer(self, question: Question, drawing: Drawing) -> Answer:
         request = {

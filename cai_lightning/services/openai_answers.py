@@ -1,6 +1,6 @@
 """A server that speaks OpenAI's chat protocol and answers by a JSON schema: OpenAI, vLLM, llama.cpp, OpenRouter."""
 
-from cai_lightning.errors import ReplyError, UserError
+from cai_lightning.errors import UserError
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
 from cai_lightning.services.endpoint import Endpoint
 from cai_lightning.services.retries import TransientError
@@ -48,7 +48,7 @@ class OpenAIServer(AnswerServer):
                 "max_tokens": drawing.max_tokens,
             }
         )
-        if completion.finish_reason not in ("stop", "length"):
-            raise ReplyError(f"{self._endpoint.url}: finish reason {completion.finish_reason!r}")
-        ended = completion.finish_reason == "stop"
-        return Answer(completion.text or "", ended, completion.prompt_tokens or None, completion.refusal)
+        reason, refusal = completion.finish_reason, completion.refusal
+        if reason not in ("stop", "length"):
+            refusal = refusal or f"finish reason {reason}"
+        return Answer(completion.text or "", reason != "length", completion.prompt_tokens or None, refusal)

@@ -220,15 +220,15 @@ def test_a_question_that_the_server_has_cut_is_unscored(read):
 
 def test_a_question_that_the_server_refuses_as_too_long_is_unscored():
     refusal = Answer({"error": "the prompt exceeds the context length"}, 400)
-    scores, asked = score(lambda *_: refusal, "one", "two", concurrency=1)
-    assert len(asked) == 2
+    scores, asked = score(lambda *_: refusal, *["long"] * 40)
+    assert len(asked) == 40
     assert all("exceeds the context length" in reason for reason in scores.reasons)
 
 
 def test_its_revision_is_the_digest_of_the_model():
     with judging(lambda *_: None) as server:
-        assert Judge(JudgeModel(base_url=server.root)).revision() == DIGEST
-        assert Judge(JudgeModel("llama3.1:latest", server.root)).revision() == DIGEST
+        assert Judge(JudgeModel(base_url=server.root)).revision() == f"llama3.1@{DIGEST}"
+        assert Judge(JudgeModel("other:7b", server.root)).revision() == "other:7b@f00d"
         for start in (Judge(JudgeModel("llama9", server.root)).revision, lambda: metric_for(server, model="llama9")):
             with pytest.raises(UserError, match=r"no model 'llama9' there, but llama3.1:latest, other:7b.*ollama pull"):
                 start()
@@ -239,9 +239,9 @@ def test_a_server_that_is_not_there_is_said_before_any_work():
         url = server.root
     with pytest.raises(UserError, match=r"no Ollama is there .*ollama serve"):
         Judge(JudgeModel(base_url=url)).load(CPU)
-    with serving(lambda *_: None, {"/api/tags": error(404, "no such page")}) as server:
-        with pytest.raises(UserError, match="status 404 to /api/tags.*protocol to openai"):
-            Judge(JudgeModel(base_url=server.root)).revision()
+    refusal = pytest.raises(UserError, match=r"status 404 to /api/tags.*protocol to openai")
+    with serving(lambda *_: None, {"/api/tags": error(404, "no such page")}) as server, refusal:
+        Judge(JudgeModel(base_url=server.root)).revision()
 
 
 def test_a_model_of_too_short_a_context_is_said_before_any_work():
@@ -269,9 +269,9 @@ def test_settings_tell_the_model_and_no_address():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tries": 0}, "tries, concurrency >= 1"),
-        ({"num_ctx": 512}, "num_ctx > num_predict"),
-        ({"timeout": 0}, "timeout > 0"),
+        ({"tries": 0}, "judge.tries: at least 1 expected, found 0"),
+        ({"num_ctx": 512}, "judge.num_ctx: at least 513 expected, found 512"),
+        ({"timeout": 0}, "judge.timeout: more than 0"),
         ({"base_url": "localhost:11434"}, "judge.base_url: addresses such as"),
         ({"api_key_variable": KEY}, "the name of an environment variable"),
     ],
@@ -303,15 +303,15 @@ def test_any_server_of_openais_protocol_judges_too():
     assert (form["strict"], list(form["schema"]["properties"])) == (True, ["rationale", "helpfulness", "refusal"])
 
 
+REFUSING = {"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (
-            completion(None) | {"choices": [{"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}]},
-            "refuses: 'No.'",
-        ),
+        ({"choices": [REFUSING]}, "refuses: 'No.'"),
         (completion("{", "length"), "cut at num_predict"),
-        (completion("no", "content_filter"), "finish reason 'content_filter'"),
+        (completion("no", "content_filter"), "finish reason content_filter"),
         (completion(json.dumps(verdict(7))), "from 1 to 5"),
         (error(400, "context length exceeded"), "context length exceeded"),
     ],
@@ -324,9 +324,9 @@ def test_what_goes_wrong_there_is_no_score_either(answer, reason):
 
 
 def test_a_refused_key_ends_it(monkeypatch):
-    with serving(lambda *_: error(401, f"not with {KEY}")) as server:
-        with pytest.raises(UserError, match="status 401") as failure:
-            metric_for(server, protocol="openai").score([response("So.")])
+    refusal = pytest.raises(UserError, match="status 401")
+    with serving(lambda *_: error(401, f"not with {KEY}")) as server, refusal as failure:
+        metric_for(server, protocol="openai").score([response("So.")])
     assert KEY not in str(failure.value)
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(UserError, match="OPENAI_API_KEY: this environment variable"):

@@ -263,6 +263,8 @@ def test_a_server_that_stays_down_leaves_rows_unscored_and_many_end_it():
     scores, asked = score(lambda *_: error(500, f"no room for {KEY}"), "one", "two", max_retries=2)
     assert len(asked) == 3
     assert all("status 500" in reason and KEY not in reason for reason in scores.reasons)
+    scores, _ = score(lambda *_: error(400, "not this one"), *["word"] * 40, batch_tokens=1)
+    assert all("not this one" in reason for reason in scores.reasons)
     with pytest.raises(UserError, match="gave up after 16 rows"):
         score(lambda *_: error(500), *["word"] * 40, batch_tokens=1, max_retries=0)
 

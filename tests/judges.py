@@ -10,7 +10,7 @@ from cai_lightning import rubric
 DIGEST = "365c0bd3c000a25d28ddbf732fe1c6add414de7275464c4e4d1c3b5fcb5d8ad1"
 PAGES = {
     "/api/tags": Answer(
-        {"models": [{"name": "llama3.1:latest", "digest": DIGEST}, {"name": "other:7b", "digest": "f"}]}
+        {"models": [{"name": "llama3.1:latest", "digest": DIGEST}, {"name": "other:7b", "digest": "f00d"}]}
     ),
     "/api/show": Answer({"model_info": {"llama.context_length": 131_072, "general.architecture": "llama"}}),
 }

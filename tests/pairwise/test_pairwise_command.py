@@ -1,0 +1,161 @@
+"""Two runs before a judge: each pair once, whatever happens in between, and counts that add up."""
+
+import json
+from collections import Counter
+
+import pytest
+from judges import DIGEST, judging, said, texts
+from servers import Answer, error
+
+from cai_lightning import journal
+from cai_lightning.cli import main
+from cai_lightning.pairwise.result import as_json, summarize
+from cai_lightning.records import Judgement
+
+
+def longest(request, headers=None):
+    a, b = (text for _, text in texts(request)[-2:])
+    better = "tie" if len(a) == len(b) else "A" if len(a) > len(b) else "B"
+    return said({"rationale": "by length", "better": better})
+
+
+def write_run(folder, responses, adapter="new"):
+    folder.mkdir(parents=True)
+    rows = [
+        {"id": id, "prompt": f"prompt {id}", "response": text, "reference": None, "adapter": adapter}
+        for id, text in responses.items()
+    ]
+    stale = [{**row, "adapter": "old", "response": "stale"} for row in rows[:1]]
+    journal.write(folder / "responses.jsonl", [*stale, *rows])
+    (folder / "summary.json").write_text(json.dumps({"metrics": {}, "adapter": adapter}))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    ours = {f"{n:02}": "x" * (n + 1) for n in range(20)} | {"only": "ours"}
+    theirs = {f"{n:02}": "y" * (20 - n) for n in range(20)} | {"00": "x"}
+    return write_run(tmp_path / "ours", ours), write_run(tmp_path / "theirs", theirs, adapter=None)
+
+
+def compare(runs, server, *options):
+    url = ["--judge.base_url", server.root, "--judge.max_retries", "0"]
+    return main(["pairwise", *map(str, runs), *url, *options])
+
+
+def test_the_verdicts_and_what_they_come_to(runs, capsys):
+    with judging(longest) as server:
+        assert compare(runs, server) == 0
+    folder = runs[0] / "pairwise" / "theirs"
+    rows = [row for _, row in journal.read_lines(folder / "pairwise.jsonl")]
+    assert [row["id"] for row in rows] == [f"{n:02}" for n in range(20)]
+    assert len(server.asked) == 38
+    assert Counter(row["preferred"] for row in rows) == {"first": 10, "second": 9, "tie": 1}
+    found = json.loads((folder / "pairwise.json").read_text())
+    assert found["win_rate"] == pytest.approx(10.5 / 20)
+    assert found["ci95"][0] < 0.525 < found["ci95"][1]
+    expected = {"pairs": 20, "wins": 10, "ties": 1, "losses": 9, "identical": 1, "unscored": 0, "left_out": 1}
+    assert expected.items() <= found.items()
+    assert (found["run"], found["other"], found["position_consistency"]) == ("ours", "theirs", 1.0)
+    assert (found["judge"]["model"], found["revision"]) == ("llama3.1", f"llama3.1@{DIGEST}")
+    told = capsys.readouterr().out
+    assert "ours against theirs: 10 wins, 1 ties, 9 losses" in told
+    assert "win rate 0.525" in told
+    assert "1 responses have no partner" in told
+
+
+def test_started_again_it_asks_for_nothing_twice(runs):
+    with judging(longest) as server:
+        assert compare(runs, server) == 0
+        asked = len(server.asked)
+        assert compare(runs, server) == 0
+        assert len(server.asked) == asked
+        assert compare(runs, server, "--judge.num_predict", "300") == 0
+        assert len(server.asked) == 2 * asked
+
+
+def test_broken_off_it_goes_on(runs, capsys):
+    left = iter(range(9))
+
+    def script(request, headers):
+        return error(401, "no more") if next(left, None) is None else longest(request)
+
+    with judging(script) as server:
+        assert compare(runs, server, "--judge.concurrency", "1") == 1
+    assert "status 401" in capsys.readouterr().err
+    path = runs[0] / "pairwise" / "theirs" / "pairwise.jsonl"
+    done = len(journal.read(path))
+    assert done == 5
+    assert not path.with_suffix(".json").exists()
+    with judging(longest) as server:
+        assert compare(runs, server) == 0
+        assert len(server.asked) == 2 * (20 - done)
+    assert len(journal.read(path)) == 20
+
+
+def test_unscored_pairs_are_counted_and_tried_again(runs, capsys):
+    def script(request, headers):
+        return said("no") if texts(request)[-2][1] == "x" * 5 else longest(request)
+
+    with judging(script) as server:
+        assert compare(runs, server, "--judge.tries", "1") == 0
+    path = runs[0] / "pairwise" / "theirs" / "pairwise.json"
+    found = json.loads(path.read_text())
+    assert (found["pairs"], found["unscored"], sum(found["reasons"].values())) == (20, 1, 1)
+    assert found["wins"] + found["ties"] + found["losses"] == 19
+    assert "1 unscored: no valid verdict in 1 tries" in capsys.readouterr().out
+    with judging(longest) as server:
+        assert compare(runs, server, "--judge.tries", "1") == 0
+        assert len(server.asked) == 2
+    assert json.loads(path.read_text())["unscored"] == 0
+
+
+def test_a_changed_response_is_judged_again(runs):
+    with judging(longest) as server:
+        assert compare(runs, server) == 0
+        asked = len(server.asked)
+        rows = [row for _, row in journal.read_lines(runs[1] / "responses.jsonl")]
+        rows[-1]["response"] = "another"
+        journal.write(runs[1] / "responses.jsonl", rows)
+        assert compare(runs, server) == 0
+        assert len(server.asked) == asked + 2
+
+
+def test_what_a_user_gets_wrong_is_one_line(runs, tmp_path, capsys):
+    with judging(longest, **{"/api/tags": Answer({"models": []})}) as server:
+        assert compare(runs, server) == 1
+        assert "ollama pull llama3.1" in capsys.readouterr().err
+    stranger = write_run(tmp_path / "stranger", {"zz": "hello"})
+    assert main(["pairwise", str(runs[0]), str(stranger)]) == 1
+    assert "no prompt in common" in capsys.readouterr().err
+    assert main(["pairwise", str(runs[0]), str(runs[0])]) == 1
+    assert "named twice" in capsys.readouterr().err
+    assert main(["pairwise", str(runs[0]), str(tmp_path / "absent")]) == 1
+    assert "no such run" in capsys.readouterr().err
+
+
+def judgement(id, forth, back, preferred, identical=False):
+    return Judgement(id, forth, back, preferred, None if preferred else "why", identical, [], "")
+
+
+def test_a_result_by_hand():
+    result = summarize(
+        [
+            judgement("a", "first", "first", "first"),
+            judgement("b", "first", "second", "tie"),
+            judgement("c", "tie", "tie", "tie", identical=True),
+            judgement("d", "second", None, None),
+            judgement("e", "second", "second", "second"),
+            judgement("f", "first", "first", "first"),
+        ]
+    )
+    assert (result.wins, result.ties, result.losses, result.identical) == (2, 2, 1, 1)
+    assert result.win_rate.mean == pytest.approx(3 / 5)
+    assert result.position_consistency == pytest.approx(3 / 4)
+    assert result.reasons == {"why": 1}
+    assert as_json(result)["pairs"] == 6
+
+
+def test_nothing_judged_is_no_number():
+    found = as_json(summarize([judgement("a", None, None, None)]))
+    assert (found["win_rate"], found["ci95"], found["position_consistency"], found["unscored"]) == (None, None, None, 1)
