@@ -11,6 +11,7 @@ LAYERS = (
     {"json_file"},
     {"constitution", "concurrency", "journal", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "services", "template"},
+    {"rubric"},
     {"engines", "selection", "metrics", "data"},
     {"callbacks", "importing"},
     {"modules"},
