@@ -43,6 +43,9 @@ class Judge(ResponseMetric):
         """
         return Judging(self.judge).revision()
 
+    def inapplicable(self, response: Response) -> str | None:
+        return None if response.response.strip() else "empty response"
+
     def load(self, device: torch.device) -> None:
         """Makes sure that the server is there and has the model; the device is the server's business."""
         judging = Judging(self.judge, self._sleep)
@@ -51,7 +54,7 @@ class Judge(ResponseMetric):
 
     def score(self, responses: Sequence[Response]) -> Scores:
         rulings = [Ruling[Verdict](None, "empty response", 0)] * len(responses)
-        rows = [(n, response) for n, response in enumerate(responses) if response.response.strip()]
+        rows = [(n, response) for n, response in enumerate(responses) if not self.inapplicable(response)]
 
         async def rule(row: Row) -> None:
             rulings[row[0]] = await self._rule(row[1])

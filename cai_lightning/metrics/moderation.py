@@ -23,6 +23,10 @@ from cai_lightning.services.token_budget import TokenBudget
 OVERLAP = 200
 """Characters that a window shares with the one before it."""
 
+PROBE = "hello"
+PROBE_RETRIES = 2
+"""How often a server is asked again for its revision: before any work, nobody waits minutes to hear that it fails."""
+
 
 class Moderation(ResponseMetric):
     """The highest score that any category gets, from 0 to 1, and whether the response is flagged; lower is better.
@@ -97,28 +101,27 @@ class Moderation(ResponseMetric):
         Raises:
             UserError: There is no key, or no server that answers.
         """
-        self._connect()
+        endpoint = self._connect()
+        probe = partial(endpoint.moderate, {"model": self.model, "input": [PROBE]})
         try:
-            return asyncio.run(self._moderate(["hello"])).model
-        except ReplyError as error:
+            return asyncio.run(persist(probe, min(PROBE_RETRIES, self.max_retries), self.max_wait, self._sleep)).model
+        except (TransientError, ReplyError) as error:
             raise UserError(f"the moderation model {self.model!r} does not answer: {error}") from None
-        finally:
-            self.free()
+
+    def inapplicable(self, response: Response) -> str | None:
+        return None if response.response.strip() else "empty response"
 
     def load(self, device: torch.device) -> None:
         """Makes sure that there are a key and a server; the device is the server's business."""
-        self._connect()
-        assert self._endpoint is not None
-        try:
-            self._endpoint.check()
-        except TransientError as error:
-            raise UserError(f"no moderation server is there ({error}). Start it, or mend base_url.") from None
+        self._endpoint = self._connect()
+        self._tokens = TokenBudget(self.tokens_per_minute, self._clock, self._sleep)
+        self._requests = TokenBudget(self.requests_per_minute, self._clock, self._sleep)
 
     def score(self, responses: Sequence[Response]) -> Scores:
         windows = [
             (row, text)
             for row, response in enumerate(responses)
-            if response.response.strip()
+            if self.inapplicable(response) is None
             for text in windows_of(response.response, self.window_tokens * BYTES_PER_TOKEN, OVERLAP)
         ]
         results: list[list[Result | str]] = [[] for _ in responses]
@@ -134,11 +137,14 @@ class Moderation(ResponseMetric):
     def free(self) -> None:
         self._endpoint = None
 
-    def _connect(self) -> None:
-        key = read_key(self.api_key_variable, [self.base_url])
-        self._endpoint = Endpoint(self.base_url, key, self.timeout)
-        self._tokens = TokenBudget(self.tokens_per_minute, self._clock, self._sleep)
-        self._requests = TokenBudget(self.requests_per_minute, self._clock, self._sleep)
+    def _connect(self) -> Endpoint:
+        """Makes sure of a key and a server."""
+        endpoint = Endpoint(self.base_url, read_key(self.api_key_variable, [self.base_url]), self.timeout)
+        try:
+            endpoint.check()
+        except TransientError as error:
+            raise UserError(f"no moderation server is there ({error}). Start it, or mend base_url.") from None
+        return endpoint
 
     async def _moderate_batch(self, results: list[list[Result | str]], batch: list[Window]) -> None:
         """Moderates windows together, or one by one where they are refused or cannot be told apart.

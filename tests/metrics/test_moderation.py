@@ -281,9 +281,8 @@ def test_a_missing_key_and_a_missing_server_are_said_before_any_work(monkeypatch
         url = server.url
     with pytest.raises(UserError, match="no moderation server is there"):
         Moderation("m", url).load(CPU)
-    gone = Moderation("m", url, max_retries=0)
-    with pytest.raises(UserError, match="the moderation model 'm' does not answer"):
-        gone.revision()
+    with pytest.raises(UserError, match="no moderation server is there"):
+        Moderation("m", url).revision()
     monkeypatch.delenv("OPENAI_API_KEY")
     for start in (Moderation().revision, lambda: Moderation().load(CPU)):
         with pytest.raises(UserError, match="OPENAI_API_KEY: this environment variable"):
@@ -296,7 +295,14 @@ def test_a_missing_key_and_a_missing_server_are_said_before_any_work(monkeypatch
 
 def test_its_revision_is_the_model_behind_the_name():
     with serving(right) as server:
-        assert Moderation("the-model", server.url).revision() == "the-model-2026"
+        metric = metric_for(server)
+        assert metric.revision() == "the-model-2026"
+        assert metric.score([response("hello")]).reasons == [None]
+    with serving(lambda *_: error(500, "out of order")) as server:
+        metric = metric_for(server)
+        with pytest.raises(UserError, match=r"the moderation model 'the-model' does not answer: .*out of order"):
+            metric.revision()
+    assert len(server.asked) == 3
     settings = provenance.settings(Moderation())
     assert settings == {
         "class": "cai_lightning.metrics.moderation.Moderation",
