@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 from cai_lightning.errors import UserError
 from cai_lightning.lightning_cli import PROGRAM, cause
 from cai_lightning.modules import CritiqueRevision, Evaluation
+from cai_lightning.modules.evaluation import own_output
 from cai_lightning.sections import read_section, verbs_in
 
 USAGE = f"{PROGRAM} ask [PROMPT] --config FILE [--run DIR] [--seed N] [--model.KEY VALUE ...]"
@@ -49,7 +50,7 @@ class Experiment:
     @property
     def note(self) -> str | None:
         """What is to be said where the fine-tuned model is asked for before fit has made it."""
-        if self.evaluation.adapter == "run" and not (self.run / "adapter").is_dir():
+        if self.evaluation.adapter == "run" and not own_output(self.run).is_dir():
             return f"{self.run}: no fine-tuned model there yet; fit makes one."
         return None
 

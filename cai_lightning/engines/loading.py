@@ -94,6 +94,11 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
         raise UserError(f"{folder}: this adapter is broken or of another base ({error!s:.200}).") from error
 
 
+def is_whole_model(folder: Path) -> bool:
+    """Whether a folder holds a model of its own, as fit leaves it where it trains no adapter."""
+    return (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
+
+
 def save_fingerprint(model: PreTrainedModel, folder: Path) -> None:
     """Writes beside an adapter what its base looks like."""
     (folder / FINGERPRINT).write_text(json.dumps(_fingerprint(model.config), indent=2) + "\n", encoding="utf-8")

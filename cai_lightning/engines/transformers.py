@@ -15,7 +15,15 @@ from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.choosing import option_probabilities
 from cai_lightning.engines.encoding import Template, decode
-from cai_lightning.engines.loading import DType, context_length, dtype_on, load_adapter, load_model, load_tokenizer
+from cai_lightning.engines.loading import (
+    DType,
+    context_length,
+    dtype_on,
+    is_whole_model,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+)
 from cai_lightning.engines.paged import PagedBatch
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.errors import ReplyError, UserError
@@ -68,8 +76,9 @@ class TransformersEngine(Engine):
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
         tokenizer = load_tokenizer(self.model)
         dtype = dtype_on(device, self.dtype)
-        policy = load_model(self.model, dtype, attn_implementation=self.attn_implementation)
-        if adapter is not None:
+        tuned = adapter is not None and is_whole_model(adapter)
+        policy = load_model(str(adapter) if tuned else self.model, dtype, attn_implementation=self.attn_implementation)
+        if adapter is not None and not tuned:
             policy = load_adapter(policy, adapter)
             policy = policy.merge_and_unload() if dtype == "float32" else policy
         policy = policy.to(device).eval()

@@ -14,7 +14,7 @@ import torch
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.encoding import Template, decode
-from cai_lightning.engines.loading import DType, check_adapter, load_config, load_tokenizer
+from cai_lightning.engines.loading import DType, check_adapter, is_whole_model, load_config, load_tokenizer
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
 from cai_lightning.errors import UserError
@@ -82,8 +82,11 @@ class VLLMEngine(Engine):
         import_vllm()
         self._transcripts = Transcripts(load_tokenizer(self.model), self.template)
         sampling_parameters(**self._drawing(""))  # what is refused of it is said before the model loads
-        lora = self._lora_arguments(adapter) if adapter else {}
-        arguments = {**self._own_arguments(), **_devices(device, self.tensor_parallel_size), **lora}
+        arguments = {**self._own_arguments(), **_devices(device, self.tensor_parallel_size)}
+        if adapter is not None and is_whole_model(adapter):
+            arguments, adapter = {**arguments, "model": str(adapter)}, None
+        elif adapter is not None:
+            arguments |= self._lora_arguments(adapter)
         self._served = VLLMProcess({**arguments, **(self.arguments or {})}, adapter)
 
     def stop(self) -> None:

@@ -68,14 +68,14 @@ class Evaluation(LightningModule):
         return self.engine
 
     def adapter_folder(self, run: Path) -> Path | None:
-        """The folder of the adapter that is evaluated.
+        """The folder of the adapter that is evaluated, or of the model where fit has trained the whole of it.
 
         Raises:
             UserError: There is no adapter.
         """
         if self.adapter is None:
             return None
-        folder = run / "adapter" if self.adapter == "run" else Path(self.adapter)
+        folder = own_output(run) if self.adapter == "run" else Path(self.adapter)
         if not folder.is_dir():
             raise UserError(
                 f"{folder}: no adapter there. Run fit first, or set model.adapter to null for the base model."
@@ -174,6 +174,12 @@ class Evaluation(LightningModule):
             listener.on_reply(reply)
             listener.on_record(response)
             listener.on_row()
+
+
+def own_output(run: Path) -> Path:
+    """Where fit leaves what it has trained: the run's `adapter`, or its `model` where there is no adapter."""
+    whole = run / "model"
+    return whole if whole.is_dir() and not (run / "adapter").is_dir() else run / "adapter"
 
 
 def _adapter_of(path: Path) -> str | None:

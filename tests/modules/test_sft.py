@@ -267,6 +267,14 @@ def test_the_whole_model_is_trained_where_there_is_no_adapter(experiment, tiny_m
     assert all(not torch.equal(tuned[name], base[name]) for name in base if "weight" in name)
     assert AutoTokenizer.from_pretrained(experiment.run / "model").chat_template
     assert not (experiment.run / "adapter").exists()
+    references = ("--data.references", experiment.run / "revisions.jsonl")
+    assert experiment("validate", "--model.adapter", "run", *references) == 0
+    tuned_answers = experiment.rows("responses.jsonl")
+    assert all(row["adapter"] for row in tuned_answers)
+    experiment.run = experiment.run.with_name("base")
+    assert experiment("validate", "--model.adapter", "null", *references) == 0
+    base_answers = experiment.rows("responses.jsonl")
+    assert [row["response"] for row in tuned_answers] != [row["response"] for row in base_answers]
 
 
 def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
