@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 CAI := $(PY) -m cai_lightning
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help install demo test test-vllm check bench sandbox clean
+.PHONY: help install demo test test-vllm check bench bench-training sandbox clean
 
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ test-vllm: $(VLLM_VENV)/installed  ## Tests the vLLM engine on a CPU, in an envi
 
 bench: install  ## Compares the engines with baselines: make bench PEERS=DIR PROMPTS=FILE
 	$(OFFLINE) $(PY) scripts/bench_generation.py --peers $(PEERS) --prompts $(PROMPTS) $(BENCH)
+
+bench-training: install  ## Compares training with TRL: make bench-training PEERS=DIR CORPUS=FILE
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt trl==1.16.0
+	$(OFFLINE) $(PY) scripts/bench_training.py --peers $(PEERS) --corpus $(CORPUS) $(BENCH)
 
 check: $(VENV)/installed-dev  ## Lints, checks the formatting and the types.
 	$(VENV)/bin/ruff check .
