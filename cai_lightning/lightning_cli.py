@@ -1,7 +1,5 @@
 """LightningCLI for the verbs of a run: what determines its rows is settled before any work begins."""
 
-import logging
-import warnings
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +12,6 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
-from transformers.utils import logging as transformers_logging
 
 from cai_lightning import journal, provenance
 from cai_lightning.callbacks.best_checkpoint import BestCheckpoint
@@ -29,21 +26,11 @@ from cai_lightning.data.response_data import ResponseData
 from cai_lightning.errors import UserError
 from cai_lightning.modules import Evaluation
 from cai_lightning.processes import launched_by_the_first
+from cai_lightning.quiet import quiet
 from cai_lightning.records import Failure, Record, Response, Revision, Score
 from cai_lightning.report.evaluation import show_evaluation, write_evaluation
 from cai_lightning.report.failures import tell_failures, tell_missing
-
-DESCRIPTIONS = {
-    "predict": "Revises red-team prompts by a constitution: response, critique, revision → RUN/revisions.jsonl",
-    "fit": "Fine-tunes a LoRA adapter on the cleaned revisions → RUN/adapter/",
-    "validate": "Answers the test prompts and scores the answers → RUN/responses.jsonl, scores.jsonl, summary.json",
-}
-CLASSES = {
-    "predict": ("cai_lightning.modules.CritiqueRevision", "cai_lightning.data.PromptData"),
-    "fit": ("cai_lightning.modules.SupervisedFineTuning", "cai_lightning.data.RevisionData"),
-    "validate": ("cai_lightning.modules.Evaluation", "cai_lightning.data.PromptData"),
-}
-"""What `--help` points to: the classes of the shipped configurations."""
+from cai_lightning.verbs import DESCRIPTIONS, PROGRAM, add_options, cause, parser_settings
 
 RECORDS: dict[str, tuple[type[Record], ...]] = {"predict": (Revision, Failure), "validate": (Response, Score)}
 """What the verbs make row by row."""
@@ -51,7 +38,6 @@ RECORDS: dict[str, tuple[type[Record], ...]] = {"predict": (Revision, Failure), 
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others, whose rows may take hours longer; Lightning gives up after half an hour."""
 
-PROGRAM = "python -m cai_lightning"
 TRAINER_SETTINGS = (
     "precision",
     "max_epochs",
@@ -81,7 +67,7 @@ class CAICLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
-            parser_kwargs={"prog": PROGRAM, **{verb: _parser_settings(verb) for verb in DESCRIPTIONS}},
+            parser_kwargs={"prog": PROGRAM, **{verb: parser_settings(verb) for verb in DESCRIPTIONS}},
             args=args,
         )
 
@@ -99,25 +85,7 @@ class CAICLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **settings: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **settings)
-        if subcommand == "predict":
-            parser.add_argument(
-                "--dry-run",
-                action="store_true",
-                help="Makes the first rows, throws them away, and says what tokens, hours and money the missing ones "
-                "would take (money by model.price). Writes nothing.",
-            )
-        if subcommand == "fit":
-            parser.add_argument(
-                "--checkpoint_every",
-                type=int,
-                default=100,
-                help="Optimizer steps between two checkpoints to go on from; the end of an epoch is one, too.",
-            )
-        if subcommand == "validate":
-            parser.set_defaults({"verbose": False})  # the table of the means is ours
-            parser.add_argument(
-                "--strict", action="store_true", help="Ends with an error where an evaluator could not run."
-            )
+        add_options(parser, subcommand)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -289,43 +257,3 @@ def _ended(trainer: Trainer) -> bool:
     early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
     epochs, steps = trainer.max_epochs, trainer.max_steps
     return early or (epochs or -1) == trainer.current_epoch or steps == trainer.global_step
-
-
-def _parser_settings(verb: str) -> dict[str, str]:
-    """A short usage, for an error shows it before its message, and where the settings of the parts are explained."""
-    model, data = CLASSES[verb]
-    more = {"predict": "[--dry-run] ", "validate": "[--strict] "}.get(verb, "")
-    return {
-        "description": (
-            f"{DESCRIPTIONS[verb]}. The settings of its parts are explained by {PROGRAM} {verb} --model.help {model} "
-            f"and --data.help {data}; --print_config shows them as they would be used."
-        ),
-        "usage": f"{PROGRAM} {verb} --config FILE [--run DIR] [--fresh] {more}[--print_config] [--KEY VALUE ...]",
-    }
-
-
-def cause(error: Exception) -> str:
-    """What a constructor had to say, out of the several lines that jsonargparse makes of it."""
-    text = str(error)
-    causes = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- ")]
-    return causes[0] if causes else " ".join(text.split())
-
-
-def quiet() -> None:
-    """Silences what the libraries say about choices that are deliberate here."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
-    for text in (
-        ".*does not have many workers.*",
-        ".*`dataloader_iter`.*",
-        ".*predict returned None.*",
-        ".*log_every_n_steps.*",
-        ".*Checkpoint directory.*exists.*",
-        ".*across ranks is zero.*",
-        ".*you defined a `validation_step` but.*",
-        ".*LeafSpec.*",
-        ".*your dataloader is not resumable.*",
-        ".*gradient_checkpointing.* is deprecated.*",
-    ):
-        warnings.filterwarnings("ignore", text)

@@ -33,8 +33,8 @@ from cai_lightning.data.batches import Batches, Sizes, plan
 from cai_lightning.data.collate import pack
 from cai_lightning.data.encoding import Example, encode
 from cai_lightning.engines.loading import dtype_on
-from cai_lightning.lightning_cli import quiet
 from cai_lightning.modules.sft import SupervisedFineTuning
+from cai_lightning.quiet import quiet
 from cai_lightning.records import user
 
 CONTENDERS = ("cai_lightning", "trl-packed", "trl-padded")

@@ -16,6 +16,7 @@ LAYERS = (
     {"callbacks", "importing"},
     {"modules"},
     {"report"},
+    {"quiet", "verbs"},
     {"lightning_cli"},
     {"asking", "export", "pairwise"},
     {"cli"},

@@ -8,7 +8,7 @@ from cai_lightning.asking.display import show, waiting
 from cai_lightning.asking.exchange import ask_base, ask_fine_tuned
 from cai_lightning.asking.experiment import USAGE, Experiment, read_experiment
 from cai_lightning.errors import UserError
-from cai_lightning.lightning_cli import quiet
+from cai_lightning.quiet import quiet
 from cai_lightning.records import Prompt, prompt_id
 
 HELP = f"""\

@@ -15,7 +15,7 @@ from cai_lightning.export.facts import read_facts
 from cai_lightning.export.folder import check_place, replacing
 from cai_lightning.export.hub import check_hub, push
 from cai_lightning.export.weights import find_weights, write_weights
-from cai_lightning.lightning_cli import quiet
+from cai_lightning.quiet import quiet
 
 RUN = {"run": {"type": Path, "metavar": "RUN", "help": "Folder of the run."}}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {

@@ -1,0 +1,36 @@
+"""Silences what libraries say about choices that are deliberate here, so that what is said is worth reading."""
+
+import logging
+import warnings
+
+from transformers.utils import logging as transformers_logging
+
+DELIBERATE = (
+    ".*does not have many workers.*",
+    ".*`dataloader_iter`.*",
+    ".*predict returned None.*",
+    ".*log_every_n_steps.*",
+    ".*Checkpoint directory.*exists.*",
+    ".*across ranks is zero.*",
+    ".*you defined a `validation_step` but.*",
+    ".*LeafSpec.*",
+    ".*your dataloader is not resumable.*",
+    ".*sync_dist=True.*",
+    ".*gradient_checkpointing.* is deprecated.*",
+)
+"""Beginnings of warnings."""
+
+
+def quiet() -> None:
+    """Silences them for the rest of the process."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+    for handler in logging.getLogger("lightning.pytorch").handlers:
+        handler.addFilter(_is_no_tip)
+    for text in DELIBERATE:
+        warnings.filterwarnings("ignore", text)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
