@@ -59,10 +59,17 @@ class PairedDifference:
     Args:
         estimate: Mean difference and interval; its `n` is the number of pairs.
         left_out: Number of ids scored in only one of the two.
+        p_value: Two-sided p-value of no difference; None where there is no interval.
+        effect_size: Cohen's d_z, the mean difference over its standard deviation; None where all pairs differ alike.
+        needed: Prompts needed to see a difference of this size with 80 % power; None where no number is enough, or
+            where it hangs on the number of fine-tunings.
     """
 
     estimate: Estimate
     left_out: int
+    p_value: float | None = None
+    effect_size: float | None = None
+    needed: int | None = None
 
 
 def cluster(id: str) -> str:

@@ -12,12 +12,25 @@ from cai_lightning.report.summary import Direction
 
 @dataclass(frozen=True)
 class Standing:
-    """A run's place in the overall ranking; runs of the same mean rank share a place and are `tied`."""
+    """A run's place in the overall ranking.
+
+    Args:
+        run: Name of the run.
+        place: 1 for the best; runs of the same mean rank share a place.
+        mean_rank: The plain mean of its ranks over the columns.
+        tied: Whether another run shares the place.
+        borda: Borda points: over all columns, how many runs it is ahead of, a tie counting half.
+        first: Share of the bootstrap resamples in which it comes first; runs that tie there share the resample.
+        places: The best and the worst place that the resamples give it, at the confidence of the comparison.
+    """
 
     run: str
     place: int
     mean_rank: float
     tied: bool
+    borda: float = 0.0
+    first: float | None = None
+    places: tuple[int, int] | None = None
 
 
 def column_ranks(means: Mapping[str, float], direction: Direction) -> dict[str, float]:

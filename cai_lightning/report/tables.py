@@ -17,7 +17,7 @@ from cai_lightning.report.runs import printable
 from cai_lightning.report.summary import Direction
 from cai_lightning.statistics import Estimate
 
-ARROWS: dict[Direction, str] = {"higher": "↑ higher is better", "lower": "↓ lower is better"}
+ARROWS: dict[Direction | None, str] = {"higher": "↑ higher is better", "lower": "↓ lower is better", None: ""}
 NOTHING = "-"
 STYLES = {"better": "green", "worse": "red"}
 _MARKUP = re.compile(r"([\\`*_\[\]|~#!])")
@@ -41,9 +41,9 @@ def markdown(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def verdict(cell: Cell, direction: Direction) -> str:
+def verdict(cell: Cell, direction: Direction | None) -> str:
     """`better` or `worse` than the baseline where the interval of the difference excludes 0, else `unclear`."""
-    if cell.difference is None or cell.difference.estimate.mean is None:
+    if direction is None or cell.difference is None or cell.difference.estimate.mean is None:
         return ""
     if not cell.difference.estimate.excludes_zero:
         return "unclear"
@@ -78,7 +78,7 @@ def _headings(comparison: Comparison) -> Sequence[str]:
     return ["run", f"mean [{share}]", f"difference [{share}]", "", "scored", "rank"]
 
 
-def _texts(cell: Cell, direction: Direction, baseline: str) -> list[str]:
+def _texts(cell: Cell, direction: Direction | None, baseline: str) -> list[str]:
     """The cell as the words of a table's row."""
     return [
         cell.run,
