@@ -1,4 +1,4 @@
-"""The bootstrap beside a plain reference implementation, its coverage, and its degenerate inputs."""
+"""Intervals beside plain reference implementations and scipy, and their degenerate inputs."""
 
 import math
 import random
@@ -7,26 +7,36 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from cai_lightning.records import number_ids, prompt_id
-from cai_lightning.statistics import Estimate, cluster, mean_interval, paired_difference
+from cai_lightning.statistics import Estimate, PairedDifference, cluster, mean_interval, paired_difference
 
 finite = st.floats(-1e6, 1e6)
 ids = st.builds(prompt_id, st.sampled_from("abcdef"), st.integers(1, 3), st.integers(0, 2))
 
 
-def reference_interval(values, resamples=20_000):
-    """The cluster bootstrap, written out: draw prompts, take the mean of all their values."""
+def reference_interval(values, resamples=4_000):
+    """The studentized cluster bootstrap, written out: draw prompts, set each mean against its own standard error."""
     groups = {}
     for id, value in values.items():
         groups.setdefault(id.split(".")[0].split("-")[0], []).append(value)
     groups = list(groups.values())
     draw = random.Random(1)
-    means = []
+    mean, error = mean_and_error(groups)
+    ratios = []
     for _ in range(resamples):
-        chosen = [value for group in draw.choices(groups, k=len(groups)) for value in group]
-        means.append(sum(chosen) / len(chosen))
-    return np.percentile(means, [2.5, 97.5])
+        resampled, its_error = mean_and_error(draw.choices(groups, k=len(groups)))
+        ratios.append((resampled - mean) / its_error)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return [mean - high * error, mean - low * error]
+
+
+def mean_and_error(groups):
+    size = sum(map(len, groups))
+    mean = sum(map(sum, groups)) / size
+    residuals = [sum(value - mean for value in group) for group in groups]
+    return mean, math.sqrt(len(groups) / (len(groups) - 1) * sum(r * r for r in residuals)) / size
 
 
 def by_prompt(values):
@@ -68,16 +78,6 @@ def test_repetitions_do_not_narrow_the_interval():
     assert wide.interval == pytest.approx(narrow.interval)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_95_percent_intervals_of_rates_cover_the_truth(rate):
-    rng = np.random.default_rng(7)
-    covered = 0
-    for _ in range(200):
-        estimate = mean_interval(by_prompt(rng.random(100) < rate))
-        covered += estimate.low <= rate <= estimate.high
-    assert 0.91 <= covered / 200 <= 0.99  # 0.95 ± 2.6 standard errors
-
-
 def test_interval_is_close_to_the_normal_one():
     values = by_prompt(np.random.default_rng(0).normal(size=400))
     half = 1.96 * np.std(list(values.values())) / math.sqrt(400)
@@ -98,9 +98,10 @@ def test_nothing_scored_has_no_mean():
 def test_one_prompt_has_no_interval_however_often_it_is_repeated():
     assert mean_interval({"a": 0.5}) == Estimate(0.5, None, None, 1)
     assert mean_interval({"a": 0.0, "a-2": 1.0}) == Estimate(0.5, None, None, 2)
+    assert paired_difference({"a": 1.0}, {"a": 0.5}) == PairedDifference(Estimate(0.5, None, None, 1), left_out=0)
 
 
-@given(finite, st.integers(2, 20))
+@given(finite.filter(lambda value: value not in (0, 1)), st.integers(2, 20))
 def test_equal_values_have_an_interval_without_width(value, n):
     estimate = mean_interval(by_prompt([value] * n))
     assert estimate.mean == pytest.approx(value)
@@ -109,12 +110,65 @@ def test_equal_values_have_an_interval_without_width(value, n):
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(ids, finite, max_size=12))
-def test_any_values_give_an_interval_within_them(values):
+def test_any_values_give_an_interval_around_their_mean(values):
     estimate = mean_interval(values)
     assert estimate.n == len(values)
     if estimate.interval is not None:
         margin = 1e-9 * max(1, *map(abs, values.values()))
-        assert min(values.values()) - margin <= estimate.low <= estimate.high <= max(values.values()) + margin
+        assert -math.inf < estimate.low <= estimate.mean + margin
+        assert estimate.mean - margin <= estimate.high < math.inf
+
+
+def test_an_interval_of_many_ends_where_the_values_end():
+    values = by_prompt([1.0] * 20 + [0.99, 0.5])
+    assert mean_interval(values).high == 1.0
+
+
+def test_where_one_prompt_differs_the_interval_is_students():
+    values = by_prompt([5.0] * 30 + [1.0])
+    expected = stats.t.interval(0.95, 30, loc=np.mean([*values.values()]), scale=stats.sem([*values.values()]))
+    estimate = mean_interval(values)
+    assert estimate.low == pytest.approx(expected[0])
+    assert estimate.high == 5.0
+
+
+def test_few_prompts_get_students_interval():
+    values = [0.3, 0.5, 0.9]
+    expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert mean_interval(by_prompt(values)).interval == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ones", [0, 3, 50, 100])
+def test_a_rate_gets_wilsons_interval(ones):
+    values = by_prompt([1] * ones + [0] * (100 - ones))
+    wilson = stats.binomtest(ones, 100).proportion_ci(method="wilson")
+    low, high = mean_interval(values).interval
+    assert (low, high) == pytest.approx((wilson.low, wilson.high), abs=0.002)
+    assert low <= wilson.low + 1e-12
+    assert high >= wilson.high - 1e-12
+
+
+def test_repeated_rates_are_worth_their_prompts():
+    once = by_prompt([1] * 30 + [0] * 70)
+    repeated = {f"{id}-{k}" if k > 1 else id: value for id, value in once.items() for k in range(1, 4)}
+    assert mean_interval(repeated).interval == pytest.approx(mean_interval(once).interval)
+
+
+def test_the_difference_of_two_rates_is_bonett_and_prices():
+    a, b = by_prompt([1] * 10 + [0] * 90), by_prompt([0] * 5 + [1] * 25 + [0] * 70)  # 20 gained, 5 lost
+    lost, gained, n, t = 5, 20, 100, stats.t.ppf(0.975, 99)
+    p, q = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
+    half = t * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    difference = paired_difference(a, b)
+    assert difference.estimate.mean == pytest.approx(-0.15)
+    assert difference.estimate.interval == pytest.approx([p - q - half, p - q + half])
+    assert difference.p_value == pytest.approx(stats.binomtest(5, 25).pvalue, abs=0.003)  # McNemar's exact test
+
+
+def test_two_rates_that_agree_everywhere_may_still_differ():
+    difference = paired_difference(by_prompt([0] * 50), by_prompt([0] * 50))
+    assert difference.estimate.low < 0 < difference.estimate.high
+    assert (difference.p_value, difference.effect_size, difference.needed) == (1.0, 0.0, None)
 
 
 def test_paired_difference_uses_the_ids_scored_in_both():
@@ -132,7 +186,12 @@ def test_pairing_sees_what_unpaired_intervals_hide():
     noise = np.random.default_rng(1).normal(scale=0.05, size=60)
     better = {id: value + 0.1 + step for (id, value), step in zip(base.items(), noise, strict=True)}
     assert mean_interval(better).low < mean_interval(base).high
-    assert paired_difference(better, base).estimate.excludes_zero
+    difference = paired_difference(better, base)
+    assert difference.estimate.excludes_zero
+    assert difference.p_value == 1e-4  # the least that 9,999 random flips can tell
+    steps = 0.1 + noise
+    assert difference.effect_size == pytest.approx(steps.mean() / steps.std(ddof=1))
+    assert difference.needed < 60
 
 
 def test_no_common_id_gives_no_difference():

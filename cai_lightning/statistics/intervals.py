@@ -1,0 +1,151 @@
+"""Intervals of a mean over prompts, each for the kind of values that it was measured to cover.
+
+Scores get the studentized bootstrap over prompts, rates Wilson's interval, differences of rates that of Bonett and
+Price. Coverages at 100 prompts are in `docs/experiments.md`: the percentile bootstrap, plainer than all three, covers
+91.4 % for some rates between 0.1 and 0.9, and 92.4 % for scores as skewed as the lognormal distribution.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cai_lightning.statistics.clusters import Array, Clusters
+
+RESAMPLES = 5_000
+LARGEST_DRAW = 2_000_000
+"""Most numbers that one batch of resamples may hold, so that memory does not grow with the prompts."""
+
+FEWEST_RESAMPLED = 5
+"""Prompts below which resamples repeat each other; Student's interval is used."""
+
+FEWEST_THAT_BOUND = 20
+"""Prompts from which on an interval ends where the values end, so that no score of 0 to 1 seems to pass 1."""
+
+Interval = tuple[float, float]
+
+
+def score_interval(values: Clusters, confidence: float, seed: int) -> Interval:
+    """The interval of a mean of scores of any distribution.
+
+    Student's where prompts are too few, or where so few values differ from the others that some resamples see none;
+    no width where all agree.
+    """
+    if values.agree:
+        return values.mean, values.mean
+    middle, error = values.mean, values.standard_error
+    low, high = _studentized(values, confidence, seed) if len(values) >= FEWEST_RESAMPLED else (-math.inf, math.inf)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        half = student_quantile(len(values) - 1, confidence) * error
+        low, high = middle - half, middle + half
+    if len(values) < FEWEST_THAT_BOUND:
+        return low, high
+    means = values.sums / values.counts
+    return max(low, float(means.min())), min(high, float(means.max()))
+
+
+def studentized_quantiles(sums: Array, counts: Array, confidence: float, seed: int) -> tuple[Array, Array]:
+    """The quantiles of the bootstrap's t: how far resampled means lie from the mean, in their own standard errors.
+
+    Args:
+        sums: The sums of N prompts' values in the last axis; other axes hold other experiments on the same counts.
+        counts: How many values each of the N prompts has.
+        confidence: The share between the two quantiles.
+        seed: Seed of the resampling.
+
+    Returns:
+        The lower and the upper quantile of each experiment, infinite where that many resamples have no spread.
+    """
+    residuals = sums - (sums.sum(axis=-1, keepdims=True) / counts.sum()) * counts
+    ratios = [_ratios(residuals, counts, times) for times in _resamples(len(counts), seed)]
+    low, high = np.quantile(
+        np.concatenate(ratios, axis=-1), [(1 - confidence) / 2, (1 + confidence) / 2], axis=-1, method="nearest"
+    )
+    return low, high
+
+
+def _studentized(values: Clusters, confidence: float, seed: int) -> Interval:
+    low, high = studentized_quantiles(values.sums, values.counts, confidence, seed)
+    return values.mean - float(high) * values.standard_error, values.mean - float(low) * values.standard_error
+
+
+def _ratios(residuals: Array, counts: Array, times: Array) -> Array:
+    """The t of each resample: its mean residual over the standard error that the resample itself shows."""
+    size = times @ counts
+    shift = (residuals @ times.T) / size
+    squares = residuals**2 @ times.T - 2 * shift * ((residuals * counts) @ times.T) + shift**2 * (times @ counts**2)
+    n = len(counts)
+    error = np.sqrt(np.maximum(squares, 0) * n / (n - 1)) / size
+    scale = np.sqrt((residuals**2).sum(axis=-1, keepdims=True)) / counts.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(error > 1e-9 * scale, shift / error, np.sign(shift) * np.inf)
+
+
+def _resamples(prompts: int, seed: int) -> Iterator[Array]:
+    """How often each prompt is drawn in each resample, in batches."""
+    batch = max(1, LARGEST_DRAW // prompts)
+    if batch >= RESAMPLES:
+        yield _kept_resamples(prompts, seed)
+        return
+    rng = np.random.default_rng(seed)
+    for start in range(0, RESAMPLES, batch):
+        yield draws(rng, prompts, min(batch, RESAMPLES - start))
+
+
+@lru_cache(maxsize=4)
+def _kept_resamples(prompts: int, seed: int) -> Array:
+    """Those of one batch; every column of a comparison asks for the same."""
+    return draws(np.random.default_rng(seed), prompts, RESAMPLES)
+
+
+def draws(rng: np.random.Generator, prompts: int, resamples: int) -> Array:
+    """How often each of N prompts is drawn when N are, once for each resample."""
+    drawn: NDArray[np.int64] = rng.integers(prompts, size=(resamples, prompts))
+    places = (drawn + prompts * np.arange(resamples)[:, None]).ravel()
+    times: Array = np.bincount(places, minlength=resamples * prompts).reshape(resamples, prompts).astype(np.float64)
+    return times
+
+
+def rate_interval(values: Clusters, confidence: float) -> Interval:
+    """Wilson's interval of a share of ones, for as many independent rows as the spread between prompts is worth."""
+    share, n = values.mean, float(values.counts.sum())
+    return wilson(share, _worth(share * (1 - share), values, n), student_quantile(len(values) - 1, confidence))
+
+
+def rate_difference_interval(differences: Clusters, discordant: int, confidence: float) -> Interval:
+    """The interval of the difference of two rates on the same prompts: Bonett and Price (2012), an adjusted Wald.
+
+    Args:
+        differences: Differences of zeros and ones.
+        discordant: How many of them are not 0.
+        confidence: Share of intervals that shall hold the true difference.
+    """
+    n = float(differences.counts.sum())
+    mean, share = differences.mean, discordant / n
+    worth = _worth(share - mean**2, differences, n)
+    mean, share = mean * worth / (worth + 2), (share * worth + 2) / (worth + 2)
+    half = student_quantile(len(differences) - 1, confidence) * math.sqrt((share - mean**2) / (worth + 2))
+    return max(-1.0, mean - half), min(1.0, mean + half)
+
+
+def wilson(share: float, n: float, z: float) -> Interval:
+    """Wilson's interval of a share of n independent rows; z is the quantile of the confidence."""
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def student_quantile(freedom: float, confidence: float) -> float:
+    """How many standard errors Student's interval reaches to either side."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + confidence) / 2))
+
+
+def _worth(variance: float, values: Clusters, n: float) -> float:
+    """How many independent rows of this variance would have the spread seen; one a prompt where all agree."""
+    prompts = len(values)
+    spread = values.standard_error**2 * (prompts - 1) / prompts
+    return min(n, variance / spread) if spread > 0 else float(prompts)

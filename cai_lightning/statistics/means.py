@@ -1,0 +1,71 @@
+"""Means with intervals over prompts, and paired differences of two runs.
+
+    estimate = mean_interval({"0f3a...": 0.9, "77b1...": 0.2})
+    difference = paired_difference(scores, baseline_scores)
+
+Which interval is used for which values, and why, is in `intervals`.
+"""
+
+from collections.abc import Mapping
+
+from cai_lightning.statistics.clusters import Clusters, by_prompt
+from cai_lightning.statistics.estimates import Estimate, PairedDifference
+from cai_lightning.statistics.intervals import rate_difference_interval, rate_interval, score_interval
+from cai_lightning.statistics.power import effect_size, prompts_needed
+from cai_lightning.statistics.significance import sign_flip
+
+
+def mean_interval(values: Mapping[str, float], confidence: float = 0.95, seed: int = 0) -> Estimate:
+    """The mean of scores and its interval: the studentized bootstrap's, or Wilson's where all are 0 or 1.
+
+    Repetitions of a prompt are no independent draws, so whole prompts are resampled. Where all scores agree, but are
+    neither 0 nor 1, the interval has no width: no spread is seen, which does not mean that there is none.
+
+    Args:
+        values: Finite scores by id.
+        confidence: Share of intervals that shall hold the true mean, between 0 and 1.
+        seed: Seed of the resampling; the order of the values does not matter.
+
+    Returns:
+        The mean over all values; its interval is None with fewer than two prompts.
+    """
+    clusters = by_prompt(values)
+    if len(clusters) < 2:
+        return _without_interval(clusters)
+    ends = rate_interval(clusters, confidence) if are_rates(values) else score_interval(clusters, confidence, seed)
+    return Estimate(clusters.mean, *ends, len(values))
+
+
+def paired_difference(
+    a: Mapping[str, float], b: Mapping[str, float], confidence: float = 0.95, seed: int = 0
+) -> PairedDifference:
+    """The mean of `a - b` over the ids scored in both, its interval, and whether it is told from 0.
+
+    Args:
+        a: Finite scores of a run by id.
+        b: Finite scores of the baseline by id.
+        confidence: As in `mean_interval`; its complement is the level that `needed` is for.
+        seed: As in `mean_interval`.
+    """
+    differences = {id: a[id] - b[id] for id in a.keys() & b.keys()}
+    left_out = len(a.keys() ^ b.keys())
+    clusters = by_prompt(differences)
+    if len(clusters) < 2:
+        return PairedDifference(_without_interval(clusters), left_out)
+    if are_rates({id: a[id] for id in differences}) and are_rates({id: b[id] for id in differences}):
+        ends = rate_difference_interval(clusters, sum(map(bool, differences.values())), confidence)
+    else:
+        ends = score_interval(clusters, confidence, seed)
+    estimate, size = Estimate(clusters.mean, *ends, len(differences)), effect_size(clusters)
+    needed = prompts_needed(size, level=1 - confidence)
+    return PairedDifference(estimate, left_out, sign_flip(clusters.sums, seed), size, needed)
+
+
+def are_rates(values: Mapping[str, float]) -> bool:
+    """Whether all values are 0 or 1, so that their mean is a rate."""
+    return all(value in (0.0, 1.0) for value in values.values())
+
+
+def _without_interval(clusters: Clusters) -> Estimate:
+    n = int(clusters.counts.sum())
+    return Estimate(clusters.mean if n else None, None, None, n)

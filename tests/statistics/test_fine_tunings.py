@@ -1,0 +1,86 @@
+"""Arms beside the one-sample and two-sample t-tests that they become where only one thing varies."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cai_lightning.statistics import arm_difference, arm_mean, mean_interval, paired_difference
+
+
+def by_id(values):
+    return {f"{n:04x}": float(value) for n, value in enumerate(values)}
+
+
+PROMPTS = np.random.default_rng(0).normal(size=50)
+SHIFTS = [0.1, -0.4, 0.3]
+
+
+def test_a_single_fine_tuning_is_a_run():
+    a, b = by_id(PROMPTS), by_id(np.random.default_rng(1).normal(size=50))
+    assert arm_mean([a]) == mean_interval(a)
+    assert arm_difference([a], [b]) == paired_difference(a, b)
+
+
+def test_where_only_fine_tunings_vary_the_interval_is_students_over_them():
+    estimate = arm_mean([by_id([shift] * 20) for shift in SHIFTS])
+    expected = stats.t.interval(0.95, 2, loc=np.mean(SHIFTS), scale=stats.sem(SHIFTS))
+    assert estimate.interval == pytest.approx(expected)
+
+
+def test_where_only_prompts_vary_the_interval_is_students_over_them():
+    estimate = arm_mean([by_id(PROMPTS)] * 3)
+    expected = stats.t.interval(0.95, 49, loc=PROMPTS.mean(), scale=stats.sem(PROMPTS))
+    assert estimate.interval == pytest.approx(expected)
+
+
+def test_both_parts_are_joined_at_a_right_angle():
+    estimate = arm_mean([by_id(PROMPTS + shift) for shift in SHIFTS])
+    halves = stats.t.ppf(0.975, 2) * stats.sem(SHIFTS), stats.t.ppf(0.975, 49) * stats.sem(PROMPTS)
+    assert estimate.mean == pytest.approx(PROMPTS.mean() + np.mean(SHIFTS))
+    assert estimate.high - estimate.mean == pytest.approx(np.hypot(*halves))
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+def test_the_p_value_is_that_of_a_t_test_where_only_fine_tunings_vary(scale):
+    difference = arm_difference([by_id(PROMPTS + scale + shift) for shift in SHIFTS], [by_id(PROMPTS)])
+    assert difference.p_value == pytest.approx(stats.ttest_1samp(np.array(SHIFTS) + scale, 0).pvalue)
+    assert difference.estimate.mean == pytest.approx(scale + np.mean(SHIFTS))
+
+
+def test_p_value_and_interval_agree():
+    rng = np.random.default_rng(0)
+    told = set()
+    for step in np.linspace(0, 1.5, 40):
+        arm, other = ([by_id(rng.normal(step * n, size=30)) for _ in range(3)] for n in range(2))
+        difference = arm_difference(arm, other)
+        assert (difference.p_value < 0.05) == difference.estimate.excludes_zero
+        told.add(difference.estimate.excludes_zero)
+    assert told == {True, False}
+
+
+def test_two_seeds_are_less_sure_than_one_pretends_to_be():
+    seeds = [by_id(PROMPTS + shift) for shift in SHIFTS[:2]]
+    one, two = mean_interval(seeds[0]), arm_mean(seeds)
+    assert two.high - two.low > one.high - one.low
+
+
+def test_only_prompts_scored_in_every_fine_tuning_count():
+    first, second, baseline = by_id(PROMPTS), by_id(PROMPTS + 1), by_id(PROMPTS[:40])
+    del first["0000"]
+    difference = arm_difference([first, second], [baseline])
+    assert difference.estimate.n == 39
+    assert difference.left_out == 11
+    assert difference.needed is None
+    assert arm_mean([first, second]).n == 49
+
+
+def test_nothing_in_common_gives_no_interval():
+    difference = arm_difference([{"a": 1.0}, {"b": 1.0}], [{"a": 0.0}])
+    assert difference.estimate.mean is None
+    assert difference.p_value is None
+
+
+def test_fine_tunings_that_agree_are_no_evidence_against_themselves():
+    constant = [by_id([0.5] * 10)] * 2
+    assert arm_difference(constant, constant).p_value == 1.0
+    assert arm_difference(constant, [by_id([0.0] * 10)]).p_value < 1e-9

@@ -1,0 +1,49 @@
+"""Effect sizes by hand, and numbers of prompts beside published ones and simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cai_lightning.statistics.clusters import by_prompt
+from cai_lightning.statistics.power import effect_size, power_of, prompts_needed
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0.2, 199), (0.5, 34), (0.8, 15), (-0.5, 34)])
+def test_prompts_needed_are_those_of_g_power(size, expected):
+    assert prompts_needed(size) == expected  # two-sided paired t-test, 5 %, power 0.8
+
+
+@pytest.mark.parametrize(("size", "n", "level"), [(0.3, 40, 0.05), (0.6, 20, 0.01)])
+def test_power_is_the_share_of_simulated_experiments_that_see_the_effect(size, n, level):
+    experiments = np.random.default_rng(0).normal(size, size=(20_000, n))
+    seen = (stats.ttest_1samp(experiments, 0, axis=1).pvalue < level).mean()
+    assert power_of(size, n, level) == pytest.approx(seen, abs=0.01)
+
+
+def test_small_effects_take_many_prompts_in_both_formulas():
+    approximate = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2
+    for size in (0.03, 0.028, 0.026, 0.001):  # around 10,000 prompts, where one formula follows the other
+        assert prompts_needed(size) == pytest.approx(approximate / size**2, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [None, 0.0, 1e-7])
+def test_what_cannot_be_seen_needs_no_number(size):
+    assert prompts_needed(size) is None
+
+
+def test_effect_size_is_the_mean_over_the_deviation():
+    values = np.random.default_rng(0).normal(0.4, size=30)
+    assert effect_size(by_prompt({f"{n:04x}": v for n, v in enumerate(values)})) == pytest.approx(
+        values.mean() / values.std(ddof=1)
+    )
+
+
+def test_repeated_prompts_are_no_further_evidence():
+    once = {f"{n:04x}": v for n, v in enumerate(np.random.default_rng(0).normal(0.4, size=30))}
+    repeated = once | {f"{id}-2": value for id, value in once.items()}
+    assert effect_size(by_prompt(repeated)) == pytest.approx(effect_size(by_prompt(once)))
+
+
+def test_prompts_that_all_differ_alike_have_no_effect_size():
+    assert effect_size(by_prompt({"a": 0.2, "b": 0.1 + 0.1, "c": 0.3 - 0.1})) is None
+    assert effect_size(by_prompt({"a": 0.0, "b": 0.0})) == 0.0
