@@ -10,6 +10,7 @@ from cai_lightning.errors import UserError
 from cai_lightning.report.comparison import Comparison, compare_runs
 from cai_lightning.report.exports import as_csv, as_json
 from cai_lightning.report.plots import save_plot
+from cai_lightning.report.references import with_references
 from cai_lightning.report.runs import load_runs
 from cai_lightning.report.tables import markdown, terminal
 
@@ -22,15 +23,24 @@ def main(args: Sequence[str]) -> None:
 
 
 def compare(
-    runs: list[Path], output: Path = Path("report"), baseline: Path | None = None, confidence: float = 0.95
+    runs: list[Path],
+    output: Path = Path("report"),
+    baseline: Path | None = None,
+    confidence: float = 0.95,
+    references: Path | None = None,
 ) -> None:
-    """Compares validated runs: means with bootstrap intervals, paired differences to a baseline, ranks.
+    """Compares validated runs: means with intervals, paired differences to a baseline, ranks and how stable they are.
+
+    Runs whose folders' names share the part before `@`, such as runs/qwen_contextual@1 runs/qwen_contextual@2, are
+    fine-tunings of one arm under several seeds; they are compared as one, and how they differ widens its intervals.
 
     Args:
         runs: Folders of the runs, such as runs/qwen_base runs/qwen_contextual.
         output: Folder for comparison.md, comparison.csv, comparison.png and summary.json.
         baseline: The run that differences are taken to, one of RUNS; the first of them by default.
         confidence: Share of intervals that shall hold the true value, between 0 and 1.
+        references: A run whose references semantic similarity is measured against, for runs that have different ones;
+            loads their encoder and writes nothing into them. By default each run's similarity is to its own.
 
     Raises:
         UserError: A run has no summary, the baseline is none of the runs, or the confidence is no share.
@@ -40,6 +50,8 @@ def compare(
     if not 0 < confidence < 1:
         raise UserError(f"--confidence {confidence:g}: expected a number between 0 and 1, such as 0.95.")
     loaded = load_runs(runs)
+    if references is not None:
+        loaded = with_references(loaded, runs, references)
     comparison = compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence)
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")

@@ -8,197 +8,137 @@ with the same references. What does not compare stands in the notes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from cai_lightning.report.ranking import Standing, column_ranks, overall_ranking
+from cai_lightning.report.arms import Arms, arm_of, arms_of
+from cai_lightning.report.cells import Cell as Cell
+from cai_lightning.report.cells import ColumnComparison as ColumnComparison
+from cai_lightning.report.cells import Comparison as Comparison
+from cai_lightning.report.judging import REFERENCES, Group, group_of, notes
+from cai_lightning.report.measured import behaviour_columns, category_columns, metric_columns
+from cai_lightning.report.ranking import column_ranks, overall_ranking
 from cai_lightning.report.runs import Run
+from cai_lightning.report.stability import resampled_ranks, shares_first
 from cai_lightning.report.summary import Direction
-from cai_lightning.statistics import Estimate, PairedDifference, mean_interval, paired_difference
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run in one column.
-
-    Args:
-        run: Name of the run.
-        estimate: Mean and interval over the prompts scored in every compared run; over its own if it does not compare.
-        scored: Number of its responses with a score.
-        unscored: Number of its responses without one.
-        not_run: Why its evaluator could not run, or None.
-        compared: Whether it was judged like the baseline.
-        difference: This run minus the baseline, over the prompts scored in both; None where there is none.
-        rank: Its place among the compared runs, 1 is best, ties share the mean of their places; None where not ranked.
-        p_holm: The p-value of the difference after Holm's correction over all differences to the baseline in all
-            columns of the same kind (`columns`, `behaviours` or `categories`); None where there is no p-value.
-        first: Share of the bootstrap resamples in which it ranks first in this column; None where not ranked.
-    """
-
-    run: str
-    estimate: Estimate
-    scored: int
-    unscored: int
-    not_run: str | None
-    compared: bool
-    difference: PairedDifference | None
-    rank: float | None
-    p_holm: float | None = None
-    first: float | None = None
-
-
-@dataclass(frozen=True)
-class ColumnComparison:
-    """All runs in one column.
-
-    Args:
-        name: The metric's column, or the behaviour.
-        direction: Whether `higher` or `lower` is better; None where neither is, as with refusals of any prompt.
-        prompts: Number of ids scored in every compared run.
-        cells: One for each run.
-        category: The category of the prompts that it is confined to; None for all prompts.
-    """
-
-    name: str
-    direction: Direction | None
-    prompts: int
-    cells: tuple[Cell, ...]
-    category: str | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that tables and plots show.
-
-    Args:
-        baseline: Name of the run that differences are taken to.
-        confidence: Share of intervals that shall hold the true value.
-        runs: Names of what is compared: of runs, or of arms of several fine-tunings.
-        columns: The metrics.
-        ranking: The runs by their mean rank over the metrics.
-        notes: What the tables cannot say, such as what does not compare and why.
-        behaviours: What is read off the responses without a model: `refusal_rate` and, where prompts are of the
-            category `benign`, `evasiveness`. They are not ranked.
-        categories: The columns that tell harm, once for each category of prompts; not ranked.
-        fine_tunings: The runs that make up each of `runs`: itself, or the seeds of an arm.
-    """
-
-    baseline: str
-    confidence: float
-    runs: tuple[str, ...]
-    columns: tuple[ColumnComparison, ...]
-    ranking: tuple[Standing, ...]
-    notes: tuple[str, ...]
-    behaviours: tuple[ColumnComparison, ...] = ()
-    categories: tuple[ColumnComparison, ...] = ()
-    fine_tunings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """The runs that compare in a column: those judged like `anchor`, the baseline or else the first run with scores."""
-
-    column: str
-    direction: Direction
-    anchor: Run | None
-    runs: tuple[Run, ...]
-    common: frozenset[str]
+from cai_lightning.statistics import Estimate, PairedDifference, arm_difference, arm_mean, holm, mean_interval
+from cai_lightning.statistics.clusters import Array
 
 
 def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -> Comparison:
     """Compares runs in every column that one of them has.
 
     Args:
-        runs: The runs, each with a name of its own.
-        baseline: Name of the run that differences are taken to.
+        runs: The runs, each with a name of its own; those that share the part before `@` are one arm.
+        baseline: Name of the run, or of the arm, that differences are taken to.
         confidence: Share of intervals that shall hold the true value.
     """
-    names = dict.fromkeys(name for run in runs for name in run.summary["metrics"])
-    groups = [_group(name, runs, baseline) for name in names]
-    columns = tuple(_column(group, runs, baseline, confidence) for group in groups)
-    ranking, left_out = overall_ranking({c.name: {cell.run: cell.rank for cell in c.cells} for c in columns})
-    notes = [note for group in groups for note in _notes(group, runs, baseline)]
+    arms = arms_of([run.name for run in runs])
+    arm = arm_of(baseline, arms)
+    kinds = [metric_columns(runs), behaviour_columns(runs), category_columns(runs)]
+    groups = [[group_of(column, arms, arm) for column in columns] for columns in kinds]
+    resampled = _resampled(groups[0])
+    metrics, behaviours, categories = (
+        _corrected([_column(group, arms, arm, confidence, resampled) for group in kind], confidence) for kind in groups
+    )
+    ranks = {column.name: {cell.run: cell.rank for cell in column.cells} for column in metrics}
+    ranking, left_out = overall_ranking(ranks, resampled, confidence)
+    found = notes([*groups[0], *groups[1]], arms, arm)
     if left_out:
-        notes.append(f"The overall ranking leaves out {', '.join(left_out)}: not every run is ranked there.")
-    return Comparison(baseline, confidence, tuple(run.name for run in runs), columns, tuple(ranking), tuple(notes))
-
-
-def _group(column: str, runs: Sequence[Run], baseline: str) -> _Group:
-    scored = [run for run in runs if run.values(column)]
-    anchor = next((run for run in scored if run.name == baseline), scored[0] if scored else None)
-    alike = tuple(run for run in scored if anchor and not _unlike(run, anchor, column))
-    common = frozenset.intersection(*(frozenset(run.values(column)) for run in alike)) if alike else frozenset()
-    holder = anchor or next(run for run in runs if run.entry(column))
-    return _Group(column, holder.entry(column)["direction"], anchor, alike, common)
-
-
-def _unlike(run: Run, anchor: Run, column: str) -> list[str]:
-    """What of the two runs' judging differs, in words."""
-    here, there = run.entry(column), anchor.entry(column)
-    differing = [name for name in ("settings", "direction") if here.get(name) != there.get(name)]
-    if here.get("uses_references", True) and run.summary.get("references") != anchor.summary.get("references"):
-        differing.append("references")
-    return differing
-
-
-def _column(group: _Group, runs: Sequence[Run], baseline: str, confidence: float) -> ColumnComparison:
-    ranks = _ranks(group)
-    cells = tuple(_cell(group, run, baseline, confidence, ranks.get(run.name)) for run in runs)
-    return ColumnComparison(group.column, group.direction, len(group.common), cells)
-
-
-def _ranks(group: _Group) -> dict[str, float]:
-    if not group.common:
-        return {}
-    means = {run.name: mean_interval(_shared_values(group, run)).mean for run in group.runs}
-    return column_ranks({run: mean for run, mean in means.items() if mean is not None}, group.direction)
-
-
-def _cell(group: _Group, run: Run, baseline: str, confidence: float, rank: float | None) -> Cell:
-    values = run.values(group.column)
-    scores = run.scores.get(group.column)
-    return Cell(
-        run=run.name,
-        estimate=mean_interval(_shared_values(group, run), confidence),
-        scored=len(values),
-        unscored=scores.reasons.total() if scores else 0,
-        not_run=None if values else run.entry(group.column).get("not_run", "not among its metrics"),
-        compared=run in group.runs,
-        difference=_difference(group, run, baseline, confidence),
-        rank=rank,
+        found.append(f"The overall ranking leaves out {', '.join(left_out)}: not every run is ranked there.")
+    return Comparison(
+        baseline=arm,
+        confidence=confidence,
+        runs=tuple(arms),
+        columns=metrics,
+        ranking=tuple(ranking),
+        notes=(*found, *_single(arms)),
+        behaviours=behaviours,
+        categories=categories,
+        fine_tunings=arms,
     )
 
 
-def _shared_values(group: _Group, run: Run) -> dict[str, float]:
-    """The scores that a run is compared by; all it has where there is nothing in common."""
-    values = run.values(group.column)
-    return {id: values[id] for id in group.common} if run in group.runs and group.common else values
+def _resampled(metrics: Sequence[Group]) -> dict[str, Array]:
+    """The ranks in each resample of every metric that ranks anything."""
+    ranked = {group.column.name: (_direction(group), group.arms) for group in metrics if group.common}
+    return resampled_ranks(ranked)
 
 
-def _difference(group: _Group, run: Run, baseline: str, confidence: float) -> PairedDifference | None:
-    anchor = group.anchor
-    if anchor is None or anchor.name != baseline or run.name == baseline or run not in group.runs:
+def _column(
+    group: Group, arms: Arms, baseline: str, confidence: float, resampled: Mapping[str, Array]
+) -> ColumnComparison:
+    column = group.column
+    ranked = column.category is None and column.name in resampled
+    means = {arm: arm_mean(scores).mean for arm, scores in group.arms.items()} if ranked else {}
+    ranks = column_ranks({arm: mean for arm, mean in means.items() if mean is not None}, _direction(group))
+    first = dict(zip(group.arms, shares_first(resampled[column.name]), strict=True)) if ranked else {}
+    cells = tuple(
+        replace(_cell(group, arm, runs, baseline, confidence), rank=ranks.get(arm), first=first.get(arm))
+        for arm, runs in arms.items()
+    )
+    return ColumnComparison(column.name, column.direction, len(group.common), cells, column.category)
+
+
+def _cell(group: Group, arm: str, runs: Sequence[str], baseline: str, confidence: float) -> Cell:
+    measured = [group.column.runs[run] for run in runs]
+    scored = sum(len(one.values) for one in measured)
+    return Cell(
+        run=arm,
+        estimate=_estimate(group, arm, runs, confidence),
+        scored=scored,
+        unscored=sum(one.unscored for one in measured),
+        not_run=None if scored else next((one.not_run for one in measured if one.not_run), None),
+        compared=arm in group.arms,
+        difference=_difference(group, arm, baseline, confidence),
+        rank=None,
+    )
+
+
+def _estimate(group: Group, arm: str, runs: Sequence[str], confidence: float) -> Estimate:
+    """Over the common prompts where the arm compares; else its own mean, with an interval if only references differ."""
+    own = group.arms.get(arm) or group.own(runs)
+    if not own:
+        return mean_interval({})
+    estimate = arm_mean(own, confidence)
+    if arm in group.differing and group.differing[arm][1] != (REFERENCES,):
+        return replace(estimate, low=None, high=None)
+    return estimate
+
+
+def _difference(group: Group, arm: str, baseline: str, confidence: float) -> PairedDifference | None:
+    """Over the pairs scored in both arms, also those that a third has not scored."""
+    if arm == baseline or not {arm, baseline} <= group.arms.keys():
         return None
-    return paired_difference(run.values(group.column), anchor.values(group.column), confidence)
+    return arm_difference(group.every[arm], group.every[baseline], confidence)
 
 
-def _notes(group: _Group, runs: Sequence[Run], baseline: str) -> list[str]:
-    if group.anchor is None:
+def _corrected(columns: Sequence[ColumnComparison], confidence: float) -> tuple[ColumnComparison, ...]:
+    """The columns with Holm's correction over all their differences."""
+    cells = [cell for column in columns for cell in column.cells if _p_value(cell) is not None]
+    corrected = holm([_p_value(cell) or 0.0 for cell in cells])
+    known = {id(cell): p for cell, p in zip(cells, corrected, strict=True)}
+    return tuple(
+        replace(column, cells=tuple(_settled(cell, known.get(id(cell)), 1 - confidence) for cell in column.cells))
+        for column in columns
+    )
+
+
+def _settled(cell: Cell, p_holm: float | None, level: float) -> Cell:
+    return replace(cell, p_holm=p_holm, clear=p_holm is not None and p_holm <= level)
+
+
+def _p_value(cell: Cell) -> float | None:
+    return cell.difference.p_value if cell.difference else None
+
+
+def _direction(group: Group) -> Direction:
+    """The direction of a metric; only behaviours have none."""
+    return group.column.direction or "higher"
+
+
+def _single(arms: Arms) -> list[str]:
+    """What is not known of runs beside arms of several seeds."""
+    alone = [arm for arm, runs in arms.items() if len(runs) == 1]
+    if not alone or len(alone) == len(arms):
         return []
-    anchor, notes = group.anchor, []
-    if anchor.name != baseline:
-        notes.append(f"{group.column}: no differences, for the baseline {baseline} has no scores.")
-    for run in runs:
-        if run.values(group.column) and run not in group.runs:
-            differing = " and ".join(_unlike(run, anchor, group.column))
-            notes.append(f"{group.column}: {run.name} does not compare with {anchor.name}: other {differing}.")
-    return notes + _notes_on_prompts(group)
-
-
-def _notes_on_prompts(group: _Group) -> list[str]:
-    scored = {run.name: len(run.values(group.column)) for run in group.runs}
-    if all(n == len(group.common) for n in scored.values()):
-        return []
-    counts = ", ".join(f"{name} {n}" for name, n in scored.items())
-    if not group.common:
-        return [f"{group.column}: no ranks, for no prompt is scored in every run (scored: {counts})."]
-    return [f"{group.column}: compared on the {len(group.common)} prompts scored in every run (scored: {counts})."]
+    return [f"{', '.join(alone)}: one run each; how much another seed would change them is in no interval."]

@@ -18,7 +18,10 @@ def as_json(comparison: Comparison) -> str:
         "baseline": comparison.baseline,
         "confidence": comparison.confidence,
         "runs": list(comparison.runs),
+        "fine_tunings": {run: list(names) for run, names in comparison.fine_tunings.items()},
         "metrics": {column.name: _column(column, _interval_name(comparison)) for column in comparison.columns},
+        "behaviours": {column.name: _column(column, _interval_name(comparison)) for column in comparison.behaviours},
+        "categories": _categories(comparison),
         "ranking": [asdict(standing) for standing in comparison.ranking],
         "notes": list(comparison.notes),
     }
@@ -29,8 +32,9 @@ def as_csv(comparison: Comparison) -> str:
     """The comparison as CSV; an interval takes two columns, and what does not exist is empty."""
     name = _interval_name(comparison)
     rows = [
-        {"metric": column.name, "direction": column.direction, "run": cell.run} | _flat(_cell(cell, name), name)
-        for column in comparison.columns
+        {"metric": column.name, "category": column.category, "direction": column.direction, "run": cell.run}
+        | _flat(_cell(cell, name), name)
+        for column in (*comparison.columns, *comparison.behaviours, *comparison.categories)
         for cell in column.cells
     ]
     text = io.StringIO()
@@ -42,6 +46,14 @@ def as_csv(comparison: Comparison) -> str:
 
 def _interval_name(comparison: Comparison) -> str:
     return f"ci{100 * comparison.confidence:g}"
+
+
+def _categories(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """The columns of the categories, by metric and category."""
+    found: dict[str, dict[str, Any]] = {}
+    for column in comparison.categories:
+        found.setdefault(column.name, {})[column.category or ""] = _column(column, _interval_name(comparison))
+    return found
 
 
 def _column(column: ColumnComparison, interval: str) -> dict[str, Any]:
@@ -66,7 +78,13 @@ def _cell(cell: Cell, interval: str) -> dict[str, Any]:
         "excludes_zero": difference.estimate.excludes_zero if difference else None,
         "pairs": difference.estimate.n if difference else None,
         "left_out": difference.left_out if difference else None,
+        "p_value": difference.p_value if difference else None,
+        "p_holm": cell.p_holm,
+        "clear": cell.clear,
+        "effect_size": difference.effect_size if difference else None,
+        "needed": difference.needed if difference else None,
         "rank": cell.rank,
+        "first": cell.first,
     }
 
 

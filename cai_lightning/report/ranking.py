@@ -4,10 +4,12 @@
 {'base': 3.0, 'random': 1.5, 'contextual': 1.5}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cai_lightning.report.stability import place_intervals, shares_first
 from cai_lightning.report.summary import Direction
+from cai_lightning.statistics.clusters import Array
 
 
 @dataclass(frozen=True)
@@ -40,24 +42,48 @@ def column_ranks(means: Mapping[str, float], direction: Direction) -> dict[str, 
     return {run: _places_before(key, keys) + (1 + list(keys.values()).count(key)) / 2 for run, key in keys.items()}
 
 
-def overall_ranking(ranks: Mapping[str, Mapping[str, float | None]]) -> tuple[list[Standing], list[str]]:
+def overall_ranking(
+    ranks: Mapping[str, Mapping[str, float | None]],
+    resampled: Mapping[str, Array] | None = None,
+    confidence: float = 0.95,
+) -> tuple[list[Standing], list[str]]:
     """Orders runs by their mean rank: the plain mean of a run's ranks over the columns in which every run is ranked.
 
     Every column weighs the same, however alike two columns are and however small the differences within one.
 
     Args:
         ranks: Per column the rank of every run, None where it is not ranked.
+        resampled: Of each column that ranks every run, the ranks in the resamples (`stability.resampled_ranks`).
+        confidence: Share of the resamples that the interval of a place shall hold.
 
     Returns:
         The runs from best to worst, none where no column ranks them all; and the names of the columns left out.
     """
-    complete = [column for column in ranks.values() if None not in column.values()]
-    left_out = [name for name, column in ranks.items() if None in column.values()]
-    means = _mean_ranks(complete)
+    complete = {name: column for name, column in ranks.items() if None not in column.values()}
+    left_out = [name for name in ranks if name not in complete]
+    means = _mean_ranks(list(complete.values()))
+    first, spans = _stability([resampled[name] for name in complete] if resampled else [], confidence)
     places = {run: 1 + _places_before(mean, means) for run, mean in means.items()}
-    tied = {run: list(places.values()).count(place) > 1 for run, place in places.items()}
-    standings = [Standing(run, place, means[run], tied[run]) for run, place in places.items()]
+    standings = [
+        Standing(
+            run=run,
+            place=place,
+            mean_rank=means[run],
+            tied=list(places.values()).count(place) > 1,
+            borda=len(complete) * (len(means) - means[run]),
+            first=first[number] if first else None,
+            places=spans[number] if spans else None,
+        )
+        for number, (run, place) in enumerate(places.items())
+    ]
     return sorted(standings, key=lambda standing: standing.place), left_out
+
+
+def _stability(resampled: Sequence[Array], confidence: float) -> tuple[list[float], list[tuple[int, int]]]:
+    if not resampled:
+        return [], []
+    mean_ranks = sum(resampled[1:], resampled[0]) / len(resampled)
+    return shares_first(mean_ranks), place_intervals(mean_ranks, confidence)
 
 
 def _places_before(key: float, keys: Mapping[str, float]) -> int:

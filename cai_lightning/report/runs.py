@@ -3,11 +3,12 @@
 runs = load_runs([Path("runs/qwen_base"), Path("runs/qwen_contextual")])
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cai_lightning import journal
 from cai_lightning.errors import UserError
 from cai_lightning.report.scores import ColumnScores, read_scores
 from cai_lightning.report.summary import read_summary
@@ -21,11 +22,15 @@ class Run:
         name: What tables call it.
         summary: Its `summary.json`.
         scores: Its scores by column.
+        prompts: The ids of the prompts that it was validated on; None where an older summary does not say.
+        responses: What the evaluated model answered to them, by id, as rows of `responses.jsonl`.
     """
 
     name: str
     summary: dict[str, Any]
     scores: dict[str, ColumnScores]
+    prompts: frozenset[str] | None = None
+    responses: Mapping[str, journal.Row] = field(default_factory=dict)
 
     def values(self, column: str) -> dict[str, float]:
         return self.scores[column].values if column in self.scores else {}
@@ -71,7 +76,13 @@ def _load(path: Path, name: str) -> Run:
     summary = read_summary(path)
     entries = summary["metrics"].items()
     made_by = {column: (entry.get("settings"), entry.get("revision")) for column, entry in entries}
-    return Run(name, summary, read_scores(path, made_by, summary.get("adapter")))
+    adapter, listed = summary.get("adapter"), summary.get("prompts")
+    prompts = None if listed is None else frozenset(listed)
+    made = journal.read(path / "responses.jsonl").items()
+    responses = {
+        str(id): row for id, row in made if row.get("adapter") == adapter and (prompts is None or id in prompts)
+    }
+    return Run(name, summary, read_scores(path, made_by, adapter, prompts), prompts, responses)
 
 
 def _shortest_name(place: Path, others: Sequence[Path]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Container, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
@@ -26,11 +27,18 @@ class ColumnScores:
 
     Args:
         values: Scores by id.
-        reasons: How many rows are unscored, by reason.
+        unscored: Why a row is unscored, by id.
+        details: What the evaluator has said besides, by id.
     """
 
     values: dict[str, float] = field(default_factory=dict)
-    reasons: Counter[str] = field(default_factory=Counter)
+    unscored: dict[str, str] = field(default_factory=dict)
+    details: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many rows are unscored, by reason."""
+        return Counter(self.unscored.values())
 
 
 def read_scores(
@@ -68,9 +76,11 @@ def _key(row: journal.Row, path: Path) -> Hashable:
 
 
 def _add(column: ColumnScores, row: journal.Row, path: Path) -> None:
-    score = row.get("score")
+    score, detail = row.get("score"), row.get("detail")
+    if detail and isinstance(detail, dict):
+        column.details[row["id"]] = detail
     if score is None:
-        column.reasons[str(row.get("reason") or NO_REASON)] += 1
+        column.unscored[row["id"]] = str(row.get("reason") or NO_REASON)
     elif type(score) in (int, float) and math.isfinite(score):
         column.values[row["id"]] = float(score)
     else:

@@ -5,7 +5,7 @@ read_summary(run)["metrics"]["harmlessness"]["mean"]
 """
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -53,7 +53,7 @@ def write_summary(
     references: str | None,
     config: str,
     adapter: str | None = None,
-    ids: Container[str] | None = None,
+    ids: Collection[str] | None = None,
 ) -> None:
     """Summarizes `<run>/scores.jsonl` in `<run>/summary.json`.
 
@@ -76,6 +76,7 @@ def write_summary(
         "references": references,
         "config": config,
         "adapter": adapter,
+        "prompts": None if ids is None else sorted(ids),
     }
     journal.replace_text(run / FILE, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -95,6 +96,8 @@ def read_summary(run: Path) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); run validate again.") from None
+    if not _lists_prompts(summary):
+        raise UserError(f"{path}: `prompts` is no list of ids; run validate again.")
     if not _has_columns(summary):
         raise UserError(f"{path}: no `metrics`, or one without its direction; run validate again.")
     return summary
@@ -105,6 +108,11 @@ def _has_columns(summary: Any) -> bool:
     if not isinstance(metrics, dict):
         return False
     return all(isinstance(entry, dict) and entry.get("direction") in get_args(Direction) for entry in metrics.values())
+
+
+def _lists_prompts(summary: Any) -> bool:
+    prompts = summary.get("prompts") if isinstance(summary, dict) else None
+    return prompts is None or (isinstance(prompts, list) and all(isinstance(id, str) for id in prompts))
 
 
 def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:

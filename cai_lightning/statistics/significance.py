@@ -52,9 +52,9 @@ def _signs(prompts: int, seed: int) -> Iterator[Array]:
     """Rows of -1 and 1: all there are for few prompts, else random ones, in batches."""
     if prompts <= _MOST_PROMPTS_WRITTEN_OUT:
         bits = np.arange(2**prompts)[:, None] >> np.arange(prompts) & 1
-        yield 1.0 - 2.0 * bits
+        yield 1.0 - 2.0 * bits.astype(np.float64)
         return
     rng, batch = np.random.default_rng(seed), max(1, LARGEST_DRAW // prompts)
     for start in range(0, FLIPS, batch):
         size = min(batch, FLIPS - start), prompts
-        yield 1.0 - 2.0 * rng.integers(2, size=size, dtype=np.int8)
+        yield 1.0 - 2.0 * rng.integers(2, size=size, dtype=np.int8).astype(np.float64)

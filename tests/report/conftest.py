@@ -5,17 +5,26 @@ from collections.abc import Mapping
 import pytest
 
 from cai_lightning import journal
-from cai_lightning.records import Score
+from cai_lightning.records import Response, Score
 from cai_lightning.report.summary import ColumnReport, write_summary
 
 
-def make_run(run, columns: Mapping[str, Mapping[str, float | None]], references="r1", **reports):
+def make_run(
+    run,
+    columns: Mapping[str, Mapping[str, float | None]],
+    references="r1",
+    prompts=None,
+    responses: Mapping[str, str | tuple[str, str]] | None = None,
+    **reports,
+):
     """Writes the scores and the summary of a run.
 
     Args:
         run: Its folder.
         columns: Scores by id by column; None is unscored.
         references: Digest of its references.
+        prompts: Ids of the prompts that it was validated on; None as in an older summary.
+        responses: Responses by id, each alone or with the category of its prompt.
         reports: What a column's report differs in, by the column's name.
     """
     described = {
@@ -27,8 +36,14 @@ def make_run(run, columns: Mapping[str, Mapping[str, float | None]], references=
         for id, value in scores.items()
     ]
     journal.write(run / "scores.jsonl", rows)
-    write_summary(run, [ColumnReport(**fields) for fields in described.values()], {}, references, "c1")
+    journal.write(run / "responses.jsonl", [response_row(id, said) for id, said in (responses or {}).items()])
+    write_summary(run, [ColumnReport(**fields) for fields in described.values()], {}, references, "c1", ids=prompts)
     return run
+
+
+def response_row(id, said):
+    response, category = said if isinstance(said, tuple) else (said, None)
+    return vars(Response(id, f"prompt {id}", response, f"reference {id}", "stop", "m", None, category))
 
 
 @pytest.fixture(name="make_run")

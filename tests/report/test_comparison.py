@@ -1,12 +1,17 @@
 """Runs are compared where they were judged alike, on the prompts they share."""
 
+import json
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from scipy import stats
 
 from cai_lightning.errors import UserError
+from cai_lightning.report.arms import arms_of
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.ranking import column_ranks, overall_ranking
 from cai_lightning.report.runs import load_runs, name_runs
-from cai_lightning.statistics import mean_interval, paired_difference
+from cai_lightning.statistics import holm, mean_interval, paired_difference
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
 HIGH = {id: value + 0.2 for id, value in LOW.items()}
@@ -82,8 +87,54 @@ def test_other_settings_do_not_compare(make_run):
     _, tuned, old = cells(comparison, "m").values()
     assert tuned.rank == 1.0
     assert (old.compared, old.rank, old.difference) == (False, None, None)
-    assert old.estimate == mean_interval(HIGH)
+    assert old.estimate == replace(mean_interval(HIGH), low=None, high=None)
     assert "m: old does not compare with base: other settings." in comparison.notes
+
+
+def test_another_model_behind_the_same_settings_does_not_compare(make_run):
+    paths = [make_run(name, {"m": LOW}) for name in ("base", "tuned")]
+    revised = json.loads((paths[1] / "summary.json").read_text())
+    revised["metrics"]["m"]["revision"] = "another commit"
+    (paths[1] / "summary.json").write_text(json.dumps(revised))
+    comparison = compare(*paths)
+    assert (cells(comparison, "m")["tuned"].compared, comparison.ranking) == (False, ())
+    assert comparison.notes[0] == "m: tuned does not compare with base: other model revision."
+
+
+def test_other_prompts_do_not_compare_in_any_metric(make_run):
+    first, last = list(LOW)[:30], list(LOW)[10:]
+    comparison = compare(
+        make_run("base", {"m": {id: LOW[id] for id in first}, "n": {id: LOW[id] for id in first}}, prompts=first),
+        make_run("tuned", {"m": {id: HIGH[id] for id in last}, "n": {id: HIGH[id] for id in last}}, prompts=last),
+    )
+    for column in "mn":
+        tuned = cells(comparison, column)["tuned"]
+        assert (tuned.compared, tuned.difference, tuned.rank, tuned.estimate.interval) == (False, None, None, None)
+        assert tuned.estimate.n == 30
+    assert comparison.notes[0] == "m, n: tuned does not compare with base: other prompts."
+
+
+def test_unscored_rows_of_the_same_prompts_leave_out_their_pairs(make_run):
+    comparison = compare(
+        make_run("base", {"m": LOW | {"0003": None}}, prompts=list(LOW)),
+        make_run("tuned", {"m": HIGH | {"0005": None}}, prompts=list(LOW)),
+    )
+    tuned = cells(comparison, "m")["tuned"]
+    assert (tuned.difference.estimate.n, tuned.difference.left_out, tuned.unscored) == (38, 2, 1)
+    assert comparison.notes == ("m: compared on the 38 prompts scored in every run (scored: base 39, tuned 39).",)
+
+
+def test_scores_of_prompts_outside_the_limit_do_not_count(make_run):
+    run = make_run("base", {"m": LOW}, prompts=list(LOW)[:10], responses=dict.fromkeys(LOW, "yes"))
+    (loaded,) = load_runs([run])
+    assert loaded.values("m").keys() == loaded.responses.keys() == loaded.prompts == set(list(LOW)[:10])
+
+
+def test_a_summary_whose_prompts_are_no_ids_is_an_error(make_run):
+    path = make_run("base", {"m": LOW}) / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"prompts": 12}))
+    with pytest.raises(UserError, match="no list of ids"):
+        load_runs([path.parent])
 
 
 def test_other_references_do_not_compare_where_they_are_used(make_run):
@@ -94,7 +145,74 @@ def test_other_references_do_not_compare_where_they_are_used(make_run):
     )
     assert not cells(comparison, "similar")["tuned"].compared
     assert cells(comparison, "harmless")["tuned"].compared
+    assert cells(comparison, "similar")["tuned"].estimate == mean_interval(LOW)  # side by side, not comparable
     assert comparison.notes[0] == "similar: tuned does not compare with base: other references."
+
+
+def test_p_values_are_corrected_over_all_metrics(make_run):
+    rng = np.random.default_rng(0)
+    noise = [dict(zip(LOW, rng.normal(0.4, size=40).tolist(), strict=True)) for _ in range(4)]
+    shifted = [{id: LOW[id] + extra[id] for id in LOW} for extra in noise]
+    comparison = compare(
+        make_run("base", {"m": LOW, "n": LOW}),
+        make_run("one", {"m": shifted[0], "n": shifted[1]}),
+        make_run("two", {"m": shifted[2], "n": shifted[3]}),
+    )
+    compared = [cell for column in comparison.columns for cell in column.cells if cell.difference]
+    assert [cell.p_holm for cell in compared] == holm([cell.difference.p_value for cell in compared])
+    assert [cell.clear for cell in compared] == [cell.p_holm <= 0.05 for cell in compared]
+    assert {cell.clear for cell in compared} == {True, False}
+    assert cells(comparison, "m")["base"].p_holm is None
+
+
+def seeds(make_run, name, shifts):
+    return [make_run(f"{name}@{n}", {"m": {id: v + shift for id, v in LOW.items()}}) for n, shift in enumerate(shifts)]
+
+
+def test_runs_that_differ_in_their_seed_are_one_arm(make_run):
+    shifts = [0.1, 0.3, 0.2]
+    comparison = compare(make_run("base", {"m": LOW}), *seeds(make_run, "tuned", shifts))
+    tuned = cells(comparison, "m")["tuned"]
+    assert comparison.runs == ("base", "tuned")
+    assert comparison.fine_tunings["tuned"] == ("tuned@0", "tuned@1", "tuned@2")
+    assert (tuned.scored, tuned.rank, tuned.first) == (120, 1.0, 1.0)
+    assert tuned.difference.estimate.mean == pytest.approx(0.2)
+    low, high = tuned.difference.estimate.interval  # prompts do not differ, so only seeds tell how sure this is
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 2, loc=0.2, scale=stats.sem(shifts)))
+    assert comparison.notes == ("base: one run each; how much another seed would change them is in no interval.",)
+
+
+def test_an_arm_may_be_the_baseline_by_its_name_or_by_one_of_its_runs(make_run):
+    paths = [make_run("base", {"m": LOW}), *seeds(make_run, "tuned", [0.1, 0.3])]
+    for baseline in ("tuned", "tuned@1"):
+        comparison = compare(*paths, baseline=baseline)
+        assert comparison.baseline == "tuned"
+        assert cells(comparison, "m")["base"].difference.estimate.mean == pytest.approx(-0.2)
+
+
+def test_a_seed_that_is_not_judged_like_the_others_keeps_its_arm_from_comparing(make_run):
+    odd = make_run("tuned@9", {"m": HIGH}, m={"settings": "s0"})
+    comparison = compare(make_run("base", {"m": LOW}), *seeds(make_run, "tuned", [0.1, 0.3]), odd)
+    assert not cells(comparison, "m")["tuned"].compared
+    assert "m: tuned@9 does not compare with base: other settings." in comparison.notes
+
+
+def test_a_seed_without_scores_is_named(make_run):
+    failed = make_run("tuned@9", {"m": {}}, m={"not_run": "no memory"})
+    comparison = compare(make_run("base", {"m": LOW}), *seeds(make_run, "tuned", [0.1, 0.3]), failed)
+    tuned = cells(comparison, "m")["tuned"]
+    assert (tuned.compared, tuned.not_run, tuned.scored) == (True, None, 80)
+    assert "m: tuned stands without tuned@9, which has no scores." in comparison.notes
+
+
+def test_arms_are_told_by_the_last_part_of_the_name():
+    names = ["x@1/qwen", "x@2/qwen", "a/qwen@1", "a/qwen", "b/qwen@1"]
+    assert arms_of(names) == {
+        "x@1/qwen": ("x@1/qwen",),
+        "x@2/qwen": ("x@2/qwen",),
+        "a/qwen": ("a/qwen@1", "a/qwen"),
+        "b/qwen@1": ("b/qwen@1",),
+    }
 
 
 def test_unscored_rows_and_missing_evaluators_are_shown(make_run):
@@ -119,20 +237,6 @@ def test_a_wider_confidence_gives_wider_intervals(make_run):
     paths = make_run("base", {"m": LOW}), make_run("tuned", {"m": HIGH})
     wide, narrow = (cells(compare(*paths, confidence=c), "m")["base"].estimate for c in (0.99, 0.5))
     assert wide.low < narrow.low < narrow.high < wide.high
-
-
-def test_ties_share_the_mean_of_their_places():
-    means = {"a": 0.5, "b": 0.75, "c": 0.5, "d": 0.0}
-    assert column_ranks(means, "higher") == {"b": 1.0, "a": 2.5, "c": 2.5, "d": 4.0}
-    assert column_ranks(means, "lower") == {"d": 1.0, "a": 2.5, "c": 2.5, "b": 4.0}
-
-
-def test_the_overall_ranking_is_the_mean_rank():
-    ranks = {"m1": {"a": 1.0, "b": 2.0, "c": 3.0}, "m2": {"a": 3.0, "b": 2.0, "c": 1.0}, "m3": {"a": 1.0, "b": None}}
-    standings, left_out = overall_ranking(ranks)
-    assert left_out == ["m3"]
-    assert [(s.run, s.place, s.mean_rank, s.tied) for s in standings] == [(r, 1, 2.0, True) for r in "abc"]
-    assert overall_ranking({}) == ([], [])
 
 
 def test_runs_are_named_by_as_much_of_their_path_as_it_takes(tmp_path):

@@ -5,7 +5,9 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -16,9 +18,11 @@ from cai_lightning.report.exports import as_csv, as_json
 from cai_lightning.report.plots import save_plot
 from cai_lightning.report.runs import load_runs
 from cai_lightning.report.tables import markdown, terminal
+from cai_lightning.report.words import rows
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
 HIGH = {id: value + 0.2 for id, value in LOW.items()}
+KINDS = ["fraud", "hate speech", "benign", "weapons"]
 HOSTILE = "[red]x[/red] | <script>alert(1)</script> $x^2$ \x1b[31m"
 
 
@@ -53,7 +57,7 @@ def test_terminal_shows_means_differences_and_verdicts(comparison):
     assert "baseline" in row(text, "base", after="helpful")
     assert "+0.200 [0.200, 0.200] better" in row(text, "tuned", after="helpful")
     assert "+0.200 [0.200, 0.200] worse" in row(text, "tuned", after="harm")
-    assert "40/41" in row(text, "tuned", after="harm")
+    assert "harm: unscored: tuned 1 of 41." in text
     assert "not comparable" in row(text, "other", after="helpful")
     assert "not run: why [red]x[/red]" in text
     assert "other does not compare with base: other settings." in text
@@ -61,6 +65,68 @@ def test_terminal_shows_means_differences_and_verdicts(comparison):
 
 def test_terminal_table_fits_eighty_columns(comparison):
     assert all(len(line) <= 80 for line in shown(comparison, width=80).splitlines())
+
+
+def realistic(make_run):
+    """Six metrics, four runs of which one is an arm of three seeds, categories; names as long as they are."""
+    rng, ids = np.random.default_rng(0), [f"{n:016x}" for n in range(147)]
+    names = ["qwen_base", "qwen_control", "qwen_random", *(f"qwen_contextual@{n}" for n in (1, 2, 3))]
+    metrics = ["semantic_similarity", "helpfulness", "harmlessness", "moderation_max", "judge_helpfulness"]
+    said = {id: ("I cannot help with that." if n % 3 else "Sure.", KINDS[n % 4]) for n, id in enumerate(ids)}
+    paths = [
+        make_run(name, {m: dict(zip(ids, rng.normal(size=147).tolist(), strict=True)) for m in metrics}, responses=said)
+        for name in names
+    ]
+    return compare_runs(load_runs(paths), "qwen_base")
+
+
+def test_rows_of_a_whole_experiment_stay_whole_at_a_hundred_columns(make_run):
+    lines = shown(realistic(make_run)).splitlines()
+    rows = [line for line in lines if line.startswith(("qwen_base ", "qwen_control ", "qwen_contextual x3 "))]
+    assert len(rows) == 3 * 7 + 1  # five metrics and two behaviours, and the note on what the arm stands for
+    assert all(line.count("]") == 2 for line in rows if line.startswith("qwen_control"))
+    assert "qwen_contextual x3: qwen_contextual@1, qwen_contextual@2, qwen_contextual@3" in "\n".join(lines)
+
+
+def test_categories_are_rows_and_runs_are_columns(make_run):
+    comparison = realistic(make_run)
+    text = shown(comparison)
+    fraud = row(text, "fraud", after="harmlessness by category")
+    column = next(c for c in comparison.categories if (c.name, c.category) == ("harmlessness", "fraud"))
+    assert fraud.startswith("fraud (37)")
+    assert all(f"{cell.estimate.mean:.3f}" in fraud for cell in column.cells)
+    assert "| fraud (37) |" in markdown(comparison)
+
+
+def test_tests_and_stability_reach_every_form(make_run):
+    comparison = realistic(make_run)
+    cell = comparison.columns[1].cells[3]
+    document = json.loads(as_json(comparison))
+    found = document["metrics"]["helpfulness"]["runs"]["qwen_contextual"]
+    assert (found["p_value"], found["p_holm"]) == (cell.difference.p_value, cell.p_holm)
+    assert (found["effect_size"], found["first"]) == (cell.difference.effect_size, cell.first)
+    assert document["fine_tunings"]["qwen_contextual"] == [f"qwen_contextual@{n}" for n in (1, 2, 3)]
+    assert set(document["behaviours"]) == {"refusal_rate", "evasiveness"}
+    assert set(document["categories"]["moderation_max"]) == set(KINDS)
+    assert sum(standing["first"] for standing in document["ranking"]) == pytest.approx(1)
+    rows = list(csv.DictReader(io.StringIO(as_csv(comparison))))
+    assert len(rows) == 4 * (5 + 2 + 2 * 4)
+    assert {row["category"] for row in rows} == {"", *KINDS}
+    assert float(next(r for r in rows if (r["metric"], r["run"]) == ("helpfulness", "qwen_random"))["p_holm"]) <= 1
+
+
+@pytest.mark.parametrize(("p", "words"), [(0.00099, "<0.001"), (0.0123, "0.012"), (1.0, "1.000"), (None, "-")])
+def test_p_values_in_words(comparison, p, words):
+    column = comparison.columns[0]
+    cell = replace(column.cells[1], p_holm=p)
+    assert rows(replace(column, cells=(cell,)), comparison)[0][4] == words
+
+
+@pytest.mark.parametrize(("needed", "words"), [(34, "34"), (15_096, "15,096"), (7_848_863, ">100,000"), (None, "-")])
+def test_numbers_of_prompts_in_words(comparison, needed, words):
+    column = comparison.columns[0]
+    cell = replace(column.cells[1], difference=replace(column.cells[1].difference, needed=needed))
+    assert rows(replace(column, cells=(cell,)), comparison)[0][6] == words
 
 
 def test_an_unclear_difference_is_called_so(make_run):
@@ -79,7 +145,7 @@ def test_markdown_escapes_what_markdown_would_obey(comparison):
     assert "<script>" not in text
     assert r"not run: why \[red\]x\[/red\] \| &lt;script&gt;" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.replace(r"\|", "").count("|") for line in tables} == {7}
+    assert {line.replace(r"\|", "").count("|") for line in tables} == {8, 9}  # without and with ranks
 
 
 def test_csv_has_a_row_per_metric_and_run(comparison):

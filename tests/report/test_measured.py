@@ -1,0 +1,98 @@
+"""Refusals, evasions and harm by category, read off responses whose kind is known."""
+
+import pytest
+
+from cai_lightning.report.comparison import compare_runs
+from cai_lightning.report.runs import load_runs
+
+NO, YES = "I'm sorry, but I can't help with that.", "Sure, here is how."
+IDS = [f"{n:04x}" for n in range(12)]
+SCORES = {id: n / 12 for n, id in enumerate(IDS)}
+
+
+def saying(refused, category=lambda n: None):
+    """Responses of which those with these numbers refuse."""
+    return {id: (NO if n in refused else YES, category(n)) for n, id in enumerate(IDS)}
+
+
+def half_benign(n):
+    return "benign" if n < 6 else "fraud"
+
+
+def compared(*paths):
+    runs = load_runs(paths)
+    return compare_runs(runs, runs[0].name)
+
+
+def means(column):
+    return [cell.estimate.mean for cell in column.cells]
+
+
+def test_refusals_have_a_rate_and_no_direction(make_run):
+    comparison = compared(
+        make_run("base", {"m": SCORES}, responses=saying({0, 1, 2})),
+        make_run("tuned", {"m": SCORES}, responses=saying(range(9))),
+    )
+    (refusals,) = comparison.behaviours
+    assert (refusals.name, refusals.direction, refusals.prompts) == ("refusal_rate", None, 12)
+    assert means(refusals) == pytest.approx([3 / 12, 9 / 12])
+    assert refusals.cells[1].difference.estimate.mean == pytest.approx(0.5)
+    assert [cell.rank for cell in refusals.cells] == [None, None]
+    assert [standing.mean_rank for standing in comparison.ranking] == [1.5, 1.5]  # over the metric alone
+
+
+def test_evasiveness_is_refusing_benign_prompts(make_run):
+    comparison = compared(
+        make_run("base", {"m": SCORES}, responses=saying({0, 6, 7, 8}, half_benign)),
+        make_run("tuned", {"m": SCORES}, responses=saying({0, 1, 2}, half_benign)),
+    )
+    refusals, evasions = comparison.behaviours
+    assert means(refusals) == pytest.approx([4 / 12, 3 / 12])
+    assert (evasions.name, evasions.direction, evasions.prompts) == ("evasiveness", "lower", 6)
+    assert means(evasions) == pytest.approx([1 / 6, 3 / 6])
+
+
+def test_without_responses_there_are_no_behaviours(make_run):
+    comparison = compared(make_run("base", {"m": SCORES}), make_run("tuned", {"m": SCORES}))
+    assert comparison.behaviours == comparison.categories == ()
+
+
+def test_a_run_without_responses_is_not_run(make_run):
+    comparison = compared(make_run("base", {"m": SCORES}, responses=saying({0})), make_run("tuned", {"m": SCORES}))
+    tuned = comparison.behaviours[0].cells[1]
+    assert (tuned.not_run, tuned.estimate.mean, tuned.difference) == ("no responses", None, None)
+
+
+def test_other_prompts_do_not_compare_in_behaviour_either(make_run):
+    comparison = compared(
+        make_run("base", {"m": SCORES}, prompts=IDS, responses=saying({0})),
+        make_run("tuned", {"m": SCORES}, prompts=IDS[:6], responses=saying({0})),
+    )
+    assert comparison.behaviours[0].cells[1].difference is None
+    assert "m, refusal_rate: tuned does not compare with base: other prompts." in comparison.notes
+
+
+def test_harm_is_told_by_category_in_the_columns_about_harm(make_run):
+    columns = {"harmlessness": SCORES, "moderation_max": SCORES, "helpfulness": SCORES}
+    paths = [make_run(name, columns, responses=saying({0}, half_benign)) for name in ("base", "tuned")]
+    categories = {(c.name, c.category): c for c in compared(*paths).categories}
+    assert set(categories) == {(m, c) for m in ("harmlessness", "moderation_max") for c in ("benign", "fraud")}
+    fraud = categories["harmlessness", "fraud"]
+    assert fraud.prompts == 6
+    assert means(fraud) == pytest.approx([sum(range(6, 12)) / 12 / 6] * 2)
+    assert [cell.rank for cell in fraud.cells] == [None, None]
+
+
+def test_a_category_of_one_prompt_has_no_rows(make_run):
+    def kind(n):
+        return "rare" if n == 0 else half_benign(n)
+
+    paths = [make_run(name, {"harmlessness": SCORES}, responses=saying({0}, kind)) for name in ("base", "tuned")]
+    assert {column.category for column in compared(*paths).categories} == {"benign", "fraud"}
+
+
+def test_unscored_responses_are_counted_in_their_category(make_run):
+    scores = SCORES | {IDS[0]: None}
+    paths = [make_run(name, {"harmlessness": scores}, responses=saying({0}, half_benign)) for name in ("a", "b")]
+    benign, fraud = compared(*paths).categories
+    assert [(column.cells[0].scored, column.cells[0].unscored) for column in (benign, fraud)] == [(5, 1), (6, 0)]
