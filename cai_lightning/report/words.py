@@ -14,7 +14,7 @@ from cai_lightning.statistics import Estimate
 
 ARROWS: dict[Direction | None, str] = {"higher": "↑ higher is better", "lower": "↓ lower is better", None: ""}
 NOTHING = "-"
-MOST_COUNTED = 100_000
+MOST_COUNTED = 9_999
 
 
 def verdict(cell: Cell, direction: Direction | None) -> str:
@@ -69,7 +69,7 @@ def _p_value(p: float | None) -> str:
 
 
 def _count(number: int | None) -> str:
-    return NOTHING if number is None else f"{number:,}" if number < MOST_COUNTED else f">{MOST_COUNTED:,}"
+    return NOTHING if number is None else f"{number:,}" if number <= MOST_COUNTED else f">{MOST_COUNTED:,}"
 
 
 def _rank(cell: Cell) -> str:
@@ -124,8 +124,11 @@ def _difference(cell: Cell, baseline: str) -> str:
 def _number(estimate: Estimate, sign: str = "") -> str:
     if estimate.mean is None:
         return NOTHING
-    interval = "" if estimate.interval is None else " [{:.3f}, {:.3f}]".format(*estimate.interval)
-    return f"{estimate.mean:{sign}.3f}{interval}"
+    digits = 3 if max(map(abs, (estimate.mean, *(estimate.interval or ())))) < 1 else 2
+    mean = f"{estimate.mean:{sign}z.{digits}f}"
+    if estimate.interval is None:
+        return mean
+    return f"{mean} [{', '.join(f'{end:z.{digits}f}' for end in estimate.interval)}]"
 
 
 def ranking(comparison: Comparison) -> list[str]:

