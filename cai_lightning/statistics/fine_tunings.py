@@ -8,8 +8,8 @@ interval that takes their spread as known, as a bootstrap over so few does, is f
 lot it holds the truth in 63 of 100 experiments. So the variance between fine-tunings and that between prompts are
 estimated apart, each gets Student's quantile for its own degrees of freedom, and the two half widths are joined as the
 sides of a right angle (the modified large-sample interval of Graybill and Wang, 1980). Where one of the two is all that
-varies, this is Student's interval for it; in between it holds the truth more often than it says. How often was
-measured, and stands in `docs/experiments.md`.
+varies this is Student's interval for it, or Welch's between two arms; in between it holds the truth somewhat more often
+than it says. How often was measured, and stands in `docs/experiments.md`.
 """
 
 import math
@@ -32,7 +32,7 @@ class _Part:
     """A share of the variance of a mean, and the degrees of freedom that it was estimated with."""
 
     variance: float
-    freedom: int
+    freedom: float
 
 
 def arm_mean(fine_tunings: Sequence[Scores], confidence: float = 0.95) -> Estimate:
@@ -66,7 +66,7 @@ def arm_difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float =
     first, second = _shared(a, ids), _shared(b, ids)
     averages, baseline = _averaged(first), _averaged(second)
     differences = {id: averages[id] - baseline[id] for id in ids}
-    between = [*_between(first), *_between(second)]
+    between = _between(first, second)
     estimate, clusters = _estimate(differences, between, confidence), by_prompt(differences)
     if estimate.interval is None:
         return PairedDifference(estimate, left_out)
@@ -87,12 +87,27 @@ def _averaged(fine_tunings: Sequence[Scores]) -> dict[str, float]:
     return {id: math.fsum(scores[id] for scores in fine_tunings) / len(fine_tunings) for id in fine_tunings[0]}
 
 
-def _between(fine_tunings: Sequence[Scores]) -> list[_Part]:
-    """What the fine-tunings add to the variance of their mean; nothing can be said of a single one."""
-    if len(fine_tunings) == 1 or not fine_tunings[0]:
+def _between(*arms: Sequence[Scores]) -> list[_Part]:
+    """What fine-tunings add to the variance of a mean or a difference; nothing can be said of a single one.
+
+    Two arms' variances are summed and their freedoms joined by Welch's formula: apart they would be far too wide.
+    """
+    parts = [_of_means(arm) for arm in arms if len(arm) > 1 and arm[0]]
+    total = sum(part.variance for part in parts)
+    if not total:
         return []
-    means = [math.fsum(scores.values()) / len(scores) for scores in fine_tunings]
-    return [_Part(float(np.var(means, ddof=1)) / len(means), len(means) - 1)]
+    return [_Part(total, total**2 / sum(part.variance**2 / part.freedom for part in parts))]
+
+
+def _of_means(fine_tunings: Sequence[Scores]) -> _Part:
+    """The variance of the mean of an arm, less the share that is noise of single responses: prompts show that too."""
+    clusters = [by_prompt(scores) for scores in fine_tunings]
+    sums, counts = np.stack([gathered.sums for gathered in clusters]), clusters[0].counts
+    means, freedom = sums.sum(axis=1) / counts.sum(), len(clusters) - 1
+    residuals = sums - sums.mean(axis=0) - (means - means.mean())[:, None] * counts
+    correction = len(counts) / max(1, len(counts) - 1)
+    noise = correction * float((residuals**2).sum()) / freedom / counts.sum() ** 2
+    return _Part(max(0.0, float(means.var(ddof=1)) - noise) / len(means), freedom)
 
 
 def _between_prompts(clusters: Clusters) -> _Part:

@@ -1,6 +1,7 @@
 """Whether a difference is told from 0: the sign-flip test over prompts, and Holm's correction over many of them."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,8 +54,19 @@ def _signs(prompts: int, seed: int) -> Iterator[Array]:
     if prompts <= _MOST_PROMPTS_WRITTEN_OUT:
         bits = np.arange(2**prompts)[:, None] >> np.arange(prompts) & 1
         yield 1.0 - 2.0 * bits.astype(np.float64)
-        return
-    rng, batch = np.random.default_rng(seed), max(1, LARGEST_DRAW // prompts)
-    for start in range(0, FLIPS, batch):
-        size = min(batch, FLIPS - start), prompts
-        yield 1.0 - 2.0 * rng.integers(2, size=size, dtype=np.int8).astype(np.float64)
+    elif prompts * FLIPS <= LARGEST_DRAW:
+        yield _kept_signs(prompts, seed)
+    else:
+        rng, batch = np.random.default_rng(seed), max(1, LARGEST_DRAW // prompts)
+        for start in range(0, FLIPS, batch):
+            yield _random_signs(rng, min(batch, FLIPS - start), prompts)
+
+
+@lru_cache(maxsize=4)
+def _kept_signs(prompts: int, seed: int) -> Array:
+    """Those of one batch; every column of a comparison asks for the same."""
+    return _random_signs(np.random.default_rng(seed), FLIPS, prompts)
+
+
+def _random_signs(rng: np.random.Generator, rows: int, prompts: int) -> Array:
+    return 1.0 - 2.0 * rng.integers(2, size=(rows, prompts), dtype=np.int8).astype(np.float64)

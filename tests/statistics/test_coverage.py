@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
-from cai_lightning.statistics.clusters import by_prompt
+from cai_lightning.statistics.clusters import Clusters
 from cai_lightning.statistics.intervals import rate_difference_interval, studentized_quantiles
 
 EXPERIMENTS, PROMPTS = 2_000, 100
@@ -75,16 +75,16 @@ def test_differences_of_rates(gained, lost):
 def difference_interval(gained, lost):
     """What `paired_difference` gives two rates of which so many prompts differ; its test compares the two."""
     values = np.repeat([1.0, -1.0, 0.0], [gained, lost, PROMPTS - gained - lost])
-    return rate_difference_interval(by_prompt(by_id(values)), gained + lost, 0.95)
+    return rate_difference_interval(Clusters(values, np.ones(PROMPTS)), gained + lost, 0.95)
 
 
 @pytest.mark.parametrize(("seeds", "between"), [(2, 0.3), (3, 0.1), (5, 1.0)])
 def test_arms_of_several_fine_tunings(seeds, between):
     """Never too narrow, whatever part of the variance is between fine-tunings; too wide where both parts are alike."""
-    rng, experiments, by_mean, by_difference = np.random.default_rng(7), 300, 0, 0
+    rng, experiments, by_mean, by_difference = np.random.default_rng(7), 200, 0, 0
     for _ in range(experiments):
         scores = rng.normal(size=PROMPTS) + rng.normal(scale=between, size=(2, seeds, 1))
         arm, other = ([by_id(row) for row in rows] for rows in scores + rng.normal(scale=0.5, size=(2, seeds, PROMPTS)))
         by_mean += held(arm_mean(arm).interval, 0.0)
         by_difference += held(arm_difference(arm, other).estimate.interval, 0.0)
-    assert min(by_mean, by_difference) >= 0.917 * experiments  # 0.95 less 2.6 standard errors
+    assert min(by_mean, by_difference) >= 0.91 * experiments  # 0.95 less 2.6 standard errors

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval, paired_difference
+from cai_lightning.statistics.fine_tunings import _of_means
 
 
 def by_id(values):
@@ -45,6 +46,23 @@ def test_the_p_value_is_that_of_a_t_test_where_only_fine_tunings_vary(scale):
     difference = arm_difference([by_id(PROMPTS + scale + shift) for shift in SHIFTS], [by_id(PROMPTS)])
     assert difference.p_value == pytest.approx(stats.ttest_1samp(np.array(SHIFTS) + scale, 0).pvalue)
     assert difference.estimate.mean == pytest.approx(scale + np.mean(SHIFTS))
+
+
+def test_noise_of_single_responses_is_not_taken_for_variation_between_fine_tunings():
+    rng, variances = np.random.default_rng(0), []
+    for _ in range(400):
+        seeds = PROMPTS + rng.normal(scale=0.3, size=(3, 1)) + rng.normal(size=(3, 50))
+        variances.append(_of_means([by_id(values) for values in seeds]).variance)
+    assert np.mean(variances) == pytest.approx(0.3**2 / 3, rel=0.1)  # the noise alone would add 1 / 150
+
+
+def test_two_arms_that_differ_in_fine_tunings_alone_are_welchs_test():
+    first, second = np.array(SHIFTS) + 0.8, np.array([0.02, -0.05, 0.1, 0.0])
+    difference = arm_difference(*([by_id([shift] * 20) for shift in shifts] for shifts in (first, second)))
+    welch = stats.ttest_ind(first, second, equal_var=False)
+    interval = welch.confidence_interval()
+    assert difference.p_value == pytest.approx(welch.pvalue)
+    assert difference.estimate.interval == pytest.approx([interval.low, interval.high])
 
 
 def test_p_value_and_interval_agree():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cai_lightning.statistics import Estimate
+from cai_lightning.statistics.intervals import wilson
 
 Values = NDArray[np.float64]
 
@@ -53,11 +54,8 @@ def _wilson(share: float, spread: float, clusters: int, confidence: float) -> tu
     """Wilson's interval; where all rows agree, every prompt is worth one row."""
     from scipy.special import ndtri
 
-    z = float(ndtri((1 + confidence) / 2))
     n = share * (1 - share) / spread**2 if spread else clusters
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return wilson(share, n, z=float(ndtri((1 + confidence) / 2)))
 
 
 def _student(mean: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:

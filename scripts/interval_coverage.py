@@ -1,0 +1,112 @@
+"""How often the intervals of `cai_lightning.statistics` hold the truth, beside the percentile bootstrap: for the diary.
+
+python scripts/interval_coverage.py
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
+from cai_lightning.statistics.clusters import Clusters
+from cai_lightning.statistics.intervals import RESAMPLES, draws, rate_difference_interval, studentized_quantiles
+
+PROMPTS, EXPERIMENTS, SEED = 100, 2_000, 7
+Array = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, tuple[int, int]], Array]
+
+SCORES: dict[str, tuple[Draw, float]] = {
+    "normal": (lambda rng, size: rng.normal(size=size), 0.0),
+    "exponential": (lambda rng, size: rng.exponential(size=size), 1.0),
+    "lognormal": (lambda rng, size: rng.lognormal(size=size), math.exp(0.5)),
+    "beta(8, 1)": (lambda rng, size: rng.beta(8, 1, size=size), 8 / 9),
+    "beta(0.3, 3)": (lambda rng, size: rng.beta(0.3, 3, size=size), 1 / 11),
+}
+CHANGES = [(0.05, 0.05), (0.02, 0.1), (0.09, 0.09), (0.08, 0.18), (0.25, 0.25)]
+"""Shares of prompts in which one of two rates is gained and lost."""
+
+
+def main() -> None:
+    rates()
+    scores()
+    changes()
+    arms()
+
+
+def rates() -> None:
+    """Exactly, over the binomial distribution: no simulation, no noise."""
+    times = draws(np.random.default_rng(SEED), PROMPTS, RESAMPLES)
+    counts = np.arange(PROMPTS + 1)
+    values = (np.arange(PROMPTS) < counts[:, None]).astype(np.float64)
+    shipped = np.array([mean_interval(by_id(row)).interval for row in values])
+    percentile = np.quantile(values @ times.T / PROMPTS, [0.025, 0.975], axis=1).T
+    grid = np.arange(0.1, 0.9001, 0.002)
+    for name, intervals in (("shipped", shipped), ("percentile", percentile)):
+        covered = [
+            stats.binom.pmf(counts, PROMPTS, rate)[(intervals[:, 0] <= rate) & (rate <= intervals[:, 1])].sum()
+            for rate in grid
+        ]
+        tenths = [f"{100 * covered[place]:.1f}" for place in range(0, 401, 50)]
+        span = f"{100 * min(covered):.1f} to {100 * max(covered):.1f}"
+        print(f"rates of 0.1 to 0.9, {name}: {span} %; at the tenths {', '.join(tenths)} %")
+
+
+def scores() -> None:
+    times = draws(np.random.default_rng(SEED), PROMPTS, RESAMPLES)
+    for name, (draw, truth) in SCORES.items():
+        values = draw(np.random.default_rng(SEED), (EXPERIMENTS, PROMPTS))
+        shipped = np.concatenate([studentized(rows) for rows in np.split(values, 8)])
+        percentile = np.concatenate(
+            [np.quantile(rows @ times.T / PROMPTS, [0.025, 0.975], axis=1).T for rows in np.split(values, 8)]
+        )
+        print(f"scores, {name}: {held(shipped, truth)} %, percentile {held(percentile, truth)} %", flush=True)
+
+
+def studentized(rows: Array) -> Array:
+    means, errors = rows.mean(axis=1), rows.std(axis=1, ddof=1) / math.sqrt(PROMPTS)
+    low, high = studentized_quantiles(rows, np.ones(PROMPTS), 0.95, seed=0)
+    return np.stack([means - high * errors, means - low * errors], axis=1)
+
+
+def changes() -> None:
+    for gained, lost in CHANGES:
+        rng = np.random.default_rng(SEED)
+        counts = rng.multinomial(PROMPTS, [gained, lost, 1 - gained - lost], size=EXPERIMENTS).tolist()
+        of = {(up, down): change(up, down) for up, down, _ in counts}
+        intervals = np.array([of[up, down] for up, down, _ in counts])
+        print(f"differences of rates, {gained} gained and {lost} lost: {held(intervals, gained - lost)} %")
+
+
+def change(gained: int, lost: int) -> tuple[float, float]:
+    values = np.repeat([1.0, -1.0, 0.0], [gained, lost, PROMPTS - gained - lost])
+    return rate_difference_interval(Clusters(values, np.ones(PROMPTS)), gained + lost, 0.95)
+
+
+def arms() -> None:
+    """Scores with a deviation of 1 between prompts, 0.5 within, and some between fine-tunings."""
+    for seeds in (2, 3, 4, 5):
+        for between in (0.0, 0.1, 0.3, 1.0):
+            rng, means, differences = np.random.default_rng(SEED), [], []
+            for _ in range(EXPERIMENTS // 2):
+                drawn = rng.normal(size=PROMPTS) + rng.normal(scale=between, size=(2, seeds, 1))
+                drawn = drawn + rng.normal(scale=0.5, size=(2, seeds, PROMPTS))
+                arm, other = ([by_id(row) for row in rows] for rows in drawn)
+                means.append(arm_mean(arm).interval)
+                differences.append(arm_difference(arm, other).estimate.interval)
+            found = f"mean {held(np.array(means), 0.0)} %, difference {held(np.array(differences), 0.0)} %"
+            print(f"{seeds} fine-tunings, {between} between them: {found}", flush=True)
+
+
+def by_id(values: Array) -> dict[str, float]:
+    return {f"{n:04x}": float(value) for n, value in enumerate(values)}
+
+
+def held(intervals: Array, truth: float) -> str:
+    return f"{100 * ((intervals[:, 0] <= truth) & (truth <= intervals[:, 1])).mean():.1f}"
+
+
+if __name__ == "__main__":
+    main()
