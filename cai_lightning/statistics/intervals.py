@@ -2,7 +2,7 @@
 
 Scores get the studentized bootstrap over prompts, rates Wilson's interval, differences of rates that of Bonett and
 Price. Coverages at 100 prompts are in `docs/experiments.md`: the percentile bootstrap, plainer than all three, covers
-91.4 % for some rates between 0.1 and 0.9, and 92.4 % for scores as skewed as the lognormal distribution.
+91.4 % for some rates between 0.1 and 0.9, and 91.3 % for scores as skewed as the lognormal distribution.
 """
 
 import math
