@@ -30,8 +30,9 @@ def make_run(
     described = {
         name: {"name": name, "direction": "higher", "settings": "s1"} | reports.get(name, {}) for name in columns
     }
+    made_by = {name: {key: fields.get(key) for key in ("settings", "revision")} for name, fields in described.items()}
     rows = [
-        vars(Score(id, name, value, None if value is not None else "timeout", settings=described[name]["settings"]))
+        vars(Score(id, name, value, None if value is not None else "timeout", **made_by[name]))
         for name, scores in columns.items()
         for id, value in scores.items()
     ]
