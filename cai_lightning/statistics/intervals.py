@@ -21,6 +21,10 @@ LARGEST_DRAW = 2_000_000
 FEWEST_RESAMPLED = 5
 """Prompts below which resamples repeat each other; Student's interval is used."""
 
+LEAST_ERROR = 0.5
+"""Share of the standard error that each resample has at least. Where few values differ from the others, resamples that
+see none of them would seem to be certain, and the interval would span everything."""
+
 FEWEST_THAT_BOUND = 20
 """Prompts from which on an interval ends where the values end, so that no score of 0 to 1 seems to pass 1."""
 
@@ -30,16 +34,14 @@ Interval = tuple[float, float]
 def score_interval(values: Clusters, confidence: float, seed: int) -> Interval:
     """The interval of a mean of scores of any distribution.
 
-    Student's where prompts are too few, or where so few values differ from the others that some resamples see none;
-    no width where all agree.
+    Student's where prompts are too few to be resampled; no width where all agree.
     """
     if values.agree:
         return values.mean, values.mean
-    middle, error = values.mean, values.standard_error
-    low, high = _studentized(values, confidence, seed) if len(values) >= FEWEST_RESAMPLED else (-math.inf, math.inf)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        half = student_quantile(len(values) - 1, confidence) * error
-        low, high = middle - half, middle + half
+    if len(values) < FEWEST_RESAMPLED:
+        half = student_quantile(len(values) - 1, confidence) * values.standard_error
+        return values.mean - half, values.mean + half
+    low, high = _studentized(values, confidence, seed)
     if len(values) < FEWEST_THAT_BOUND:
         return low, high
     means = values.sums / values.counts
@@ -56,7 +58,7 @@ def studentized_quantiles(sums: Array, counts: Array, confidence: float, seed: i
         seed: Seed of the resampling.
 
     Returns:
-        The lower and the upper quantile of each experiment, infinite where that many resamples have no spread.
+        The lower and the upper quantile of each experiment, whose values do not all agree.
     """
     residuals = sums - (sums.sum(axis=-1, keepdims=True) / counts.sum()) * counts
     ratios = [_ratios(residuals, counts, times) for times in _resamples(len(counts), seed)]
@@ -78,9 +80,8 @@ def _ratios(residuals: Array, counts: Array, times: Array) -> Array:
     squares = residuals**2 @ times.T - 2 * shift * ((residuals * counts) @ times.T) + shift**2 * (times @ counts**2)
     n = len(counts)
     error = np.sqrt(np.maximum(squares, 0) * n / (n - 1)) / size
-    scale = np.sqrt((residuals**2).sum(axis=-1, keepdims=True)) / counts.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(error > 1e-9 * scale, shift / error, np.sign(shift) * np.inf)
+    own = np.sqrt((residuals**2).sum(axis=-1, keepdims=True) * n / (n - 1)) / counts.sum()
+    return shift / np.maximum(error, LEAST_ERROR * own)
 
 
 def _resamples(prompts: int, seed: int) -> Iterator[Array]:
