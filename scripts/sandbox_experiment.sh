@@ -34,8 +34,8 @@ both validate control validate revisions
 cat <<END
 
 Done in $((SECONDS - start)) seconds. Look at
-  report/comparison.png                      which model is better, and how sure that is
-  report/comparison.md                       the same as a table
+  report/index.html                          which model is better, how sure that is, and every conversation
+  report/report.md                           the tables alone
   runs/sandbox_contextual/revisions.jsonl    every prompt with its response, critiques and revisions
   runs/sandbox_contextual/responses.jsonl    what the fine-tuned model answers
   runs/sandbox_contextual/adapter/           the adapter

@@ -8,11 +8,14 @@ from cai_lightning import journal
 from cai_lightning.arguments import call
 from cai_lightning.errors import UserError
 from cai_lightning.report.comparison import Comparison, compare_runs
-from cai_lightning.report.exports import as_csv, as_json
-from cai_lightning.report.plots import save_plot
+from cai_lightning.report.exports import as_json, scores_csv
+from cai_lightning.report.page.contents import page_of
+from cai_lightning.report.page.render import render
+from cai_lightning.report.plots.saving import save_plots
 from cai_lightning.report.references import with_references
-from cai_lightning.report.runs import load_runs
+from cai_lightning.report.runs import Run, load_runs
 from cai_lightning.report.tables import markdown, terminal
+from cai_lightning.report.texts import RunTexts, read_texts
 
 WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
@@ -36,7 +39,7 @@ def compare(
 
     Args:
         runs: Folders of the runs, such as runs/qwen_base runs/qwen_contextual.
-        output: Folder for comparison.md, comparison.csv, comparison.png and summary.json.
+        output: Folder for index.html, report.md, scores.csv, summary.json and the plots.
         baseline: The run that differences are taken to, one of RUNS; the first of them by default.
         confidence: Share of intervals that shall hold the true value, between 0 and 1.
         references: A run whose references semantic similarity is measured against, for runs that have different ones;
@@ -57,20 +60,22 @@ def compare(
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(terminal(comparison))
-    console.print(f"Written: {', '.join(map(str, write_report(comparison, output)))}", markup=False, soft_wrap=True)
+    texts = [read_texts(path, run.name, run.summary.get("adapter")) for path, run in zip(runs, loaded, strict=True)]
+    files = write_report(comparison, loaded, texts, output)
+    console.print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
 
 
-def write_report(comparison: Comparison, output: Path) -> list[Path]:
+def write_report(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], output: Path) -> list[Path]:
     """Writes a comparison in all its forms and returns the files."""
-    texts = {
-        "comparison.md": markdown(comparison),
-        "comparison.csv": as_csv(comparison),
+    files = {
+        "index.html": render(page_of(comparison, runs, texts)),
+        "report.md": markdown(comparison),
+        "scores.csv": scores_csv(runs, texts),
         "summary.json": as_json(comparison),
     }
-    for name, text in texts.items():
+    for name, text in files.items():
         journal.replace_text(output / name, text)
-    save_plot(comparison, output / "comparison.png")
-    return [output / name for name in (*texts, "comparison.png")]
+    return [*(output / name for name in files), *save_plots(comparison, output / "plots")]
 
 
 def _place(baseline: Path | None, runs: list[Path]) -> int:

@@ -1,15 +1,22 @@
-"""A comparison for programs: `comparison.csv`, one row per metric and run, and `summary.json` with everything.
+"""A comparison for programs: `summary.json` with every figure, and `scores.csv` with every score.
 
 journal.replace_text(output / "summary.json", as_json(comparison))
+journal.replace_text(output / "scores.csv", scores_csv(runs, texts))
 """
 
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
+from cai_lightning.report.runs import Run, printable
+from cai_lightning.report.texts import RunTexts
+
+FORMULA = ("=", "+", "-", "@")
+"""How a field begins that a spreadsheet would compute."""
 
 
 def as_json(comparison: Comparison) -> str:
@@ -28,20 +35,24 @@ def as_json(comparison: Comparison) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def as_csv(comparison: Comparison) -> str:
-    """The comparison as CSV; an interval takes two columns, and what does not exist is empty."""
-    name = _interval_name(comparison)
-    rows = [
-        {"metric": column.name, "category": column.category, "direction": column.direction, "run": cell.run}
-        | _flat(_cell(cell, name), name)
-        for column in (*comparison.columns, *comparison.behaviours, *comparison.categories)
-        for cell in column.cells
-    ]
+def scores_csv(runs: Sequence[Run], texts: Sequence[RunTexts]) -> str:
+    """Every score, one row for each prompt, run and metric; an unscored one is empty and has its reason."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text)
+    writer.writerow(["id", "category", "run", "metric", "score", "reason"])
+    for run, said in zip(runs, texts, strict=True):
+        for metric, scores in run.scores.items():
+            for id in (*scores.values, *scores.unscored):
+                category = said.responses[id].category if id in said.responses else None
+                words = [_inert(word) for word in (id, category or "", run.name, metric)]
+                writer.writerow([*words, scores.values.get(id), _inert(scores.unscored.get(id, ""))])
     return text.getvalue()
+
+
+def _inert(text: str) -> str:
+    """Text on one line that no spreadsheet takes for a formula."""
+    line = printable(text)
+    return f"'{line}" if line.startswith(FORMULA) else line
 
 
 def _interval_name(comparison: Comparison) -> str:
@@ -86,14 +97,3 @@ def _cell(cell: Cell, interval: str) -> dict[str, Any]:
         "rank": cell.rank,
         "first": cell.first,
     }
-
-
-def _flat(record: dict[str, Any], interval: str) -> dict[str, Any]:
-    """Replaces each interval by its two ends."""
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        if name.endswith(interval):
-            flat[f"{name}_low"], flat[f"{name}_high"] = value or (None, None)
-        else:
-            flat[name] = value
-    return flat

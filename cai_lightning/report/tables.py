@@ -1,7 +1,7 @@
 """A comparison for people: tables in the terminal, and the same in Markdown. Names and reasons are shown, never obeyed.
 
 Console().print(terminal(comparison))
-journal.replace_text(output / "comparison.md", markdown(comparison))
+journal.replace_text(output / "report.md", markdown(comparison))
 """
 
 import re

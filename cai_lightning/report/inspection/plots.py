@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cai_lightning.report.inspection.figures import Report
-from cai_lightning.report.plots import PLAIN
+from cai_lightning.report.plots.panels import PLAIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,80 @@
+"""Tables whose numbers are drawn as bars; scores by category are one for each metric that the comparison has split.
+
+tables = by_category(comparison)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
+from cai_lightning.report.page.cards import in_words
+from cai_lightning.report.page.scales import Scale, scale_over
+from cai_lightning.report.tables import ARROWS, NOTHING, verdict
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A number in a table.
+
+    Args:
+        words: The number, rounded.
+        length: Length of its bar in per cent; None where nothing is drawn.
+        number: The run's number, which is the bar's color; None for a color that stands for no run.
+        verdict: `better` or `worse` than the baseline, or nothing.
+        title: What a pointer over it tells.
+    """
+
+    words: str
+    length: float | None = None
+    number: int | None = None
+    verdict: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class BarRow:
+    """One row of a table; `query` finds its conversations in the viewer, where that has a filter for them."""
+
+    label: str
+    remark: str
+    bars: tuple[Bar, ...]
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BarTable:
+    """A table of bars under a title."""
+
+    title: str
+    remark: str
+    headings: tuple[str, ...]
+    rows: tuple[BarRow, ...]
+
+
+def by_category(comparison: Comparison) -> list[BarTable]:
+    """One table for each metric that is split by category: one row a category, one column a run."""
+    names = dict.fromkeys(column.name for column in comparison.categories)
+    return [_table([c for c in comparison.categories if c.name == name], comparison) for name in names]
+
+
+def _table(columns: Sequence[ColumnComparison], comparison: Comparison) -> BarTable:
+    means = [cell.estimate.mean for column in columns for cell in column.cells]
+    scale = scale_over([0.0, *(mean for mean in means if mean is not None)])
+    rows = tuple(_row(column, scale) for column in columns)
+    return BarTable(columns[0].name, ARROWS[columns[0].direction], comparison.runs, rows)
+
+
+def _row(column: ColumnComparison, scale: Scale) -> BarRow:
+    category = str(column.category)
+    bars = tuple(_bar(cell, column, number, scale) for number, cell in enumerate(column.cells))
+    query = {"category": category, "metric": column.name, "sort": "lowest"}
+    return BarRow(category, f"{column.prompts} prompts", bars, query)
+
+
+def _bar(cell: Cell, column: ColumnComparison, number: int, scale: Scale) -> Bar:
+    mean = cell.estimate.mean
+    if mean is None:
+        return Bar(NOTHING)
+    sure = verdict(cell, column.direction)
+    title = f"{cell.run}, {column.category}: {in_words(cell.estimate)}"
+    return Bar(f"{mean:.2f}", scale.place(mean), number, sure if sure != "unclear" else "", title)

@@ -1,0 +1,126 @@
+"""Everything that the page shows, worked out from a comparison and the texts of its runs. Pure functions.
+
+page = page_of(comparison, runs, texts)
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cai_lightning.report.comparison import Comparison
+from cai_lightning.report.page.agreement import Agreement, agreement
+from cai_lightning.report.page.answers import chains, known_scores
+from cai_lightning.report.page.breakdowns import BarTable, by_category
+from cai_lightning.report.page.cards import Card, card
+from cai_lightning.report.page.distributions import Distribution, distribution
+from cai_lightning.report.page.rounds import by_principle, by_round
+from cai_lightning.report.page.tradeoffs import Tradeoff, tradeoffs
+from cai_lightning.report.page.verdict import verdict_sentence
+from cai_lightning.report.page.viewer import viewer_data
+from cai_lightning.report.ranking import Standing
+from cai_lightning.report.runs import Run
+from cai_lightning.report.texts import RunTexts
+
+
+@dataclass(frozen=True)
+class Named:
+    """A run, with something to say about it."""
+
+    name: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template writes down.
+
+    Args:
+        comparison: The comparison itself.
+        verdict: Its verdict in one sentence.
+        runs: The runs with their models.
+        cards: Every metric.
+        behaviours: What is read off the responses without a model.
+        standings: The overall ranking in words.
+        tradeoffs: Helpfulness against harmlessness.
+        distributions: The scores of every metric.
+        categories: Means by category of prompts.
+        rounds: The answers of each run's chains by round.
+        principles: The same by principle.
+        agreement: How alike the evaluators order the responses.
+        data: The conversations for the viewer.
+    """
+
+    comparison: Comparison
+    verdict: str
+    runs: tuple[Named, ...]
+    cards: tuple[Card, ...]
+    behaviours: tuple[Card, ...]
+    standings: tuple[Named, ...]
+    tradeoffs: tuple[Tradeoff, ...]
+    distributions: tuple[Distribution, ...]
+    categories: tuple[BarTable, ...]
+    rounds: tuple[BarTable, ...]
+    principles: tuple[BarTable, ...]
+    agreement: Agreement
+    data: dict[str, Any]
+
+    @property
+    def confidence(self) -> str:
+        return f"{100 * self.comparison.confidence:g} %"
+
+    @property
+    def prompt_categories(self) -> list[str]:
+        """The categories that prompts have."""
+        return sorted({one["category"] for one in self.data["conversations"] if one["category"]})
+
+    @property
+    def principle_ids(self) -> list[str]:
+        """The principles that prompts were revised under."""
+        return sorted({principle["id"] for principle in self.data["principles"]})
+
+
+def page_of(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts]) -> Page:
+    """The page of a comparison.
+
+    Args:
+        comparison: The comparison.
+        runs: Its runs with their scores.
+        texts: What was said in each of them.
+    """
+    revised = [(said.name, chains(said)) for said in texts if said.revisions]
+    scores = known_scores(texts, runs, comparison)
+    return Page(
+        comparison=comparison,
+        verdict=verdict_sentence(comparison),
+        runs=tuple(_named(run, said) for run, said in zip(runs, texts, strict=True)),
+        cards=tuple(card(column, comparison) for column in comparison.columns),
+        behaviours=tuple(card(column, comparison) for column in comparison.behaviours),
+        standings=tuple(_standings(comparison)),
+        tradeoffs=tuple(tradeoffs(comparison)),
+        distributions=tuple(distribution(column.name, runs) for column in comparison.columns),
+        categories=tuple(by_category(comparison)),
+        rounds=tuple(by_round(name, answers, scores) for name, answers in revised),
+        principles=tuple(by_principle(name, answers, scores) for name, answers in revised),
+        agreement=agreement(comparison, runs),
+        data=viewer_data(texts, runs, {c.name: c.direction for c in comparison.columns}, comparison.baseline),
+    )
+
+
+def _named(run: Run, said: RunTexts) -> Named:
+    """A run with its models and what its summary has counted."""
+    models = sorted({response.model for response in said.responses.values() if response.model})
+    counts = [f"{count} {name}" for name, count in run.summary.get("counts", {}).items() if count]
+    return Named(run.name, ", ".join([*models, *counts]))
+
+
+def _standings(comparison: Comparison) -> Iterator[Named]:
+    for standing in comparison.ranking:
+        yield Named(f"{standing.place}{'=' if standing.tied else '.'} {standing.run}", ", ".join(_remarks(standing)))
+
+
+def _remarks(standing: Standing) -> Iterator[str]:
+    yield f"mean rank {standing.mean_rank:.2f}"
+    if standing.first is not None:
+        yield f"first in {standing.first:.0%} of the resamples"
+    if standing.places and standing.places[0] != standing.places[1]:
+        yield f"places {standing.places[0]} to {standing.places[1]}"

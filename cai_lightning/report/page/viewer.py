@@ -1,0 +1,127 @@
+"""The conversations of a comparison as data for the page's viewer: each text once, everything else small.
+
+data = viewer_data(texts, runs, columns, baseline="qwen_base")
+
+The page holds it as JSON. A text stands in `texts`, and wherever it was said stands its place there, so that prompts,
+principles and responses that recur cost a few bytes.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cai_lightning.records import Response, user
+from cai_lightning.report.inspection.refusals import refuses
+from cai_lightning.report.inspection.rows import Row
+from cai_lightning.report.runs import Run
+from cai_lightning.report.scores import ColumnScores
+from cai_lightning.report.texts import RunTexts
+
+Data = dict[str, Any]
+
+
+def viewer_data(
+    texts: Sequence[RunTexts], runs: Sequence[Run], directions: Mapping[str, str | None], baseline: str
+) -> Data:
+    """Everything that the viewer shows and searches.
+
+    Args:
+        texts: The texts of each run.
+        runs: The same runs with their scores.
+        directions: The columns in their order, each with which way is better.
+        baseline: The run that responses are called better or worse than.
+    """
+    made = _Conversations(texts, runs, tuple(directions))
+    conversations = [made.conversation(id) for id in made.ids()]
+    return {
+        "runs": [run.name for run in runs],
+        "baseline": [run.name for run in runs].index(baseline),
+        "columns": [{"name": name, "direction": direction} for name, direction in directions.items()],
+        "principles": [{"id": id, "request": request} for id, request in made.principles],
+        "conversations": conversations,
+        "texts": list(made.places),
+    }
+
+
+class _Conversations:
+    """Gathers what every run has to a prompt, and gives texts and principles their places."""
+
+    def __init__(self, texts: Sequence[RunTexts], runs: Sequence[Run], columns: Sequence[str]) -> None:
+        self.texts = texts
+        self.scores = [[run.scores.get(name, ColumnScores()) for run in runs] for name in columns]
+        self.places: dict[str, int] = {}
+        self.principles: dict[tuple[str, str], int] = {}
+
+    def ids(self) -> list[str]:
+        """Every prompt that has a response or a score, in the order in which the runs name them."""
+        answered = [id for texts in self.texts for id in texts.responses]
+        scored = [id for column in self.scores for scores in column for id in (*scores.values, *scores.unscored)]
+        return list(dict.fromkeys([*answered, *scored]))
+
+    def conversation(self, id: str) -> Data:
+        responses = [texts.responses.get(id) for texts in self.texts]
+        known = [response for response in responses if response]
+        references = dict.fromkeys(response.reference for response in known if response.reference is not None)
+        return {
+            "id": id,
+            "category": next((response.category for response in known if response.category), None),
+            "turns": [[turn["role"], self._place(turn["content"])] for turn in _opening(known)],
+            "references": [self._place(text) for text in references],
+            "responses": [self._response(response) for response in responses],
+            "revisions": [self._chain(texts.revisions.get(id)) for texts in self.texts],
+            "scores": [[scores.values.get(id) for scores in column] for column in self.scores],
+            "reasons": dict(self._reasons(id)),
+            "details": dict(self._details(id)),
+        }
+
+    def _place(self, text: str) -> int:
+        return self.places.setdefault(text, len(self.places))
+
+    def _response(self, response: Response | None) -> Data | None:
+        if response is None:
+            return None
+        text = response.response
+        return {"text": self._place(text), "finish": response.finish_reason, "refused": refuses(text)}
+
+    def _chain(self, row: Row | None) -> Data | None:
+        if row is None:
+            return None
+        rounds = [
+            {
+                "principle": self.principles.setdefault((turn.principle_id, turn.principle_used), len(self.principles)),
+                "similarity": turn.similarity,
+                "critique": None if turn.critique is None else self._place(turn.critique),
+                "revision": self._place(turn.revision),
+            }
+            for turn in row.rounds
+        ]
+        return {"initial": self._place(row.initial_response), "finish": list(row.finish_reasons), "rounds": rounds}
+
+    def _reasons(self, id: str) -> Iterator[tuple[str, int]]:
+        for place, scores in self._cells():
+            if id in scores.unscored:
+                yield place, self._place(scores.unscored[id])
+
+    def _details(self, id: str) -> Iterator[tuple[str, int]]:
+        for place, scores in self._cells():
+            if scores.details.get(id):
+                yield place, self._place(_shown(scores.details[id]))
+
+    def _cells(self) -> Iterator[tuple[str, ColumnScores]]:
+        for column, cells in enumerate(self.scores):
+            for run, scores in enumerate(cells):
+                yield f"{column},{run}", scores
+
+
+def _opening(responses: Sequence[Response]) -> list[dict[str, str]]:
+    """The conversation that was answered; empty where no run has a response."""
+    return (responses[0].turns or [user(responses[0].prompt)]) if responses else []
+
+
+def _shown(detail: Mapping[str, Any]) -> str:
+    """An evaluator's free record as lines of text."""
+    return "\n".join(
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in detail.items()
+        if value is not None
+    )

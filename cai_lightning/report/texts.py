@@ -1,0 +1,63 @@
+"""What was said in a run: the responses that were scored, and the critiques and revisions of the same prompts.
+
+texts = read_texts(Path("runs/qwen_contextual"), "qwen_contextual", adapter=None)
+texts.responses["0f3a..."].response
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from cai_lightning import journal
+from cai_lightning.data.sources import shown
+from cai_lightning.errors import UserError
+from cai_lightning.records import Response
+from cai_lightning.report.inspection.rows import Row, parse_row
+
+KNOWN = {field.name for field in fields(Response)}
+NEEDED = ("prompt", "response")
+
+
+@dataclass(frozen=True)
+class RunTexts:
+    """The texts of one run by the prompt's id.
+
+    Args:
+        name: What tables call the run.
+        responses: What the evaluated model answers.
+        revisions: Initial responses with their critiques and revisions, of all prompts that the run has revised.
+    """
+
+    name: str
+    responses: Mapping[str, Response]
+    revisions: Mapping[str, Row]
+
+
+def read_texts(run: Path, name: str, adapter: str | None) -> RunTexts:
+    """The texts of a run.
+
+    Args:
+        run: Its folder; a file that is not there holds nothing.
+        name: What tables call the run.
+        adapter: Digest of the adapter whose responses count; None for the base model.
+
+    Raises:
+        UserError: A row is malformed; the file and the row are named.
+    """
+    path = run / "responses.jsonl"
+    rows = [row for row in journal.read(path).values() if row.get("adapter") == adapter]
+    responses = [_response(row, path) for row in rows]
+    return RunTexts(name, {response.id: response for response in responses}, _revisions(run / "revisions.jsonl"))
+
+
+def _response(row: journal.Row, path: Path) -> Response:
+    for field in NEEDED:
+        if not isinstance(row.get(field), str):
+            raise UserError(f"{path}, id {row['id']}: {field!r} must be a text, not {shown(row.get(field))}")
+    optional = {"reference": None, "finish_reason": "", "model": "", "adapter": None}
+    return Response(**optional | {name: value for name, value in row.items() if name in KNOWN})
+
+
+def _revisions(path: Path) -> dict[str, Row]:
+    rows = journal.read(path).values()
+    return {row["id"]: parse_row(row, f"{path}, id {row['id']}", row["id"]) for row in rows}
