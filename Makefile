@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 CAI := $(PY) -m cai_lightning
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help install demo test test-vllm check bench bench-training sandbox clean
+.PHONY: help install demo test test-browser test-vllm check bench bench-training sandbox clean
 
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/installed-browser: $(VENV)/installed-dev
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	touch $@
+
 install: $(VENV)/installed  ## Makes the environment in .venv.
 
 demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
@@ -30,6 +34,10 @@ demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
 
 test: $(VENV)/installed-dev  ## Runs the tests.
 	$(OFFLINE) $(PY) -m pytest
+
+test-browser: $(VENV)/installed-browser  ## Opens a report in Chromium and uses it; needs chromium and chromedriver.
+	@command -v chromedriver >/dev/null || { echo "needs Chromium: apt-get install chromium chromium-driver"; exit 1; }
+	$(PY) -m pytest -m browser tests/browser
 
 # The wheel asks for packages that are built for another torch, and does without them.
 $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt

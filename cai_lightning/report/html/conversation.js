@@ -50,7 +50,7 @@ class Conversations {
       { class: "body" },
       this.controls(conversation, isUnfolded),
       ...turns.map(([role, text]) => this.said(SPEAKERS[role] ?? role, this.report.texts[text], "prompt")),
-      ...this.chains(conversation),
+      element("div", { class: "chains" }, ...this.chains(conversation)),
       ...references.map((text) => this.said("Reference: the held-out revision", this.report.texts[text])),
       element("div", { class: "responses" }, ...this.report.runs.map((run, n) => this.response(conversation, run, n))),
     );
@@ -119,31 +119,33 @@ class Conversations {
     const scores = element("dl", { class: "scores" }, ...this.scores(conversation, n));
     if (!response) return element("section", {}, name, element("p", { class: "folded" }, "No response."), scores);
     const remarks = [response.refused ? "refuses" : "", shownEnding(response.finish)].filter(Boolean).join(", ");
-    return element(
-      "section", {}, name, this.said("Response", this.report.texts[response.text], "response", remarks), scores,
-    );
+    const text = this.said("Response", this.report.texts[response.text], "response", remarks);
+    return element("section", {}, name, text, scores, this.details(conversation, n));
   }
 
+  /** The scores of a run, each with what the baseline makes of it, or with why there is none. */
   scores(conversation, run) {
     return this.report.columns.flatMap(({ name }, column) => {
+      const score = shownScore(conversation.scores[column][run]);
       const gain = this.search.gain(conversation, column, run);
-      const value = element("dd", {}, shownScore(conversation.scores[column][run]));
-      if (gain) value.append(element("small", { class: gain > 0 ? "better" : "worse" }, gain > 0 ? "better" : "worse"));
-      return [element("dt", {}, visible(name)), value, ...this.remarks(conversation, column, run)];
+      const isVisible = gain && score !== shownScore(conversation.scores[column][this.report.baseline]);
+      const verdict = gain > 0 ? "better" : "worse";
+      const value = element("dd", {}, score, isVisible ? element("small", { class: verdict }, verdict) : null);
+      const reason = conversation.reasons[`${column},${run}`];
+      const why = reason === undefined ? [] : [element("dd", { class: "remark" }, visible(this.report.texts[reason]))];
+      return [element("dt", {}, visible(name)), value, ...why];
     });
   }
 
-  /** Why there is no score, and what the evaluator has said besides, which may quote the response. */
-  remarks(conversation, column, run) {
-    const place = `${column},${run}`;
-    const { [place]: reason } = conversation.reasons;
-    const { [place]: detail } = conversation.details;
-    const made = [];
-    if (reason !== undefined) made.push(element("dd", { class: "remark" }, visible(this.report.texts[reason])));
-    if (detail !== undefined && this.isUnfolded) {
-      made.push(element("dd", { class: "remark" }, visible(this.report.texts[detail])));
-    }
-    return made;
+  /** What the evaluators have said besides, which may quote the response. */
+  details(conversation, run) {
+    if (!this.isUnfolded) return null;
+    const lines = this.report.columns.flatMap(({ name }, column) => {
+      const place = conversation.details[`${column},${run}`];
+      const text = this.report.texts[place];
+      return place === undefined ? [] : [element("p", { class: "remark" }, visible(`${name}\n${text}`))];
+    });
+    return lines.length ? element("details", { class: "details" }, element("summary", {}, "Details"), ...lines) : null;
   }
 }
 

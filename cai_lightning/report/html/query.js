@@ -73,7 +73,7 @@ class Search {
       refused: some((_, response) => response?.refused === true),
       answered: some((_, response) => response?.refused === false),
       cut: some((_, response) => response?.finish === "length"),
-      unscored: some(({ scores }, _, run) => scores.some((values) => values[run] === null)),
+      unscored: some(({ scores }, _, run) => scores[column]?.[run] === null),
       better: some((conversation, _, run) => this.gain(conversation, column, run) > 0),
       worse: some((conversation, _, run) => this.gain(conversation, column, run) < 0),
       differ: ({ responses }) => new Set(responses.filter(Boolean).map(({ refused }) => refused)).size > 1,

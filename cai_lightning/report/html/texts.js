@@ -35,11 +35,13 @@ function counted(number, noun) {
 function marked(text, before) {
   const parts = text.split(/(\s+)/);
   const kept = commonWords(before.split(/\s+/), parts.filter((_, n) => n % 2 === 0));
+  const isNew = (n) => (n % 2 ? isNew(n - 1) && isNew(n + 1) : parts[n] !== "" && !kept.has(n / 2));
   const made = document.createDocumentFragment();
-  parts.forEach((part, n) => {
-    const isNew = n % 2 === 0 && part && !kept.has(n / 2);
-    made.append(isNew ? element("ins", {}, visible(part)) : visible(part));
-  });
+  for (let start = 0, end; start < parts.length; start = end) {
+    for (end = start + 1; end < parts.length && isNew(end) === isNew(start);) end++;
+    const run = visible(parts.slice(start, end).join(""));
+    made.append(isNew(start) ? element("ins", {}, run) : run);
+  }
   return made;
 }
 

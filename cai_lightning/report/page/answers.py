@@ -1,29 +1,31 @@
 """The answers of a run's chains, from the initial response to the last revision, and what is known of each.
 
-    scores = known_scores(texts, runs, comparison)
-    for chain in chains(said): ...
+    known = known_scores(texts, runs, comparison)
+    for chain in chains(said):
+        known["harmlessness"].mean([chain[0]])
 
 Every answer has words, a similarity to the answer before it, and refuses or does not. A score it has where an evaluator
-has scored this very text as the response to this prompt in a compared run: a base model's responses under the same
-seed are the initial responses, and a run may repeat recorded revisions.
+has met this very text as the response to this prompt in a compared run: a base model's responses under the same seed
+are the initial responses, and a run may repeat recorded revisions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import commentary_spans
-from cai_lightning.report.comparison import Comparison
+from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.inspection.measures import kept
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.inspection.rows import Row
 from cai_lightning.report.runs import Run
 from cai_lightning.report.texts import RunTexts
 
-KnownScores = Mapping[tuple[str, str], float]
-"""Scores of one column by prompt id and text."""
+Said = tuple[str, str]
+"""A prompt's id and what was answered to it."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,48 @@ def chains(said: RunTexts) -> list[list[Answer]]:
     return [_chain(row) for row in said.revisions.values()]
 
 
+@dataclass(frozen=True)
+class KnownScores:
+    """What a column knows of texts.
+
+    Args:
+        met: All answers that its evaluator was asked about.
+        values: Those that it has scored.
+    """
+
+    met: frozenset[Said]
+    values: Mapping[Said, float]
+
+    def mean(self, answers: Iterable[Answer]) -> float | None:
+        """The mean score of answers to test prompts; None where the evaluator has not met every single one.
+
+        A mean over the ones that happen to be known would flatter: texts that recur in other runs are no fair sample.
+        """
+        said = [(answer.id, answer.text) for answer in answers if answer.id in self._prompts]
+        values = [self.values[each] for each in said if each in self.values]
+        return fmean(values) if values and self.met.issuperset(said) else None
+
+    @cached_property
+    def _prompts(self) -> frozenset[str]:
+        return frozenset(id for id, _ in self.met)
+
+
 def known_scores(texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison) -> dict[str, KnownScores]:
-    """By column the scores of every text that was scored in a run that compares."""
-    said = {texts.name: texts.responses for texts in texts}
-    values = {run.name: run for run in runs}
-    return {
-        column.name: {
-            (id, said[run][id].response): value
-            for cell in column.cells
-            if cell.compared
-            for run in comparison.fine_tunings.get(cell.run, (cell.run,))
-            for id, value in values[run].values(column.name).items()
-            if id in said[run]
-        }
-        for column in comparison.columns
-    }
+    """What each column knows from the runs that compare."""
+    return {column.name: _known(column, texts, runs, comparison) for column in comparison.columns}
+
+
+def _known(
+    column: ColumnComparison, texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison
+) -> KnownScores:
+    arms = [comparison.fine_tunings.get(cell.run, (cell.run,)) for cell in column.cells if cell.compared]
+    compared = {run for arm in arms for run in arm}
+    met: dict[Said, float | None] = {}
+    for said, run in zip(texts, runs, strict=True):
+        if run.name in compared:
+            values = run.values(column.name)
+            met |= {(id, response.response): values.get(id) for id, response in said.responses.items()}
+    return KnownScores(frozenset(met), {said: value for said, value in met.items() if value is not None})
 
 
 def _chain(row: Row) -> list[Answer]:

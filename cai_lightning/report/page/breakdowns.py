@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.page.cards import in_words
-from cai_lightning.report.page.scales import Scale, scale_over
+from cai_lightning.report.page.scales import Scale, whole_scale
 from cai_lightning.report.tables import ARROWS, NOTHING, verdict
 
 
@@ -59,7 +59,7 @@ def by_category(comparison: Comparison) -> list[BarTable]:
 
 def _table(columns: Sequence[ColumnComparison], comparison: Comparison) -> BarTable:
     means = [cell.estimate.mean for column in columns for cell in column.cells]
-    scale = scale_over([0.0, *(mean for mean in means if mean is not None)])
+    scale = whole_scale([0.0, *(mean for mean in means if mean is not None)])
     rows = tuple(_row(column, scale) for column in columns)
     return BarTable(columns[0].name, ARROWS[columns[0].direction], comparison.runs, rows)
 

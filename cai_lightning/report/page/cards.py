@@ -11,6 +11,9 @@ from cai_lightning.report.page.scales import Scale, scale_over
 from cai_lightning.report.tables import ARROWS, NOTHING, verdict
 from cai_lightning.statistics import Estimate
 
+MARGIN = 0.15
+"""What is shown on the other side of 0 at least, as a part of the largest difference."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -29,6 +32,7 @@ class Line:
         run: Its name.
         number: Its number among the runs, which is its color.
         mean: Its mean with the interval, or why there is none.
+        unscored: Number of its responses without a score.
         difference: The difference to the baseline with its interval, in words.
         mark: The same on the card's scale; None where there is no difference.
         verdict: `better`, `worse`, `unclear` or nothing.
@@ -38,6 +42,7 @@ class Line:
     run: str
     number: int
     mean: str
+    unscored: int
     difference: str
     mark: Mark | None
     verdict: str
@@ -71,7 +76,9 @@ class Card:
 
 def card(column: ColumnComparison, comparison: Comparison) -> Card:
     """The card of a column: all runs, in their order."""
-    scale = scale_over([0.0, *_ends(column)])
+    ends = list(_ends(column))
+    margin = MARGIN * max(map(abs, ends), default=0.0)
+    scale = scale_over([-margin, margin, *ends])
     lines = [_line(n, cell, column, comparison.baseline, scale) for n, cell in enumerate(column.cells)]
     return Card(column.name, ARROWS[column.direction], column.prompts, scale, scale.place(0.0), tuple(lines))
 
@@ -105,6 +112,7 @@ def _line(number: int, cell: Cell, column: ColumnComparison, baseline: str, scal
         run=cell.run,
         number=number,
         mean=f"not run: {cell.not_run}" if cell.not_run else in_words(cell.estimate),
+        unscored=cell.unscored,
         difference=_difference(cell, baseline),
         mark=mark(difference.estimate, scale) if difference else None,
         verdict=verdict(cell, column.direction),
@@ -128,8 +136,6 @@ def _remarks(cell: Cell) -> Iterator[str]:
         yield f"effect size {difference.effect_size:.2f}"
     if difference and difference.needed is not None:
         yield f"{difference.needed} prompts needed to see it"
-    if cell.unscored:
-        yield f"{cell.unscored} unscored"
 
 
 def _p_value(value: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cai_lightning.report.comparison import Comparison
 from cai_lightning.report.page.agreement import Agreement, agreement
-from cai_lightning.report.page.answers import chains, known_scores
+from cai_lightning.report.page.answers import Answer, chains, known_scores
 from cai_lightning.report.page.breakdowns import BarTable, by_category
 from cai_lightning.report.page.cards import Card, card
 from cai_lightning.report.page.distributions import Distribution, distribution
@@ -87,8 +87,8 @@ def page_of(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunText
         runs: Its runs with their scores.
         texts: What was said in each of them.
     """
-    revised = [(said.name, chains(said)) for said in texts if said.revisions]
-    scores = known_scores(texts, runs, comparison)
+    revised = [(run, chains(said)) for run, said in zip(runs, texts, strict=True) if said.revisions]
+    known = known_scores(texts, runs, comparison)
     return Page(
         comparison=comparison,
         verdict=verdict_sentence(comparison),
@@ -99,11 +99,17 @@ def page_of(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunText
         tradeoffs=tuple(tradeoffs(comparison)),
         distributions=tuple(distribution(column.name, runs) for column in comparison.columns),
         categories=tuple(by_category(comparison)),
-        rounds=tuple(by_round(name, answers, scores) for name, answers in revised),
-        principles=tuple(by_principle(name, answers, scores) for name, answers in revised),
+        rounds=tuple(by_round(run.name, answers, known) for run, answers in revised),
+        principles=tuple(_by_principle(run, answers, runs, comparison) for run, answers in revised),
         agreement=agreement(comparison, runs),
         data=viewer_data(texts, runs, {c.name: c.direction for c in comparison.columns}, comparison.baseline),
     )
+
+
+def _by_principle(run: Run, answers: list[list[Answer]], runs: Sequence[Run], comparison: Comparison) -> BarTable:
+    baseline = next(other for other in runs if other.name == comparison.baseline)
+    columns = [c.name for c in comparison.columns if all(x.compared for x in c.cells if x.run == run.name)]
+    return by_principle(run, baseline, answers, columns)
 
 
 def _named(run: Run, said: RunTexts) -> Named:
@@ -121,6 +127,6 @@ def _standings(comparison: Comparison) -> Iterator[Named]:
 def _remarks(standing: Standing) -> Iterator[str]:
     yield f"mean rank {standing.mean_rank:.2f}"
     if standing.first is not None:
-        yield f"first in {standing.first:.0%} of the resamples"
+        yield f"first in {100 * standing.first:.0f} % of the resamples"
     if standing.places and standing.places[0] != standing.places[1]:
         yield f"places {standing.places[0]} to {standing.places[1]}"

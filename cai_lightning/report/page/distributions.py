@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.report.page.scales import Scale, scale_over
+from cai_lightning.report.page.scales import Scale, whole_scale
 from cai_lightning.report.runs import Run
 
 BINS = 40
@@ -46,7 +46,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Distribution:
-    """The histograms of a metric; the tallest bar of all fills its plot."""
+    """The histograms of a metric; the tallest bar of each run fills its plot."""
 
     name: str
     scale: Scale
@@ -62,16 +62,13 @@ def distribution(column: str, runs: Sequence[Run]) -> Distribution:
     """
     scores = {n: np.array(list(values.values())) for n, run in enumerate(runs) if (values := run.values(column))}
     if not scores:
-        return Distribution(column, scale_over([]), ())
+        return Distribution(column, whole_scale([]), ())
     every = np.concatenate(list(scores.values()))
     bins = _bins(every)
-    scale = scale_over([*bins.ends, *((0.0, 1.0) if every.min() >= 0 and every.max() <= 1 else ())])
+    scale = whole_scale(bins.ends)
     shares = {n: bins.shares(values) for n, values in scores.items()}
-    tallest = max(float(share.max()) for share in shares.values())
-    histograms = (
-        Histogram(runs[n].name, n, len(scores[n]), scale.place(scores[n].mean()), _drawn(bins, share / tallest, scale))
-        for n, share in shares.items()
-    )
+    drawn = {n: _drawn(bins, share / share.max(), scale) for n, share in shares.items()}
+    histograms = (Histogram(runs[n].name, n, len(scores[n]), scale.place(scores[n].mean()), drawn[n]) for n in drawn)
     return Distribution(column, scale, tuple(histograms))
 
 

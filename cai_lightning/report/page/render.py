@@ -9,6 +9,7 @@ page's policy lets the browser run and style by these very files alone, known by
 import base64
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
@@ -32,9 +33,14 @@ def render(page: Page) -> str:
             policy=_policy(style, script),
             style=Markup(style),
             script=Markup(script),
-            data=htmlsafe_json_dumps(page.data, allow_nan=False, separators=(",", ":")),
+            data=page_data(page.data),
         )
     )
+
+
+def page_data(data: dict[str, Any]) -> Markup:
+    """The data as JSON in ASCII without `<`, `>` and `&`: whatever its texts are, they cannot end the script."""
+    return htmlsafe_json_dumps(data, allow_nan=False, separators=(",", ":"))
 
 
 def _environment() -> Environment:

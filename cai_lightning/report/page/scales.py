@@ -54,6 +54,12 @@ def scale_over(values: Iterable[float]) -> Scale:
     return Scale(step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), step)
 
 
+def whole_scale(values: Iterable[float]) -> Scale:
+    """The scale of these values; scores from 0 to 1 are shown on all of it, lest small differences look large."""
+    known = list(values)
+    return scale_over([*known, 0.0, 1.0] if known and min(known) >= 0 and max(known) <= 1 else known)
+
+
 def _step(least: float) -> float:
     """The least round number that is not smaller."""
     power = _power_below(least)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cai_lightning.report.comparison import Cell, Comparison
 from cai_lightning.report.page.cards import Mark, in_words, mark
-from cai_lightning.report.page.scales import Scale, scale_over
+from cai_lightning.report.page.scales import Scale, whole_scale
 from cai_lightning.report.tradeoffs import BothSides, both_sides
 
 
@@ -47,7 +47,7 @@ def _tradeoff(pair: BothSides) -> Tradeoff:
 
 def _scale(cells: Sequence[Cell]) -> Scale:
     estimates = [cell.estimate for cell in cells]
-    return scale_over(end for e in estimates for end in (e.mean, e.low, e.high) if end is not None)
+    return whole_scale(end for e in estimates for end in (e.mean, e.low, e.high) if end is not None)
 
 
 def _point(number: int, helpful: Cell, harmless: Cell, across: Scale, up: Scale) -> Point | None:

@@ -1,0 +1,99 @@
+"""The page holds everything, needs nothing, and no text of a model is more than text in it."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cai_lightning import journal
+from cai_lightning.report.command import compare
+from cai_lightning.report.page.render import STYLES, TEMPLATES, page_data
+
+LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
+HIGH = {id: value + 0.2 for id, value in LOW.items()}
+HOSTILE = "</script><img src=x onerror=alert(1)> {{ 7 * 7 }} <!--<script>"
+
+
+class Elements(HTMLParser):
+    """Every tag of a page with its attributes, and the content of scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.contents = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] in ("script", "style"):
+            self.contents.append((self.tags[-1], data))
+
+
+@pytest.fixture
+def page(make_run, tmp_path):
+    base = make_run("base", {"helpfulness": LOW, HOSTILE: LOW, "judge": {}}, judge={"not_run": f"why {HOSTILE}"})
+    tuned = make_run("tuned <b>", {"helpfulness": HIGH | {"ff": None}, HOSTILE: HIGH})
+    for run in (base, tuned):
+        rows = [{"id": id, "prompt": HOSTILE, "response": f"{HOSTILE} {id}", "category": HOSTILE} for id in LOW]
+        journal.write(run / "responses.jsonl", rows)
+    compare([base, tuned], tmp_path / "report")
+    return (tmp_path / "report" / "index.html").read_text()
+
+
+def test_the_page_loads_nothing(page):
+    elements = Elements(page)
+    assert not [tag for tag, _ in elements.tags if tag in ("img", "iframe", "object", "embed", "base", "b")]
+    links = {value for _, attributes in elements.tags for name, value in attributes.items() if name in ("href", "src")}
+    assert all(link.startswith(("#", "data:,")) for link in links), links
+    assert not re.search(r"url\(|@import", "".join((TEMPLATES / name).read_text() for name in STYLES))
+
+
+def test_nothing_runs_but_our_script(page):
+    elements = Elements(page)
+    scripts = [attributes for tag, attributes in elements.tags if tag == "script"]
+    assert scripts == [{"type": "application/json", "id": "report"}, {}]
+    handlers = [
+        name for _, attributes in elements.tags for name in attributes if name.startswith("on") or name == "style"
+    ]
+    assert handlers == []
+
+
+def test_the_policy_names_the_script_and_the_styles_by_their_digests(page):
+    elements = Elements(page)
+    (policy,) = [a["content"] for tag, a in elements.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    for kind in ("script", "style"):
+        content = re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.DOTALL)[-1]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+def test_the_data_holds_every_conversation_and_each_text_once(page):
+    (data,) = re.findall(r'<script type="application/json" id="report">(.*?)</script>', page, re.DOTALL)
+    report = json.loads(data)
+    assert report["runs"] == ["base", "tuned <b>"]
+    assert len(report["conversations"]) == 41, "one is scored and has no response"
+    assert len(report["texts"]) == len(set(report["texts"])) == 42, "a prompt, 40 responses and a reason"
+    first = report["conversations"][0]
+    assert report["texts"][first["responses"][1]["text"]] == f"{HOSTILE} {first['id']}"
+    assert first["scores"] == [[0.0, 0.2], [0.0, 0.2], [None, None]]
+    unscored = report["conversations"][-1]
+    assert report["texts"][unscored["reasons"]["0,1"]] == "timeout"
+
+
+def test_why_an_evaluator_did_not_run_is_shown(page):
+    assert "not run: why &lt;/script&gt;&lt;img" in page
+
+
+@given(st.text(st.characters(codec=None), max_size=30))
+def test_no_text_can_end_the_data(text):
+    written = page_data({"texts": [text, f"</script>{text}<!--"]})
+    assert not set(written) & set("<>&'\u2028\u2029")
+    assert written.isascii()
+    assert json.loads(written)["texts"][0] == text
