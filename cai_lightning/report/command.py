@@ -60,7 +60,7 @@ def compare(
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(terminal(comparison))
-    texts = [read_texts(path, run.name, run.summary.get("adapter")) for path, run in zip(runs, loaded, strict=True)]
+    texts = [read_texts(path, run) for path, run in zip(runs, loaded, strict=True)]
     files = write_report(comparison, loaded, texts, output)
     console.print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
 

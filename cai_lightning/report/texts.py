@@ -1,6 +1,6 @@
 """What was said in a run: the responses that were scored, and the critiques and revisions of the same prompts.
 
-texts = read_texts(Path("runs/qwen_contextual"), "qwen_contextual", adapter=None)
+texts = read_texts(Path("runs/qwen_contextual"), run)
 texts.responses["0f3a..."].response
 """
 
@@ -13,6 +13,7 @@ from cai_lightning.data.sources import shown
 from cai_lightning.errors import UserError
 from cai_lightning.records import Response
 from cai_lightning.report.inspection.rows import Row, parse_row
+from cai_lightning.report.runs import Run
 
 KNOWN = {field.name for field in fields(Response)}
 NEEDED = ("prompt", "response")
@@ -33,21 +34,19 @@ class RunTexts:
     revisions: Mapping[str, Row]
 
 
-def read_texts(run: Path, name: str, adapter: str | None) -> RunTexts:
+def read_texts(folder: Path, run: Run) -> RunTexts:
     """The texts of a run.
 
     Args:
-        run: Its folder; a file that is not there holds nothing.
-        name: What tables call the run.
-        adapter: Digest of the adapter whose responses count; None for the base model.
+        folder: Its folder; without a `revisions.jsonl` it has revised nothing.
+        run: What was read there.
 
     Raises:
         UserError: A row is malformed; the file and the row are named.
     """
-    path = run / "responses.jsonl"
-    rows = [row for row in journal.read(path).values() if row.get("adapter") == adapter]
-    responses = [_response(row, path) for row in rows]
-    return RunTexts(name, {response.id: response for response in responses}, _revisions(run / "revisions.jsonl"))
+    path = folder / "responses.jsonl"
+    responses = {id: _response(row, path) for id, row in run.responses.items()}
+    return RunTexts(run.name, responses, _revisions(folder / "revisions.jsonl"))
 
 
 def _response(row: journal.Row, path: Path) -> Response:

@@ -5,7 +5,7 @@ for helpful, harmless in both_sides(comparison): ...
 
 from dataclasses import dataclass
 
-from cai_lightning.report.comparison import Cell, Comparison
+from cai_lightning.report.cells import Cell, Comparison
 
 PAIRS = (
     ("helpfulness", "harmlessness"),

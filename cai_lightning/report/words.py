@@ -45,7 +45,7 @@ def _row(cell: Cell, column: ColumnComparison, comparison: Comparison) -> list[s
     difference = cell.difference
     words = [
         _name(cell.run, comparison),
-        f"not run: {printable(cell.not_run)}" if cell.not_run else _number(cell.estimate),
+        f"not run: {printable(cell.not_run)}" if cell.not_run else number(cell.estimate),
         _difference(cell, comparison.baseline),
         verdict(cell, column.direction),
         _p_value(cell.p_holm),
@@ -118,10 +118,10 @@ def _difference(cell: Cell, baseline: str) -> str:
         return "baseline"
     if cell.scored and not cell.compared:
         return "not comparable"
-    return _number(cell.difference.estimate, sign="+") if cell.difference else NOTHING
+    return number(cell.difference.estimate, sign="+") if cell.difference else NOTHING
 
 
-def _number(estimate: Estimate, sign: str = "") -> str:
+def number(estimate: Estimate, sign: str = "") -> str:
     if estimate.mean is None:
         return NOTHING
     digits = 3 if max(map(abs, (estimate.mean, *(estimate.interval or ())))) < 1 else 2

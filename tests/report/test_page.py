@@ -38,7 +38,7 @@ class Elements(HTMLParser):
 @pytest.fixture
 def page(make_run, tmp_path):
     base = make_run("base", {"helpfulness": LOW, HOSTILE: LOW, "judge": {}}, judge={"not_run": f"why {HOSTILE}"})
-    tuned = make_run("tuned <b>", {"helpfulness": HIGH | {"ff": None}, HOSTILE: HIGH})
+    tuned = make_run("tuned <u>", {"helpfulness": HIGH | {"ff": None}, HOSTILE: HIGH})
     for run in (base, tuned):
         rows = [{"id": id, "prompt": HOSTILE, "response": f"{HOSTILE} {id}", "category": HOSTILE} for id in LOW]
         journal.write(run / "responses.jsonl", rows)
@@ -48,7 +48,7 @@ def page(make_run, tmp_path):
 
 def test_the_page_loads_nothing(page):
     elements = Elements(page)
-    assert not [tag for tag, _ in elements.tags if tag in ("img", "iframe", "object", "embed", "base", "b")]
+    assert not [tag for tag, _ in elements.tags if tag in ("img", "iframe", "object", "embed", "base", "u")]
     links = {value for _, attributes in elements.tags for name, value in attributes.items() if name in ("href", "src")}
     assert all(link.startswith(("#", "data:,")) for link in links), links
     assert not re.search(r"url\(|@import", "".join((TEMPLATES / name).read_text() for name in STYLES))
@@ -77,7 +77,7 @@ def test_the_policy_names_the_script_and_the_styles_by_their_digests(page):
 def test_the_data_holds_every_conversation_and_each_text_once(page):
     (data,) = re.findall(r'<script type="application/json" id="report">(.*?)</script>', page, re.DOTALL)
     report = json.loads(data)
-    assert report["runs"] == ["base", "tuned <b>"]
+    assert report["runs"] == ["base", "tuned <u>"]
     assert len(report["conversations"]) == 41, "one is scored and has no response"
     assert len(report["texts"]) == len(set(report["texts"])) == 42, "a prompt, 40 responses and a reason"
     first = report["conversations"][0]

@@ -92,12 +92,12 @@ def test_histograms_count_every_score(make_run):
     points = {id: float(1 + n % 5) for n, id in enumerate(IDS)}
     shares = {id: n / 100 for n, id in enumerate(IDS)}
     runs = load_runs([make_run("base", {"points": points, "shares": shares})])
-    (judged,) = distribution("points", runs).histograms
+    (judged,) = distribution("points", runs, [0]).histograms
     assert [(bin.middle, bin.height) for bin in judged.bins] == [(str(n), 100) for n in range(1, 6)]
-    spread = distribution("shares", runs)
+    spread = distribution("shares", runs, [0])
     assert (spread.scale.low, spread.scale.high) == (0.0, 1.0)
     assert sum(bin.height for bin in spread.histograms[0].bins) == pytest.approx(2000)
-    assert distribution("none", runs).histograms == ()
+    assert distribution("none", runs, [0]).histograms == ()
 
 
 def test_points_are_placed_with_their_intervals(make_run):

@@ -4,32 +4,35 @@ import pytest
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
+from cai_lightning.report.runs import Run
 from cai_lightning.report.texts import read_texts
 
 RESPONSE = {"id": "0a", "prompt": "p", "response": "r", "reference": None, "finish_reason": "stop", "model": "m"}
 REVISION = {"id": "0a", "prompt": "p", "initial_response": "i", "revision": "r2", "critique": "c"}
 
 
-def test_responses_of_the_adapter_and_all_revisions(tmp_path):
-    journal.write(tmp_path / "responses.jsonl", [RESPONSE | {"adapter": "x"}, RESPONSE | {"adapter": "y", "id": "0b"}])
+def run(responses):
+    return Run("run", {"metrics": {}}, {}, responses={row["id"]: row for row in responses})
+
+
+def test_responses_of_the_run_and_all_revisions(tmp_path):
     journal.write(tmp_path / "revisions.jsonl", [REVISION])
-    texts = read_texts(tmp_path, "run", adapter="y")
-    assert list(texts.responses) == ["0b"]
+    texts = read_texts(tmp_path, run([RESPONSE]))
+    assert texts.responses["0a"].response == "r"
     assert texts.revisions["0a"].rounds[0].critique == "c"
 
 
 def test_a_run_without_files_has_no_texts(tmp_path):
-    texts = read_texts(tmp_path, "run", None)
+    texts = read_texts(tmp_path, run([]))
     assert (texts.responses, texts.revisions) == ({}, {})
 
 
 def test_unknown_fields_do_no_harm(tmp_path):
-    journal.write(tmp_path / "responses.jsonl", [{"id": "0a", "prompt": "p", "response": "r", "new": 1}])
-    assert read_texts(tmp_path, "run", None).responses["0a"].response == "r"
+    rows = [{"id": "0a", "prompt": "p", "response": "r", "new": 1}]
+    assert read_texts(tmp_path, run(rows)).responses["0a"].response == "r"
 
 
 @pytest.mark.parametrize("row", [RESPONSE | {"response": None}, {"id": "0a", "response": "r"}])
 def test_a_malformed_response_is_named(tmp_path, row):
-    journal.write(tmp_path / "responses.jsonl", [row])
     with pytest.raises(UserError, match=r"responses\.jsonl, id 0a: '(response|prompt)' must be a text"):
-        read_texts(tmp_path, "run", None)
+        read_texts(tmp_path, run([row]))

@@ -6,7 +6,7 @@ matrix = agreement(comparison, runs)
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cai_lightning.report.comparison import Comparison
+from cai_lightning.report.cells import Comparison
 from cai_lightning.report.runs import Run
 
 FEWEST = 10

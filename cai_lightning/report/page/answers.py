@@ -17,7 +17,7 @@ from statistics import fmean
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import commentary_spans
-from cai_lightning.report.comparison import ColumnComparison, Comparison
+from cai_lightning.report.cells import ColumnComparison, Comparison
 from cai_lightning.report.inspection.measures import kept
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.inspection.rows import Row

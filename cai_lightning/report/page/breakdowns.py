@@ -6,10 +6,9 @@ tables = by_category(comparison)
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
-from cai_lightning.report.page.cards import in_words
+from cai_lightning.report.cells import Cell, ColumnComparison, Comparison
 from cai_lightning.report.page.scales import Scale, whole_scale
-from cai_lightning.report.tables import ARROWS, NOTHING, verdict
+from cai_lightning.report.words import ARROWS, NOTHING, by_metric, number, verdict
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ class BarTable:
 
 def by_category(comparison: Comparison) -> list[BarTable]:
     """One table for each metric that is split by category: one row a category, one column a run."""
-    names = dict.fromkeys(column.name for column in comparison.categories)
-    return [_table([c for c in comparison.categories if c.name == name], comparison) for name in names]
+    return [_table(columns, comparison) for columns in by_metric(comparison).values()]
 
 
 def _table(columns: Sequence[ColumnComparison], comparison: Comparison) -> BarTable:
@@ -66,15 +64,15 @@ def _table(columns: Sequence[ColumnComparison], comparison: Comparison) -> BarTa
 
 def _row(column: ColumnComparison, scale: Scale) -> BarRow:
     category = str(column.category)
-    bars = tuple(_bar(cell, column, number, scale) for number, cell in enumerate(column.cells))
+    bars = tuple(_bar(cell, column, place, scale) for place, cell in enumerate(column.cells))
     query = {"category": category, "metric": column.name, "sort": "lowest"}
     return BarRow(category, f"{column.prompts} prompts", bars, query)
 
 
-def _bar(cell: Cell, column: ColumnComparison, number: int, scale: Scale) -> Bar:
+def _bar(cell: Cell, column: ColumnComparison, place: int, scale: Scale) -> Bar:
     mean = cell.estimate.mean
     if mean is None:
         return Bar(NOTHING)
     sure = verdict(cell, column.direction)
-    title = f"{cell.run}, {column.category}: {in_words(cell.estimate)}"
-    return Bar(f"{mean:.2f}", scale.place(mean), number, sure if sure != "unclear" else "", title)
+    title = f"{cell.run}, {column.category}: {number(cell.estimate)}"
+    return Bar(f"{mean:.2f}", scale.place(mean), place, sure if sure != "unclear" else "", title)

@@ -3,12 +3,12 @@
 cards = [card(column, comparison) for column in comparison.columns]
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
+from cai_lightning.report.cells import Cell, ColumnComparison, Comparison
 from cai_lightning.report.page.scales import Scale, scale_over
-from cai_lightning.report.tables import ARROWS, NOTHING, verdict
+from cai_lightning.report.words import ARROWS, NOTHING, rows
 from cai_lightning.statistics import Estimate
 
 MARGIN = 0.15
@@ -74,13 +74,15 @@ class Card:
         return any(line.mark for line in self.lines)
 
 
-def card(column: ColumnComparison, comparison: Comparison) -> Card:
+def card(column: ColumnComparison, comparison: Comparison, notes: Sequence[Note] = ()) -> Card:
     """The card of a column: all runs, in their order."""
     ends = list(_ends(column))
     margin = MARGIN * max(map(abs, ends), default=0.0)
     scale = scale_over([-margin, margin, *ends])
-    lines = [_line(n, cell, column, comparison.baseline, scale) for n, cell in enumerate(column.cells)]
-    return Card(column.name, ARROWS[column.direction], column.prompts, scale, scale.place(0.0), tuple(lines))
+    cells = zip(column.cells, rows(column, comparison), strict=True)
+    lines = tuple(_line(n, cell, row, scale) for n, (cell, row) in enumerate(cells))
+    direction, zero = ARROWS[column.direction], scale.place(0.0)
+    return Card(column.name, direction, column.prompts, scale, zero, lines, tuple(notes))
 
 
 def mark(estimate: Estimate, scale: Scale) -> Mark | None:
@@ -91,14 +93,6 @@ def mark(estimate: Estimate, scale: Scale) -> Mark | None:
     return Mark(scale.place(estimate.mean), low, high)
 
 
-def in_words(estimate: Estimate, sign: str = "") -> str:
-    """An estimate with its interval, rounded."""
-    if estimate.mean is None:
-        return NOTHING
-    interval = f" [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]" if estimate.interval else ""
-    return f"{estimate.mean:{sign}.3f}{interval}"
-
-
 def _ends(column: ColumnComparison) -> Iterator[float]:
     for cell in column.cells:
         if cell.difference:
@@ -106,37 +100,9 @@ def _ends(column: ColumnComparison) -> Iterator[float]:
             yield from (end for end in (estimate.mean, estimate.low, estimate.high) if end is not None)
 
 
-def _line(number: int, cell: Cell, column: ColumnComparison, baseline: str, scale: Scale) -> Line:
-    difference = cell.difference
-    return Line(
-        run=cell.run,
-        number=number,
-        mean=f"not run: {cell.not_run}" if cell.not_run else in_words(cell.estimate),
-        unscored=cell.unscored,
-        difference=_difference(cell, baseline),
-        mark=mark(difference.estimate, scale) if difference else None,
-        verdict=verdict(cell, column.direction),
-        remarks=tuple(_remarks(cell)),
-    )
-
-
-def _difference(cell: Cell, baseline: str) -> str:
-    if cell.run == baseline:
-        return "baseline"
-    if cell.scored and not cell.compared:
-        return "not comparable"
-    return in_words(cell.difference.estimate, "+") if cell.difference else NOTHING
-
-
-def _remarks(cell: Cell) -> Iterator[str]:
-    difference = cell.difference
-    if cell.p_holm is not None:
-        yield f"p {_p_value(cell.p_holm)} after Holm's correction"
-    if difference and difference.effect_size is not None:
-        yield f"effect size {difference.effect_size:.2f}"
-    if difference and difference.needed is not None:
-        yield f"{difference.needed} prompts needed to see it"
-
-
-def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+def _line(number: int, cell: Cell, row: Sequence[str], scale: Scale) -> Line:
+    run, mean, difference, verdict, p_value, effect_size, needed, *_ = row
+    known = {"p": p_value, "d": effect_size, "needed": needed}
+    remarks = tuple(f"{name} {words}" for name, words in known.items() if words != NOTHING)
+    place = mark(cell.difference.estimate, scale) if cell.difference else None
+    return Line(run, number, mean, cell.unscored, difference, place, verdict, remarks)

@@ -3,11 +3,12 @@
 page = page_of(comparison, runs, texts)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cai_lightning.report.comparison import Comparison
+from cai_lightning.report.arms import arm_of
+from cai_lightning.report.cells import Comparison
 from cai_lightning.report.page.agreement import Agreement, agreement
 from cai_lightning.report.page.answers import Answer, chains, known_scores
 from cai_lightning.report.page.breakdowns import BarTable, by_category
@@ -17,16 +18,17 @@ from cai_lightning.report.page.rounds import by_principle, by_round
 from cai_lightning.report.page.tradeoffs import Tradeoff, tradeoffs
 from cai_lightning.report.page.verdict import verdict_sentence
 from cai_lightning.report.page.viewer import viewer_data
-from cai_lightning.report.ranking import Standing
 from cai_lightning.report.runs import Run
 from cai_lightning.report.texts import RunTexts
+from cai_lightning.report.words import notes, ranking
 
 
 @dataclass(frozen=True)
 class Named:
-    """A run, with something to say about it."""
+    """A run with the number of its color, and something to say about it."""
 
     name: str
+    number: int
     remark: str
 
 
@@ -47,6 +49,7 @@ class Page:
         rounds: The answers of each run's chains by round.
         principles: The same by principle.
         agreement: How alike the evaluators order the responses.
+        notes: How to read it, and what does not compare.
         data: The conversations for the viewer.
     """
 
@@ -55,13 +58,14 @@ class Page:
     runs: tuple[Named, ...]
     cards: tuple[Card, ...]
     behaviours: tuple[Card, ...]
-    standings: tuple[Named, ...]
+    standings: tuple[str, ...]
     tradeoffs: tuple[Tradeoff, ...]
     distributions: tuple[Distribution, ...]
     categories: tuple[BarTable, ...]
     rounds: tuple[BarTable, ...]
     principles: tuple[BarTable, ...]
     agreement: Agreement
+    notes: tuple[str, ...]
     data: dict[str, Any]
 
     @property
@@ -87,46 +91,39 @@ def page_of(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunText
         runs: Its runs with their scores.
         texts: What was said in each of them.
     """
+    numbers = [comparison.runs.index(arm_of(run.name, comparison.fine_tunings)) for run in runs]
     revised = [(run, chains(said)) for run, said in zip(runs, texts, strict=True) if said.revisions]
     known = known_scores(texts, runs, comparison)
+    baseline = next(run for run, n in zip(runs, numbers, strict=True) if comparison.runs[n] == comparison.baseline)
     return Page(
         comparison=comparison,
         verdict=verdict_sentence(comparison),
-        runs=tuple(_named(run, said) for run, said in zip(runs, texts, strict=True)),
+        runs=tuple(_named(*each) for each in zip(runs, numbers, texts, strict=True)),
         cards=tuple(card(column, comparison) for column in comparison.columns),
         behaviours=tuple(card(column, comparison) for column in comparison.behaviours),
-        standings=tuple(_standings(comparison)),
+        standings=tuple(ranking(comparison)[1:]),
         tradeoffs=tuple(tradeoffs(comparison)),
-        distributions=tuple(distribution(column.name, runs) for column in comparison.columns),
+        distributions=tuple(distribution(column.name, runs, numbers) for column in comparison.columns),
         categories=tuple(by_category(comparison)),
         rounds=tuple(by_round(run.name, answers, known) for run, answers in revised),
-        principles=tuple(_by_principle(run, answers, runs, comparison) for run, answers in revised),
+        principles=tuple(
+            by_principle(run, baseline, answers, _compared(run, comparison)) for run, answers in revised
+        ),
         agreement=agreement(comparison, runs),
-        data=viewer_data(texts, runs, {c.name: c.direction for c in comparison.columns}, comparison.baseline),
+        notes=tuple(notes(comparison)),
+        data=viewer_data(texts, runs, {c.name: c.direction for c in comparison.columns}, baseline.name)
+        | {"colors": numbers},
     )
 
 
-def _by_principle(run: Run, answers: list[list[Answer]], runs: Sequence[Run], comparison: Comparison) -> BarTable:
-    baseline = next(other for other in runs if other.name == comparison.baseline)
-    columns = [c.name for c in comparison.columns if all(x.compared for x in c.cells if x.run == run.name)]
-    return by_principle(run, baseline, answers, columns)
+def _compared(run: Run, comparison: Comparison) -> list[str]:
+    """The columns in which a run compares."""
+    arm = arm_of(run.name, comparison.fine_tunings)
+    return [c.name for c in comparison.columns if any(cell.run == arm and cell.compared for cell in c.cells)]
 
 
-def _named(run: Run, said: RunTexts) -> Named:
+def _named(run: Run, number: int, said: RunTexts) -> Named:
     """A run with its models and what its summary has counted."""
     models = sorted({response.model for response in said.responses.values() if response.model})
     counts = [f"{count} {name}" for name, count in run.summary.get("counts", {}).items() if count]
-    return Named(run.name, ", ".join([*models, *counts]))
-
-
-def _standings(comparison: Comparison) -> Iterator[Named]:
-    for standing in comparison.ranking:
-        yield Named(f"{standing.place}{'=' if standing.tied else '.'} {standing.run}", ", ".join(_remarks(standing)))
-
-
-def _remarks(standing: Standing) -> Iterator[str]:
-    yield f"mean rank {standing.mean_rank:.2f}"
-    if standing.first is not None:
-        yield f"first in {100 * standing.first:.0f} % of the resamples"
-    if standing.places and standing.places[0] != standing.places[1]:
-        yield f"places {standing.places[0]} to {standing.places[1]}"
+    return Named(run.name, number, ", ".join([*models, *counts]))

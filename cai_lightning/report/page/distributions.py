@@ -1,6 +1,6 @@
 """How the scores of each run are spread: one histogram a run and metric, with the same bins for all runs.
 
-panels = [distribution(column, runs) for column in comparison.columns]
+panels = [distribution(column.name, runs, numbers) for column in comparison.columns]
 """
 
 from collections.abc import Sequence
@@ -53,12 +53,13 @@ class Distribution:
     histograms: tuple[Histogram, ...]
 
 
-def distribution(column: str, runs: Sequence[Run]) -> Distribution:
+def distribution(column: str, runs: Sequence[Run], numbers: Sequence[int]) -> Distribution:
     """The histograms of all runs that have scores in a column.
 
     Args:
         column: Name of the metric's column.
-        runs: The runs, in the order of their numbers.
+        runs: The runs.
+        numbers: The number of each run's color.
     """
     scores = {n: np.array(list(values.values())) for n, run in enumerate(runs) if (values := run.values(column))}
     if not scores:
@@ -68,7 +69,7 @@ def distribution(column: str, runs: Sequence[Run]) -> Distribution:
     scale = whole_scale(bins.ends)
     shares = {n: bins.shares(values) for n, values in scores.items()}
     drawn = {n: _drawn(bins, share / share.max(), scale) for n, share in shares.items()}
-    histograms = (Histogram(runs[n].name, n, len(scores[n]), scale.place(scores[n].mean()), drawn[n]) for n in drawn)
+    histograms = (Histogram(runs[n].name, numbers[n], len(scores[n]), scale.place(scores[n].mean()), drawn[n]) for n in drawn)
     return Distribution(column, scale, tuple(histograms))
 
 

@@ -12,7 +12,7 @@ from cai_lightning.report.page.answers import Answer, KnownScores
 from cai_lightning.report.page.breakdowns import Bar, BarRow, BarTable
 from cai_lightning.report.page.scales import whole_scale
 from cai_lightning.report.runs import Run
-from cai_lightning.report.tables import NOTHING
+from cai_lightning.report.words import NOTHING
 
 MOST_PRINCIPLES = 30
 MOST_LETTERS = 90

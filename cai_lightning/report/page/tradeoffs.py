@@ -6,10 +6,11 @@ plots = tradeoffs(comparison)
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cai_lightning.report.comparison import Cell, Comparison
-from cai_lightning.report.page.cards import Mark, in_words, mark
+from cai_lightning.report.cells import Cell, Comparison
+from cai_lightning.report.page.cards import Mark, mark
 from cai_lightning.report.page.scales import Scale, whole_scale
 from cai_lightning.report.tradeoffs import BothSides, both_sides
+from cai_lightning.report.words import number
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def tradeoffs(comparison: Comparison) -> list[Tradeoff]:
 
 def _tradeoff(pair: BothSides) -> Tradeoff:
     across, up = _scale([x for _, x, _ in pair.cells]), _scale([y for _, _, y in pair.cells])
-    points = (_point(number, x, y, across, up) for number, x, y in pair.cells)
+    points = (_point(n, x, y, across, up) for n, x, y in pair.cells)
     return Tradeoff(pair.helpful, pair.harmless, across, up, tuple(point for point in points if point))
 
 
@@ -50,10 +51,10 @@ def _scale(cells: Sequence[Cell]) -> Scale:
     return whole_scale(end for e in estimates for end in (e.mean, e.low, e.high) if end is not None)
 
 
-def _point(number: int, helpful: Cell, harmless: Cell, across: Scale, up: Scale) -> Point | None:
+def _point(n: int, helpful: Cell, harmless: Cell, across: Scale, up: Scale) -> Point | None:
     x, y = mark(helpful.estimate, across), mark(harmless.estimate, up)
-    words = f"helpful {in_words(helpful.estimate)}, harmless {in_words(harmless.estimate)}"
-    return Point(helpful.run, number, x, _from_the_top(y), words) if x and y else None
+    words = f"helpful {number(helpful.estimate)}, harmless {number(harmless.estimate)}"
+    return Point(helpful.run, n, x, _from_the_top(y), words) if x and y else None
 
 
 def _from_the_top(mark: Mark) -> Mark:

@@ -1,12 +1,12 @@
-"""The verdict of a comparison in one sentence, which claims no more than the intervals do.
+"""The verdict of a comparison in one sentence, which claims no more than the tests do.
 
 sentence = verdict_sentence(comparison)
 """
 
 from collections.abc import Sequence
 
-from cai_lightning.report.comparison import Comparison
-from cai_lightning.report.tables import verdict
+from cai_lightning.report.cells import Comparison
+from cai_lightning.report.words import verdict
 
 MOST_NAMES = 4
 

@@ -5,7 +5,7 @@ figure = differences_figure(comparison)
 
 from typing import TYPE_CHECKING
 
-from cai_lightning.report.comparison import Comparison
+from cai_lightning.report.cells import Comparison
 from cai_lightning.report.plots.panels import PLAIN, color, draw, panels, write
 
 if TYPE_CHECKING:
@@ -32,5 +32,5 @@ def differences_figure(comparison: Comparison) -> "Figure | None":
 def _caption(comparison: Comparison) -> str:
     return (
         f"Differences to {comparison.baseline}, paired by prompt, with {100 * comparison.confidence:g} % intervals. "
-        "Green is better, red is worse, where the interval excludes 0."
+        "Green is better, red is worse, where the corrected p-value tells them apart."
     )

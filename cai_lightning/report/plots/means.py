@@ -5,7 +5,7 @@ figure = means_figure(comparison)
 
 from typing import TYPE_CHECKING
 
-from cai_lightning.report.comparison import Cell, Comparison
+from cai_lightning.report.cells import Cell, Comparison
 from cai_lightning.report.plots.panels import PLAIN, color, draw, panels, write
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def means_figure(comparison: Comparison) -> "Figure":
 def _caption(comparison: Comparison) -> str:
     return (
         f"Means with {100 * comparison.confidence:g} % intervals. Dashed: {comparison.baseline}; green is better, red "
-        "is worse than it, where the interval of the paired difference excludes 0. Hollow: not comparable."
+        "is worse than it, where the corrected p-value tells them apart. Hollow: not comparable."
     )
 
 

@@ -6,10 +6,10 @@ figure, axes = panels(comparison.columns, runs, caption)
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cai_lightning.report.comparison import Cell, ColumnComparison
+from cai_lightning.report.cells import Cell, ColumnComparison
 from cai_lightning.report.runs import printable
 from cai_lightning.report.summary import Direction
-from cai_lightning.report.tables import ARROWS, verdict
+from cai_lightning.report.words import ARROWS, verdict
 from cai_lightning.statistics import Estimate
 
 if TYPE_CHECKING:

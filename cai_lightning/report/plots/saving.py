@@ -6,7 +6,7 @@ files = save_plots(comparison, output / "plots")
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cai_lightning.report.comparison import Comparison
+from cai_lightning.report.cells import Comparison
 from cai_lightning.report.plots.differences import differences_figure
 from cai_lightning.report.plots.means import means_figure
 from cai_lightning.report.plots.tradeoffs import tradeoffs_figure

@@ -5,7 +5,7 @@ figure = tradeoffs_figure(comparison)
 
 from typing import TYPE_CHECKING
 
-from cai_lightning.report.comparison import Cell, Comparison
+from cai_lightning.report.cells import Cell, Comparison
 from cai_lightning.report.plots.panels import PLAIN
 from cai_lightning.report.runs import printable
 from cai_lightning.report.tradeoffs import BothSides, both_sides
