@@ -107,9 +107,6 @@ def test_tests_and_stability_reach_every_form(make_run):
     assert set(document["behaviours"]) == {"refusal_rate", "evasiveness"}
     assert set(document["categories"]["moderation_max"]) == set(KINDS)
     assert sum(standing["first"] for standing in document["ranking"]) == pytest.approx(1)
-    rows = list(csv.DictReader(io.StringIO(as_csv(comparison))))
-    assert len(rows) == 4 * (5 + 2 + 2 * 4)
-    assert {row["category"] for row in rows} == {"", *KINDS}
     assert float(next(r for r in rows if (r["metric"], r["run"]) == ("helpfulness", "qwen_random"))["p_holm"]) <= 1
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cai_lightning.report.arms import arm_of
 from cai_lightning.report.cells import Comparison
 from cai_lightning.report.page.agreement import Agreement, agreement
-from cai_lightning.report.page.answers import Answer, chains, known_scores
+from cai_lightning.report.page.answers import chains, known_scores
 from cai_lightning.report.page.breakdowns import BarTable, by_category
 from cai_lightning.report.page.cards import Card, card
 from cai_lightning.report.page.distributions import Distribution, distribution
@@ -106,9 +106,7 @@ def page_of(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunText
         distributions=tuple(distribution(column.name, runs, numbers) for column in comparison.columns),
         categories=tuple(by_category(comparison)),
         rounds=tuple(by_round(run.name, answers, known) for run, answers in revised),
-        principles=tuple(
-            by_principle(run, baseline, answers, _compared(run, comparison)) for run, answers in revised
-        ),
+        principles=tuple(by_principle(run, baseline, answers, _compared(run, comparison)) for run, answers in revised),
         agreement=agreement(comparison, runs),
         notes=tuple(notes(comparison)),
         data=viewer_data(texts, runs, {c.name: c.direction for c in comparison.columns}, baseline.name)

@@ -68,8 +68,11 @@ def distribution(column: str, runs: Sequence[Run], numbers: Sequence[int]) -> Di
     bins = _bins(every)
     scale = whole_scale(bins.ends)
     shares = {n: bins.shares(values) for n, values in scores.items()}
-    drawn = {n: _drawn(bins, share / share.max(), scale) for n, share in shares.items()}
-    histograms = (Histogram(runs[n].name, numbers[n], len(scores[n]), scale.place(scores[n].mean()), drawn[n]) for n in drawn)
+    places = {n: scale.place(float(values.mean())) for n, values in scores.items()}
+    histograms = (
+        Histogram(runs[n].name, numbers[n], len(scores[n]), places[n], _drawn(bins, share / share.max(), scale))
+        for n, share in shares.items()
+    )
     return Distribution(column, scale, tuple(histograms))
 
 
