@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_lightning import journal
-from cai_lightning.report.command import compare
-from cai_lightning.report.page.render import STYLES, TEMPLATES, page_data
+from cai_lightning.report.comparison import compare_runs
+from cai_lightning.report.page.contents import page_of
+from cai_lightning.report.page.render import STYLES, TEMPLATES, page_data, render
+from cai_lightning.report.runs import load_runs
+from cai_lightning.report.texts import RunTexts, read_texts
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
 HIGH = {id: value + 0.2 for id, value in LOW.items()}
@@ -36,14 +39,15 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture
-def page(make_run, tmp_path):
+def page(make_run):
     base = make_run("base", {"helpfulness": LOW, HOSTILE: LOW, "judge": {}}, judge={"not_run": f"why {HOSTILE}"})
     tuned = make_run("tuned <u>", {"helpfulness": HIGH | {"ff": None}, HOSTILE: HIGH})
     for run in (base, tuned):
         rows = [{"id": id, "prompt": HOSTILE, "response": f"{HOSTILE} {id}", "category": HOSTILE} for id in LOW]
         journal.write(run / "responses.jsonl", rows)
-    compare([base, tuned], tmp_path / "report")
-    return (tmp_path / "report" / "index.html").read_text()
+    runs = load_runs([base, tuned])
+    texts = [read_texts(folder, run) for folder, run in zip((base, tuned), runs, strict=True)]
+    return render(page_of(compare_runs(runs, "base"), runs, texts))
 
 
 def test_the_page_loads_nothing(page):
@@ -85,6 +89,17 @@ def test_the_data_holds_every_conversation_and_each_text_once(page):
     assert first["scores"] == [[0.0, 0.2], [0.0, 0.2], [None, None]]
     unscored = report["conversations"][-1]
     assert report["texts"][unscored["reasons"]["0,1"]] == "timeout"
+
+
+def test_the_seeds_of_an_arm_share_its_color(make_run):
+    runs = load_runs([make_run(name, {"m": LOW | {"00": n}}) for n, name in enumerate(("base", "arm@1", "arm@2"))])
+    comparison = compare_runs(runs, "base")
+    page = page_of(comparison, runs, [RunTexts(run.name, {}, {}) for run in runs])
+    assert comparison.runs == ("base", "arm")
+    assert [(run.name, run.number) for run in page.runs] == [("base", 0), ("arm@1", 1), ("arm@2", 1)]
+    assert page.data["colors"] == [0, 1, 1]
+    assert [histogram.number for histogram in page.distributions[0].histograms] == [0, 1, 1]
+    assert "arm x2" in render(page)
 
 
 def test_why_an_evaluator_did_not_run_is_shown(page):

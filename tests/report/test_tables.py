@@ -107,7 +107,6 @@ def test_tests_and_stability_reach_every_form(make_run):
     assert set(document["behaviours"]) == {"refusal_rate", "evasiveness"}
     assert set(document["categories"]["moderation_max"]) == set(KINDS)
     assert sum(standing["first"] for standing in document["ranking"]) == pytest.approx(1)
-    assert float(next(r for r in rows if (r["metric"], r["run"]) == ("helpfulness", "qwen_random"))["p_holm"]) <= 1
 
 
 @pytest.mark.parametrize(("p", "words"), [(0.00099, "<0.001"), (0.0123, "0.012"), (1.0, "1.000"), (None, "-")])

@@ -21,7 +21,11 @@ def verdict_sentence(comparison: Comparison) -> str:
     if len(leaders) > 1:
         return f"{_listed([standing.run for standing in leaders])} share the first place by mean rank."
     leader = leaders[0]
-    sure = "" if leader.first is None else f", and in {100 * leader.first:.0f}\N{NO-BREAK SPACE}% of the bootstrap resamples"
+    sure = (
+        ""
+        if leader.first is None
+        else f", and in {100 * leader.first:.0f}\N{NO-BREAK SPACE}% of the bootstrap resamples"
+    )
     return f"{leader.run} comes first by mean rank{sure}{_against_the_baseline(comparison, leader.run)}."
 
 
