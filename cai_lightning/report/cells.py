@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cai_lightning.report.audits import AuditNote
 from cai_lightning.report.ranking import Standing
 from cai_lightning.report.summary import Direction
 from cai_lightning.statistics import Estimate, PairedDifference
@@ -50,6 +51,7 @@ class ColumnComparison:
         prompts: Number of ids scored in every compared run.
         cells: One for each run.
         category: The category of the prompts that it is confined to; None for all prompts.
+        audits: How far its evaluator can be trusted.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ColumnComparison:
     prompts: int
     cells: tuple[Cell, ...]
     category: str | None = None
+    audits: tuple[AuditNote, ...] = ()
 
 
 @dataclass(frozen=True)

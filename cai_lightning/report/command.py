@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cai_lightning import journal
 from cai_lightning.arguments import call
 from cai_lightning.errors import UserError
+from cai_lightning.report.audits import AuditFile, notes_on, read_audits
 from cai_lightning.report.comparison import Comparison, compare_runs
 from cai_lightning.report.exports import as_json, scores_csv
 from cai_lightning.report.page.contents import page_of
@@ -17,12 +19,23 @@ from cai_lightning.report.runs import Run, load_runs
 from cai_lightning.report.tables import markdown, terminal
 from cai_lightning.report.texts import RunTexts, read_texts
 
+AUDITS = {
+    "--audit": {
+        "nargs": "+",
+        "type": Path,
+        "metavar": "FILE",
+        "default": [],
+        "help": "Files audit.json, whose figures stand beside the columns.",
+    }
+}
+"""How far the evaluators can be trusted, as the verb `audit` has found out."""
+
 WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
 
 
 def main(args: Sequence[str]) -> None:
-    call(compare, args, "compare", "Which run is better, and is it noise?")
+    call(compare, args, "compare", "Which run is better, and is it noise?", options=AUDITS)
 
 
 def compare(
@@ -31,6 +44,7 @@ def compare(
     baseline: Path | None = None,
     confidence: float = 0.95,
     references: Path | None = None,
+    audit: Sequence[Path] = (),
 ) -> None:
     """Compares validated runs: means with intervals, paired differences to a baseline, ranks and how stable they are.
 
@@ -44,9 +58,11 @@ def compare(
         confidence: Share of intervals that shall hold the true value, between 0 and 1.
         references: A run whose references semantic similarity is measured against, for runs that have different ones;
             loads their encoder and writes nothing into them. By default each run's similarity is to its own.
+        audit: Files audit.json that tell how far the evaluators can be trusted.
 
     Raises:
-        UserError: A run has no summary, the baseline is none of the runs, or the confidence is no share.
+        UserError: A run has no summary, an audit is not what audit writes, the baseline is none of the runs, or the
+            confidence is no share.
     """
     from rich.console import Console
 
@@ -55,7 +71,8 @@ def compare(
     loaded = load_runs(runs)
     if references is not None:
         loaded = with_references(loaded, runs, references)
-    comparison = compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence)
+    audits = read_audits(audit)
+    comparison = with_audits(compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence), loaded, audits)
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
@@ -63,6 +80,12 @@ def compare(
     texts = [read_texts(path, run) for path, run in zip(runs, loaded, strict=True)]
     files = write_report(comparison, loaded, texts, output)
     console.print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+
+
+def with_audits(comparison: Comparison, runs: Sequence[Run], audits: Sequence[AuditFile]) -> Comparison:
+    """The comparison with what audits say beside each column."""
+    columns = [replace(column, audits=notes_on(column.name, runs, audits)) for column in comparison.columns]
+    return replace(comparison, columns=tuple(columns))
 
 
 def write_report(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], output: Path) -> list[Path]:

@@ -71,6 +71,7 @@ def _column(column: ColumnComparison, interval: str) -> dict[str, Any]:
     return {
         "direction": column.direction,
         "prompts": column.prompts,
+        "audits": [asdict(note) for note in column.audits],
         "runs": {cell.run: _cell(cell, interval) for cell in column.cells},
     }
 

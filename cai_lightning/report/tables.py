@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cai_lightning.report import words
 from cai_lightning.report.cells import Cell, ColumnComparison, Comparison
+from cai_lightning.report.runs import printable
 from cai_lightning.report.words import ARROWS as ARROWS
 from cai_lightning.report.words import NOTHING as NOTHING
 from cai_lightning.report.words import verdict as verdict
@@ -36,7 +37,8 @@ def markdown(comparison: Comparison) -> str:
     parts = ["# Comparison"]
     for column in (*comparison.columns, *comparison.behaviours):
         table = _markdown_table(words.headings(column, comparison), words.rows(column, comparison))
-        parts += [f"## {escaped(words.title(column))}", table]
+        audits = [escaped(printable(note.text)) for note in column.audits]
+        parts += [f"## {escaped(words.title(column))}", *audits, table]
     for name, columns in words.by_metric(comparison).items():
         table = _markdown_table(words.category_headings(comparison), words.category_rows(columns, comparison))
         parts += [f"## {escaped(words.category_title(name, columns))}", table]
@@ -47,10 +49,18 @@ def markdown(comparison: Comparison) -> str:
 
 def _terminal_table(column: ColumnComparison, comparison: Comparison) -> Table:
     table = _table(words.title(column), words.headings(column, comparison))
+    table.title = _terminal_title(column)
     for cell, row in zip(column.cells, words.rows(column, comparison), strict=True):
         run, mean, difference, *rest = row
         table.add_row(Text(run), Text(mean), Text(difference, _style(cell, column)), *map(Text, rest))
     return table
+
+
+def _terminal_title(column: ColumnComparison) -> Text:
+    title = Text(words.title(column), style="bold")
+    for note in column.audits:
+        title.append(f"\n{printable(note.text)}", "not bold yellow" if note.trusted is False else "not bold dim")
+    return title
 
 
 def _terminal_grid(name: str, columns: Sequence[ColumnComparison], comparison: Comparison) -> Table:

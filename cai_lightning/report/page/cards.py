@@ -6,6 +6,7 @@ cards = [card(column, comparison) for column in comparison.columns]
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cai_lightning.report.audits import AuditNote
 from cai_lightning.report.cells import Cell, ColumnComparison, Comparison
 from cai_lightning.report.page.scales import Scale, scale_over
 from cai_lightning.report.words import ARROWS, NOTHING, rows
@@ -50,16 +51,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Note:
-    """What is known of an evaluator; `kind` is `weak` where that speaks against it."""
-
-    words: str
-    kind: str = ""
-
-
-@dataclass(frozen=True)
 class Card:
-    """One metric of all runs; `zero` is where no difference stands on the scale."""
+    """One metric of all runs; `zero` is where no difference stands on the scale, `audits` tell how far to trust it."""
 
     name: str
     direction: str
@@ -67,14 +60,14 @@ class Card:
     scale: Scale
     zero: float
     lines: tuple[Line, ...]
-    notes: tuple[Note, ...] = ()
+    audits: tuple[AuditNote, ...] = ()
 
     @property
     def has_differences(self) -> bool:
         return any(line.mark for line in self.lines)
 
 
-def card(column: ColumnComparison, comparison: Comparison, notes: Sequence[Note] = ()) -> Card:
+def card(column: ColumnComparison, comparison: Comparison) -> Card:
     """The card of a column: all runs, in their order."""
     ends = list(_ends(column))
     margin = MARGIN * max(map(abs, ends), default=0.0)
@@ -82,7 +75,7 @@ def card(column: ColumnComparison, comparison: Comparison, notes: Sequence[Note]
     cells = zip(column.cells, rows(column, comparison), strict=True)
     lines = tuple(_line(n, cell, row, scale) for n, (cell, row) in enumerate(cells))
     direction, zero = ARROWS[column.direction], scale.place(0.0)
-    return Card(column.name, direction, column.prompts, scale, zero, lines, tuple(notes))
+    return Card(column.name, direction, column.prompts, scale, zero, lines, column.audits)
 
 
 def mark(estimate: Estimate, scale: Scale) -> Mark | None:
