@@ -102,10 +102,12 @@ def test_compare_shows_it_everywhere(make_run, audit, tmp_path, capsys):
     hostile = audit(labels="[red]x <b>\x1b[31m")
     assert main(["compare", *paths, "--audit", str(hostile), "--output", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    assert "NO BETTER than chance" in shown
+    assert "NO BETTER than chance" in " ".join(shown.split())
     assert "\x1b" not in shown
     written = next(path.read_text() for path in (tmp_path / "out").glob("*.md"))
     assert "NO BETTER than chance" in written
     assert "<b>" not in written
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert 'class="audit weak">audit by [red]x &lt;b&gt;' in page
     (column,) = json.loads((tmp_path / "out" / "summary.json").read_text())["metrics"].values()
     assert column["audits"][0]["trusted"] is False
