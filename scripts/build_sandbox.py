@@ -22,6 +22,8 @@ from cai_lightning.sandbox.build.chat_model import build_chat_model
 from cai_lightning.sandbox.build.classifier import build_classifier
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.build.encoder import build_encoder
+from cai_lightning.sandbox.build.judge import build_judge
+from cai_lightning.sandbox.build.moderation import build_moderation
 from cai_lightning.sandbox.build.reward import build_reward
 from cai_lightning.sandbox.build.tokenizer import build_tokenizer
 from cai_lightning.sandbox.dialogues import draw_few_shot, principle
@@ -30,7 +32,7 @@ from cai_lightning.sandbox.world import HARMS
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
 HARMFUL, BENIGN = 1200, 450
 FEW_SHOTS = 1
-STEPS = {"chat": 2000, "encoder": 500, "classifier": 400, "reward": 500}
+STEPS = {"chat": 2000, "encoder": 500, "classifier": 400, "reward": 500, "moderation": 300, "judge": 450}
 
 
 def main() -> None:
@@ -96,6 +98,14 @@ def build_helpfulness(seed: int) -> None:
     build_reward(FOLDER / "reward", seed, STEPS["reward"], in_training)
 
 
+def build_moderation_service(seed: int) -> None:
+    build_moderation(FOLDER / "moderation", seed, STEPS["moderation"], in_training)
+
+
+def build_judge_service(seed: int) -> None:
+    build_judge(FOLDER / "judge", seed, STEPS["judge"], in_training)
+
+
 BUILDERS: dict[str, Callable[[int], None]] = {
     "prompts": build_prompts,
     "constitution": build_constitution,
@@ -104,6 +114,8 @@ BUILDERS: dict[str, Callable[[int], None]] = {
     "encoder": build_sentence_encoder,
     "classifier": build_harmlessness,
     "reward": build_helpfulness,
+    "moderation": build_moderation_service,
+    "judge": build_judge_service,
 }
 
 if __name__ == "__main__":
