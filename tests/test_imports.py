@@ -53,7 +53,7 @@ PARTS = {
 }
 """Folders of interchangeable parts, and the files of each that its parts may know."""
 
-SANDBOX_KNOWS = {"sandbox", "records", "chat", "metrics", "errors", "constitution", "data"}
+SANDBOX_KNOWS = {"sandbox", "records", "chat", "rubric", "metrics", "errors", "constitution", "data"}
 
 
 def name(path):

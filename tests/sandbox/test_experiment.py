@@ -1,0 +1,99 @@
+"""The script behind `make demo`: its verbs meet the services that it starts, and nothing of it outlives it."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ADDRESS = "http://127.0.0.1:4711"
+PYTHON = f"""\
+#!/usr/bin/env bash
+# Stands for Python: notes its words, the configuration it is given, and the process that serves.
+if [ "$2" = cai_lightning.sandbox ]; then
+  echo $$ >>"$NOTES/processes"
+  [ "$FAILS" = serve ] && exit 1
+  sleep 0.3
+  echo "serving on {ADDRESS}"
+  exec sleep 600
+fi
+name=$(basename "${{5:-}}" .yaml)
+echo "$*" >>"$NOTES/commands"
+[ "$3" = compare ] || cp "$5" "$NOTES/$3_$name.yaml"
+[ "$FAILS" = "$3" ] && exit 3
+if [ "$FAILS" = never ] && [ "$3" = validate ]; then
+  echo $$ >>"$NOTES/processes"
+  exec sleep 600
+fi
+exit 0
+"""
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    stub = tmp_path / "python"
+    stub.write_text(PYTHON)
+    stub.chmod(0o755)
+
+    def run(fails=""):
+        settings = {"PYTHON": str(stub), "NOTES": str(tmp_path), "FAILS": fails, "TMPDIR": str(tmp_path)}
+        return subprocess.Popen(
+            [ROOT / "scripts" / "sandbox_experiment.sh"],
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    return run
+
+
+def assert_all_gone(tmp_path):
+    """What never ends by itself has ended, the service above all, and the folder of intermediate files is gone."""
+    for number in (tmp_path / "processes").read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(number), 0)
+    assert list(tmp_path.glob("tmp.*")) == []
+
+
+def test_validate_asks_the_services_where_they_are(start, tmp_path):
+    with start() as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+    validated = sorted(tmp_path.glob("validate_*.yaml"))
+    assert len(validated) == 5
+    for path in validated:
+        given = (ROOT / "configs" / path.name.removeprefix("validate_")).read_text()
+        assert len(re.findall("127.0.0.1:8899", given)) == 2
+        assert path.read_text() == given.replace("http://127.0.0.1:8899", ADDRESS)
+    for path in (*tmp_path.glob("predict_*.yaml"), *tmp_path.glob("fit_*.yaml")):
+        assert path.read_text() == (ROOT / "configs" / path.name.partition("_")[2]).read_text()
+    assert "compare" in (tmp_path / "commands").read_text().splitlines()[-1]
+    assert_all_gone(tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["predict", "fit", "validate", "serve"])
+def test_a_failure_ends_it_and_the_services(verb, start, tmp_path):
+    with start(verb) as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode not in (0, None), out
+    assert "compare" not in (tmp_path / "commands").read_text()
+    assert_all_gone(tmp_path)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_interrupted(sign, start, tmp_path):
+    """With a verb before it in the background, which bash would keep Ctrl-C from."""
+    with start("never") as process:
+        while not (tmp_path / "validate_sandbox_base.yaml").exists():
+            time.sleep(0.05)
+        os.killpg(process.pid, sign)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert_all_gone(tmp_path)
