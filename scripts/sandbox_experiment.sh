@@ -3,16 +3,43 @@
 # Usage: scripts/sandbox_experiment.sh, from the root of the project; PYTHON names the interpreter. Started again it goes on.
 set -euo pipefail
 
+python=${PYTHON:-python}
+work=$(mktemp -d)
+cores=$(getconf _NPROCESSORS_ONLN)
+export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
+
+# Moderation and judge are asked for over HTTP; a port of its own lets several of these scripts run at once.
+"$python" -m cai_lightning.sandbox serve --port 0 >"$work/service" &
+service=$!
+trap 'kill "$service" 2>/dev/null || true; wait "$service" 2>/dev/null || true; rm -rf "$work"' EXIT
+
 cai() {
+  local file
   printf '\n== %s %s\n' "$1" "$2"
-  "${PYTHON:-python}" -m cai_lightning "$1" --config "configs/sandbox_$2.yaml"
+  file=$(config "$1" "$2") || return
+  "$python" -m cai_lightning "$1" --config "$file"
+}
+
+# The configuration of a run; to validate, a copy that names the address where the services answer, once they do.
+config() {
+  local file=sandbox_$2.yaml
+  if [ "$1" != validate ]; then
+    echo "configs/$file"
+    return
+  fi
+  until grep -q '^serving on ' "$work/service"; do
+    kill -0 "$service" 2>/dev/null || return
+    sleep 0.2
+  done
+  sed "s|http://127.0.0.1:8899|$(sed 's/^serving on //' "$work/service")|" "configs/$file" >"$work/$file"
+  echo "$work/$file"
 }
 
 # Two commands at a time, each on half of the cores, are faster than one after the other. Usage: both VERB RUN VERB RUN
 both() {
   local log status=0
-  log=$(mktemp)
-  cai "$3" "$4" >"$log" 2>&1 &
+  log=$(mktemp -p "$work")
+  (trap - INT; cai "$3" "$4") >"$log" 2>&1 &  # Ctrl-C, which bash keeps from the background, ends it too
   cai "$1" "$2" || status=$?
   wait $! || status=$?
   cat "$log"
@@ -20,15 +47,13 @@ both() {
   return "$status"
 }
 
-cores=$(getconf _NPROCESSORS_ONLN)
-export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
 start=$SECONDS
 both predict contextual predict random
 both fit contextual fit random
 both fit control validate base
 both validate contextual validate random
 both validate control validate revisions
-"${PYTHON:-python}" -m cai_lightning compare \
+"$python" -m cai_lightning compare \
   runs/sandbox_base runs/sandbox_control runs/sandbox_random runs/sandbox_contextual runs/sandbox_revisions
 
 cat <<END
