@@ -81,7 +81,8 @@ def _ratios(residuals: Array, counts: Array, times: Array) -> Array:
     n = len(counts)
     error = np.sqrt(np.maximum(squares, 0) * n / (n - 1)) / size
     own = np.sqrt((residuals**2).sum(axis=-1, keepdims=True) * n / (n - 1)) / counts.sum()
-    return shift / np.maximum(error, LEAST_ERROR * own)
+    ratios: Array = shift / np.maximum(error, LEAST_ERROR * own)
+    return ratios
 
 
 def _resamples(prompts: int, seed: int) -> Iterator[Array]:
