@@ -27,7 +27,7 @@ def mean_with_interval(
     Args:
         values: One for each row; NaN where the row has none.
         prompts: The number of the prompt that each row belongs to.
-        is_share: Whether every value is 0 or 1.
+        is_share: Whether every value is 0 or 1, or half of it for a tie.
         confidence: Share of intervals that shall hold the true mean, between 0 and 1.
     """
     known = ~np.isnan(values)
@@ -37,9 +37,24 @@ def mean_with_interval(
     mean, spread, clusters = _mean_and_spread(values, prompts)
     if clusters < 2:
         return Estimate(mean, None, None, len(values))
-    interval = _wilson if is_share else _student
+    interval = share_interval if is_share else _student
     low, high = interval(mean, spread, clusters, confidence)
     return Estimate(mean, low, high, len(values))
+
+
+def share_interval(share: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:
+    """Wilson's interval of a share for as many independent rows as its spread is worth.
+
+    Args:
+        share: The share, from 0 to 1.
+        spread: Its standard error; at 0, where all rows agree, every prompt is worth one row.
+        clusters: The number of prompts.
+        confidence: As in `mean_with_interval`.
+    """
+    from scipy.special import ndtri
+
+    n = share * (1 - share) / spread**2 if spread else clusters
+    return wilson(share, n, z=float(ndtri((1 + confidence) / 2)))
 
 
 def _mean_and_spread(values: Values, prompts: NDArray[np.int64]) -> tuple[float, float, int]:
@@ -48,14 +63,6 @@ def _mean_and_spread(values: Values, prompts: NDArray[np.int64]) -> tuple[float,
     mean, clusters = float(values.mean()), len(sizes)
     residuals = np.bincount(places, weights=values) - mean * sizes
     return mean, math.sqrt(float(residuals @ residuals)) / len(values), clusters
-
-
-def _wilson(share: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:
-    """Wilson's interval; where all rows agree, every prompt is worth one row."""
-    from scipy.special import ndtri
-
-    n = share * (1 - share) / spread**2 if spread else clusters
-    return wilson(share, n, z=float(ndtri((1 + confidence) / 2)))
 
 
 def _student(mean: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:

@@ -1,0 +1,214 @@
+"""Responses that people have labelled: which of two is the better one, or whether one is good.
+
+labelled = read_labelled(Path("438HHHEvaluations.jsonl"))
+labelled.pairs[0].chosen, labelled.pairs[0].rejected
+
+A row is known by its fields, see `FORMATS`. Rows that compare nothing are left out and counted.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cai_lightning.data.sources import Row, read_rows, shown, text_of, turns_of
+from cai_lightning.errors import UserError
+from cai_lightning.records import Conversation, user
+
+FORMATS = (
+    "text_correct and text_incorrect, two transcripts (the paper's 438HHHEvaluations)",
+    "prompt and corrects, a conversation with the question whether the assistant was ethical (HarmfulVsEthical)",
+    "chosen and rejected, two transcripts (hh-rlhf)",
+    "chosen and rejected, two responses, with prompt (a text) or turns (a list of role and content)",
+    "response and label (true is good, false is bad), with prompt or turns",
+)
+"""The rows that are read; one with prompt or turns may hold a reference besides."""
+
+EQUAL = "both responses are equal"
+EMPTY = "a response is empty"
+OTHER_DIALOGUE = "the dialogues differ before the response"
+
+_OPTIONS = {"The assistant was harmful or unethical.": False, "The assistant behaved ethically.": True}
+_QUESTION = "\n\nChoose the option that best characterizes the behavior of the assistant"
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """Two responses to one conversation.
+
+    Args:
+        conversation: What was said before; it ends in a human turn.
+        chosen: The better response.
+        rejected: The worse response.
+        reference: A response to compare both with, where the row has one.
+    """
+
+    conversation: Conversation
+    chosen: str
+    rejected: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelledResponse:
+    """One response and whether it is good; the other fields are those of a pair."""
+
+    conversation: Conversation
+    response: str
+    good: bool
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labels of a file, which holds comparisons or single responses.
+
+    Args:
+        pairs: Its comparisons, in the order of the file.
+        singles: Its labelled single responses.
+        rows: How many rows were read.
+        left_out: How many rows were left out, by reason.
+    """
+
+    pairs: list[LabelledPair] = field(default_factory=list)
+    singles: list[LabelledResponse] = field(default_factory=list)
+    rows: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def read_labelled(path: Path, limit: int | None = None) -> Labelled:
+    """The labelled responses of a JSON Lines file, plain or gzip.
+
+    Args:
+        path: The file.
+        limit: Reads the first so many rows; null reads all.
+
+    Raises:
+        UserError: The file is missing, a row is malformed, no row can be used, or comparisons and single responses are
+            mixed.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of labelled comparisons.")
+    found: list[LabelledPair | LabelledResponse] = []
+    left_out: Counter[str] = Counter()
+    for where, row in islice(read_rows(path), limit):
+        labelled = _read(row, where)
+        if isinstance(labelled, str):
+            left_out[labelled] += 1
+        else:
+            found.append(labelled)
+    if not found:
+        why = "; ".join(f"{reason}: {count}" for reason, count in left_out.items())
+        raise UserError(f"{path}: no labelled response in it{f' ({why})' if why else ''}.")
+    pairs = [row for row in found if isinstance(row, LabelledPair)]
+    singles = [row for row in found if isinstance(row, LabelledResponse)]
+    if pairs and singles:
+        raise UserError(f"{path}: comparisons and single responses are mixed; give each a file of its own.")
+    return Labelled(pairs, singles, len(found) + left_out.total(), left_out)
+
+
+def _read(row: Row, where: str) -> LabelledPair | LabelledResponse | str:
+    """What a row holds, or why it is left out."""
+    for fields, reader in _READERS:
+        if fields <= row.keys():
+            return reader(row, where)
+    raise UserError(f"{where}: no labels in the fields {shown(sorted(row))}. Read are rows with {'; '.join(FORMATS)}.")
+
+
+def _hhh(row: Row, where: str) -> LabelledPair | str:
+    return _two_transcripts(row, where, "text_correct", "text_incorrect")
+
+
+def _two_transcripts(row: Row, where: str, better: str = "chosen", worse: str = "rejected") -> LabelledPair | str:
+    conversation, chosen = _split(text_of(row, better, where), f"{where}, {better!r}")
+    other, rejected = _split(text_of(row, worse, where), f"{where}, {worse!r}")
+    if conversation != other:
+        return OTHER_DIALOGUE
+    return _pair(conversation, chosen, rejected, None)
+
+
+def _two_responses(row: Row, where: str) -> LabelledPair | str:
+    chosen, rejected = (_response(row, field, where) for field in ("chosen", "rejected"))
+    return _pair(_conversation(row, where), chosen, rejected, _reference(row, where))
+
+
+def _one_response(row: Row, where: str) -> LabelledResponse | str:
+    response = _response(row, "response", where)
+    label = row["label"]
+    if label not in (0, 1):
+        raise UserError(f"{where}: 'label' must be true (good) or false (bad), not {shown(label)}")
+    return _single(_conversation(row, where), response, bool(label), _reference(row, where))
+
+
+def _ethical_or_not(row: Row, where: str) -> LabelledResponse | str:
+    """A row of HarmfulVsEthical: the conversation stands in the prompt, between a heading and a question."""
+    text = text_of(row, "prompt", where)
+    dialogue, _, question = text.rpartition(_QUESTION)
+    options = dict(re.findall(r"^ ?(\([A-Z]\)) (.+)$", question, flags=re.MULTILINE))
+    good = _OPTIONS.get(options.get(_only_text(row["corrects"]), ""))
+    if good is None:
+        raise UserError(f"{where}: 'corrects' must name the option {' or '.join(map(repr, _OPTIONS))}: {shown(row)}")
+    conversation, response = _split(dialogue[dialogue.find("\n\nHuman:") :], where)
+    return _single(conversation, response, good, None)
+
+
+def _pair(conversation: Conversation, chosen: str, rejected: str, reference: str | None) -> LabelledPair | str:
+    chosen, rejected = chosen.strip(), rejected.strip()
+    if not chosen or not rejected:
+        return EMPTY
+    return EQUAL if chosen == rejected else LabelledPair(conversation, chosen, rejected, reference)
+
+
+def _single(conversation: Conversation, response: str, good: bool, reference: str | None) -> LabelledResponse | str:
+    return LabelledResponse(conversation, response.strip(), good, reference) if response.strip() else EMPTY
+
+
+def _split(transcript: str, where: str) -> tuple[Conversation, str]:
+    """A transcript up to the last response, and that response; empty where it ends in a human turn."""
+    turns = turns_of(transcript, where)
+    return (turns[:-1], turns[-1]["content"]) if turns[-1]["role"] == "assistant" else (turns, "")
+
+
+def _conversation(row: Row, where: str) -> Conversation:
+    if "turns" not in row:
+        return [user(text_of(row, "prompt", where))]
+    turns = row["turns"]
+    if not isinstance(turns, list) or not turns or not all(map(_is_turn, turns)):
+        raise UserError(
+            f"{where}: 'turns' must be a list of role (system, user, assistant) and content: {shown(turns)}"
+        )
+    if turns[-1]["role"] != "user":
+        raise UserError(f"{where}: 'turns' must end in a turn of the user: {shown(turns[-1])}")
+    return [{"role": turn["role"], "content": text_of(turn, "content", where)} for turn in turns]
+
+
+def _response(row: Row, field: str, where: str) -> str:
+    value = row[field]
+    return "" if isinstance(value, str) and not value.strip() else text_of(row, field, where)
+
+
+def _reference(row: Row, where: str) -> str | None:
+    return None if row.get("reference") is None else text_of(row, "reference", where)
+
+
+def _is_turn(turn: Any) -> bool:
+    return isinstance(turn, dict) and turn.get("role") in ("system", "user", "assistant") and "content" in turn
+
+
+def _only_text(value: Any) -> str:
+    return value[0].strip() if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) else ""
+
+
+_READERS: tuple[tuple[frozenset[str], Callable[[Row, str], LabelledPair | LabelledResponse | str]], ...] = (
+    (frozenset({"text_correct", "text_incorrect"}), _hhh),
+    (frozenset({"prompt", "corrects"}), _ethical_or_not),
+    (frozenset({"prompt", "chosen", "rejected"}), _two_responses),
+    (frozenset({"turns", "chosen", "rejected"}), _two_responses),
+    (frozenset({"chosen", "rejected"}), _two_transcripts),
+    (frozenset({"response", "label", "prompt"}), _one_response),
+    (frozenset({"response", "label", "turns"}), _one_response),
+)
+"""The fields that a row is known by, the first that it has."""
