@@ -20,10 +20,11 @@ Constitutional AI with open models. One experiment is one YAML file with a secti
   fit       --config FILE [--run DIR] [overrides]   LoRA fine-tuning on the revisions        → runs/X/adapter/
   validate  --config FILE [--run DIR] [overrides]   answers the test prompts and scores them → runs/X/summary.json
   import    FILE --run DIR                          responses made elsewhere, for validate   → runs/X/responses.jsonl
-  compare   RUN... [--output DIR]                   which run is better, true or noise       → report/
   pairwise  RUN RUN [--judge.model NAME ...]        which run's responses a judge prefers     → RUN/pairwise/
+  compare   RUN... [--audit FILE...] [--output DIR] which run is better, true or noise       → report/
   inspect   RUN... [--sample N] [--output DIR]      what the revisions are made of, side by side
   export    RUN --output DIR [--merge]              the adapter, or the whole model, with its card → DIR/
+  audit     --config FILE --comparisons FILE        how far each evaluator can be trusted, by people's labels
   ask       [PROMPT] --config FILE [--run DIR]      base model, critique and revision, fine-tuned model; or a chat
 
 Every verb goes on where it was when it is started again; rows that failed are tried again. `predict --dry-run` says
@@ -37,9 +38,13 @@ COMMANDS = {
     "inspect": "cai_lightning.report.inspection.command",
     "export": "cai_lightning.export.command",
     "import": "cai_lightning.importing",
+    "audit": "cai_lightning.audit.command",
     "ask": "cai_lightning.asking.command",
 }
 """The verbs that are no Trainer's, each with the module whose `main` gets the words behind it."""
+
+RESUMABLE = (*RUN_VERBS, "audit")
+"""The verbs that keep what is finished."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -54,7 +59,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        kept = "; what is finished is kept, and the same command goes on from here" if args[0] in RUN_VERBS else ""
+        kept = "; what is finished is kept, and the same command goes on from here" if args[0] in RESUMABLE else ""
         print(f"interrupted{kept}", file=sys.stderr)
         return 130
 

@@ -19,6 +19,7 @@ LAYERS = (
     {"quiet", "verbs"},
     {"lightning_cli"},
     {"asking", "export", "pairwise"},
+    {"audit"},
     {"cli"},
     {"__main__"},
 )

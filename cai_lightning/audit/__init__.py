@@ -1,0 +1,1 @@
+"""The verb `audit`: how far can each evaluator be trusted?"""

@@ -1,0 +1,132 @@
+"""`python -m cai_lightning audit --config FILE --comparisons FILE`: how far can each evaluator be trusted?"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from cai_lightning import journal, provenance
+from cai_lightning.audit.agreement import compare_columns
+from cai_lightning.audit.evaluators import config_files, with_evaluators
+from cai_lightning.audit.exports import as_json
+from cai_lightning.audit.findings import audit_column
+from cai_lightning.audit.labels import Labels
+from cai_lightning.audit.plots import save_plot
+from cai_lightning.audit.results import Audit
+from cai_lightning.audit.scoring import score
+from cai_lightning.audit.tables import PLOT, markdown, terminal
+from cai_lightning.data.labelled import FORMATS, read_labelled
+from cai_lightning.errors import UserError
+from cai_lightning.lightning_cli import PROGRAM, cause, quiet
+from cai_lightning.metrics import ResponseMetric
+from cai_lightning.report.command import WIDTH
+
+USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--device DEVICE] [--strict]"
+ABOUT = (
+    "How far can each evaluator be trusted? Lets the evaluators of a configuration score responses that people have"
+    " labelled, and says how often each prefers the better one, with its interval; how far its probabilities can be"
+    " believed; whether it prefers long responses; and how far evaluators agree with each other. Scores are kept:"
+    " started again, an audit goes on where it was. Read are JSON Lines, plain or .gz, whose rows have"
+    f" {'; or '.join(FORMATS)}. Any of these with prompt or turns may have a reference, too."
+)
+
+
+def main(args: Sequence[str]) -> None:
+    """Audits evaluators.
+
+    Args:
+        args: The words behind the verb.
+
+    Raises:
+        UserError: The configuration or the file of labels is not as it should be.
+    """
+    from jsonargparse import ArgumentParser
+
+    quiet()
+    parser = ArgumentParser(prog=f"{PROGRAM} audit", usage=USAGE, description=ABOUT, print_config=None)
+    parser.add_argument("--config", action="config", help="The experiment whose evaluators are audited.")
+    parser.add_argument("--strict", action="store_true", help="Ends with an error where an evaluator could not run.")
+    parser.add_function_arguments(audit, skip={"strict"})
+    files = config_files(args)
+    if not files and not {"-h", "--help"} & set(args):
+        raise UserError(f"audit needs --config FILE, the experiment whose evaluators are audited.\nusage: {USAGE}")
+    settings = parser.parse_args(with_evaluators(args))
+    settings.output = settings.output or _default_output(files[0], settings.comparisons)
+    try:
+        parts = parser.instantiate_classes(settings).as_dict()
+    except ValueError as error:
+        raise UserError(cause(error)) from error
+    audit(**{name: value for name, value in parts.items() if name != "config"})
+
+
+def audit(
+    comparisons: Path,
+    metrics: list[ResponseMetric],
+    output: Path | None = None,
+    limit: int | None = None,
+    device: str | None = None,
+    score_batch_size: int = 64,
+    strict: bool = False,
+) -> None:
+    """Lets evaluators score labelled responses, and says how far each can be trusted.
+
+    Args:
+        comparisons: File of labelled responses.
+        metrics: The evaluators; those of --config, where they stand at validate.model.init_args.metrics.
+        output: Folder for audit.md, audit.json, audit.png and scores.jsonl; runs/X/audit/Y for --config X.yaml and
+            --comparisons Y.jsonl.
+        limit: Takes the first so many rows of the file; null takes all.
+        device: Where evaluators compute, such as cpu or cuda:1; null takes the accelerator, where there is one.
+        score_batch_size: Responses handed to an evaluator at once.
+        strict: Ends with an error where an evaluator could not run.
+
+    Raises:
+        UserError: The file has no labels, or a row in it is malformed.
+    """
+    from rich.console import Console
+
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: expected a number of rows, from 1 on.")
+    labels = Labels(read_labelled(comparisons, limit))
+    place = _device(device or _accelerator())
+    output = output or Path("audit")
+    output.mkdir(parents=True, exist_ok=True)
+    with journal.locked(output / "audit.json"):
+        columns = [column for metric in metrics for column in score(metric, labels, output, place, score_batch_size)]
+    found = Audit(
+        file=comparisons.name,
+        digest=provenance.file_digest(comparisons),
+        labels=labels,
+        columns=tuple(audit_column(column, labels) for column in columns),
+        agreement=compare_columns(columns, labels),
+    )
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(terminal(found))
+    console.print(f"Written: {', '.join(map(str, write_audit(found, output)))}", markup=False, soft_wrap=True)
+    if strict and (missing := [column.column.name for column in columns if column.not_run]):
+        raise UserError(f"every other score is kept, but these evaluators did not run: {', '.join(missing)}")
+
+
+def write_audit(found: Audit, output: Path) -> list[Path]:
+    """Writes an audit in all its forms and returns the files."""
+    for name, text in {"audit.md": markdown(found), "audit.json": as_json(found)}.items():
+        journal.replace_text(output / name, text)
+    save_plot(found, output / PLOT)
+    return [output / name for name in ("audit.md", "audit.json", PLOT)]
+
+
+def _default_output(config: Path, comparisons: Path) -> Path:
+    return Path("runs") / config.stem / "audit" / comparisons.name.partition(".")[0]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: there is none here ({str(error).splitlines()[0]})") from None
+
+
+def _accelerator() -> str:
+    found = torch.accelerator.current_accelerator()
+    return found.type if found and torch.accelerator.is_available() else "cpu"

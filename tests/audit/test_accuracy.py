@@ -1,0 +1,83 @@
+"""Accuracy and the area under the curve, against scikit-learn, hand-worked numbers and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cai_lightning.audit.accuracy import area_under_curve, preferences
+from cai_lightning.report.inspection.intervals import mean_with_interval
+
+NAN = math.nan
+
+
+def test_a_tie_is_half_a_preference_and_an_unscored_response_none():
+    found = preferences(np.array([0.9, 0.1, 0.5, NAN, 0.5]), np.array([0.1, 0.9, 0.5, 0.5, NAN]))
+    assert found.tolist()[:3] == [1.0, 0.0, 0.5]
+    assert np.isnan(found[3:]).all()
+
+
+def test_all_ties_are_chance_with_a_wide_interval():
+    estimate = mean_with_interval(np.full(30, 0.5), np.arange(30), is_share=True)
+    assert estimate.mean == 0.5
+    assert estimate.low < 0.35 < 0.65 < estimate.high
+
+
+@pytest.mark.parametrize("digits", [1, 6])
+def test_area_is_that_of_scikit_learn(digits):
+    random = np.random.default_rng(3)
+    good = random.random(200) < 0.4
+    scores = np.round(random.normal(good, 1.5), digits)
+    area = area_under_curve(scores, good, np.arange(200))
+    assert area.mean == pytest.approx(roc_auc_score(good, scores))
+    assert area.low < area.mean < area.high
+
+
+def test_area_by_hand():
+    """Good 3, 2 and 1; bad 2 and 0: of six pairs four and a half are won."""
+    scores, good = np.array([3.0, 2, 1, 2, 0, NAN]), np.array([1, 1, 1, 0, 0, 1], dtype=bool)
+    area = area_under_curve(scores, good, np.arange(6))
+    assert area.mean == 4.5 / 6
+    assert area.n == 5
+
+
+def test_spread_is_delongs():
+    """With each response a conversation of its own, the squared spread is DeLong's with n in place of n - 1."""
+    random = np.random.default_rng(5)
+    good = np.arange(400) < 200
+    scores = random.normal(0.8 * good, 1)
+    area = area_under_curve(scores, good, np.arange(400))
+    wins = scores[good][:, None] > scores[~good][None, :]
+    delong = math.sqrt(wins.mean(1).var() / 200 + wins.mean(0).var() / 200)
+    assert (area.high - area.low) / 2 == pytest.approx(1.96 * delong, rel=0.03)
+
+
+def test_interval_of_the_area_covers_the_truth():
+    random, inside = np.random.default_rng(11), 0
+    for _ in range(1000):
+        good = np.arange(80) < 40
+        scores = random.normal(1.5 * good, 1)
+        area = area_under_curve(scores, good, np.arange(80))
+        inside += area.low <= 0.8556 <= area.high  # the normal distribution at 1.5 / sqrt(2)
+    assert 0.93 <= inside / 1000 <= 0.97
+
+
+def test_copies_of_responses_add_nothing():
+    random = np.random.default_rng(7)
+    good = np.arange(60) < 30
+    scores = random.normal(good, 1)
+    once = area_under_curve(scores, good, np.arange(60))
+    thrice = area_under_curve(np.tile(scores, 3), np.tile(good, 3), np.tile(np.arange(60), 3))
+    assert thrice.interval == pytest.approx(once.interval)
+
+
+def test_perfect_separation_keeps_an_interval():
+    area = area_under_curve(np.arange(10.0), np.arange(10) >= 5, np.arange(10))
+    assert area.mean == area.high == 1
+    assert 0.5 < area.low < 0.6
+
+
+def test_one_label_alone_has_no_area():
+    assert area_under_curve(np.array([1.0, 2.0]), np.array([True, True]), np.arange(2)).mean is None
+    assert area_under_curve(np.array([1.0, NAN]), np.array([True, False]), np.arange(2)).mean is None
