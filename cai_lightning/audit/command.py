@@ -13,16 +13,17 @@ from cai_lightning.audit.exports import as_json
 from cai_lightning.audit.findings import audit_column
 from cai_lightning.audit.labels import Labels
 from cai_lightning.audit.plots import save_plot
+from cai_lightning.audit.positions import judge_positions
 from cai_lightning.audit.results import Audit
 from cai_lightning.audit.scoring import score
 from cai_lightning.audit.tables import PLOT, markdown, terminal
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.errors import UserError
 from cai_lightning.lightning_cli import PROGRAM, cause, quiet
-from cai_lightning.metrics import ResponseMetric
+from cai_lightning.metrics import Judge, ResponseMetric
 from cai_lightning.report.command import WIDTH
 
-USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--device DEVICE] [--strict]"
+USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--pairwise] [--strict]"
 ABOUT = (
     "How far can each evaluator be trusted? Lets the evaluators of a configuration score responses that people have"
     " labelled, and says how often each prefers the better one, with its interval; how far its probabilities can be"
@@ -47,7 +48,12 @@ def main(args: Sequence[str]) -> None:
     parser = ArgumentParser(prog=f"{PROGRAM} audit", usage=USAGE, description=ABOUT, print_config=None)
     parser.add_argument("--config", action="config", help="The experiment whose evaluators are audited.")
     parser.add_argument("--strict", action="store_true", help="Ends with an error where an evaluator could not run.")
-    parser.add_function_arguments(audit, skip={"strict"})
+    parser.add_argument(
+        "--pairwise",
+        action="store_true",
+        help="Shows the judges among the evaluators both responses of each pair, too, in both orders.",
+    )
+    parser.add_function_arguments(audit, skip={"strict", "pairwise"})
     files = config_files(args)
     if not files and not {"-h", "--help"} & set(args):
         raise UserError(f"audit needs --config FILE, the experiment whose evaluators are audited.\nusage: {USAGE}")
@@ -67,6 +73,7 @@ def audit(
     limit: int | None = None,
     device: str | None = None,
     score_batch_size: int = 64,
+    pairwise: bool = False,
     strict: bool = False,
 ) -> None:
     """Lets evaluators score labelled responses, and says how far each can be trusted.
@@ -79,6 +86,7 @@ def audit(
         limit: Takes the first so many rows of the file; null takes all.
         device: Where evaluators compute, such as cpu or cuda:1; null takes the accelerator, where there is one.
         score_batch_size: Responses handed to an evaluator at once.
+        pairwise: Shows the judges among the evaluators both responses of each pair, too, in both orders.
         strict: Ends with an error where an evaluator could not run.
 
     Raises:
@@ -94,12 +102,15 @@ def audit(
     output.mkdir(parents=True, exist_ok=True)
     with journal.locked(output / "audit.json"):
         columns = [column for metric in metrics for column in score(metric, labels, output, place, score_batch_size)]
+        judges = [metric for metric in metrics if pairwise and labels.chosen and isinstance(metric, Judge)]
+        positions = tuple(judge_positions(metric, labels, output) for metric in judges)
     found = Audit(
         file=comparisons.name,
         digest=provenance.file_digest(comparisons),
         labels=labels,
         columns=tuple(audit_column(column, labels) for column in columns),
         agreement=compare_columns(columns, labels),
+        positions=positions,
     )
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(terminal(found))

@@ -23,6 +23,7 @@ def as_json(audit: Audit) -> str:
         "left_out": dict(labelled.left_out),
         "metrics": {column.name: _column(column) for column in audit.columns},
         "agreement": asdict(audit.agreement),
+        "pairwise": [asdict(position) for position in audit.positions],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -30,8 +30,8 @@ HOW_TO_READ_SINGLES = (
 
 def grids(audit: Audit) -> list[Grid]:
     """The tables of an audit; those with nothing in them are left out."""
-    every = [_comparisons(audit), _singles(audit), _reliability(audit), _agreement(audit), _unscored(audit)]
-    return [grid for grid in every if grid.rows]
+    makers = (_comparisons, _singles, _reliability, _agreement, _positions, _unscored)
+    return [grid for grid in (make(audit) for make in makers) if grid.rows]
 
 
 def notes(audit: Audit) -> list[str]:
@@ -47,6 +47,11 @@ def notes(audit: Audit) -> list[str]:
             lines.append(f"{printable(column.name)}: {without_figures(column)}: {printable(why)}")
     lines.append("Brackets are 95 % intervals over conversations; an evaluator beats chance where its interval does.")
     lines += HOW_TO_READ_PAIRS if labelled.pairs else HOW_TO_READ_SINGLES
+    for found in audit.positions:
+        if found.not_run:
+            lines.append(f"{printable(found.judge)}, shown both responses: not run: {printable(found.not_run)}")
+    if audit.positions:
+        lines.append("A judge shown both responses: where its two orders disagree it is a tie, which counts half.")
     if any(column.estimate.mean is not None and not column.better_than_chance for column in audit.columns):
         lines.append("Do not trust an evaluator that is no better than chance on what this file is about.")
     if audit.agreement.alpha is not None:
@@ -146,6 +151,21 @@ def _agreement(audit: Audit) -> Grid:
         for pair in audit.agreement.pairs
     ]
     return Grid("Agreement between evaluators", headings, tuple(rows))
+
+
+def _positions(audit: Audit) -> Grid:
+    headings = ("judge", "right", "", "same in both orders", "first shown preferred")
+    rows = [
+        (
+            Words(printable(found.judge)),
+            Words("not run") if found.not_run else _share(found.accuracy),
+            Words("" if found.not_run else f"{found.ties} tied", "" if found.not_run else f"{found.unscored} unscored"),
+            _share(found.consistency),
+            _share(found.first_shown),
+        )
+        for found in audit.positions
+    ]
+    return Grid("Judges shown both responses, in both orders", headings, tuple(rows))
 
 
 def _unscored(audit: Audit) -> Grid:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cai_lightning.audit.agreement import Agreement
 from cai_lightning.audit.findings import ColumnFindings
 from cai_lightning.audit.labels import Labels
+from cai_lightning.audit.positions import PositionFindings
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Audit:
         labels: What stands in it.
         columns: What was found out about each column, in the order of the evaluators.
         agreement: How far the evaluators agree with each other.
+        positions: What came of showing judges both responses in both orders, where that was asked for.
     """
 
     file: str
@@ -24,3 +26,4 @@ class Audit:
     labels: Labels
     columns: tuple[ColumnFindings, ...]
     agreement: Agreement
+    positions: tuple[PositionFindings, ...] = ()

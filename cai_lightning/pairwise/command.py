@@ -1,18 +1,16 @@
 """`python -m cai_lightning pairwise RUN_A RUN_B`: a judge says whose responses are better, asked in both orders."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cai_lightning import journal, provenance
 from cai_lightning.arguments import call
 from cai_lightning.metrics.judging import JudgeModel
-from cai_lightning.metrics.pairwise import Pair, PairwiseJudge, Preference
+from cai_lightning.metrics.pairwise import PairwiseJudge
 from cai_lightning.pairwise.joining import join_runs
+from cai_lightning.pairwise.judging import judge_pairs
 from cai_lightning.pairwise.result import PairwiseResult, as_json, summarize
-from cai_lightning.records import Judgement
 from cai_lightning.report.runs import name_runs
 
 RUNS = {
@@ -42,63 +40,11 @@ def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output
     asking = PairwiseJudge(judge)
     revision = asking.revision()
     path = (output or first / "pairwise" / names[1].replace("/", "_")) / "pairwise.jsonl"
-    keys = {pair.id: _key(judge, revision, pair) for pair in pairs}
-    _judge_missing(asking, path, pairs, keys)
-    known = journal.read(path)
-    result = summarize(Judgement(**row) for id, row in known.items() if row["key"] == keys.get(str(id)))
+    result = summarize(judge_pairs(asking, revision, path, pairs))
     about = {"run": names[0], "other": names[1], "judge": provenance.settings(judge), "revision": revision}
     record = {**about, **as_json(result), "left_out": left_out}
     journal.replace_text(path.with_suffix(".json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     print(_told(names, result, left_out, path))
-
-
-def _judge_missing(asking: PairwiseJudge, path: Path, pairs: Sequence[Pair], keys: dict[str, str]) -> None:
-    """Judges the pairs that have no verdict of this judge yet, each written down at once."""
-    order = list(keys)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    journal.merge(path, order)
-    done = {row["id"] for row in journal.read(path).values() if row["preferred"] and row["key"] == keys.get(row["id"])}
-    missing = [pair for pair in pairs if pair.id not in done]
-    if missing:
-        asking.load()
-        with journal.JournalWriter(path) as writer, _progress(len(pairs), len(done)) as advance:
-
-            def keep(pair: Pair, preference: Preference) -> None:
-                writer.append(_judgement(pair, preference, keys[pair.id]))
-                advance()
-
-            asking.prefer(missing, keep)
-        journal.merge(path, order)
-
-
-def _key(judge: JudgeModel, revision: str, pair: Pair) -> str:
-    texts = {"conversation": pair.conversation, "first": pair.first, "second": pair.second}
-    return provenance.digest({"judge": provenance.settings(judge), "revision": revision, **texts})
-
-
-def _judgement(pair: Pair, preference: Preference, key: str) -> Judgement:
-    return Judgement(
-        id=pair.id,
-        first_shown_first=preference.first_shown_first,
-        second_shown_first=preference.second_shown_first,
-        preferred=preference.preferred,
-        reason=preference.reason,
-        identical=pair.first == pair.second,
-        rationales=list(preference.rationales),
-        key=key,
-    )
-
-
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[Any]:
-    """A bar on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("pairs judged in both orders", total=total, completed=done)
-        yield lambda: progress.advance(task)
 
 
 def _told(names: Sequence[str], result: PairwiseResult, left_out: int, path: Path) -> str:
