@@ -19,9 +19,10 @@ from cai_lightning.audit.scoring import score
 from cai_lightning.audit.tables import PLOT, markdown, terminal
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.errors import UserError
-from cai_lightning.lightning_cli import PROGRAM, cause, quiet
 from cai_lightning.metrics import Judge, ResponseMetric
+from cai_lightning.quiet import quiet
 from cai_lightning.report.command import WIDTH
+from cai_lightning.verbs import PROGRAM, cause
 
 USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--pairwise] [--strict]"
 ABOUT = (

@@ -4,6 +4,8 @@ labels = Labels(read_labelled(path))
 scores = {response.id: ... for response in labels.responses}
 """
 
+from itertools import chain
+
 import numpy as np
 
 from cai_lightning.audit.accuracy import Prompts, Values
@@ -34,8 +36,11 @@ class Labels:
         pairs, singles = labelled.pairs, labelled.singles
         chosen = [_response(pair, pair.chosen) for pair in pairs]
         rejected = [_response(pair, pair.rejected) for pair in pairs]
+        both = chain.from_iterable(
+            zip(chosen, rejected, strict=True)
+        )  # so that an audit that ends early has whole pairs
         alone = [_response(single, single.response) for single in singles]
-        self.responses = list({response.id: response for response in (*chosen, *rejected, *alone)}.values())
+        self.responses = list({response.id: response for response in (*both, *alone)}.values())
         self.chosen, self.rejected, self.singles = (_ids(responses) for responses in (chosen, rejected, alone))
         self.pair_prompts = _number([pair.conversation for pair in pairs])
         self.longer = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], dtype=np.float64)
