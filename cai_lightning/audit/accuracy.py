@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.report.inspection.intervals import wilson
+from cai_lightning.report.inspection.intervals import share_interval
 from cai_lightning.statistics import Estimate
 
 Values = NDArray[np.float64]
@@ -53,7 +53,7 @@ def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, 
     influence[good] = (wins.mean(axis=1) - area) / positives
     influence[~good] = (area - wins.mean(axis=0)) / -negatives
     spread = _spread(influence, prompts)
-    low, high = wilson(area, spread, min(positives, negatives), confidence)
+    low, high = share_interval(area, spread, min(positives, negatives), confidence)
     return Estimate(area, low, high, n)
 
 

@@ -36,9 +36,7 @@ class Labels:
         pairs, singles = labelled.pairs, labelled.singles
         chosen = [_response(pair, pair.chosen) for pair in pairs]
         rejected = [_response(pair, pair.rejected) for pair in pairs]
-        both = chain.from_iterable(
-            zip(chosen, rejected, strict=True)
-        )  # so that an audit that ends early has whole pairs
+        both = chain.from_iterable(zip(chosen, rejected, strict=True))  # an audit that ends early has whole pairs
         alone = [_response(single, single.response) for single in singles]
         self.responses = list({response.id: response for response in (*both, *alone)}.values())
         self.chosen, self.rejected, self.singles = (_ids(responses) for responses in (chosen, rejected, alone))
