@@ -10,7 +10,7 @@ from cai_lightning.audit.calibration import Calibration
 from cai_lightning.audit.findings import CHANCE, ColumnFindings
 from cai_lightning.audit.grids import without_figures
 from cai_lightning.audit.results import Audit
-from cai_lightning.report.plots import COLORS, PLAIN
+from cai_lightning.report.plots.panels import COLORS, PLAIN
 from cai_lightning.report.runs import printable
 
 if TYPE_CHECKING:
