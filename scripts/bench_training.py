@@ -2,7 +2,7 @@
 r"""Benchmark: this project and TRL fine-tune the same model on the same rows, in turn; their medians are compared.
 
     python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers              # two cores, 51 M parameters
-    python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers --shape 80m  # a vocabulary of 151,936
+    python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers --shape 45m  # a vocabulary of 151,936
     python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers --shape qwen2.5-3b --rows 979 \
         --max-length 2048 --max-tokens 16384 --attn flash_attention_2                          # one GPU
 

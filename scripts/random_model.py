@@ -51,7 +51,7 @@ class Shape:
 
 SHAPES = {
     "50m": Shape(16_000, 512, 2048, 9, 8),
-    "80m": Shape(151_936, 384, 1536, 9, 6, tie_word_embeddings=True),
+    "45m": Shape(151_936, 256, 1024, 6, 4, tie_word_embeddings=True),
     "qwen2.5-3b": Shape(151_936, 2048, 11_008, 36, 16, tie_word_embeddings=True),
     "mistral-7b": Shape(32_768, 4096, 14_336, 32, 32, num_key_value_heads=8),
 }
