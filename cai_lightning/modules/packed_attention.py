@@ -82,7 +82,10 @@ def packed_attention(
         UserError: The model asks for what these kernels cannot do.
     """
     if softcap is not None or s_aux is not None:
-        raise UserError("this architecture caps its attention scores or has sinks; set data.packing to false.")
+        raise UserError(
+            "this architecture caps its attention scores or has sinks; set data.packing to false and "
+            "model.attn_implementation to eager."
+        )
     sizes = conversation_lengths or [query.shape[2]]
     parts = zip(*(states.split(sizes, dim=2) for states in (query, key, value)), strict=True)
     attended = [_attend(q, k, v, dropout, scaling, sliding_window) for q, k, v in parts]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from cai_lightning.data.collate import Batch, pack
+from cai_lightning.data.collate import Batch, pad
 from cai_lightning.data.encoding import IGNORED, Example
 from cai_lightning.errors import UserError
 
@@ -59,7 +59,8 @@ def check_loss(model: PreTrainedModel, summed_loss: Callable[[Batch], tuple[Tens
         UserError: The two differ.
     """
     ids = torch.arange(1, 1 + CHECKED) % model.config.get_text_config().vocab_size
-    batch = pack([Example("check", ids.tolist(), [IGNORED, *ids[1:].tolist()], truncated=False)], CHECKED - 1)
+    example = Example("check", ids.tolist(), [IGNORED, *ids[1:].tolist()], truncated=False)
+    batch = pad([example], CHECKED - 1, filling=0)  # any attention kernel can do that
     on_device = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
     training = model.training
     model.eval()

@@ -345,6 +345,12 @@ def test_a_checkpoint_is_as_small_as_what_is_trained(experiment):
     assert checkpoint < 3 * adapter + 100_000  # the adapter and its two moments
 
 
+def test_padded_rows_are_learned_with_an_attention_that_cannot_pack(experiment):
+    experiment.write_revisions()
+    assert experiment("fit", "--data.packing", "false", "--model.attn_implementation", "eager") == 0
+    assert losses(experiment)[-1] < losses(experiment)[0]
+
+
 def test_a_prompt_that_leaves_nothing_to_learn_is_named(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--data.max_length", 16) == 1
