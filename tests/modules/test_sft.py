@@ -351,6 +351,30 @@ def test_padded_rows_are_learned_with_an_attention_that_cannot_pack(experiment):
     assert losses(experiment)[-1] < losses(experiment)[0]
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("--trainer.max_steps", 2),
+        ("--trainer.limit_val_batches", 0),
+        ("--trainer.check_val_every_n_epoch", 3),
+        ("--trainer.max_steps", 2, "--trainer.val_check_interval", 5, "--trainer.accumulate_grad_batches", 2),
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_a_training_that_would_keep_nothing_does_not_begin(experiment, capsys, overrides):
+    experiment.write_revisions()
+    assert experiment("fit", "--data.batch_size", 4, *overrides) == 1
+    assert "only what was validated is kept" in capsys.readouterr().err
+    assert not losses(experiment, "train_loss")
+
+
+def test_a_training_may_end_with_its_first_validation(experiment):
+    experiment.write_revisions()
+    steps = ("--trainer.max_steps", 2, "--trainer.val_check_interval", 4, "--trainer.accumulate_grad_batches", 2)
+    assert experiment("fit", "--data.batch_size", 4, *steps) == 0
+    assert (experiment.run / "adapter" / "adapter_model.safetensors").exists()
+
+
 def test_a_prompt_that_leaves_nothing_to_learn_is_named(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--data.max_length", 16) == 1
