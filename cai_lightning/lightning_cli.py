@@ -254,6 +254,6 @@ def _last_checkpoint(run: Path, **when: Any) -> ModelCheckpoint:
 
 def _ended(trainer: Trainer) -> bool:
     """Whether a training has come to its own end, rather than to that of its time."""
-    early = any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks)
+    early = any(callback.stopping_reason.value for callback in trainer.early_stopping_callbacks)
     epochs, steps = trainer.max_epochs, trainer.max_steps
     return early or (epochs or -1) == trainer.current_epoch or steps == trainer.global_step

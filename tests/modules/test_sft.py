@@ -375,6 +375,20 @@ def test_a_training_may_end_with_its_first_validation(experiment):
     assert (experiment.run / "adapter" / "adapter_model.safetensors").exists()
 
 
+def test_stopped_early_in_the_first_epoch_it_is_finished(experiment):
+    experiment.write_revisions()
+    experiment.sections["fit"]["trainer"] |= {
+        "callbacks": [
+            {"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss", "patience": 1, "min_delta": 99.0}}
+        ],
+        "val_check_interval": 2,
+    }
+    experiment.save()
+    assert experiment("fit") == 0
+    assert len(losses(experiment)) == 2
+    assert "finished" in json.loads((experiment.run / "fit.json").read_text())
+
+
 def test_a_prompt_that_leaves_nothing_to_learn_is_named(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--data.max_length", 16) == 1
