@@ -105,7 +105,7 @@ class CAICLI(LightningCLI):
         config = dict(self._get(self.config_init, "trainer"))
         run = Path(config["default_root_dir"])
         if self.subcommand == "fit":
-            kwargs["logger"] = config["logger"] or CSVLogger(run, name="logs")
+            kwargs["logger"] = CSVLogger(run, name="logs") if config["logger"] is None else config["logger"]
         else:
             kwargs |= {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
         trainer = self._instantiate_trainer({**config, **kwargs}, self._callbacks(run))

@@ -389,6 +389,12 @@ def test_stopped_early_in_the_first_epoch_it_is_finished(experiment):
     assert "finished" in json.loads((experiment.run / "fit.json").read_text())
 
 
+def test_no_logger_is_no_log(experiment):
+    experiment.write_revisions()
+    assert experiment("fit", "--trainer.logger", "false") == 0
+    assert not (experiment.run / "logs").exists()
+
+
 def test_a_prompt_that_leaves_nothing_to_learn_is_named(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--data.max_length", 16) == 1
