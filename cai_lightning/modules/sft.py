@@ -1,6 +1,7 @@
 """Supervised fine-tuning on the cleaned revisions: the end of SL-CAI (Bai et al. 2022, 3.1)."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,10 +118,12 @@ class SupervisedFineTuning(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise UserError("the training has no end: set trainer.max_epochs or trainer.max_steps.")
         warmup = self.warmup if self.warmup >= 1 else self.warmup * steps
         schedule = "constant_with_warmup" if self.schedule == "constant" else self.schedule
-        scheduler = get_scheduler(schedule, optimizer, round(warmup), steps)
+        scheduler = get_scheduler(schedule, optimizer, round(warmup), int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:

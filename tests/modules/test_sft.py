@@ -395,6 +395,12 @@ def test_no_logger_is_no_log(experiment):
     assert not (experiment.run / "logs").exists()
 
 
+def test_a_training_without_an_end_is_refused(experiment, capsys):
+    experiment.write_revisions()
+    assert experiment("fit", "--trainer.max_epochs", -1) == 1
+    assert "set trainer.max_epochs or trainer.max_steps" in capsys.readouterr().err
+
+
 def test_a_prompt_that_leaves_nothing_to_learn_is_named(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--data.max_length", 16) == 1
