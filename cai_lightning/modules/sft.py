@@ -34,7 +34,8 @@ class SupervisedFineTuning(LightningModule):
         warmup: While the learning rate rises: a share of all steps below 1, a number of steps from 1 on.
         schedule: What the learning rate does after that: `constant` as in the paper, `cosine` or `linear` down to 0.
         base_dtype: Type of the base; adapters are in float32. `auto` takes that of the files, or float32 on a CPU that
-            does not compute in bfloat16.
+            does not compute in bfloat16, and where the whole model is trained: 16 bits are too coarse to add small
+            steps to.
         quantization: Holds the frozen base in 4 (`nf4`, `fp4`) or 8 bits (`int8`); needs bitsandbytes.
         gradient_checkpointing: Computes activations twice to save memory.
         attn_implementation: Attention kernel, such as `flash_attention_2`; null takes torch's own, conversation by
@@ -104,7 +105,7 @@ class SupervisedFineTuning(LightningModule):
         self.policy = open_policy(
             self.model,
             self.lora,
-            dtype_on(self._device_of_training(), self.base_dtype),
+            self._type_of_base(),
             self.quantization,
             self.gradient_checkpointing,
             attn_implementation=self.attn_implementation or packed_attention.NAME,
@@ -224,8 +225,10 @@ class SupervisedFineTuning(LightningModule):
         hidden = base.base_model(batch["input_ids"], **inputs).last_hidden_state
         return supervised_loss(hidden, batch["labels"], head_of(self._trained()))
 
-    def _device_of_training(self) -> torch.device:
-        return self._trainer.strategy.root_device if self._trainer else torch.device("cpu")
+    def _type_of_base(self) -> DType:
+        if self.lora is None and self.base_dtype == "auto":
+            return "float32"
+        return dtype_on(self._trainer.strategy.root_device if self._trainer else torch.device("cpu"), self.base_dtype)
 
     def _trained(self) -> Policy:
         assert self.policy is not None, "configure_model comes first"

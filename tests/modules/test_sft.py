@@ -401,6 +401,17 @@ def test_a_training_without_an_end_is_refused(experiment, capsys):
     assert "set trainer.max_epochs or trainer.max_steps" in capsys.readouterr().err
 
 
+def test_the_whole_model_is_trained_in_32_bits(tiny_model, tmp_path):
+    AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    for lora, expected in ((None, torch.float32), (Lora(r=4), torch.bfloat16)):
+        module = SupervisedFineTuning(str(tmp_path), lora)
+        module._trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
+        assert getattr(torch, module._type_of_base().replace("auto", "bfloat16")) == expected
+    module = SupervisedFineTuning(str(tmp_path), None)
+    module.configure_model()
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+
+
 def test_a_prompt_that_leaves_nothing_to_learn_is_named(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--data.max_length", 16) == 1
