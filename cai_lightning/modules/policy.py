@@ -149,9 +149,19 @@ def _with_adapter(base: PreTrainedModel, lora: Lora) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(base, config)
+        policy = get_peft_model(base, config)
     except ValueError as error:
         raise UserError(f"model.lora does not fit {base.name_or_path}: {error!s:.300}") from error
+    if isinstance(lora.target_modules, list):
+        _check_targets(lora.target_modules, policy.base_model.targeted_module_names)
+    return policy
+
+
+def _check_targets(asked: list[str], found: list[str]) -> None:
+    """PEFT passes over a name that no layer has, as long as another one matches."""
+    absent = [name for name in asked if not any(f".{layer}".endswith(f".{name}") for layer in found)]
+    if absent:
+        raise UserError(f"model.lora.target_modules: no layer is called {', '.join(absent)}.")
 
 
 def _quantization(kind: Quantization, lora: Lora | None) -> BitsAndBytesConfig:

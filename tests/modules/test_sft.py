@@ -293,6 +293,7 @@ def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
     ("overrides", "message"),
     [
         (("--model.lora.target_modules", "[no_such_layer]"), "no_such_layer"),
+        (("--model.lora.target_modules", "[q_proj, misspelt]"), "no layer is called misspelt"),
         (("--model.quantization", "nf4"), "bitsandbytes"),
         (("--model.liger", "true"), "liger-kernel"),
         (("--model.attn_implementation", "eager"), "does not keep packed conversations apart"),
@@ -345,12 +346,6 @@ def test_a_checkpoint_is_as_small_as_what_is_trained(experiment):
     assert checkpoint < 3 * adapter + 100_000  # the adapter and its two moments
 
 
-def test_padded_rows_are_learned_with_an_attention_that_cannot_pack(experiment):
-    experiment.write_revisions()
-    assert experiment("fit", "--data.packing", "false", "--model.attn_implementation", "eager") == 0
-    assert losses(experiment)[-1] < losses(experiment)[0]
-
-
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -389,16 +384,22 @@ def test_stopped_early_in_the_first_epoch_it_is_finished(experiment):
     assert "finished" in json.loads((experiment.run / "fit.json").read_text())
 
 
-def test_no_logger_is_no_log(experiment):
+def test_padded_rows_are_learned_with_an_attention_that_cannot_pack(experiment):
     experiment.write_revisions()
-    assert experiment("fit", "--trainer.logger", "false") == 0
-    assert not (experiment.run / "logs").exists()
+    assert experiment("fit", "--data.packing", "false", "--model.attn_implementation", "eager") == 0
+    assert losses(experiment)[-1] < losses(experiment)[0]
 
 
 def test_a_training_without_an_end_is_refused(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--trainer.max_epochs", -1) == 1
     assert "set trainer.max_epochs or trainer.max_steps" in capsys.readouterr().err
+
+
+def test_no_logger_is_no_log(experiment):
+    experiment.write_revisions()
+    assert experiment("fit", "--trainer.logger", "false") == 0
+    assert not (experiment.run / "logs").exists()
 
 
 def test_the_whole_model_is_trained_in_32_bits(tiny_model, tmp_path):
