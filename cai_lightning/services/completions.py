@@ -55,7 +55,7 @@ def read_completion(body: bytes) -> Completion:
         logprobs = _read_logprobs(choice)
         if not isinstance(text, str | None) or not isinstance(refusal, str | None) or reason == "error":
             raise ValueError(reason)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValueError(f"no chat completion, but: {body.decode(errors='replace')}") from None
     return Completion(text, reason, tokens, prompt_tokens, logprobs, refusal)
 
@@ -64,7 +64,7 @@ def read_models(body: bytes) -> list[str]:
     """The names in a server's list of models; none where the body is no such list."""
     try:
         return [str(model["id"]) for model in json.loads(body)["data"]]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return []
 
 

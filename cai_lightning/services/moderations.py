@@ -44,7 +44,7 @@ def read_moderated(body: bytes) -> Moderated:
         model, results = answer["model"], answer["results"]
         if not isinstance(model, str) or not isinstance(results, list):
             raise ValueError
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise ValueError(f"no moderation, but: {body.decode(errors='replace')}") from None
     return Moderated(model, [_result_or_why(result) for result in results])
 

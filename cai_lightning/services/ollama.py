@@ -75,7 +75,7 @@ class OllamaServer(AnswerServer):
         try:
             async with httpx.AsyncClient(**self._connection) as client:
                 response = await client.post(f"{self.url}/api/chat", json=request)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._transient(_cause(error)) from None
         if response.status_code != httpx.codes.OK:
             raise self._failure(response)
@@ -89,13 +89,13 @@ class OllamaServer(AnswerServer):
         try:
             with httpx.Client(**self._connection) as client:
                 response = client.request(method, self.url + path, json=body, timeout=CHECK_SECONDS)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise UserError(
                 f"no Ollama is there ({self._excerpt(_cause(error))}). Start it (ollama serve), or mend base_url."
             ) from None
         try:
             found = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if response.status_code != httpx.codes.OK or not isinstance(found, dict):
             said = self._excerpt(f"status {response.status_code} to {path}: {response.text}")
@@ -130,7 +130,7 @@ def _read_answer(body: bytes) -> Answer:
         text, reason, read = found["message"]["content"], found.get("done_reason"), found.get("prompt_eval_count")
         if not isinstance(text, str) or not isinstance(read, int | None) or found.get("done") is not True:
             raise ValueError
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"no chat answer, but: {body.decode(errors='replace')}") from None
     return Answer(text, reason == "stop", read)
 

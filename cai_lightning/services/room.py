@@ -40,6 +40,6 @@ def why_cut(size: int, read: int | None, max_tokens: int, context: int) -> str |
         return None
     if read is None:
         return "the server does not say how much of this long question it has read"
-    if read >= context or abs(read - context // 2) <= HALF or size / read > MOST_BYTES_PER_TOKEN:
+    if read >= context or abs(read - context // 2) <= HALF or size > MOST_BYTES_PER_TOKEN * read:
         return f"the server has read {read} tokens of a question of {size} bytes: it was cut; raise num_ctx"
     return None

@@ -218,6 +218,13 @@ def test_a_question_that_the_server_has_cut_is_unscored(read):
     assert ("it was cut" if read else "does not say") in scores.reasons[0]
 
 
+def test_a_body_that_cannot_be_unpacked_is_no_score():
+    garbled = Answer(b"no gzip", headers={"Content-Encoding": "gzip"})
+    scores, _ = score(lambda *_: garbled, "short", max_retries=0)
+    assert math.isnan(pairs(scores)[0][0])
+    assert "DecodingError" in scores.reasons[0]
+
+
 def test_a_question_that_the_server_refuses_as_too_long_is_unscored():
     refusal = Answer({"error": "the prompt exceeds the context length"}, 400)
     scores, asked = score(lambda *_: refusal, *["long"] * 40)
