@@ -61,6 +61,11 @@ class ColumnComparison:
     category: str | None = None
     audits: tuple[AuditNote, ...] = ()
 
+    @property
+    def compared(self) -> frozenset[str]:
+        """The runs, or arms, that were judged like the baseline."""
+        return frozenset(cell.run for cell in self.cells if cell.compared)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -88,3 +93,7 @@ class Comparison:
     behaviours: tuple[ColumnComparison, ...] = ()
     categories: tuple[ColumnComparison, ...] = ()
     fine_tunings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def compared(self, column: ColumnComparison) -> frozenset[str]:
+        """The runs, or the single runs of arms, that compare in a column."""
+        return frozenset(run for arm in column.compared for run in self.fine_tunings.get(arm, (arm,)))

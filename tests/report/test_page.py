@@ -91,6 +91,13 @@ def test_the_data_holds_every_conversation_and_each_text_once(page):
     assert report["texts"][unscored["reasons"]["0,1"]] == "timeout"
 
 
+def test_the_viewer_knows_which_runs_compare_in_a_column(make_run):
+    other = make_run("other", {"m": HIGH, "n": HIGH}, n={"settings": "s2"})
+    runs = load_runs([make_run("base", {"m": LOW, "n": LOW}), other])
+    page = page_of(compare_runs(runs, "base"), runs, [RunTexts(run.name, {}, {}) for run in runs])
+    assert [column["compared"] for column in page.data["columns"]] == [[True, True], [True, False]]
+
+
 def test_the_seeds_of_an_arm_share_its_color(make_run):
     runs = load_runs([make_run(name, {"m": LOW | {"00": n}}) for n, name in enumerate(("base", "arm@1", "arm@2"))])
     comparison = compare_runs(runs, "base")

@@ -88,6 +88,16 @@ def test_agreement_is_spearmans_over_all_responses(make_run):
     assert found.rows[0][2].rho is None, "a column that never varies orders nothing"
 
 
+def test_agreement_leaves_out_what_was_judged_otherwise(make_run):
+    up = {id: float(n) for n, id in enumerate(IDS)}
+    down = {id: 1000 - value for id, value in up.items()}
+    base = make_run("base", {"a": up, "b": up})
+    other = make_run("other", {"a": up, "b": down}, b={"revision": "another model"})
+    runs = load_runs([base, other])
+    correlation = agreement(compare_runs(runs, "base"), runs).rows[0][1]
+    assert (correlation.rho, correlation.n) == (pytest.approx(1.0), 20)
+
+
 def test_histograms_count_every_score(make_run):
     points = {id: float(1 + n % 5) for n, id in enumerate(IDS)}
     shares = {id: n / 100 for n, id in enumerate(IDS)}

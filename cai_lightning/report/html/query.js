@@ -34,10 +34,12 @@ class Search {
     return Math.max(0, this.report.columns.findIndex((column) => column.name === query.metric));
   }
 
-  /** How much better than the baseline a run's score is; null where one of the two is unscored. */
+  /** How much better than the baseline a run's score is; null where one of the two is unscored, or was judged otherwise. */
   gain(conversation, column, run) {
     const scores = conversation.scores[column];
     const { baseline, columns } = this.report;
+    const compared = columns[column]?.compared;
+    if (!compared?.[run] || !compared[baseline]) return null;
     if (!scores || run === baseline || scores[run] === null || scores[baseline] === null) return null;
     return (scores[run] - scores[baseline]) * (columns[column].direction === "lower" ? -1 : 1);
   }
@@ -84,12 +86,13 @@ class Search {
   sorted(found, query) {
     const runs = this.runs(query);
     const column = this.column(query);
-    const scores = (conversation) => runs.map((run) => conversation.scores[column]?.[run] ?? null);
-    const known = (conversation) => scores(conversation).filter((value) => value !== null);
+    const alike = runs.filter((run) => this.report.columns[column]?.compared[run]);
+    const scores = (conversation, among = runs) => among.map((run) => conversation.scores[column]?.[run] ?? null);
+    const known = (conversation, among) => scores(conversation, among).filter((value) => value !== null);
     const keys = {
       lowest: (conversation) => Math.min(...known(conversation)),
       highest: (conversation) => -Math.max(...known(conversation)),
-      apart: (conversation) => Math.min(...known(conversation)) - Math.max(...known(conversation)),
+      apart: (conversation) => Math.min(...known(conversation, alike)) - Math.max(...known(conversation, alike)),
       longest: ({ responses }) =>
         -Math.max(...runs.map((run) => this.report.texts[responses[run]?.text]?.length ?? 0)),
     };

@@ -1,4 +1,5 @@
-"""Do the evaluators agree? Spearman's rank correlation of every two columns, over the responses of all runs.
+"""Do the evaluators agree? Spearman's rank correlation of every two columns, over the responses of all runs
+that compare.
 
 matrix = agreement(comparison, runs)
 """
@@ -6,7 +7,7 @@ matrix = agreement(comparison, runs)
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cai_lightning.report.cells import Comparison
+from cai_lightning.report.cells import ColumnComparison, Comparison
 from cai_lightning.report.runs import Run
 
 FEWEST = 10
@@ -32,18 +33,22 @@ class Agreement:
 def agreement(comparison: Comparison, runs: Sequence[Run]) -> Agreement:
     """How alike the columns order the responses; columns where less is better are turned round first.
 
+    A run that another evaluator has judged, or under other settings, is left out: its numbers have another meaning.
+
     Args:
         comparison: The comparison, whose columns have their directions.
         runs: The runs with their scores.
     """
-    scores = {column.name: _scores(column.name, column.direction == "lower", runs) for column in comparison.columns}
+    scores = {column.name: _scores(column, comparison, runs) for column in comparison.columns}
     known = {name: values for name, values in scores.items() if values}
     rows = tuple(tuple(_correlation(a, b) for b in known.values()) for a in known.values())
     return Agreement(tuple(known), rows)
 
 
-def _scores(column: str, is_turned: bool, runs: Sequence[Run]) -> dict[tuple[str, str], float]:
-    return {(run.name, id): -v if is_turned else v for run in runs for id, v in run.values(column).items()}
+def _scores(column: ColumnComparison, comparison: Comparison, runs: Sequence[Run]) -> dict[tuple[str, str], float]:
+    sign, compared = -1 if column.direction == "lower" else 1, comparison.compared(column)
+    alike = [run for run in runs if run.name in compared]
+    return {(run.name, id): sign * value for run in alike for id, value in run.values(column.name).items()}
 
 
 def _correlation(a: dict[tuple[str, str], float], b: dict[tuple[str, str], float]) -> Correlation:

@@ -94,8 +94,7 @@ def known_scores(texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Com
 def _known(
     column: ColumnComparison, texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison
 ) -> KnownScores:
-    arms = [comparison.fine_tunings.get(cell.run, (cell.run,)) for cell in column.cells if cell.compared]
-    compared = {run for arm in arms for run in arm}
+    compared = comparison.compared(column)
     met: dict[Said, float | None] = {}
     for said, run in zip(texts, runs, strict=True):
         if run.name in compared:

@@ -109,15 +109,13 @@ def page_of(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunText
         principles=tuple(by_principle(run, baseline, answers, _compared(run, comparison)) for run, answers in revised),
         agreement=agreement(comparison, runs),
         notes=tuple(notes(comparison)),
-        data=viewer_data(texts, runs, {c.name: c.direction for c in comparison.columns}, baseline.name)
-        | {"colors": numbers},
+        data=viewer_data(texts, runs, comparison, baseline.name) | {"colors": numbers},
     )
 
 
 def _compared(run: Run, comparison: Comparison) -> list[str]:
     """The columns in which a run compares."""
-    arm = arm_of(run.name, comparison.fine_tunings)
-    return [c.name for c in comparison.columns if any(cell.run == arm and cell.compared for cell in c.cells)]
+    return [column.name for column in comparison.columns if run.name in comparison.compared(column)]
 
 
 def _named(run: Run, number: int, said: RunTexts) -> Named:

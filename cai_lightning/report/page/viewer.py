@@ -1,6 +1,6 @@
 """The conversations of a comparison as data for the page's viewer: each text once, everything else small.
 
-data = viewer_data(texts, runs, columns, baseline="qwen_base")
+data = viewer_data(texts, runs, comparison, baseline="qwen_base")
 
 The page holds it as JSON. A text stands in `texts`, and wherever it was said stands its place there, so that prompts,
 principles and responses that recur cost a few bytes.
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cai_lightning.records import Response, user
+from cai_lightning.report.cells import ColumnComparison, Comparison
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.inspection.rows import Row
 from cai_lightning.report.runs import Run
@@ -20,23 +21,21 @@ from cai_lightning.report.texts import RunTexts
 Data = dict[str, Any]
 
 
-def viewer_data(
-    texts: Sequence[RunTexts], runs: Sequence[Run], directions: Mapping[str, str | None], baseline: str
-) -> Data:
+def viewer_data(texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison, baseline: str) -> Data:
     """Everything that the viewer shows and searches.
 
     Args:
         texts: The texts of each run.
         runs: The same runs with their scores.
-        directions: The columns in their order, each with which way is better.
+        comparison: Says which columns there are, which way is better, and which runs compare in each.
         baseline: The run that responses are called better or worse than.
     """
-    made = _Conversations(texts, runs, tuple(directions))
+    made = _Conversations(texts, runs, [column.name for column in comparison.columns])
     conversations = [made.conversation(id) for id in made.ids()]
     return {
         "runs": [run.name for run in runs],
         "baseline": [run.name for run in runs].index(baseline),
-        "columns": [{"name": name, "direction": direction} for name, direction in directions.items()],
+        "columns": [_column(column, comparison, runs) for column in comparison.columns],
         "principles": [{"id": id, "request": request} for id, request in made.principles],
         "conversations": conversations,
         "texts": list(made.places),
@@ -111,6 +110,15 @@ class _Conversations:
         for column, cells in enumerate(self.scores):
             for run, scores in enumerate(cells):
                 yield f"{column},{run}", scores
+
+
+def _column(column: ColumnComparison, comparison: Comparison, runs: Sequence[Run]) -> Data:
+    compared = comparison.compared(column)
+    return {
+        "name": column.name,
+        "direction": column.direction,
+        "compared": [run.name in compared for run in runs],
+    }
 
 
 def _opening(responses: Sequence[Response]) -> list[dict[str, str]]:
