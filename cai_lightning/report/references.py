@@ -2,16 +2,14 @@
 
     runs = with_references(load_runs(paths), paths, Path("runs/qwen_contextual"))
 
-The runs' `validate.yaml` says which encoder to use. This alone of comparing loads a model; nothing is written into the
+The runs' summaries say which encoder to use. This alone of comparing loads a model; nothing is written into the
 runs.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from cai_lightning.errors import UserError
 from cai_lightning.records import Response
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from cai_lightning.metrics import SemanticSimilarity
 
 COLUMN = "semantic_similarity"
-CLASS = "SemanticSimilarity"
-_SETTINGS = ("encoder", "batch_size")
 _FIELDS = {field.name for field in fields(Response)}
 
 
@@ -42,43 +38,41 @@ def with_references(runs: Sequence[Run], paths: Sequence[Path], source: Path) ->
     references = {id: row["reference"] for id, row in origin.responses.items() if row.get("reference")}
     if not references:
         raise UserError(f"--references {source}: none of its responses has a reference.")
-    metric = _metric(paths)
+    metric = _metric(runs, paths)
     return [_scored(run, metric, references, str(source)) for run in runs]
 
 
-def _metric(paths: Sequence[Path]) -> "SemanticSimilarity":
+def _metric(runs: Sequence[Run], paths: Sequence[Path]) -> "SemanticSimilarity":
     """The evaluator of the runs, loaded."""
     import torch
 
     from cai_lightning.metrics import SemanticSimilarity
 
-    settings = {path: found for path in paths if (found := _settings(path)) is not None}
-    if not settings:
-        raise UserError(f"--references: none of these runs has {CLASS} among its metrics.")
-    first, *others = settings
+    measured = [(run, path) for run, path in zip(runs, paths, strict=True) if run.entry(COLUMN)]
+    encoders = {path: _encoder(run, path) for run, path in measured}
+    if not encoders:
+        raise UserError(f"--references: none of these runs has {COLUMN} among its metrics.")
+    first, *others = encoders
     for other in others:
-        if settings[other].get("encoder") != settings[first].get("encoder"):
+        if encoders[other] != encoders[first]:
             raise UserError(
-                f"--references: {first} measures similarity with the encoder {settings[first].get('encoder')!r}, "
-                f"{other} with {settings[other].get('encoder')!r}."
+                f"--references: {first} measures similarity with the encoder {encoders[first]!r}, {other} with "
+                f"{encoders[other]!r}."
             )
-    metric = SemanticSimilarity(**settings[first])
+    metric = SemanticSimilarity(encoders[first])
     metric.load(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return metric
 
 
-def _settings(path: Path) -> dict[str, Any] | None:
-    """What a run's `validate.yaml` gives its measure of similarity; None where it has none."""
-    file = path / "validate.yaml"
-    if not file.is_file():
-        raise UserError(f"{file} is missing: it says which encoder --references is to use. Run validate again.")
-    try:
-        metrics = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["init_args"]["metrics"]
-        found = [metric for metric in metrics if metric["class_path"].rpartition(".")[2] == CLASS]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file}: no list of metrics at model.init_args.metrics. Run validate again.") from None
-    settings = dict(found[0].get("init_args") or {}) if found else None
-    return settings if settings is None else {name: settings[name] for name in _SETTINGS if name in settings}
+def _encoder(run: Run, path: Path) -> str:
+    """The encoder that a run's similarity was measured with."""
+    evaluator = run.entry(COLUMN).get("evaluator")
+    encoder = evaluator.get("encoder") if isinstance(evaluator, dict) else None
+    if not isinstance(encoder, str):
+        raise UserError(
+            f"{path / 'summary.json'} does not say which encoder --references is to use. Run validate again."
+        )
+    return encoder
 
 
 def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str], source: str) -> Run:

