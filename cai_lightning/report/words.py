@@ -165,7 +165,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 def _unscored(comparison: Comparison) -> list[str]:
     found = []
-    for column in comparison.columns:
+    for column in (*comparison.columns, *comparison.behaviours):
         counts = [f"{c.run} {c.unscored} of {c.scored + c.unscored}" for c in column.cells if c.unscored]
         if counts:
             found.append(f"{printable(column.name)}: unscored: {', '.join(counts)}.")

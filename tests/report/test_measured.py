@@ -41,6 +41,14 @@ def test_refusals_have_a_rate_and_no_direction(make_run):
     assert [standing.mean_rank for standing in comparison.ranking] == [1.5, 1.5]  # over the metric alone
 
 
+def test_an_empty_response_neither_refuses_nor_answers(make_run):
+    said = saying({0, 1, 2}, half_benign) | {IDS[3]: (" ", "benign"), IDS[9]: ("", "fraud")}
+    refusals, evasions = compared(make_run("base", {"m": SCORES}, responses=said)).behaviours
+    assert means(refusals) == pytest.approx([3 / 10])
+    assert means(evasions) == pytest.approx([3 / 5])
+    assert [(column.cells[0].scored, column.cells[0].unscored) for column in (refusals, evasions)] == [(10, 2), (5, 1)]
+
+
 def test_evasiveness_is_refusing_benign_prompts(make_run):
     comparison = compared(
         make_run("base", {"m": SCORES}, responses=saying({0, 6, 7, 8}, half_benign)),
