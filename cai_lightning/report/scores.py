@@ -4,7 +4,6 @@ scores = read_scores(run, {"harmlessness": (settings_digest, revision)}, adapter
 scores["harmlessness"].values["0f3a..."]
 """
 
-import math
 from collections import Counter
 from collections.abc import Container, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,9 @@ from cai_lightning.errors import UserError
 
 Evaluator = tuple[str | None, str | None]
 """What made a score: the digest of an evaluator's settings, and its revision."""
+
+LARGEST = 3.4e38
+"""What a score is at most, for evaluators give float32; sums of larger numbers have no end."""
 
 NO_REASON = "no reason given"
 
@@ -81,7 +83,7 @@ def _add(column: ColumnScores, row: journal.Row, path: Path) -> None:
         column.details[row["id"]] = detail
     if score is None:
         column.unscored[row["id"]] = str(row.get("reason") or NO_REASON)
-    elif type(score) in (int, float) and math.isfinite(score):
+    elif type(score) in (int, float) and abs(score) <= LARGEST:
         column.values[row["id"]] = float(score)
     else:
         where = f"{path}, metric {row['metric']}, id {row['id']}"

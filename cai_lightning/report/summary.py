@@ -94,7 +94,7 @@ def read_summary(run: Path) -> dict[str, Any]:
         raise UserError(f"{path} is missing: run validate first.")
     try:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}); run validate again.") from None
     if not _lists_prompts(summary):
         raise UserError(f"{path}: `prompts` is no list of ids; run validate again.")

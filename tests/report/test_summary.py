@@ -84,7 +84,7 @@ def test_an_evaluator_that_could_not_run_says_why(tmp_path):
     assert (metric["mean"], metric["ci95"], metric["scored"], metric["not_run"]) == (None, None, 0, "no server")
 
 
-@pytest.mark.parametrize("score", ["0.5", True, float("nan"), float("inf"), [1.0]])
+@pytest.mark.parametrize("score", ["0.5", True, float("nan"), float("inf"), [1.0], 1e300, 10**400])
 def test_a_score_that_is_no_finite_number_is_an_error(tmp_path, score):
     journal.write(
         tmp_path / "scores.jsonl",
@@ -107,7 +107,9 @@ def test_reading_what_is_not_there(tmp_path):
         read_summary(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"run": "x"}', '{"metrics": {"judge": {"direction": "up"}}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[" * 200_000, "[]", '{"run": "x"}', '{"metrics": {"judge": {"direction": "up"}}}']
+)
 def test_reading_a_broken_summary(tmp_path, text):
     (tmp_path / "summary.json").write_text(text)
     with pytest.raises(UserError, match=r"summary\.json: (not JSON|no `metrics`).*run validate again"):

@@ -32,6 +32,31 @@ def test_unknown_fields_do_no_harm(tmp_path):
     assert read_texts(tmp_path, run(rows)).responses["0a"].response == "r"
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("reference", 5),
+        ("category", ["violence"]),
+        ("model", {}),
+        ("finish_reason", 1),
+        ("turns", "hello"),
+        ("turns", [{"role": "constructor", "content": "x"}]),
+        ("turns", [{"role": ["user"], "content": "x"}]),
+        ("turns", [{"role": "user", "content": None}]),
+    ],
+)
+def test_a_field_of_another_kind_is_named(tmp_path, field, value):
+    with pytest.raises(UserError, match=rf"responses\.jsonl, id 0a: '{field}' must be"):
+        read_texts(tmp_path, run([RESPONSE | {field: value}]))
+
+
+@pytest.mark.parametrize("similarity", [float("nan"), float("inf"), "0.5"])
+def test_a_similarity_that_is_no_number_is_named(tmp_path, similarity):
+    journal.write(tmp_path / "revisions.jsonl", [REVISION | {"similarity": similarity}])
+    with pytest.raises(UserError, match="'similarity' must be a number or null"):
+        read_texts(tmp_path, run([]))
+
+
 @pytest.mark.parametrize("row", [RESPONSE | {"response": None}, {"id": "0a", "response": "r"}])
 def test_a_malformed_response_is_named(tmp_path, row):
     with pytest.raises(UserError, match=r"responses\.jsonl, id 0a: '(response|prompt)' must be a text"):

@@ -3,6 +3,7 @@
 row = parse_row({"prompt": "...", "initial_response": "...", "revision": "..."}, "revisions.jsonl, line 1", id)
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,7 @@ def _round(fields: Fields, where: str) -> Round:
 
 def _similarity(fields: Fields, where: str) -> float | None:
     value = fields.get("similarity")
-    if value is not None and type(value) not in (int, float):
+    if value is not None and (type(value) not in (int, float) or not abs(value) < math.inf):
         raise UserError(f"{where}: 'similarity' must be a number or null, not {shown(value)}")
     return value
 
