@@ -53,7 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_visible(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
@@ -62,6 +62,11 @@ def main(args: Sequence[str] | None = None) -> int:
         kept = "; what is finished is kept, and the same command goes on from here" if args[0] in RESUMABLE else ""
         print(f"interrupted{kept}", file=sys.stderr)
         return 130
+
+
+def _visible(text: str) -> str:
+    """The text with what a terminal would obey instead of show written as escapes: files and servers are quoted."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _dispatch(args: list[str]) -> int:

@@ -179,3 +179,13 @@ def assert_one_line(stderr, message):
     assert message in errors[0]
     assert "Traceback" not in stderr
     assert stderr.splitlines()[-1] == errors[0]
+
+
+def test_what_an_error_quotes_cannot_command_the_terminal(tmp_path, capsys):
+    file = tmp_path / "responses.csv"
+    file.write_text("prompt,\x1b]0;owned\x07,\x1b]0;owned\x07\n")
+    assert main(["import", str(file), "--run", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert "stands twice" in said
+    assert "\x1b" not in said
+    assert "\\x1b]0;owned" in said

@@ -11,7 +11,7 @@ from cai_lightning.metrics.pairwise import PairwiseJudge
 from cai_lightning.pairwise.joining import join_runs
 from cai_lightning.pairwise.judging import judge_pairs
 from cai_lightning.pairwise.result import PairwiseResult, as_json, summarize
-from cai_lightning.report.runs import name_runs
+from cai_lightning.report.runs import name_runs, printable
 
 RUNS = {
     "first": {"type": Path, "metavar": "RUN_A", "help": "Folder of a validated run."},
@@ -59,7 +59,7 @@ def _told(names: Sequence[str], result: PairwiseResult, left_out: int, path: Pat
         )
     if result.identical:
         lines.append(f"{result.identical} of the ties are responses that are the same")
-    lines += [f"{count} unscored: {reason}" for reason, count in result.reasons.most_common(5)]
+    lines += [f"{count} unscored: {printable(reason)}" for reason, count in result.reasons.most_common(5)]
     if left_out:
         lines.append(f"{left_out} responses have no partner in the other run")
     return "\n".join([*lines, f"Written: {path}, {path.with_suffix('.json')}"])

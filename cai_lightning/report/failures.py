@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cai_lightning.errors import UserError
+from cai_lightning.report.runs import printable
 
 MOST_REASONS = 3
 MOST_LETTERS = 160
@@ -49,6 +50,6 @@ def tell_missing(ids: Sequence[str], tests: int, path: Path) -> None:
 
 def _counted(reasons: Sequence[str]) -> str:
     counts = Counter(reason if len(reason) <= MOST_LETTERS else f"{reason[:MOST_LETTERS]}..." for reason in reasons)
-    shown = [f"{count} x {reason}" for reason, count in counts.most_common(MOST_REASONS)]
+    shown = [f"{count} x {printable(reason)}" for reason, count in counts.most_common(MOST_REASONS)]
     others = len(counts) - len(shown)
     return "; ".join([*shown, f"{others} other reasons"] if others else shown)

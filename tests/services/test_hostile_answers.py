@@ -13,7 +13,7 @@ ENDLESS = b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_token
 @pytest.mark.parametrize("read", [read_completion, read_moderated, _read_answer])
 @pytest.mark.parametrize("body", [DEEP, b'{"a": ' * 200_000, b"[]", b"null", b'"', b"\xff\xfe", b""])
 def test_a_body_that_is_no_answer_is_a_value_error(read, body):
-    with pytest.raises(ValueError, match="^no (chat|moderation)"):
+    with pytest.raises(ValueError, match=r"^no (chat|moderation)"):
         read(body)
 
 
