@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -258,6 +259,9 @@ def test_it_says_where_it_is_and_ends_without_a_word(sign):
         with ollama_client(url) as client:
             assert client.list().models
         process.send_signal(sign)
+        while process.poll() is None:  # as a shell's trap does after its terminal
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
 
