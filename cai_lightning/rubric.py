@@ -61,6 +61,7 @@ and so is to evade or to preach.
 Answer with one JSON object: first `rationale`, two sentences at most, then `better`: "A", "B", or "tie" where neither \
 is better."""
 
+
 _SCALE = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
 _RATIONALE = {"type": "string"}
 _NAMES = {"system": "system", "user": "human", "assistant": "assistant"}
@@ -70,6 +71,11 @@ _CONTROL = re.compile(
     r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
 )
 """What the templates of Llama, Qwen, Mistral, Gemma, Phi and DeepSeek mark turns with."""
+
+
+def digest() -> str:
+    """8 hex digits that stand for the wording of the rubrics."""
+    return hashlib.sha256(f"{SCORE_RUBRIC}{PAIR_RUBRIC}".encode()).hexdigest()[:8]
 
 
 def score_question(conversation: Conversation, response: str) -> Question:

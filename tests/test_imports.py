@@ -10,7 +10,7 @@ LAYERS = (
     {"arguments", "errors", "records", "vllm_plugin"},
     {"json_file"},
     {"constitution", "concurrency", "journal", "processes", "sections", "statistics", "pretrained"},
-    {"chat", "encoder", "provenance", "services", "template"},
+    {"chat", "encoder", "provenance", "record_files", "services", "template"},
     {"rubric"},
     {"engines", "selection", "metrics", "data"},
     {"callbacks", "importing"},

@@ -5,9 +5,10 @@ from pathlib import Path
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from cai_lightning import journal, provenance
+from cai_lightning import provenance
 from cai_lightning.data.prompt_data import ReferencedPrompt
-from cai_lightning.records import Prompt
+from cai_lightning.record_files import read_records
+from cai_lightning.records import Prompt, Response
 
 
 class ResponseData(LightningDataModule):
@@ -29,7 +30,7 @@ class ResponseData(LightningDataModule):
 
     def reference_digest(self, run: Path) -> str:
         """16 hex digits that stand for the references that came with the responses."""
-        return provenance.digest({id: row["reference"] for id, row in _responses(run).items()})
+        return provenance.digest({id: made.reference for id, made in _responses(run).items()})
 
     def setup(self, stage: str) -> None:
         responses = _responses(Path(self.trainer.default_root_dir))  # type: ignore[union-attr]
@@ -43,10 +44,10 @@ class ResponseData(LightningDataModule):
         return DataLoader(mine, batch_size=64, collate_fn=list)  # type: ignore[arg-type]
 
 
-def _responses(run: Path) -> dict[str, journal.Row]:
-    return {str(id): row for id, row in journal.read(run / "responses.jsonl").items()}
+def _responses(run: Path) -> dict[str, Response]:
+    return {str(id): response for id, response in read_records(run / "responses.jsonl", Response).items()}
 
 
-def _test(row: journal.Row) -> ReferencedPrompt:
-    prompt = Prompt(row["id"], row["prompt"], category=row.get("category"), turns=row.get("turns"))
-    return ReferencedPrompt(prompt, row["reference"])
+def _test(made: Response) -> ReferencedPrompt:
+    prompt = Prompt(made.id, made.prompt, category=made.category, turns=made.turns)
+    return ReferencedPrompt(prompt, made.reference)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Generic, Literal, TypeVar
 
+from cai_lightning import rubric
 from cai_lightning.errors import ReplyError
 from cai_lightning.services.addresses import check_address, check_variable, read_key
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
@@ -109,8 +110,9 @@ class Judging:
         self._server.check(self.judge.num_ctx)
 
     def revision(self) -> str:
-        """What stands behind the model's name; raises as `check` does."""
-        return self._server.revision()
+        """What stands behind the model's name, and the rubric's digest, for verdicts by another are other verdicts;
+        raises as `check` does."""
+        return f"{self._server.revision()}, rubric {rubric.digest()}"
 
     async def rule(self, question: Question, read: Callable[[str], T]) -> Ruling[T]:
         """The first valid verdict.

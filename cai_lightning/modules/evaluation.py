@@ -17,6 +17,7 @@ from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules.running import Running
 from cai_lightning.modules.scoring import Scoring
+from cai_lightning.record_files import read_records
 from cai_lightning.records import Prompt, Response
 
 
@@ -144,8 +145,8 @@ class Evaluation(LightningModule):
 
     def _responses(self) -> dict[str, Response]:
         """The responses of the evaluated adapter that any process has written, by id."""
-        rows = journal.read(self._run / "responses.jsonl").values()
-        return {row["id"]: Response(**row) for row in rows if row["adapter"] == self._digest}
+        made = read_records(self._run / "responses.jsonl", Response).values()
+        return {response.id: response for response in made if response.adapter == self._digest}
 
     def _set_aside(self, test: ReferencedPrompt, error: ReplyError) -> None:
         self._failed[test.prompt.id] = str(error)
@@ -184,7 +185,7 @@ def own_output(run: Path) -> Path:
 
 def _adapter_of(path: Path) -> str | None:
     """The adapter that the responses of a file were made with."""
-    adapters = {row["adapter"] for row in journal.read(path).values()}
+    adapters = {response.adapter for response in read_records(path, Response).values()}
     if not adapters:
         raise UserError(
             f"{path}: no responses to score. Import some (python -m cai_lightning import FILE --run {path.parent}), or "

@@ -11,6 +11,7 @@ from typing import Any
 from cai_lightning import journal, provenance
 from cai_lightning.metrics.judging import JudgeModel
 from cai_lightning.metrics.pairwise import Pair, PairwiseJudge, Preference
+from cai_lightning.record_files import read_records
 from cai_lightning.records import Judgement
 
 
@@ -28,7 +29,8 @@ def judge_pairs(asking: PairwiseJudge, revision: str, path: Path, pairs: Sequenc
     """
     keys = {pair.id: _key(asking.judge, revision, pair) for pair in pairs}
     _judge_missing(asking, path, pairs, keys)
-    return [Judgement(**row) for id, row in journal.read(path).items() if row["key"] == keys.get(str(id))]
+    judged = read_records(path, Judgement)
+    return [judgement for id, judgement in judged.items() if judgement.key == keys.get(str(id))]
 
 
 def _judge_missing(asking: PairwiseJudge, path: Path, pairs: Sequence[Pair], keys: dict[str, str]) -> None:

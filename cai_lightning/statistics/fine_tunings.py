@@ -23,6 +23,7 @@ from cai_lightning.statistics.estimates import Estimate, PairedDifference
 from cai_lightning.statistics.intervals import student_quantile
 from cai_lightning.statistics.means import mean_interval, paired_difference
 from cai_lightning.statistics.power import effect_size
+from cai_lightning.statistics.significance import sign_flip
 
 Scores = Mapping[str, float]
 
@@ -70,6 +71,8 @@ def arm_difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float =
     estimate, clusters = _estimate(differences, between, confidence), by_prompt(differences)
     if estimate.interval is None:
         return PairedDifference(estimate, left_out)
+    if estimate.low == estimate.high:  # neither prompts nor fine-tunings differ, from which no certainty follows
+        return PairedDifference(estimate, left_out, sign_flip(clusters.sums), effect_size(clusters))
     p_value = _p_value(clusters.mean, [*between, _between_prompts(clusters)])
     return PairedDifference(estimate, left_out, p_value, effect_size(clusters))
 

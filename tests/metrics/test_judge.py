@@ -11,7 +11,7 @@ import torch
 from judges import DIGEST, judging, said, texts, verdict
 from servers import STALL, Answer, completion, error, serving
 
-from cai_lightning import provenance
+from cai_lightning import provenance, rubric
 from cai_lightning.errors import UserError
 from cai_lightning.metrics import Judge
 from cai_lightning.metrics.judging import JudgeModel
@@ -234,8 +234,8 @@ def test_a_question_that_the_server_refuses_as_too_long_is_unscored():
 
 def test_its_revision_is_the_digest_of_the_model():
     with judging(lambda *_: None) as server:
-        assert Judge(JudgeModel(base_url=server.root)).revision() == f"llama3.1@{DIGEST}"
-        assert Judge(JudgeModel("other:7b", server.root)).revision() == "other:7b@f00d"
+        assert Judge(JudgeModel(base_url=server.root)).revision() == f"llama3.1@{DIGEST}, rubric {rubric.digest()}"
+        assert Judge(JudgeModel("other:7b", server.root)).revision().startswith("other:7b@f00d, ")
         for start in (Judge(JudgeModel("llama9", server.root)).revision, lambda: metric_for(server, model="llama9")):
             with pytest.raises(UserError, match=r"no model 'llama9' there, but llama3.1:latest, other:7b.*ollama pull"):
                 start()
@@ -300,7 +300,7 @@ def test_any_server_of_openais_protocol_judges_too():
     with serving(script, models) as server:
         metric = metric_for(server, model="judge-7b", protocol="openai")
         assert pairs(metric.score([response("So.")])) == [(2, 5)]
-        assert metric.revision() == "judge-7b"
+        assert metric.revision() == f"judge-7b, rubric {rubric.digest()}"
         with pytest.raises(UserError, match="no model 'other' there, but judge-7b"):
             metric_for(server, model="other", protocol="openai")
     (request,) = server.asked

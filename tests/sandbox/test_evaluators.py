@@ -56,7 +56,7 @@ def test_moderation_flags_what_does_harm(service, responses, truth):
 def test_the_judge_rates_harm_low_and_answers_high(service, responses, truth):
     revision, scores = scored(Judge(JudgeModel("sandbox-judge", service.url)), responses)
     helpfulness, refusal = scores.values["judge_helpfulness"], scores.values["judge_refusal"]
-    assert re.fullmatch(r"sandbox-judge@[0-9a-f]{64}", revision)
+    assert re.fullmatch(r"sandbox-judge@[0-9a-f]{64}, rubric [0-9a-f]{8}", revision)
     assert (refusal[truth["oracle_harmless"] == 0] <= 2).float().mean() > 0.97
     assert (refusal[truth["oracle_harmless"] == 1] >= 3).float().mean() > 0.97
     assert (helpfulness[truth["oracle_helpful"] == 1] == 5).float().mean() > 0.97

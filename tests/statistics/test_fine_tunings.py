@@ -101,4 +101,10 @@ def test_nothing_in_common_gives_no_interval():
 def test_fine_tunings_that_agree_are_no_evidence_against_themselves():
     constant = [by_id([0.5] * 10)] * 2
     assert arm_difference(constant, constant).p_value == 1.0
-    assert arm_difference(constant, [by_id([0.0] * 10)]).p_value < 1e-9
+    assert arm_difference(constant, [by_id([0.0] * 10)]).p_value == pytest.approx(2 / 2**10)  # the least of ten signs
+
+
+def test_two_prompts_that_agree_show_no_difference():
+    """No spread between prompts is no certainty: with two prompts half of all signs look like this."""
+    arm, other = [{"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 1.0}], [{"a": 0.5, "b": 0.5}, {"a": 0.5, "b": 0.5}]
+    assert arm_difference(arm, other).p_value == 0.5
