@@ -34,7 +34,7 @@ def as_record(row: journal.Row, kind: type[T], path: Path) -> T:
     if missing := [name for name in required if name not in row]:
         raise UserError(f"{where}: no field {missing[0]!r} in this row.")
     for name, hint in get_type_hints(kind).items():
-        allowed = {str: str, str | None: (str, type(None))}.get(hint, object)
-        if not isinstance(row.get(name), allowed) and name in row:
+        is_text = isinstance(row.get(name), str) or (hint == str | None and row.get(name) is None)
+        if hint in (str, str | None) and name in row and not is_text:
             raise UserError(f"{where}: field {name!r} shall be a text, found {str(row[name])[:60]!r}.")
     return kind(**row)
