@@ -21,6 +21,7 @@ from cai_lightning.callbacks.record_writer import RecordWriter, merge_records
 from cai_lightning.callbacks.statement import Statement
 from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.callbacks.throughput import Throughput
+from cai_lightning.callbacks.whole_checkpoints import WholeCheckpoints
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.data.response_data import ResponseData
 from cai_lightning.errors import UserError
@@ -44,6 +45,11 @@ TRAINER_SETTINGS = (
     "max_steps",
     "accumulate_grad_batches",
     "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "devices",
+    "num_nodes",
     "limit_train_batches",
     "limit_val_batches",
     "overfit_batches",
@@ -108,8 +114,10 @@ class CAICLI(LightningCLI):
             kwargs["logger"] = CSVLogger(run, name="logs") if config["logger"] is None else config["logger"]
         else:
             kwargs |= {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-        trainer = self._instantiate_trainer({**config, **kwargs}, self._callbacks(run))
         by_name = isinstance(config["strategy"], str)
+        if self.subcommand == "fit" and by_name and config["plugins"] is None:
+            kwargs["plugins"] = WholeCheckpoints()
+        trainer = self._instantiate_trainer({**config, **kwargs}, self._callbacks(run))
         if self.subcommand != "fit" and by_name and isinstance(trainer.strategy, DDPStrategy):
             trainer.strategy._timeout = PATIENCE
         return trainer
@@ -159,6 +167,8 @@ class CAICLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:
         """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
         trainer = self._get(self.config, "trainer")
+        if trainer["limit_train_batches"] not in (None, 1.0) or type(trainer["limit_train_batches"]) is int:
+            raise UserError("trainer.limit_train_batches would cut steps in the middle; take fewer rows: data.limit.")
         more = {f"trainer.{name}": trainer[name] for name in TRAINER_SETTINGS}
         self._settle("fit", {**more, "seed_everything": self._get(self.config, "seed_everything")})
         self._wait_until_settled()
@@ -172,7 +182,8 @@ class CAICLI(LightningCLI):
         self.trainer.fit(**{**arguments, "weights_only": True})
         if self.trainer.is_global_zero and _ended(self.trainer):
             provenance.finish(self.run, "fit")
-        rank_zero_info(f"the best {self.model.output} is in {self.run / self.model.output}")
+        if (best := self.run / self.model.output).is_dir():
+            rank_zero_info(f"the best {self.model.output} is in {best}")
 
     @rank_zero_only
     def after_predict(self) -> None:

@@ -46,6 +46,7 @@ def boundaries(lengths: list[int], implementation: str, device: torch.device) ->
     return ends | {"max_length_q": max(lengths), "max_length_k": max(lengths)}
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # its shapes vary with every batch
 def packed_attention(
     module: nn.Module,
     query: Tensor,

@@ -128,6 +128,12 @@ class SupervisedFineTuning(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
+        precision = str(self.trainer.precision)
+        if self.lora is not None and precision in ("bf16-true", "16-true"):
+            raise UserError(
+                f"trainer.precision {precision} holds the adapter in 16 bits, which rounds small steps away; "
+                f"set {precision.replace('true', 'mixed')}."
+            )
         check_loss(base_of(self._trained()), self._summed_loss)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -181,8 +187,11 @@ class SupervisedFineTuning(LightningModule):
         """
         policy = self._trained()
         state = {name.removeprefix("policy."): value for name, value in trained.items()}
-        policy.save_pretrained(folder, state_dict=state if isinstance(policy, PeftModel) else None)
-        if isinstance(policy, PeftModel):
+        if not isinstance(policy, PeftModel):
+            policy.save_pretrained(folder)
+        else:
+            # Embeddings are never trained with an adapter here; looking for them would ask the Hub each time.
+            policy.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
             save_fingerprint(policy.get_base_model(), folder)
         self.tokenizer.save_pretrained(folder)
 

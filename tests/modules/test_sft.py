@@ -299,6 +299,8 @@ def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
         (("--model.attn_implementation", "eager"), "does not keep packed conversations apart"),
         (("--model.warmup", "1.5"), "a share from 0 to 1"),
         (("--data.max_tokens", "0"), "data.max_tokens"),
+        (("--trainer.limit_train_batches", "1"), "take fewer rows: data.limit"),
+        (("--trainer.precision", "bf16-true"), "set bf16-mixed"),
         (("--data.mixture", '[{"source": "absent.jsonl"}]'), "absent.jsonl: no such file"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -325,6 +327,18 @@ def test_a_mixture_is_learned_beside_the_revisions(experiment, tmp_path, caplog)
     assert "learning from 47, validating on 2" in said
     held_out = int(re.search(r"(\d+) left out because", said)[1])
     assert held_out == sum(part(chat["messages"][0]["content"]) != "train" for chat in chats) > 0
+
+
+def test_a_checkpoint_cut_short_is_named(experiment, capsys):
+    experiment.write_revisions()
+    experiment.sections["fit"]["trainer"]["callbacks"] = [{"class_path": "outside.Killed"}]
+    experiment.save()
+    assert experiment("fit") == 9
+    last = experiment.run / "checkpoints" / "last.ckpt"
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+    last.write_bytes(last.read_bytes()[:1000])
+    assert experiment("fit") == 1
+    assert f"error: {last}: no readable checkpoint" in capsys.readouterr().err
 
 
 def test_every_step_is_watched(experiment):

@@ -1,0 +1,41 @@
+"""Checkpoints that are whole or not there: written beside the old one, synced, then put in its place."""
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import CheckpointIO
+
+from cai_lightning.errors import UserError
+
+
+class WholeCheckpoints(CheckpointIO):
+    """Writes and reads `.ckpt` files; a kill or a full disk leaves the last good one where it is."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.new")
+        try:
+            with fresh.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError where the disk is full
+            fresh.unlink(missing_ok=True)
+            raise UserError(f"{target}: the checkpoint cannot be written ({error!s:.120}).") from error
+        fresh.replace(target)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise UserError(
+                f"{path}: no readable checkpoint ({error!s:.120}). Remove it, or begin anew: --fresh."
+            ) from error
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
