@@ -299,7 +299,7 @@ def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
         (("--model.attn_implementation", "eager"), "does not keep packed conversations apart"),
         (("--model.warmup", "1.5"), "a share from 0 to 1"),
         (("--data.max_tokens", "0"), "data.max_tokens"),
-        (("--trainer.limit_train_batches", "1"), "take fewer rows: data.limit"),
+        (("--trainer.limit_train_batches", "0.5"), "take fewer rows: data.limit"),
         (("--trainer.precision", "bf16-true"), "set bf16-mixed"),
         (("--data.mixture", '[{"source": "absent.jsonl"}]'), "absent.jsonl: no such file"),
     ],
