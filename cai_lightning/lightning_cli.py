@@ -25,6 +25,7 @@ from cai_lightning.callbacks.whole_checkpoints import WholeCheckpoints
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.data.response_data import ResponseData
 from cai_lightning.errors import UserError
+from cai_lightning.mistakes import Parser
 from cai_lightning.modules import Evaluation
 from cai_lightning.processes import launched_by_the_first
 from cai_lightning.quiet import quiet
@@ -71,6 +72,7 @@ class CAICLI(LightningCLI):
             save_config_callback=None,
             seed_everything_default=42,
             auto_configure_optimizers=False,
+            parser_class=Parser,
             load_from_checkpoint_support=False,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
             parser_kwargs={"prog": PROGRAM, **{verb: parser_settings(verb) for verb in DESCRIPTIONS}},

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cai_lightning"
 LAYERS = (
-    {"arguments", "errors", "records", "vllm_plugin"},
+    {"arguments", "errors", "mistakes", "records", "vllm_plugin"},
     {"json_file"},
     {"constitution", "concurrency", "journal", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "record_files", "services", "template"},

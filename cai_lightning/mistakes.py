@@ -1,0 +1,70 @@
+"""A mistake in the settings in one line, out of the several that jsonargparse makes of it."""
+
+import inspect
+import pydoc
+import re
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+
+FRAME = re.compile(
+    "Parser key|Problem with|Does not validate|Subtypes:|Errors:|Given value|Expected a path but"
+    "|Expected a <class 'NoneType'>"
+)
+"""How the lines begin that are put around what is wrong."""
+
+KEY = re.compile(r'Parser key "([\w.]+)":')
+OWNER = re.compile(r"Problem with given class_path '([\w.]+)'")
+UNKNOWN = re.compile(r"Option '([\w.]+)' is not accepted")
+ABSENT = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")
+OPTION = re.compile(r"does not accept option 'trainer\.(\w+)'")
+EXPECTED = re.compile(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\])(?:\. Got value: (.*))?$")
+GIVEN = re.compile(r"Given value: (.*)")
+
+
+class Parser(LightningArgumentParser):
+    """Says in one line which setting is wrong, and how."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        super().error(mistake(message) if self.exit_on_error else message, ex)  # else one for a part of the settings
+
+
+def mistake(message: str) -> str:
+    """The setting, what is wrong with it, and the nearest name where one was misspelt.
+
+    Args:
+        message: jsonargparse's; one that does not look as expected is handed back as it is.
+    """
+    if option := OPTION.search(message):
+        return f"trainer has no setting {option[1]!r}{_nearest(option[1], _settings(Trainer))}"
+    causes = [line for line in message.splitlines() if line.startswith(" ") and not FRAME.match(line.strip(" -"))]
+    if not causes or not KEY.match(message):
+        return message
+    deepest = max(causes, key=lambda line: len(line) - len(line.lstrip()))
+    before, _, after = message.partition(deepest)
+    return f"{'.'.join(KEY.findall(before))}: {_worded(deepest.strip(' -'), before, after)}"
+
+
+def _worded(cause: str, before: str, after: str) -> str:
+    if unknown := UNKNOWN.match(cause):
+        owner = OWNER.findall(before)[-1]
+        names = _settings(pydoc.locate(owner))
+        return f"{owner.rpartition('.')[2]} has no setting {unknown[1]!r}{_nearest(unknown[1], names)}"
+    if absent := ABSENT.match(cause):
+        return f"{absent[1]} has no {absent[2]!r}{_nearest(absent[2], dir(pydoc.locate(absent[1])))}"
+    if expected := EXPECTED.match(cause):
+        kind, words, value = expected.groups()
+        given = GIVEN.search(after)
+        return f"expected {kind or f'one of {words}'}, found {value or (given[1] if given else 'nothing')}"
+    return cause
+
+
+def _settings(owner: Any) -> list[str]:
+    return list(inspect.signature(owner).parameters)
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    found = get_close_matches(name, names, n=1)
+    return f"; did you mean {found[0]!r}?" if found else f"; it has {', '.join(n for n in names if n[0] != '_')}."
