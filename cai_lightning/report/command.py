@@ -48,7 +48,7 @@ def compare(
 ) -> None:
     """Compares validated runs: means with intervals, paired differences to a baseline, ranks and how stable they are.
 
-    Runs whose folders' names share the part before `@`, such as runs/qwen_contextual@1 runs/qwen_contextual@2, are
+    Runs whose folders differ only behind an `@`, such as runs/qwen_contextual@1 runs/qwen_contextual@2, are
     fine-tunings of one arm under several seeds; they are compared as one, and how they differ widens its intervals.
 
     Args:

@@ -28,11 +28,14 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     """Compares runs in every column that one of them has.
 
     Args:
-        runs: The runs, each with a name of its own; those that share the part before `@` are one arm.
+        runs: The runs, each with a name of its own; folders that differ only behind an `@` are one arm.
         baseline: Name of the run, or of the arm, that differences are taken to.
         confidence: Share of intervals that shall hold the true value.
+
+    Raises:
+        UserError: Two runs of an arm are the same fine-tuning.
     """
-    arms = arms_of([run.name for run in runs])
+    arms = arms_of(runs)
     arm = arm_of(baseline, arms)
     kinds = [metric_columns(runs), behaviour_columns(runs), category_columns(runs)]
     groups = [[group_of(column, arms, arm) for column in columns] for columns in kinds]

@@ -20,6 +20,7 @@ class Run:
 
     Args:
         name: What tables call it.
+        path: Its folder.
         summary: Its `summary.json`.
         scores: Its scores by column.
         prompts: The ids of the prompts that it was validated on; None where an older summary does not say.
@@ -27,6 +28,7 @@ class Run:
     """
 
     name: str
+    path: Path
     summary: dict[str, Any]
     scores: dict[str, ColumnScores]
     prompts: frozenset[str] | None = None
@@ -63,6 +65,11 @@ def name_runs(paths: Sequence[Path]) -> list[str]:
     for n, place in enumerate(places):
         if place in places[:n]:
             raise UserError(f"{paths[n]}: this run is named twice.")
+    return shortest_names(places)
+
+
+def shortest_names(places: Sequence[Path]) -> list[str]:
+    """The last part of each path, with as many parents before it as tell it from the others."""
     return [_shortest_name(place, [other for other in places if other != place]) for place in places]
 
 
@@ -82,7 +89,7 @@ def _load(path: Path, name: str) -> Run:
     responses = {
         str(id): row for id, row in made if row.get("adapter") == adapter and (prompts is None or id in prompts)
     }
-    return Run(name, summary, read_scores(path, made_by, adapter, prompts), prompts, responses)
+    return Run(name, path, summary, read_scores(path, made_by, adapter, prompts), prompts, responses)
 
 
 def _shortest_name(place: Path, others: Sequence[Path]) -> str:

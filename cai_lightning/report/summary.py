@@ -96,22 +96,26 @@ def read_summary(run: Path) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}); run validate again.") from None
+    if not isinstance(summary, dict):
+        raise UserError(f"{path}: not JSON of a summary; run validate again.")
     if not _lists_prompts(summary):
         raise UserError(f"{path}: `prompts` is no list of ids; run validate again.")
+    if not isinstance(summary.get("adapter"), str | None):
+        raise UserError(f"{path}: `adapter` is no digest; run validate again.")
     if not _has_columns(summary):
         raise UserError(f"{path}: no `metrics`, or one without its direction; run validate again.")
     return summary
 
 
-def _has_columns(summary: Any) -> bool:
-    metrics = summary.get("metrics") if isinstance(summary, dict) else None
+def _has_columns(summary: dict[str, Any]) -> bool:
+    metrics = summary.get("metrics")
     if not isinstance(metrics, dict):
         return False
     return all(isinstance(entry, dict) and entry.get("direction") in get_args(Direction) for entry in metrics.values())
 
 
-def _lists_prompts(summary: Any) -> bool:
-    prompts = summary.get("prompts") if isinstance(summary, dict) else None
+def _lists_prompts(summary: dict[str, Any]) -> bool:
+    prompts = summary.get("prompts")
     return prompts is None or (isinstance(prompts, list) and all(isinstance(id, str) for id in prompts))
 
 

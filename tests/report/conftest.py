@@ -15,6 +15,7 @@ def make_run(
     references="r1",
     prompts=None,
     responses: Mapping[str, str | tuple[str, str]] | None = None,
+    adapter=None,
     **reports,
 ):
     """Writes the scores and the summary of a run.
@@ -25,6 +26,7 @@ def make_run(
         references: Digest of its references.
         prompts: Ids of the prompts that it was validated on; None as in an older summary.
         responses: Responses by id, each alone or with the category of its prompt.
+        adapter: Digest of the adapter that they were made with.
         reports: What a column's report differs in, by the column's name.
     """
     described = {
@@ -32,19 +34,21 @@ def make_run(
     }
     made_by = {name: {key: fields.get(key) for key in ("settings", "revision")} for name, fields in described.items()}
     rows = [
-        vars(Score(id, name, value, None if value is not None else "timeout", **made_by[name]))
+        vars(Score(id, name, value, None if value is not None else "timeout", adapter=adapter, **made_by[name]))
         for name, scores in columns.items()
         for id, value in scores.items()
     ]
     journal.write(run / "scores.jsonl", rows)
-    journal.write(run / "responses.jsonl", [response_row(id, said) for id, said in (responses or {}).items()])
-    write_summary(run, [ColumnReport(**fields) for fields in described.values()], {}, references, "c1", ids=prompts)
+    journal.write(run / "responses.jsonl", [response_row(id, said, adapter) for id, said in (responses or {}).items()])
+    write_summary(
+        run, [ColumnReport(**fields) for fields in described.values()], {}, references, "c1", adapter, prompts
+    )
     return run
 
 
-def response_row(id, said):
+def response_row(id, said, adapter):
     response, category = said if isinstance(said, tuple) else (said, None)
-    return vars(Response(id, f"prompt {id}", response, f"reference {id}", "stop", "m", None, category))
+    return vars(Response(id, f"prompt {id}", response, f"reference {id}", "stop", "m", adapter, category))
 
 
 @pytest.fixture(name="make_run")

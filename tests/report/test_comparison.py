@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import stats
 from cai_lightning.errors import UserError
 from cai_lightning.report.arms import arms_of
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.runs import load_runs, name_runs
+from cai_lightning.report.runs import Run, load_runs, name_runs
 from cai_lightning.statistics import holm, mean_interval, paired_difference
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
@@ -202,14 +203,48 @@ def test_a_seed_without_scores_is_named(make_run):
     assert "m: tuned stands without tuned@9, which has no scores." in comparison.notes
 
 
-def test_arms_are_told_by_the_last_part_of_the_name():
-    names = ["x@1/qwen", "x@2/qwen", "a/qwen@1", "a/qwen", "b/qwen@1"]
-    assert arms_of(names) == {
+def arms_in(*paths):
+    places = [Path(path) for path in paths]
+    return arms_of([Run(name, place, {}, {}) for name, place in zip(name_runs(places), places, strict=True)])
+
+
+def test_arms_are_told_by_the_last_part_of_the_path():
+    assert arms_in("x@1/qwen", "x@2/qwen", "a/qwen@1", "a/qwen", "b/qwen@1") == {
         "x@1/qwen": ("x@1/qwen",),
         "x@2/qwen": ("x@2/qwen",),
         "a/qwen": ("a/qwen@1", "a/qwen"),
         "b/qwen@1": ("b/qwen@1",),
     }
+
+
+def test_runs_of_two_experiments_with_one_name_are_two_arms():
+    """Their names alone, qwen@1 to qwen@4, would make one arm of them."""
+    assert arms_in("old/qwen@1", "old/qwen@2", "new/qwen@3", "new/qwen@4") == {
+        "old/qwen": ("qwen@1", "qwen@2"),
+        "new/qwen": ("qwen@3", "qwen@4"),
+    }
+    assert arms_in("old/qwen@1", "new/qwen@2") == {"qwen@1": ("qwen@1",), "qwen@2": ("qwen@2",)}
+
+
+def test_copies_of_one_fine_tuning_are_no_seeds(make_run):
+    """Two copies and a third would be an arm of three, with an interval much too narrow."""
+    paths = [make_run(f"tuned@{n}", {"m": LOW}, adapter=adapter) for n, adapter in enumerate(["a1", "a2", "a1"])]
+    with pytest.raises(UserError, match=r"tuned@0 and .*tuned@2 have the same adapter \(a1\): one fine-tuning"):
+        compare(*paths)
+    assert compare(*paths[:2]).runs == ("tuned",)
+    other = make_run("asked otherwise", {"m": LOW}, adapter="a1")  # of another arm, which may well have it
+    assert compare(*paths[:2], other).runs == ("tuned", "asked otherwise")
+
+
+def test_runs_without_an_adapter_may_be_samples_of_one_model(make_run):
+    assert compare(make_run("base@1", {"m": LOW}), make_run("base@2", {"m": HIGH})).runs == ("base",)
+
+
+def test_an_adapter_that_is_no_digest_is_an_error(make_run):
+    path = make_run("base", {"m": LOW}) / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"adapter": ["a1"]}))
+    with pytest.raises(UserError, match="`adapter` is no digest"):
+        load_runs([path.parent])
 
 
 def test_unscored_rows_and_missing_evaluators_are_shown(make_run):

@@ -1,5 +1,7 @@
 """The texts of a run: those of its adapter, and malformed rows are clear errors."""
 
+from pathlib import Path
+
 import pytest
 
 from cai_lightning import journal
@@ -12,7 +14,7 @@ REVISION = {"id": "0a", "prompt": "p", "initial_response": "i", "revision": "r2"
 
 
 def run(responses):
-    return Run("run", {"metrics": {}}, {}, responses={row["id"]: row for row in responses})
+    return Run("run", Path("run"), {"metrics": {}}, {}, responses={row["id"]: row for row in responses})
 
 
 def test_responses_of_the_run_and_all_revisions(tmp_path):
