@@ -10,6 +10,7 @@ from typing import Any
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
+from cai_lightning.report.consistency import agreeing
 from cai_lightning.report.scores import ColumnScores, read_scores
 from cai_lightning.report.summary import read_summary
 
@@ -79,17 +80,25 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def read_responses(path: Path, summary: Mapping[str, Any]) -> dict[str, journal.Row]:
+    """The responses that a run's summary is about, by id: those of its adapter, to its prompts."""
+    prompts, made = _prompts(summary), journal.read(path / "responses.jsonl").items()
+    adapter = summary.get("adapter")
+    return {str(id): row for id, row in made if row.get("adapter") == adapter and (prompts is None or id in prompts)}
+
+
 def _load(path: Path, name: str) -> Run:
     summary = read_summary(path)
-    entries = summary["metrics"].items()
+    prompts, entries = _prompts(summary), summary["metrics"].items()
     made_by = {column: (entry.get("settings"), entry.get("revision")) for column, entry in entries}
-    adapter, listed = summary.get("adapter"), summary.get("prompts")
-    prompts = None if listed is None else frozenset(listed)
-    made = journal.read(path / "responses.jsonl").items()
-    responses = {
-        str(id): row for id, row in made if row.get("adapter") == adapter and (prompts is None or id in prompts)
-    }
-    return Run(name, path, summary, read_scores(path, made_by, adapter, prompts), prompts, responses)
+    scores = read_scores(path, made_by, summary.get("adapter"), prompts)
+    checked, scores = agreeing(path, summary["metrics"], scores)
+    return Run(name, path, summary | {"metrics": checked}, scores, prompts, read_responses(path, summary))
+
+
+def _prompts(summary: Mapping[str, Any]) -> frozenset[str] | None:
+    listed = summary.get("prompts")
+    return None if listed is None else frozenset(listed)
 
 
 def _shortest_name(place: Path, others: Sequence[Path]) -> str:
