@@ -41,7 +41,9 @@ class PairedDifference:
         effect_size: Cohen's d_z, the mean difference over its standard deviation between prompts; None where all pairs
             differ alike.
         needed: Prompts needed to see a difference of this size with 80 % power; None where no number is enough, or
-            where it hangs on the number of fine-tunings.
+            where fine-tunings differ, which more prompts do not change.
+        needed_seeds: Fine-tunings of each arm of several that are needed likewise, on these prompts; None where they
+            do not differ, or where no number is enough.
     """
 
     estimate: Estimate
@@ -49,3 +51,4 @@ class PairedDifference:
     p_value: float | None = None
     effect_size: float | None = None
     needed: int | None = None
+    needed_seeds: int | None = None

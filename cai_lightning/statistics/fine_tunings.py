@@ -10,30 +10,27 @@ estimated apart, each gets Student's quantile for its own degrees of freedom, an
 sides of a right angle (the modified large-sample interval of Graybill and Wang, 1980). Where one of the two is all that
 varies this is Student's interval for it, or Welch's between two arms; in between it holds the truth somewhat more often
 than it says. How often was measured, and stands in `docs/experiments.md`.
+
+Rates get for their prompts what rates of single runs get, Wilson's interval or that of Bonett and Price, and each half
+is joined apart, as Zou and Donner do (2008). So an arm in which no prompt ever fails has an interval with a width: that
+no failure was seen among 100 prompts does not mean that there is none.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from cai_lightning.statistics.clusters import Clusters, by_prompt
 from cai_lightning.statistics.estimates import Estimate, PairedDifference
-from cai_lightning.statistics.intervals import student_quantile
-from cai_lightning.statistics.means import mean_interval, paired_difference
-from cai_lightning.statistics.power import effect_size
+from cai_lightning.statistics.intervals import Interval, rate_difference_interval, rate_interval, student_quantile
+from cai_lightning.statistics.means import are_rates, mean_interval, paired_difference, without_interval
+from cai_lightning.statistics.parts import Part, joined, of_fine_tunings, of_prompts
+from cai_lightning.statistics.power import effect_size, prompts_needed, seeds_needed
 from cai_lightning.statistics.significance import sign_flip
 
 Scores = Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A share of the variance of a mean, and the degrees of freedom that it was estimated with."""
-
-    variance: float
-    freedom: float
+Ends = Callable[[float], Interval]
+"""The interval over prompts at each confidence."""
 
 
 def arm_mean(fine_tunings: Sequence[Scores], confidence: float = 0.95) -> Estimate:
@@ -46,7 +43,12 @@ def arm_mean(fine_tunings: Sequence[Scores], confidence: float = 0.95) -> Estima
     if len(fine_tunings) == 1:
         return mean_interval(fine_tunings[0], confidence)
     shared = _shared(fine_tunings, _common(fine_tunings))
-    return _estimate(_averaged(shared), _between(shared), confidence)
+    clusters, rates = by_prompt(_averaged(shared)), all(map(are_rates, shared))
+    if len(clusters) < 2:
+        return without_interval(clusters)
+    over_prompts = partial(rate_interval, clusters, averaged=len(shared)) if rates else partial(_student, clusters)
+    low, high = _widened(over_prompts, clusters.mean, joined([of_fine_tunings(shared)]), confidence)
+    return _estimate(clusters, *((max(0.0, low), min(1.0, high)) if rates else (low, high)))
 
 
 def arm_difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float = 0.95) -> PairedDifference:
@@ -58,23 +60,26 @@ def arm_difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float =
     Args:
         a: The scores by id of each fine-tuning of an arm.
         b: Those of the baseline.
-        confidence: As in `arm_mean`.
+        confidence: As in `arm_mean`; its complement is the level that `needed` and `needed_seeds` are for.
     """
     if len(a) == len(b) == 1:
         return paired_difference(a[0], b[0], confidence)
     ids = _common([*a, *b])
     left_out = len(set[str]().union(*a, *b)) - len(ids)
-    first, second = _shared(a, ids), _shared(b, ids)
-    averages, baseline = _averaged(first), _averaged(second)
-    differences = {id: averages[id] - baseline[id] for id in ids}
-    between = _between(first, second)
-    estimate, clusters = _estimate(differences, between, confidence), by_prompt(differences)
-    if estimate.interval is None:
-        return PairedDifference(estimate, left_out)
-    if estimate.low == estimate.high:  # neither prompts nor fine-tunings differ, from which no certainty follows
-        return PairedDifference(estimate, left_out, sign_flip(clusters.sums), effect_size(clusters))
-    p_value = _p_value(clusters.mean, [*between, _between_prompts(clusters)])
-    return PairedDifference(estimate, left_out, p_value, effect_size(clusters))
+    arms = _shared(a, ids), _shared(b, ids)
+    clusters, over_prompts = _paired(*arms)
+    if len(clusters) < 2:
+        return PairedDifference(without_interval(clusters), left_out)
+    parts = [of_fine_tunings(arm) for arm in arms if len(arm) > 1]
+    between, size = joined(parts), effect_size(clusters)
+    return PairedDifference(
+        estimate=_estimate(clusters, *_widened(over_prompts, clusters.mean, between, confidence)),
+        left_out=left_out,
+        p_value=_p_value(clusters, over_prompts, between),
+        effect_size=size,
+        needed=None if between else prompts_needed(size, level=1 - confidence),
+        needed_seeds=seeds_needed(clusters.mean, parts, of_prompts(clusters), level=1 - confidence),
+    )
 
 
 def _common(fine_tunings: Sequence[Scores]) -> frozenset[str]:
@@ -90,52 +95,48 @@ def _averaged(fine_tunings: Sequence[Scores]) -> dict[str, float]:
     return {id: math.fsum(scores[id] for scores in fine_tunings) / len(fine_tunings) for id in fine_tunings[0]}
 
 
-def _between(*arms: Sequence[Scores]) -> list[_Part]:
-    """What fine-tunings add to the variance of a mean or a difference; nothing can be said of a single one.
-
-    Two arms' variances are summed and their freedoms joined by Welch's formula: apart they would be far too wide.
-    """
-    parts = [_of_means(arm) for arm in arms if len(arm) > 1 and arm[0]]
-    total = sum(part.variance for part in parts)
-    if not total:
-        return []
-    return [_Part(total, total**2 / sum(part.variance**2 / part.freedom for part in parts))]
-
-
-def _of_means(fine_tunings: Sequence[Scores]) -> _Part:
-    """The variance of the mean of an arm, less the share that is noise of single responses: prompts show that too."""
-    clusters = [by_prompt(scores) for scores in fine_tunings]
-    sums, counts = np.stack([gathered.sums for gathered in clusters]), clusters[0].counts
-    means, freedom = sums.sum(axis=1) / counts.sum(), len(clusters) - 1
-    residuals = sums - sums.mean(axis=0) - (means - means.mean())[:, None] * counts
-    correction = len(counts) / max(1, len(counts) - 1)
-    noise = correction * float((residuals**2).sum()) / freedom / counts.sum() ** 2
-    return _Part(max(0.0, float(means.var(ddof=1)) - noise) / len(means), freedom)
+def _paired(a: Sequence[Scores], b: Sequence[Scores]) -> tuple[Clusters, Ends]:
+    """The differences of two arms' averages by prompt, and the interval that prompts alone would give them."""
+    averages, baseline = _averaged(a), _averaged(b)
+    differences = {id: averages[id] - baseline[id] for id in averages}
+    clusters = by_prompt(differences)
+    if not all(map(are_rates, (*a, *b))):
+        return clusters, partial(_student, clusters)
+    squares = math.fsum(difference**2 for difference in differences.values())
+    return clusters, partial(rate_difference_interval, clusters, squares)
 
 
-def _between_prompts(clusters: Clusters) -> _Part:
-    return _Part(clusters.standard_error**2, len(clusters) - 1)
+def _student(clusters: Clusters, confidence: float) -> Interval:
+    half = student_quantile(len(clusters) - 1, confidence) * clusters.standard_error
+    return clusters.mean - half, clusters.mean + half
 
 
-def _estimate(values: Scores, between: Sequence[_Part], confidence: float) -> Estimate:
-    clusters = by_prompt(values)
-    if len(clusters) < 2:
-        return Estimate(clusters.mean if values else None, None, None, len(values))
-    half = _half_width([*between, _between_prompts(clusters)], confidence)
-    return Estimate(clusters.mean, clusters.mean - half, clusters.mean + half, len(values))
+def _estimate(clusters: Clusters, low: float, high: float) -> Estimate:
+    return Estimate(clusters.mean, low, high, int(clusters.counts.sum()))
 
 
-def _half_width(parts: Sequence[_Part], confidence: float) -> float:
-    return math.sqrt(sum(student_quantile(part.freedom, confidence) ** 2 * part.variance for part in parts))
+def _widened(over_prompts: Ends, mean: float, between: Sequence[Part], confidence: float) -> Interval:
+    """The interval over prompts, each half of it joined with what fine-tunings add."""
+    low, high = over_prompts(confidence)
+    added = math.sqrt(sum(student_quantile(part.freedom, confidence) ** 2 * part.variance for part in between))
+    return mean - math.hypot(max(0.0, mean - low), added), mean + math.hypot(max(0.0, high - mean), added)
 
 
-def _p_value(mean: float, parts: Sequence[_Part]) -> float:
+def _p_value(clusters: Clusters, over_prompts: Ends, between: Sequence[Part]) -> float:
     """One less the confidence at which the interval ends at 0."""
     from scipy.optimize import brentq
 
-    surest = 1 - 1e-12
+    mean, surest = clusters.mean, 1 - 1e-12
+
+    def beyond_zero(confidence: float) -> float:
+        low, high = _widened(over_prompts, mean, between, confidence)
+        return -low if mean > 0 else high
+
     if not mean:
         return 1.0
-    if _half_width(parts, surest) < abs(mean):
+    low, high = _widened(over_prompts, mean, between, 0.5)
+    if low == high:  # neither prompts nor fine-tunings differ, from which no certainty follows
+        return sign_flip(clusters.sums)
+    if beyond_zero(surest) < 0:
         return 1 - surest
-    return 1 - float(brentq(lambda confidence: _half_width(parts, confidence) - abs(mean), 0.0, surest))
+    return 1 - float(brentq(beyond_zero, 0.0, surest))

@@ -61,7 +61,7 @@ def studentized_quantiles(sums: Array, counts: Array, confidence: float, seed: i
         The lower and the upper quantile of each experiment, whose values do not all agree.
     """
     residuals = sums - (sums.sum(axis=-1, keepdims=True) / counts.sum()) * counts
-    ratios = [_ratios(residuals, counts, times) for times in _resamples(len(counts), seed)]
+    ratios = [_ratios(residuals, counts, times) for times in resamples(len(counts), seed)]
     low, high = np.quantile(
         np.concatenate(ratios, axis=-1), [(1 - confidence) / 2, (1 + confidence) / 2], axis=-1, method="nearest"
     )
@@ -85,7 +85,7 @@ def _ratios(residuals: Array, counts: Array, times: Array) -> Array:
     return ratios
 
 
-def _resamples(prompts: int, seed: int) -> Iterator[Array]:
+def resamples(prompts: int, seed: int) -> Iterator[Array]:
     """How often each prompt is drawn in each resample, in batches."""
     batch = max(1, LARGEST_DRAW // prompts)
     if batch >= RESAMPLES:
@@ -110,22 +110,28 @@ def draws(rng: np.random.Generator, prompts: int, resamples: int) -> Array:
     return times
 
 
-def rate_interval(values: Clusters, confidence: float) -> Interval:
-    """Wilson's interval of a share of ones, for as many independent rows as the spread between prompts is worth."""
-    share, n = values.mean, float(values.counts.sum())
+def rate_interval(values: Clusters, confidence: float, averaged: int = 1) -> Interval:
+    """Wilson's interval of a share of ones, for as many independent rows as the spread between prompts is worth.
+
+    Args:
+        values: Zeros and ones, or averages of them.
+        confidence: Share of intervals that shall hold the true share.
+        averaged: How many zeros and ones each value is the average of.
+    """
+    share, n = values.mean, averaged * float(values.counts.sum())
     return wilson(share, _worth(share * (1 - share), values, n), student_quantile(len(values) - 1, confidence))
 
 
-def rate_difference_interval(differences: Clusters, discordant: int, confidence: float) -> Interval:
+def rate_difference_interval(differences: Clusters, squares: float, confidence: float) -> Interval:
     """The interval of the difference of two rates on the same prompts: Bonett and Price (2012), an adjusted Wald.
 
     Args:
-        differences: Differences of zeros and ones.
-        discordant: How many of them are not 0.
+        differences: Differences of zeros and ones, or of averages of them.
+        squares: The sum of their squares: of zeros and ones, how many differ.
         confidence: Share of intervals that shall hold the true difference.
     """
     n = float(differences.counts.sum())
-    mean, share = differences.mean, discordant / n
+    mean, share = differences.mean, squares / n
     worth = _worth(share - mean**2, differences, n)
     mean, share = mean * worth / (worth + 2), (share * worth + 2) / (worth + 2)
     half = student_quantile(len(differences) - 1, confidence) * math.sqrt((share - mean**2) / (worth + 2))

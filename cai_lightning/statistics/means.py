@@ -31,7 +31,7 @@ def mean_interval(values: Mapping[str, float], confidence: float = 0.95, seed: i
     """
     clusters = by_prompt(values)
     if len(clusters) < 2:
-        return _without_interval(clusters)
+        return without_interval(clusters)
     ends = rate_interval(clusters, confidence) if are_rates(values) else score_interval(clusters, confidence, seed)
     return Estimate(clusters.mean, *ends, len(values))
 
@@ -51,9 +51,9 @@ def paired_difference(
     left_out = len(a.keys() ^ b.keys())
     clusters = by_prompt(differences)
     if len(clusters) < 2:
-        return PairedDifference(_without_interval(clusters), left_out)
+        return PairedDifference(without_interval(clusters), left_out)
     if are_rates({id: a[id] for id in differences}) and are_rates({id: b[id] for id in differences}):
-        ends = rate_difference_interval(clusters, sum(map(bool, differences.values())), confidence)
+        ends = rate_difference_interval(clusters, len([d for d in differences.values() if d]), confidence)
     else:
         ends = score_interval(clusters, confidence, seed)
     estimate, size = Estimate(clusters.mean, *ends, len(differences)), effect_size(clusters)
@@ -66,6 +66,7 @@ def are_rates(values: Mapping[str, float]) -> bool:
     return all(value in (0.0, 1.0) for value in values.values())
 
 
-def _without_interval(clusters: Clusters) -> Estimate:
+def without_interval(clusters: Clusters) -> Estimate:
+    """The mean of fewer than two prompts."""
     n = int(clusters.counts.sum())
     return Estimate(clusters.mean if n else None, None, None, n)

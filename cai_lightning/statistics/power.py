@@ -1,11 +1,19 @@
-"""How large a difference is beside its spread, and how many prompts it takes to see it."""
+"""How large a difference is beside its spread, and how many prompts or fine-tunings it takes to see it."""
 
 import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from cai_lightning.statistics.clusters import Clusters
+from cai_lightning.statistics.intervals import student_quantile
+from cai_lightning.statistics.parts import Part, joined
 
 POWER = 0.8
 MOST_PROMPTS = 10**9
+MOST_SEEDS = 1_000
+_DRAWS = (np.arange(500) + 0.5) / 500
+"""Quantiles at which an average over how the variance between fine-tunings is estimated is taken."""
 
 
 def effect_size(differences: Clusters) -> float | None:
@@ -34,14 +42,52 @@ def prompts_needed(size: float | None, level: float = 0.05, power: float = POWER
     """
     if not size:
         return None
+    return _least(lambda n: power_of(size, n, level) >= power, MOST_PROMPTS)
+
+
+def seeds_needed(
+    difference: float, arms: Sequence[Part], prompts: Part, level: float = 0.05, power: float = POWER
+) -> int | None:
+    """The least number of fine-tunings of each arm at which `arm_difference` sees a difference as often as asked for.
+
+    Args:
+        difference: The difference.
+        arms: The variance of the mean of each arm of several fine-tunings (`parts.of_fine_tunings`).
+        prompts: The variance of the difference over draws of prompts, which more fine-tunings do not change.
+        level: The p-value up to which a difference counts as seen.
+        power: The share of experiments that shall see it.
+
+    Returns:
+        The number; None where fine-tunings do not differ, or where a thousand are not enough.
+    """
+    if not joined(arms) or not difference:
+        return None
+    return _least(lambda seeds: power_with(seeds, difference, arms, prompts, level) >= power, MOST_SEEDS)
+
+
+def power_with(seeds: int, difference: float, arms: Sequence[Part], prompts: Part, level: float) -> float:
+    """The share of experiments with so many fine-tunings in each of these arms that see the difference."""
+    from scipy.special import gammaincinv, ndtr
+
+    (between,) = joined([Part(part.variance * (part.freedom + 1) / seeds, seeds - 1) for part in arms])
+    estimated = between.variance * 2 * gammaincinv(between.freedom / 2, _DRAWS) / between.freedom
+    fixed = student_quantile(prompts.freedom, 1 - level) ** 2 * prompts.variance
+    half = np.sqrt(student_quantile(between.freedom, 1 - level) ** 2 * estimated + fixed)
+    spread = math.sqrt(between.variance + prompts.variance)
+    seen = ndtr((abs(difference) - half) / spread) + ndtr((-abs(difference) - half) / spread)
+    return float(seen.mean())
+
+
+def _least(enough: Callable[[int], bool], most: int) -> int | None:
+    """The least number from 2 on that is enough, where every larger one is, too; None where it would pass `most`."""
     low, high = 1, 2
-    while power_of(size, high, level) < power:
+    while not enough(high):
         low, high = high, 2 * high
-        if low > MOST_PROMPTS:
+        if low > most:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power_of(size, middle, level) >= power else (middle, high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 

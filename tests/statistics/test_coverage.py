@@ -78,6 +78,18 @@ def difference_interval(gained, lost):
     return rate_difference_interval(Clusters(values, np.ones(PROMPTS)), gained + lost, 0.95)
 
 
+@pytest.mark.parametrize(("rate", "alike", "seeds"), [(0.005, 0.0, 3), (0.02, 1.0, 2), (0.1, 0.5, 3), (0.3, 0.0, 5)])
+def test_rates_of_arms(rate, alike, seeds):
+    """Never too narrow, also where most arms have no failure at all; `alike`: how far a prompt's seeds agree."""
+    rng, experiments, by_mean, by_difference = np.random.default_rng(7), 200, 0, 0
+    for _ in range(experiments):
+        chances = np.where(rng.random(PROMPTS) < alike, rng.random(PROMPTS) < rate, rate)
+        arm, other = ([by_id(rng.random(PROMPTS) < chances) for _ in range(seeds)] for _ in range(2))
+        by_mean += held(arm_mean(arm).interval, rate)
+        by_difference += held(arm_difference(arm, other).estimate.interval, 0.0)
+    assert min(by_mean, by_difference) >= 0.91 * experiments  # 0.95 less 2.6 standard errors
+
+
 @pytest.mark.parametrize(("seeds", "between"), [(2, 0.3), (3, 0.1), (5, 1.0)])
 def test_arms_of_several_fine_tunings(seeds, between):
     """Never too narrow, whatever part of the variance is between fine-tunings; too wide where both parts are alike."""

@@ -5,7 +5,10 @@ import pytest
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval, paired_difference
-from cai_lightning.statistics.fine_tunings import _of_means
+from cai_lightning.statistics.clusters import by_prompt
+from cai_lightning.statistics.intervals import rate_interval
+from cai_lightning.statistics.parts import of_fine_tunings
+from cai_lightning.statistics.power import prompts_needed
 
 
 def by_id(values):
@@ -52,7 +55,7 @@ def test_noise_of_single_responses_is_not_taken_for_variation_between_fine_tunin
     rng, variances = np.random.default_rng(0), []
     for _ in range(400):
         seeds = PROMPTS + rng.normal(scale=0.3, size=(3, 1)) + rng.normal(size=(3, 50))
-        variances.append(_of_means([by_id(values) for values in seeds]).variance)
+        variances.append(of_fine_tunings([by_id(values) for values in seeds]).variance)
     assert np.mean(variances) == pytest.approx(0.3**2 / 3, rel=0.1)  # the noise alone would add 1 / 150
 
 
@@ -80,6 +83,54 @@ def test_two_seeds_are_less_sure_than_one_pretends_to_be():
     seeds = [by_id(PROMPTS + shift) for shift in SHIFTS[:2]]
     one, two = mean_interval(seeds[0]), arm_mean(seeds)
     assert two.high - two.low > one.high - one.low
+
+
+def test_fine_tunings_in_which_nothing_ever_fails_are_no_certainty():
+    """Wilson's interval over the prompts, as of a single run; 3.7 % is what 100 prompts without a failure leave."""
+    zeros, ones = by_id([0] * 100), by_id([1] * 100)
+    assert arm_mean([zeros] * 3).interval == mean_interval(zeros).interval == [0, pytest.approx(0.037, abs=0.001)]
+    assert arm_mean([ones] * 3).interval == mean_interval(ones).interval
+    apart, alike = arm_difference([ones] * 3, [zeros] * 2), arm_difference([ones] * 3, [ones])
+    assert apart.estimate == paired_difference(ones, zeros).estimate
+    assert apart.estimate.low < 0.98
+    assert apart.p_value < 0.001
+    assert alike.estimate.low < 0 < alike.estimate.high
+    assert (alike.estimate.mean, alike.p_value) == (0, 1)
+
+
+def test_rates_stay_rates():
+    rare, common = (arm_mean([by_id(np.arange(30) < 30 * share + n) for n in (0, 1, 4)]) for share in (0, 0.8))
+    assert rare.low == 0 < rare.mean < rare.high < common.low < common.mean < common.high == 1
+
+
+def test_rates_with_a_spread_between_fine_tunings_are_wilsons_joined_with_students():
+    seeds = [by_id(np.arange(50) < ones) for ones in (10, 20, 33)]
+    spread = of_fine_tunings(seeds)
+    averages = by_prompt({id: np.mean([seed[id] for seed in seeds]) for id in seeds[0]})
+    low, high = rate_interval(averages, 0.95, averaged=3)
+    between = stats.t.ppf(0.975, 2) * np.sqrt(spread.variance)
+    estimate = arm_mean(seeds)
+    assert estimate.low == pytest.approx(max(0, estimate.mean - np.hypot(estimate.mean - low, between)))
+    assert estimate.high == pytest.approx(min(1, estimate.mean + np.hypot(high - estimate.mean, between)))
+
+
+def test_p_value_and_interval_of_rates_agree():
+    rng, told = np.random.default_rng(0), set()
+    for rate in np.linspace(0.3, 0.9, 40):
+        arm, other = ([by_id(rng.random(40) < chance) for _ in range(3)] for chance in (rate, 0.3))
+        difference = arm_difference(arm, other)
+        assert (difference.p_value < 0.05) == difference.estimate.excludes_zero
+        told.add(difference.estimate.excludes_zero)
+    assert told == {True, False}
+
+
+def test_what_is_needed_is_seeds_where_they_differ_and_prompts_where_not():
+    shifted = arm_difference([by_id(PROMPTS + 0.5 + shift) for shift in SHIFTS], [by_id(PROMPTS)])
+    assert shifted.needed is None
+    assert shifted.needed_seeds == prompts_needed(shifted.estimate.mean / np.std(SHIFTS, ddof=1))
+    noise = np.random.default_rng(1).normal(0.3, size=50)
+    alike = arm_difference([by_id(PROMPTS + noise)] * 3, [by_id(PROMPTS)])
+    assert (alike.needed, alike.needed_seeds) == (prompts_needed(alike.effect_size), None)
 
 
 def test_only_prompts_scored_in_every_fine_tuning_count():
