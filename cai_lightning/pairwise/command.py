@@ -36,15 +36,15 @@ def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output
         UserError: A run is not validated, they share no prompt, or the judge is not there.
     """
     names = name_runs([first, second])
-    pairs, left_out = join_runs(first, second)
+    joined = join_runs(first, second)
     asking = PairwiseJudge(judge)
     revision = asking.revision()
     path = (output or first / "pairwise" / names[1].replace("/", "_")) / "pairwise.jsonl"
-    result = summarize(judge_pairs(asking, revision, path, pairs))
+    result = summarize(judge_pairs(asking, revision, path, joined.pairs))
     about = {"run": names[0], "other": names[1], "judge": provenance.settings(judge), "revision": revision}
-    record = {**about, **as_json(result), "left_out": left_out}
+    record = {**about, **as_json(result), "left_out": joined.left_out, "responses": joined.digests}
     journal.replace_text(path.with_suffix(".json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    print(_told(names, result, left_out, path))
+    print(_told(names, result, joined.left_out, path))
 
 
 def _told(names: Sequence[str], result: PairwiseResult, left_out: int, path: Path) -> str:

@@ -1,40 +1,44 @@
 """The responses of two runs to the same prompts.
 
-pairs, left_out = join_runs(Path("runs/qwen_contextual"), Path("runs/qwen_random"))
+joined = join_runs(Path("runs/qwen_contextual"), Path("runs/qwen_random"))
+joined.pairs, joined.left_out
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from cai_lightning import journal
 from cai_lightning.errors import UserError
 from cai_lightning.metrics.pairwise import Pair
-from cai_lightning.records import Conversation, user
+from cai_lightning.report.runs import conversation, read_responses, responses_digest
 from cai_lightning.report.summary import read_summary
 
 
-def join_runs(first: Path, second: Path) -> tuple[list[Pair], int]:
-    """The responses of two validated runs by prompt.
+@dataclass(frozen=True)
+class JoinedRuns:
+    """The responses of two runs by prompt.
 
-    Returns:
-        The pairs, in the order of the first run, and the number of responses that only one of the two runs has.
+    Args:
+        pairs: Those to the same prompts, in the order of the first run.
+        left_out: How many responses only one of the two runs has.
+        digests: What stands for all responses of each run.
+    """
+
+    pairs: list[Pair]
+    left_out: int
+    digests: tuple[str, str]
+
+
+def join_runs(first: Path, second: Path) -> JoinedRuns:
+    """The responses of two validated runs to the prompts that their summaries are about.
 
     Raises:
         UserError: A run is missing or not validated, or they have no prompt in common.
     """
-    ours, theirs = _responses(first), _responses(second)
-    shared = [id for id in ours if id in theirs and _conversation(ours[id]) == _conversation(theirs[id])]
+    ours, theirs = (read_responses(run, read_summary(run)) for run in (first, second))
+    shared = [id for id in ours if id in theirs and conversation(ours[id]) == conversation(theirs[id])]
     if not shared:
         raise UserError(f"{first} and {second} have answered no prompt in common.")
-    pairs = [Pair(id, _conversation(ours[id]), ours[id]["response"], theirs[id]["response"]) for id in shared]
-    return pairs, len(ours) + len(theirs) - 2 * len(shared)
-
-
-def _responses(run: Path) -> dict[str, journal.Row]:
-    """The responses of the adapter that the run's summary is about."""
-    adapter = read_summary(run).get("adapter")
-    rows = journal.read(run / "responses.jsonl").values()
-    return {row["id"]: row for row in rows if row["adapter"] == adapter}
-
-
-def _conversation(row: journal.Row) -> Conversation:
-    return row.get("turns") or [user(row["prompt"])]
+    pairs = [Pair(id, conversation(ours[id]), ours[id]["response"], theirs[id]["response"]) for id in shared]
+    return JoinedRuns(
+        pairs, len(ours) + len(theirs) - 2 * len(shared), (responses_digest(ours), responses_digest(theirs))
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_lightning.errors import UserError
+from cai_lightning.report.numbers import p_value
 from cai_lightning.report.runs import Run
 
 OTHER = {"settings": "other settings", "revision": "another revision of its model"}
@@ -41,6 +42,7 @@ class ColumnAudit:
         unit: What it is a share of, in words.
         better: Whether it is better than chance, or None.
         worse: Whether it is worse than chance.
+        p_holm: The p-value of chance, corrected for the columns of the audit; None where an older one has none.
         missing: Why there is no figure.
     """
 
@@ -51,6 +53,7 @@ class ColumnAudit:
     unit: str
     better: bool | None
     worse: bool
+    p_holm: float | None
     missing: str
 
 
@@ -106,7 +109,8 @@ def _words(found: ColumnAudit) -> str:
     if found.better is None:
         return figure
     chance = "better" if found.better else "WORSE" if found.worse else "NO BETTER"
-    return f"{figure}, {chance} than chance"
+    corrected = "" if found.p_holm is None else f" (p {p_value(found.p_holm)}, corrected)"
+    return f"{figure}, {chance} than chance{corrected}"
 
 
 def _read(path: Path) -> AuditFile:
@@ -131,6 +135,7 @@ def _column(entry: dict[str, Any]) -> ColumnAudit:
         unit=f"{int(entry['n'])} comparisons right" if pairs else f"{int(entry['n'])} responses in order (AUC)",
         better=entry["better_than_chance"],
         worse=bool(entry["worse_than_chance"]),
+        p_holm=None if entry.get("p_holm") is None else float(entry["p_holm"]),
         missing=_missing(entry),
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from cai_lightning.report.audits import AuditNote
 from cai_lightning.report.ranking import Standing
 from cai_lightning.report.summary import Direction
+from cai_lightning.report.win_rates import WinRate
 from cai_lightning.statistics import Estimate, PairedDifference
 
 
@@ -82,6 +83,7 @@ class Comparison:
             category `benign`, `evasiveness`. They are not ranked.
         categories: The columns that tell harm, once for each category of prompts; not ranked.
         fine_tunings: The runs that make up each of `runs`: itself, or the seeds of an arm.
+        win_rates: How single runs do against each other before a judge.
     """
 
     baseline: str
@@ -93,6 +95,7 @@ class Comparison:
     behaviours: tuple[ColumnComparison, ...] = ()
     categories: tuple[ColumnComparison, ...] = ()
     fine_tunings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    win_rates: tuple[WinRate, ...] = ()
 
     def compared(self, column: ColumnComparison) -> frozenset[str]:
         """The runs, or the single runs of arms, that compare in a column."""

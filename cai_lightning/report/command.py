@@ -18,24 +18,21 @@ from cai_lightning.report.references import with_references
 from cai_lightning.report.runs import Run, load_runs
 from cai_lightning.report.tables import markdown, terminal
 from cai_lightning.report.texts import RunTexts, read_texts
+from cai_lightning.report.win_rates import read_win_rates
 
-AUDITS = {
-    "--audit": {
-        "nargs": "+",
-        "type": Path,
-        "metavar": "FILE",
-        "default": [],
-        "help": "Files audit.json, whose figures stand beside the columns.",
-    }
+FILES = {"nargs": "+", "type": Path, "metavar": "FILE", "default": []}
+FOUND = {
+    "--audit": {**FILES, "help": "Files audit.json, whose figures stand beside the columns."},
+    "--pairwise": {**FILES, "help": "Files pairwise.json, whose win rates stand in a table."},
 }
-"""How far the evaluators can be trusted, as the verb `audit` has found out."""
+"""What the verbs `audit` and `pairwise` have found out: how far to trust the evaluators, and whom a judge prefers."""
 
 WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
 
 
 def main(args: Sequence[str]) -> None:
-    call(compare, args, "compare", "Which run is better, and is it noise?", options=AUDITS)
+    call(compare, args, "compare", "Which run is better, and is it noise?", options=FOUND)
 
 
 def compare(
@@ -45,6 +42,7 @@ def compare(
     confidence: float = 0.95,
     references: Path | None = None,
     audit: Sequence[Path] = (),
+    pairwise: Sequence[Path] = (),
 ) -> None:
     """Compares validated runs: means with intervals, paired differences to a baseline, ranks and how stable they are.
 
@@ -59,33 +57,35 @@ def compare(
         references: A run whose references semantic similarity is measured against, for runs that have different ones;
             loads their encoder and writes nothing into them. By default each run's similarity is to its own.
         audit: Files audit.json that tell how far the evaluators can be trusted.
+        pairwise: Files pairwise.json that tell whose responses a judge prefers.
 
     Raises:
         UserError: A run has no summary, an audit is not what audit writes, the baseline is none of the runs, or the
             confidence is no share.
     """
-    from rich.console import Console
-
     if not 0 < confidence < 1:
         raise UserError(f"--confidence {confidence:g}: expected a number between 0 and 1, such as 0.95.")
     loaded = load_runs(runs)
     if references is not None:
         loaded = with_references(loaded, runs, references)
-    audits = read_audits(audit)
-    comparison = with_audits(compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence), loaded, audits)
+    texts = [read_texts(path, run) for path, run in zip(runs, loaded, strict=True)]
+    comparison = compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence)
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(terminal(comparison))
-    texts = [read_texts(path, run) for path, run in zip(runs, loaded, strict=True)]
-    files = write_report(comparison, loaded, texts, output)
-    console.print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+    comparison = with_win_rates(with_audits(comparison, loaded, read_audits(audit)), loaded, pairwise)
+    _tell(comparison, write_report(comparison, loaded, texts, output))
 
 
 def with_audits(comparison: Comparison, runs: Sequence[Run], audits: Sequence[AuditFile]) -> Comparison:
     """The comparison with what audits say beside each column."""
     columns = [replace(column, audits=notes_on(column.name, runs, audits)) for column in comparison.columns]
     return replace(comparison, columns=tuple(columns))
+
+
+def with_win_rates(comparison: Comparison, runs: Sequence[Run], files: Sequence[Path]) -> Comparison:
+    """The comparison with the win rates in these files, and with notes on those that are about other responses."""
+    rates, notes = read_win_rates(files, runs)
+    return replace(comparison, win_rates=tuple(rates), notes=(*comparison.notes, *notes))
 
 
 def write_report(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], output: Path) -> list[Path]:
@@ -99,6 +99,14 @@ def write_report(comparison: Comparison, runs: Sequence[Run], texts: Sequence[Ru
     for name, text in files.items():
         journal.replace_text(output / name, text)
     return [*(output / name for name in files), *save_plots(comparison, output / "plots")]
+
+
+def _tell(comparison: Comparison, files: Sequence[Path]) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(terminal(comparison))
+    console.print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
 
 
 def _place(baseline: Path | None, runs: list[Path]) -> int:

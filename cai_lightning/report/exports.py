@@ -14,6 +14,7 @@ from typing import Any
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.runs import Run, printable
 from cai_lightning.report.texts import RunTexts
+from cai_lightning.report.win_rates import WinRate
 
 FORMULA = ("=", "+", "-", "@")
 """How a field begins that a spreadsheet would compute."""
@@ -29,6 +30,7 @@ def as_json(comparison: Comparison) -> str:
         "metrics": {column.name: _column(column, _interval_name(comparison)) for column in comparison.columns},
         "behaviours": {column.name: _column(column, _interval_name(comparison)) for column in comparison.behaviours},
         "categories": _categories(comparison),
+        "win_rates": [_win_rate(found) for found in comparison.win_rates],
         "ranking": [asdict(standing) for standing in comparison.ranking],
         "notes": list(comparison.notes),
     }
@@ -76,6 +78,11 @@ def _column(column: ColumnComparison, interval: str) -> dict[str, Any]:
     }
 
 
+def _win_rate(found: WinRate) -> dict[str, Any]:
+    estimate = found.estimate
+    return asdict(found) | {"estimate": estimate.mean, "ci95": estimate.interval}
+
+
 def _cell(cell: Cell, interval: str) -> dict[str, Any]:
     difference = cell.difference
     return {
@@ -95,6 +102,7 @@ def _cell(cell: Cell, interval: str) -> dict[str, Any]:
         "clear": cell.clear,
         "effect_size": difference.effect_size if difference else None,
         "needed": difference.needed if difference else None,
+        "needed_seeds": difference.needed_seeds if difference else None,
         "rank": cell.rank,
         "first": cell.first,
     }

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cai_lightning import journal
+from cai_lightning import journal, provenance
 from cai_lightning.errors import UserError
+from cai_lightning.records import Conversation, user
 from cai_lightning.report.consistency import agreeing
 from cai_lightning.report.scores import ColumnScores, read_scores
 from cai_lightning.report.summary import read_summary
@@ -85,6 +86,16 @@ def read_responses(path: Path, summary: Mapping[str, Any]) -> dict[str, journal.
     prompts, made = _prompts(summary), journal.read(path / "responses.jsonl").items()
     adapter = summary.get("adapter")
     return {str(id): row for id, row in made if row.get("adapter") == adapter and (prompts is None or id in prompts)}
+
+
+def conversation(row: Mapping[str, Any]) -> Conversation:
+    """What a response answers."""
+    return row.get("turns") or [user(row["prompt"])]
+
+
+def responses_digest(responses: Mapping[str, Mapping[str, Any]]) -> str:
+    """16 hex digits that stand for the responses of a run, with what they answer."""
+    return provenance.digest({id: [conversation(row), row["response"]] for id, row in responses.items()})
 
 
 def _load(path: Path, name: str) -> Run:

@@ -25,9 +25,10 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def terminal(comparison: Comparison) -> Group:
-    """The comparison for rich: a table per metric and behaviour, harm by category, the overall ranking, the notes."""
+    """The comparison for rich: tables of metrics, behaviours, harm by category, win rates, the ranking and notes."""
     tables = [_terminal_table(column, comparison) for column in (*comparison.columns, *comparison.behaviours)]
     tables += [_terminal_grid(name, columns, comparison) for name, columns in words.by_metric(comparison).items()]
+    tables += [_terminal_win_rates(comparison)] if comparison.win_rates else []
     lines = [*words.ranking(comparison), "", *words.notes(comparison)]
     return Group(*(Padding(table, (1, 0, 0, 0)) for table in tables), Text("\n" + "\n".join(lines)))
 
@@ -42,6 +43,8 @@ def markdown(comparison: Comparison) -> str:
     for name, columns in words.by_metric(comparison).items():
         table = _markdown_table(words.category_headings(comparison), words.category_rows(columns, comparison))
         parts += [f"## {escaped(words.category_title(name, columns))}", table]
+    if comparison.win_rates:
+        parts += [f"## {words.WIN_RATES}", _markdown_table(words.win_rate_headings(), words.win_rate_rows(comparison))]
     parts += ["## Overall", "\n".join(f"{escaped(line)}  " for line in words.ranking(comparison))]
     parts += ["## Notes", "\n".join(f"- {escaped(line)}" for line in words.notes(comparison))]
     return "\n\n".join(parts) + "\n"
@@ -68,6 +71,13 @@ def _terminal_grid(name: str, columns: Sequence[ColumnComparison], comparison: C
     for column, (category, *rest) in zip(columns, words.category_rows(columns, comparison), strict=True):
         styles = [_style(cell, column) for cell in column.cells]
         table.add_row(Text(category), *(Text(*field) for field in zip(rest, styles, strict=True)))
+    return table
+
+
+def _terminal_win_rates(comparison: Comparison) -> Table:
+    table = _table(words.WIN_RATES, words.win_rate_headings())
+    for row in words.win_rate_rows(comparison):
+        table.add_row(*map(Text, row))
     return table
 
 

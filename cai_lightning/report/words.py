@@ -7,14 +7,26 @@ for column in comparison.columns:
 from collections.abc import Sequence
 
 from cai_lightning.report.cells import Cell, ColumnComparison, Comparison
+from cai_lightning.report.numbers import NOTHING as NOTHING
+from cai_lightning.report.numbers import number as number
+from cai_lightning.report.numbers import p_value
 from cai_lightning.report.ranking import Standing
 from cai_lightning.report.runs import printable
 from cai_lightning.report.summary import Direction
-from cai_lightning.statistics import Estimate
+from cai_lightning.report.win_rates import WinRate
+from cai_lightning.statistics import PairedDifference
 
+WIN_RATES = "Win rates before a judge, 0.5 is no difference"
+WIN_RATES_READ = (
+    "Win rates: a tie counts half, also where the judge's two orders disagree; both orders: how often it says the same "
+    "whichever response it is shown first. Each interval is for itself."
+)
 ARROWS: dict[Direction | None, str] = {"higher": "↑ higher is better", "lower": "↓ lower is better", None: ""}
-NOTHING = "-"
 MOST_COUNTED = 9_999
+NEEDED_SEEDS = (
+    "needed, in seeds: where fine-tunings differ, which no number of prompts changes, so many of each arm of several, "
+    "on the prompts there are; - where a thousand are not enough."
+)
 
 
 def verdict(cell: Cell, direction: Direction | None) -> str:
@@ -48,9 +60,9 @@ def _row(cell: Cell, column: ColumnComparison, comparison: Comparison) -> list[s
         f"not run: {printable(cell.not_run)}" if cell.not_run else number(cell.estimate),
         _difference(cell, comparison.baseline),
         verdict(cell, column.direction),
-        _p_value(cell.p_holm),
+        p_value(cell.p_holm),
         NOTHING if difference is None or difference.effect_size is None else f"{difference.effect_size:+.2f}",
-        _count(difference.needed if difference else None),
+        _needed(difference),
     ]
     return [*words, _rank(cell)] if _is_ranked(column) else words
 
@@ -64,12 +76,13 @@ def _name(run: str, comparison: Comparison) -> str:
     return f"{run} x{seeds}" if seeds > 1 else run
 
 
-def _p_value(p: float | None) -> str:
-    return NOTHING if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _count(number: int | None) -> str:
-    return NOTHING if number is None else f"{number:,}" if number <= MOST_COUNTED else f">{MOST_COUNTED:,}"
+def _needed(difference: PairedDifference | None) -> str:
+    """Prompts, or fine-tunings where these differ."""
+    if difference is None or (difference.needed is None and difference.needed_seeds is None):
+        return NOTHING
+    if difference.needed is None:
+        return f"{difference.needed_seeds:,} seeds"
+    return f"{difference.needed:,}" if difference.needed <= MOST_COUNTED else f">{MOST_COUNTED:,}"
 
 
 def _rank(cell: Cell) -> str:
@@ -121,14 +134,20 @@ def _difference(cell: Cell, baseline: str) -> str:
     return number(cell.difference.estimate, sign="+") if cell.difference else NOTHING
 
 
-def number(estimate: Estimate, sign: str = "") -> str:
-    if estimate.mean is None:
-        return NOTHING
-    digits = 3 if max(map(abs, (estimate.mean, *(estimate.interval or ())))) < 1 else 2
-    mean = f"{estimate.mean:{sign}z.{digits}f}"
-    if estimate.interval is None:
-        return mean
-    return f"{mean} [{', '.join(f'{end:z.{digits}f}' for end in estimate.interval)}]"
+def win_rate_headings() -> list[str]:
+    return ["run", "against", "judge", "win rate [95 %]", "won, tied, lost", "unscored", "both orders"]
+
+
+def win_rate_rows(comparison: Comparison) -> list[list[str]]:
+    """Each pair of runs that was judged as the words of a table's row."""
+    return [_win_rate_row(found) for found in comparison.win_rates]
+
+
+def _win_rate_row(found: WinRate) -> list[str]:
+    counts = f"{found.wins}, {found.ties}, {found.losses}"
+    consistency = NOTHING if found.consistency is None else f"{100 * found.consistency:.0f} %"
+    judge, rate = printable(found.judge), number(found.estimate)
+    return [found.run, found.other, judge, rate, counts, str(found.unscored), consistency]
 
 
 def ranking(comparison: Comparison) -> list[str]:
@@ -157,9 +176,13 @@ def notes(comparison: Comparison) -> list[str]:
     ]
     if comparison.behaviours or comparison.categories:
         reading.append("Behaviours and categories (*: told from the baseline) are each corrected among themselves.")
+    if comparison.win_rates:
+        reading.append(WIN_RATES_READ)
     for run, names in comparison.fine_tunings.items():
         if len(names) > 1:
             reading.append(f"{run} x{len(names)}: {', '.join(names)}; how these differ is in its intervals.")
+    if any(len(names) > 1 for names in comparison.fine_tunings.values()):
+        reading.append(NEEDED_SEEDS)
     return [*reading, *_unscored(comparison), *map(printable, comparison.notes)]
 
 

@@ -12,6 +12,8 @@ from cai_lightning.cli import main
 from cai_lightning.pairwise.result import as_json, summarize
 from cai_lightning.records import Judgement
 
+METRICS = {"m": {"direction": "higher"}}
+
 
 def longest(request, headers=None):
     a, b = (text for _, text in texts(request)[-2:])
@@ -19,7 +21,7 @@ def longest(request, headers=None):
     return said({"rationale": "by length", "better": better})
 
 
-def write_run(folder, responses, adapter="new"):
+def write_run(folder, responses, adapter="new", prompts=None):
     folder.mkdir(parents=True)
     rows = [
         {"id": id, "prompt": f"prompt {id}", "response": text, "reference": None, "adapter": adapter}
@@ -27,7 +29,7 @@ def write_run(folder, responses, adapter="new"):
     ]
     stale = [{**row, "adapter": "old", "response": "stale"} for row in rows[:1]]
     journal.write(folder / "responses.jsonl", [*stale, *rows])
-    (folder / "summary.json").write_text(json.dumps({"metrics": {}, "adapter": adapter}))
+    (folder / "summary.json").write_text(json.dumps({"metrics": METRICS, "adapter": adapter, "prompts": prompts}))
     return folder
 
 
@@ -73,6 +75,33 @@ def test_started_again_it_asks_for_nothing_twice(runs):
         assert len(server.asked) == asked
         assert compare(runs, server, "--judge.num_predict", "300") == 0
         assert len(server.asked) == 2 * asked
+
+
+def test_only_prompts_of_the_summary_are_judged(runs, tmp_path):
+    """A validation with a limit leaves responses of earlier ones in the file; its summary names its own prompts."""
+    few = [f"{n:02}" for n in range(5)]
+    limited = write_run(tmp_path / "few", {f"{n:02}": "z" * 9 for n in range(20)}, prompts=few)
+    with judging(longest) as server:
+        assert compare([runs[0], limited], server) == 0
+    folder = runs[0] / "pairwise" / "few"
+    assert [row["id"] for _, row in journal.read_lines(folder / "pairwise.jsonl")] == few
+    found = json.loads((folder / "pairwise.json").read_text())
+    assert (found["pairs"], found["left_out"]) == (5, 16)
+
+
+def test_compare_knows_the_runs_that_were_judged(runs, tmp_path, capsys):
+    with judging(longest) as server:
+        assert compare(runs, server) == 0
+    for n, run in enumerate(runs):
+        journal.write(run / "scores.jsonl", [{"id": "01", "metric": "m", "score": n, "adapter": ("new", None)[n]}])
+    path = runs[0] / "pairwise" / "theirs" / "pairwise.json"
+    assert main(["compare", *map(str, runs), "--pairwise", str(path), "--output", str(tmp_path / "report")]) == 0
+    (found,) = json.loads((tmp_path / "report" / "summary.json").read_text())["win_rates"]
+    assert (found["run"], found["other"], found["wins"], found["losses"]) == ("ours", "theirs", 10, 9)
+    rows = list(journal.read(runs[1] / "responses.jsonl").values())
+    journal.write(runs[1] / "responses.jsonl", [row | {"response": "something else"} for row in rows])
+    assert main(["compare", *map(str, runs), "--pairwise", str(path), "--output", str(tmp_path / "report")]) == 0
+    assert "not shown, for it is about other responses" in " ".join(capsys.readouterr().out.split())
 
 
 def test_broken_off_it_goes_on(runs, capsys):

@@ -57,6 +57,7 @@ def test_figures_stand_beside_the_column_they_are_about(runs, audit):
     ("changes", "words", "trusted"),
     [
         ({"better_than_chance": True}, "comparisons right, better than chance", True),
+        ({"p_holm": 0.081}, "comparisons right, NO BETTER than chance (p 0.081, corrected)", False),
         ({"worse_than_chance": True}, "comparisons right, WORSE than chance", False),
         ({"accuracy": None, "auc": 0.7, "auc_ci95": [0.6, 0.8]}, "70.0 % [60.0, 80.0] of 438 responses in", False),
         ({"accuracy": None, "not_run": "no key"}, "not run: no key", None),

@@ -123,6 +123,19 @@ def test_numbers_of_prompts_in_words(comparison, needed, words):
     assert rows(replace(column, cells=(cell,)), comparison)[0][6] == words
 
 
+def test_what_an_arm_needs_is_seeds(make_run):
+    """Where seeds differ by as much as the arm does, more prompts do not help."""
+    shifts = [{id: value + shift for id, value in LOW.items()} for shift in (0.1, 0.4, 0.25)]
+    arm = [make_run(f"tuned@{n}", {"m": scores}) for n, scores in enumerate(shifts)]
+    comparison = compare_runs(load_runs([make_run("base", {"m": LOW}), *arm]), "base")
+    cell = comparison.columns[0].cells[1]
+    assert cell.difference.needed_seeds == 6  # the least of a t-test at d = 0.25 / 0.15
+    assert rows(comparison.columns[0], comparison)[1][6] == "6 seeds"
+    assert "needed, in seeds" in " ".join(shown(comparison).split())
+    found = json.loads(as_json(comparison))["metrics"]["m"]["runs"]["tuned"]
+    assert (found["needed"], found["needed_seeds"]) == (None, 6)
+
+
 def test_an_unclear_difference_is_called_so(make_run):
     mixed = {id: value + (0.2 if n % 2 else -0.2) for n, (id, value) in enumerate(LOW.items())}
     paths = make_run("base", {"m": LOW}), make_run("mixed", {"m": mixed})

@@ -18,6 +18,7 @@ from cai_lightning.report.page.rounds import by_principle, by_round
 from cai_lightning.report.page.tradeoffs import Tradeoff, tradeoffs
 from cai_lightning.report.page.verdict import verdict_sentence
 from cai_lightning.report.page.viewer import viewer_data
+from cai_lightning.report.page.win_rates import WinLine, win_lines
 from cai_lightning.report.runs import Run
 from cai_lightning.report.texts import RunTexts
 from cai_lightning.report.words import notes, ranking
@@ -43,6 +44,7 @@ class Page:
         cards: Every metric.
         behaviours: What is read off the responses without a model.
         standings: The overall ranking in words.
+        win_rates: How runs do against each other before a judge.
         tradeoffs: Helpfulness against harmlessness.
         distributions: The scores of every metric.
         categories: Means by category of prompts.
@@ -59,6 +61,7 @@ class Page:
     cards: tuple[Card, ...]
     behaviours: tuple[Card, ...]
     standings: tuple[str, ...]
+    win_rates: tuple[WinLine, ...]
     tradeoffs: tuple[Tradeoff, ...]
     distributions: tuple[Distribution, ...]
     categories: tuple[BarTable, ...]
@@ -102,6 +105,7 @@ def page_of(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunText
         cards=tuple(card(column, comparison) for column in comparison.columns),
         behaviours=tuple(card(column, comparison) for column in comparison.behaviours),
         standings=tuple(ranking(comparison)[1:]),
+        win_rates=tuple(win_lines(comparison)),
         tradeoffs=tuple(tradeoffs(comparison)),
         distributions=tuple(distribution(column.name, runs, numbers) for column in comparison.columns),
         categories=tuple(by_category(comparison)),
