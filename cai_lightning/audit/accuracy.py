@@ -1,22 +1,39 @@
 """How often an evaluator prefers the response that people hold to be the better one. Pure functions of its scores.
 
-    found = preferences(chosen, rejected)
-    estimate = mean_with_interval(found, prompts, is_share=True)
+    right = accuracy(preferences(chosen, rejected), prompts)
+    right.estimate, right.p_value
 
 Scores are turned so that higher is better before they come here; NaN is unscored. Comparisons of one conversation are
 no independent draws, so `prompts` numbers the conversations, and spread is that between them.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.report.inspection.intervals import share_interval
+from cai_lightning.report.inspection.intervals import mean_and_spread, share_interval, share_p_value
 from cai_lightning.statistics import Estimate
 
 Values = NDArray[np.float64]
 Prompts = NDArray[np.int64]
+
+
+CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often the better response is put first.
+
+    Args:
+        estimate: The share and its interval.
+        p_value: Two-sided p-value of chance, one half; None where there is no interval.
+    """
+
+    estimate: Estimate
+    p_value: float | None = None
 
 
 def preferences(chosen: Values, rejected: Values) -> Values:
@@ -25,7 +42,28 @@ def preferences(chosen: Values, rejected: Values) -> Values:
     return np.asarray(found, dtype=np.float64)
 
 
-def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, confidence: float = 0.95) -> Estimate:
+def accuracy(right: Values, prompts: Prompts, confidence: float = 0.95) -> Share:
+    """How often the chosen response is preferred, with Wilson's interval.
+
+    Args:
+        right: One for each comparison, as `preferences` gives it; NaN is unscored.
+        prompts: The number of the conversation that the comparison belongs to.
+        confidence: Share of intervals that shall hold the true value, between 0 and 1.
+
+    Returns:
+        The share; None where nothing is scored, and without an interval where all is of one conversation.
+    """
+    known = ~np.isnan(right)
+    right, prompts = right[known], prompts[known]
+    if not len(right):
+        return Share(Estimate(None, None, None, 0))
+    share, spread, clusters = mean_and_spread(right, prompts)
+    if clusters < 2:
+        return Share(Estimate(share, None, None, len(right)))
+    return _share(share, spread, clusters, len(right), confidence)
+
+
+def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, confidence: float = 0.95) -> Share:
     """How often a good response has a higher score than a bad one: the area under the ROC curve, ties counting half.
 
     Its spread is DeLong's (DeLong, DeLong and Clarke-Pearson 1988), summed within conversations (Obuchowski 1997); the
@@ -46,15 +84,18 @@ def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, 
     n, positives = len(scores), int(good.sum())
     negatives = n - positives
     if not positives or not negatives:
-        return Estimate(None, None, None, n)
+        return Share(Estimate(None, None, None, n))
     wins = preferences(scores[good][:, None], scores[~good][None, :])
     area = float(wins.mean())
     influence = np.empty(n)
     influence[good] = (wins.mean(axis=1) - area) / positives
     influence[~good] = (area - wins.mean(axis=0)) / -negatives
-    spread = _spread(influence, prompts)
-    low, high = share_interval(area, spread, min(positives, negatives), confidence)
-    return Estimate(area, low, high, n)
+    return _share(area, _spread(influence, prompts), min(positives, negatives), n, confidence)
+
+
+def _share(share: float, spread: float, clusters: int, n: int, confidence: float) -> Share:
+    low, high = share_interval(share, spread, clusters, confidence)
+    return Share(Estimate(share, low, high, n), share_p_value(share, spread, clusters, CHANCE))
 
 
 def _spread(influence: Values, prompts: Prompts) -> float:

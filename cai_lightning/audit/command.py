@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,10 +11,10 @@ from cai_lightning import journal, provenance
 from cai_lightning.audit.agreement import compare_columns
 from cai_lightning.audit.evaluators import config_files, with_evaluators
 from cai_lightning.audit.exports import as_json
-from cai_lightning.audit.findings import audit_column
+from cai_lightning.audit.findings import ScoredColumn, audit_columns
 from cai_lightning.audit.labels import Labels
 from cai_lightning.audit.plots import save_plot
-from cai_lightning.audit.positions import judge_positions
+from cai_lightning.audit.positions import PositionFindings, judge_positions
 from cai_lightning.audit.results import Audit
 from cai_lightning.audit.scoring import score
 from cai_lightning.audit.tables import PLOT, markdown, terminal
@@ -24,6 +25,9 @@ from cai_lightning.quiet import quiet
 from cai_lightning.report.command import WIDTH
 from cai_lightning.verbs import PROGRAM, cause
 
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
 USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--pairwise] [--strict]"
 ABOUT = (
     "How far can each evaluator be trusted? Lets the evaluators of a configuration score responses that people have"
@@ -32,6 +36,10 @@ ABOUT = (
     " started again, an audit goes on where it was. Read are JSON Lines, plain or .gz, whose rows have"
     f" {'; or '.join(FORMATS)}. Any of these with prompt or turns may have a reference, too."
 )
+SWITCHES = {
+    "strict": "Ends with an error where an evaluator could not run.",
+    "pairwise": "Shows the judges among the evaluators both responses of each pair, too, in both orders.",
+}
 
 
 def main(args: Sequence[str]) -> None:
@@ -43,19 +51,8 @@ def main(args: Sequence[str]) -> None:
     Raises:
         UserError: The configuration or the file of labels is not as it should be.
     """
-    from jsonargparse import ArgumentParser
-
     quiet()
-    parser = ArgumentParser(prog=f"{PROGRAM} audit", usage=USAGE, description=ABOUT, print_config=None)
-    parser.add_argument("--config", action="config", help="The experiment whose evaluators are audited.")
-    parser.add_argument("--strict", action="store_true", help="Ends with an error where an evaluator could not run.")
-    parser.add_argument(
-        "--pairwise",
-        action="store_true",
-        help="Shows the judges among the evaluators both responses of each pair, too, in both orders.",
-    )
-    parser.add_function_arguments(audit, skip={"strict", "pairwise"})
-    files = config_files(args)
+    parser, files = _parser(), config_files(args)
     if not files and not {"-h", "--help"} & set(args):
         raise UserError(f"audit needs --config FILE, the experiment whose evaluators are audited.\nusage: {USAGE}")
     settings = parser.parse_args(with_evaluators(args))
@@ -65,6 +62,17 @@ def main(args: Sequence[str]) -> None:
     except ValueError as error:
         raise UserError(cause(error)) from error
     audit(**{name: value for name, value in parts.items() if name != "config"})
+
+
+def _parser() -> "ArgumentParser":
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"{PROGRAM} audit", usage=USAGE, description=ABOUT, print_config=None)
+    parser.add_argument("--config", action="config", help="The experiment whose evaluators are audited.")
+    for option, about in SWITCHES.items():
+        parser.add_argument(f"--{option}", action="store_true", help=about)
+    parser.add_function_arguments(audit, skip=set(SWITCHES))
+    return parser
 
 
 def audit(
@@ -93,30 +101,46 @@ def audit(
     Raises:
         UserError: The file has no labels, or a row in it is malformed.
     """
-    from rich.console import Console
-
-    if limit is not None and limit < 1:
-        raise UserError(f"--limit {limit}: expected a number of rows, from 1 on.")
-    labels = Labels(read_labelled(comparisons, limit))
-    place = _device(device or _accelerator())
-    output = output or Path("audit")
+    labels, place, output = _labels(comparisons, limit), _device(device or _accelerator()), output or Path("audit")
     output.mkdir(parents=True, exist_ok=True)
     with journal.locked(output / "audit.json"):
         columns = [column for metric in metrics for column in score(metric, labels, output, place, score_batch_size)]
-        judges = [metric for metric in metrics if pairwise and labels.chosen and isinstance(metric, Judge)]
-        positions = tuple(judge_positions(metric, labels, output) for metric in judges)
+        positions = _positions(metrics, labels, output) if pairwise else ()
     found = Audit(
         file=comparisons.name,
         digest=provenance.file_digest(comparisons),
         labels=labels,
-        columns=tuple(audit_column(column, labels) for column in columns),
+        columns=audit_columns(columns, labels),
         agreement=compare_columns(columns, labels),
         positions=positions,
     )
+    _tell(found, output)
+    if strict:
+        _refuse_missing(columns)
+
+
+def _labels(comparisons: Path, limit: int | None) -> Labels:
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: expected a number of rows, from 1 on.")
+    return Labels(read_labelled(comparisons, limit))
+
+
+def _positions(metrics: Sequence[ResponseMetric], labels: Labels, output: Path) -> tuple[PositionFindings, ...]:
+    """What comes of showing the judges both responses, where the file has comparisons."""
+    judges = [metric for metric in metrics if labels.chosen and isinstance(metric, Judge)]
+    return tuple(judge_positions(metric, labels, output) for metric in judges)
+
+
+def _tell(found: Audit, output: Path) -> None:
+    from rich.console import Console
+
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(terminal(found))
     console.print(f"Written: {', '.join(map(str, write_audit(found, output)))}", markup=False, soft_wrap=True)
-    if strict and (missing := [column.column.name for column in columns if column.not_run]):
+
+
+def _refuse_missing(columns: Sequence[ScoredColumn]) -> None:
+    if missing := [column.column.name for column in columns if column.not_run]:
         raise UserError(f"every other score is kept, but these evaluators did not run: {', '.join(missing)}")
 
 

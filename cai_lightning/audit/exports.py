@@ -7,8 +7,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from cai_lightning.audit.agreement import Agreement
 from cai_lightning.audit.findings import ColumnFindings, PairFindings, SingleFindings
 from cai_lightning.audit.results import Audit
+from cai_lightning.statistics import Estimate
 
 
 def as_json(audit: Audit) -> str:
@@ -22,10 +24,22 @@ def as_json(audit: Audit) -> str:
         "single_responses": len(labelled.singles),
         "left_out": dict(labelled.left_out),
         "metrics": {column.name: _column(column) for column in audit.columns},
-        "agreement": asdict(audit.agreement),
+        "agreement": _agreement(audit.agreement),
         "pairwise": [asdict(position) for position in audit.positions],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _agreement(agreement: Agreement) -> dict[str, Any]:
+    pairs = [
+        {"first": pair.first, "second": pair.second, "correlation": asdict(pair.correlation), **_alpha(pair.alpha)}
+        for pair in agreement.pairs
+    ]
+    return {"pairs": pairs, **_alpha(agreement.alpha)}
+
+
+def _alpha(estimate: Estimate) -> dict[str, Any]:
+    return {"alpha": estimate.mean, "alpha_ci95": estimate.interval}
 
 
 def _column(column: ColumnFindings) -> dict[str, Any]:
@@ -39,6 +53,8 @@ def _column(column: ColumnFindings) -> dict[str, Any]:
         "n": column.estimate.n,
         **_pairs(column.pairs),
         **_singles(column.singles),
+        "p_value": column.right.p_value,
+        "p_holm": column.p_holm,
         "better_than_chance": column.better_than_chance,
         "worse_than_chance": column.worse_than_chance,
         "reasons": dict(scored.scores.reasons.most_common()),
@@ -49,8 +65,8 @@ def _pairs(found: PairFindings | None) -> dict[str, Any]:
     if found is None:
         return {"accuracy": None, "ci95": None}
     return {
-        "accuracy": found.accuracy.mean,
-        "ci95": found.accuracy.interval,
+        "accuracy": found.accuracy.estimate.mean,
+        "ci95": found.accuracy.estimate.interval,
         "ties": found.ties,
         "unscored": found.unscored,
         "length": asdict(found.length),
@@ -63,8 +79,8 @@ def _singles(found: SingleFindings | None) -> dict[str, Any]:
     if found is None:
         return {"auc": None, "auc_ci95": None}
     return {
-        "auc": found.area.mean,
-        "auc_ci95": found.area.interval,
+        "auc": found.area.estimate.mean,
+        "auc_ci95": found.area.estimate.interval,
         "unscored": found.unscored,
         "length": asdict(found.length),
         "calibration": asdict(found.calibration) if found.calibration else None,

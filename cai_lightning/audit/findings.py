@@ -1,24 +1,28 @@
 """What an audit finds out about a column of an evaluator: pure functions of its scores and of the labels.
 
-findings = audit_column(column, labels)
-findings.estimate, findings.better_than_chance
+found = audit_columns(columns, labels)
+found[0].estimate, found[0].better_than_chance
+
+An audit of many columns would call one of them better than chance by chance. So their p-values are corrected for their
+number, as those of a comparison are.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.audit.accuracy import Values, area_under_curve, preferences
+from cai_lightning.audit.accuracy import CHANCE, Share, Values, accuracy, area_under_curve, preferences
 from cai_lightning.audit.calibration import Calibration, calibrate
 from cai_lightning.audit.correlation import rank_correlation
 from cai_lightning.audit.labels import Labels
 from cai_lightning.metrics import Column
-from cai_lightning.report.inspection.intervals import mean_with_interval
 from cai_lightning.report.scores import ColumnScores
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Estimate, holm
 
-CHANCE = 0.5
+LEVEL = 0.05
+"""Corrected p-values up to this one tell a column from chance."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class PairFindings:
         longer: The accuracy where it is the longer one.
     """
 
-    accuracy: Estimate
+    accuracy: Share
     ties: int
     unscored: int
     length: Estimate
@@ -79,7 +83,7 @@ class SingleFindings:
         calibration: How the score agrees with the labels, where it is a probability.
     """
 
-    area: Estimate
+    area: Share
     unscored: int
     length: Estimate
     calibration: Calibration | None
@@ -87,36 +91,60 @@ class SingleFindings:
 
 @dataclass(frozen=True)
 class ColumnFindings:
-    """Everything about a column; `pairs` and `singles` are None where the file has none, or nothing was scored."""
+    """Everything about a column.
+
+    Args:
+        scored: What its evaluator has made.
+        pairs: What comparisons say; None where the file has none, or nothing was scored.
+        singles: What single responses say, or None likewise.
+        p_holm: The p-value of chance after Holm's correction over all columns of the audit; None where there is none.
+    """
 
     scored: ScoredColumn
     pairs: PairFindings | None = None
     singles: SingleFindings | None = None
+    p_holm: float | None = None
 
     @property
     def name(self) -> str:
         return self.scored.column.name
 
     @property
-    def estimate(self) -> Estimate:
+    def right(self) -> Share:
         """How often it puts the better response first: the accuracy, or the area where there are no comparisons."""
         if self.pairs:
             return self.pairs.accuracy
-        return self.singles.area if self.singles else Estimate(None, None, None, 0)
+        return self.singles.area if self.singles else Share(Estimate(None, None, None, 0))
+
+    @property
+    def estimate(self) -> Estimate:
+        return self.right.estimate
 
     @property
     def better_than_chance(self) -> bool | None:
-        """Whether the interval lies above one half; None where there is none."""
-        return None if self.estimate.low is None else self.estimate.low > CHANCE
+        """Whether it is told from one half, and above; None where there is no p-value."""
+        return None if self.p_holm is None else self._is_told and (self.estimate.mean or 0) > CHANCE
 
     @property
     def worse_than_chance(self) -> bool:
-        """Whether the interval lies below one half: it prefers what people hold to be the worse."""
-        return self.estimate.high is not None and self.estimate.high < CHANCE
+        """Whether it is told from one half, and below: it prefers what people hold to be the worse."""
+        return self._is_told and (self.estimate.mean or 0) < CHANCE
+
+    @property
+    def _is_told(self) -> bool:
+        return self.p_holm is not None and self.p_holm <= LEVEL
 
 
-def audit_column(column: ScoredColumn, labels: Labels) -> ColumnFindings:
-    """Computes everything about a column, or nothing about one that could not run."""
+def audit_columns(columns: Sequence[ScoredColumn], labels: Labels) -> tuple[ColumnFindings, ...]:
+    """Computes everything about the columns of an audit, and nothing about those that could not run."""
+    found = [_audited(column, labels) for column in columns]
+    p_values = {n: column.right.p_value for n, column in enumerate(found)}
+    known = {n: p for n, p in p_values.items() if p is not None}
+    corrected = dict(zip(known, holm(list(known.values())), strict=True))
+    return tuple(replace(column, p_holm=corrected.get(n)) for n, column in enumerate(found))
+
+
+def _audited(column: ScoredColumn, labels: Labels) -> ColumnFindings:
     if column.not_run or column.not_applicable:
         return ColumnFindings(column)
     return ColumnFindings(
@@ -130,16 +158,16 @@ def _pairs(column: ScoredColumn, labels: Labels) -> PairFindings:
     chosen, rejected = column.oriented(labels.chosen), column.oriented(labels.rejected)
     right = preferences(chosen, rejected)
 
-    def accuracy(rows: NDArray[np.bool_]) -> Estimate:
-        return mean_with_interval(right[rows], labels.pair_prompts[rows], is_share=True)
+    def among(rows: NDArray[np.bool_]) -> Estimate:
+        return accuracy(right[rows], labels.pair_prompts[rows]).estimate
 
     return PairFindings(
-        accuracy=accuracy(~np.isnan(right)),
+        accuracy=accuracy(right, labels.pair_prompts),
         ties=int((right == CHANCE).sum()),
         unscored=int(np.isnan(right).sum()),
         length=rank_correlation(chosen - rejected, labels.longer),
-        shorter=accuracy(labels.longer < 0),
-        longer=accuracy(labels.longer > 0),
+        shorter=among(labels.longer < 0),
+        longer=among(labels.longer > 0),
     )
 
 

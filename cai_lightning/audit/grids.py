@@ -1,31 +1,23 @@
-"""An audit as tables of plain words, and the notes that say how to read them.
+"""An audit as tables of plain words; `notes` says how to read them.
 
 for grid in grids(audit):
     print(grid.title, grid.headings, grid.rows)
 """
 
-from cai_lightning.audit.calibration import Bin
-from cai_lightning.audit.findings import ColumnFindings, PairFindings, SingleFindings
+from collections.abc import Callable, Sequence
+
+from cai_lightning.audit.calibration import Bin, Calibration
+from cai_lightning.audit.findings import ColumnFindings
 from cai_lightning.audit.results import Audit
 from cai_lightning.report.inspection.grids import Grid, Words
+from cai_lightning.report.numbers import NOTHING, p_value
 from cai_lightning.report.runs import printable
-from cai_lightning.report.tables import NOTHING
 from cai_lightning.statistics import Estimate
 
 MOST_REASONS = 3
 """Reasons shown of each column; `audit.json` has them all."""
 
-HOW_TO_READ_PAIRS = (
-    "Right: the better response has the better score; ties count half, unscored pairs not at all.",
-    "If shorter, if longer: the same where the better response is the shorter, or the longer one.",
-    "Length: rank correlation of differences in score and in characters; 0 is no bias.",
-)
-HOW_TO_READ_SINGLES = (
-    "AUC: how often a good response has a better score than a bad one; ties count half.",
-    "Brier, calibration (expected calibration error): 0 is best. The Brier score in brackets is had by saying "
-    "the share of good responses of every one.",
-    "Length: rank correlation of score and characters; 0 is no bias.",
-)
+Fields = Callable[[ColumnFindings], Sequence[Words]]
 
 
 def grids(audit: Audit) -> list[Grid]:
@@ -34,38 +26,12 @@ def grids(audit: Audit) -> list[Grid]:
     return [grid for grid in (make(audit) for make in makers) if grid.rows]
 
 
-def notes(audit: Audit) -> list[str]:
-    """What was read, and how the tables are to be read."""
-    labelled = audit.labels.labelled
-    lines = [
-        f"{printable(audit.file)} ({audit.digest}): {labelled.rows} rows, {len(labelled.pairs)} comparisons, "
-        f"{len(labelled.singles)} labelled single responses."
-    ]
-    lines += [f"Left out: {count} rows, {reason}." for reason, count in labelled.left_out.items()]
-    for column in audit.columns:
-        if why := column.scored.not_run or column.scored.not_applicable:
-            lines.append(f"{printable(column.name)}: {without_figures(column)}: {printable(why)}")
-    lines.append("Brackets are 95 % intervals over conversations; an evaluator beats chance where its interval does.")
-    lines += HOW_TO_READ_PAIRS if labelled.pairs else HOW_TO_READ_SINGLES
-    for found in audit.positions:
-        if found.not_run:
-            lines.append(f"{printable(found.judge)}, shown both responses: not run: {printable(found.not_run)}")
-    if audit.positions:
-        lines.append("A judge shown both responses: where its two orders disagree it is a tie, which counts half.")
-    if any(column.estimate.mean is not None and not column.better_than_chance for column in audit.columns):
-        lines.append("Do not trust an evaluator that is no better than chance on what this file is about.")
-    if audit.agreement.alpha is not None:
-        lines.append(f"Krippendorff's alpha of the preferences of all evaluators: {audit.agreement.alpha:.2f}.")
-    return lines
-
-
 def judgement(column: ColumnFindings) -> str:
-    """What the interval says about an evaluator; empty where there is none."""
+    """What the corrected p-value says about an evaluator; empty where there is none."""
     if column.better_than_chance is None:
         return ""
-    if column.better_than_chance:
-        return "better than chance"
-    return "worse than chance" if column.worse_than_chance else "no better than chance"
+    chance = "better" if column.better_than_chance else "worse" if column.worse_than_chance else "no better"
+    return f"{chance} than chance, p {p_value(column.p_holm)}"
 
 
 def without_figures(column: ColumnFindings) -> str | None:
@@ -79,48 +45,55 @@ def without_figures(column: ColumnFindings) -> str | None:
 
 def _comparisons(audit: Audit) -> Grid:
     headings = ("evaluator", "right", "", "if shorter", "if longer", "length")
-    columns = audit.columns if audit.labels.chosen else ()
-    rows = [_row(column, _pair_fields(column, column.pairs), len(headings)) for column in columns]
-    return Grid(f"{len(audit.labels.chosen)} comparisons", headings, tuple(rows))
-
-
-def _pair_fields(column: ColumnFindings, found: PairFindings | None) -> list[Words]:
-    if found is None:
-        return []
-    return [
-        _judged(found.accuracy, column),
-        Words(f"{found.ties} tied", f"{found.unscored} unscored"),
-        _share(found.shorter),
-        _share(found.longer),
-        _correlation(found.length),
-    ]
+    return _by_column(audit, len(audit.labels.chosen), "comparisons", headings, _pair_fields)
 
 
 def _singles(audit: Audit) -> Grid:
     headings = ("evaluator", "AUC", "unscored", "Brier", "calibration", "length")
-    columns = audit.columns if audit.labels.singles else ()
-    rows = [_row(column, _single_fields(column, column.singles), len(headings)) for column in columns]
-    return Grid(f"{len(audit.labels.singles)} labelled single responses", headings, tuple(rows))
+    return _by_column(audit, len(audit.labels.singles), "labelled single responses", headings, _single_fields)
 
 
-def _single_fields(column: ColumnFindings, found: SingleFindings | None) -> list[Words]:
-    if found is None:
-        return []
-    calibration = found.calibration
-    brier = (f"{calibration.brier:.3f}", f"({calibration.brier_of_base_rate:.3f})") if calibration else (NOTHING,)
-    return [
-        _judged(found.area, column),
-        Words(str(found.unscored)),
-        Words(*brier),
-        Words(f"{calibration.error:.3f}" if calibration else NOTHING),
-        _correlation(found.length),
-    ]
+def _by_column(audit: Audit, number: int, kind: str, headings: tuple[str, ...], fields: Fields) -> Grid:
+    """A row for each evaluator, where there is anything of this kind; the title says what p is corrected for."""
+    tested = sum(column.p_holm is not None for column in audit.columns)
+    title = f"{number} {kind}; p of chance, corrected over the {tested} evaluators that have one (Holm)"
+    columns = audit.columns if number else ()
+    return Grid(title, headings, tuple(_row(column, fields(column), len(headings)) for column in columns))
 
 
-def _row(column: ColumnFindings, fields: list[Words], width: int) -> tuple[Words, ...]:
+def _row(column: ColumnFindings, fields: Sequence[Words], width: int) -> tuple[Words, ...]:
     """A column's row; where it has no figures, a word on that in their place."""
     name, instead = Words(printable(column.name)), without_figures(column)
     return (name, Words(instead), *[Words("")] * (width - 2)) if instead else (name, *fields)
+
+
+def _pair_fields(column: ColumnFindings) -> tuple[Words, ...]:
+    if (found := column.pairs) is None:
+        return ()
+    return (
+        _judged(found.accuracy.estimate, column),
+        Words(f"{found.ties} tied", f"{found.unscored} unscored"),
+        _share(found.shorter),
+        _share(found.longer),
+        _coefficient(found.length),
+    )
+
+
+def _single_fields(column: ColumnFindings) -> tuple[Words, ...]:
+    if (found := column.singles) is None:
+        return ()
+    return (
+        _judged(found.area.estimate, column),
+        Words(str(found.unscored)),
+        *_calibrated(found.calibration),
+        _coefficient(found.length),
+    )
+
+
+def _calibrated(found: Calibration | None) -> tuple[Words, Words]:
+    if found is None:
+        return Words(NOTHING), Words(NOTHING)
+    return Words(f"{found.brier:.3f}", f"({found.brier_of_base_rate:.3f})"), Words(f"{found.error:.3f}")
 
 
 def _reliability(audit: Audit) -> Grid:
@@ -145,8 +118,8 @@ def _agreement(audit: Audit) -> Grid:
         (
             Words(printable(pair.first)),
             Words(printable(pair.second)),
-            _correlation(pair.correlation),
-            Words(NOTHING if pair.alpha is None else f"{pair.alpha:.2f}"),
+            _coefficient(pair.correlation),
+            _coefficient(pair.alpha),
         )
         for pair in audit.agreement.pairs
     ]
@@ -193,7 +166,7 @@ def _share(estimate: Estimate) -> Words:
     return Words(f"{100 * estimate.mean:.0f} %", interval)
 
 
-def _correlation(estimate: Estimate) -> Words:
+def _coefficient(estimate: Estimate) -> Words:
     if estimate.mean is None:
         return Words(NOTHING)
     interval = "[{:+.2f}, {:+.2f}]".format(*estimate.interval) if estimate.interval else ""

@@ -6,8 +6,9 @@ save_plot(audit, output / "audit.png")
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cai_lightning.audit.accuracy import CHANCE
 from cai_lightning.audit.calibration import Calibration
-from cai_lightning.audit.findings import CHANCE, ColumnFindings
+from cai_lightning.audit.findings import ColumnFindings
 from cai_lightning.audit.grids import without_figures
 from cai_lightning.audit.results import Audit
 from cai_lightning.report.plots.panels import COLORS, PLAIN
@@ -28,7 +29,7 @@ def save_plot(audit: Audit, path: Path) -> None:
     _accuracies(axes[0], audit)
     if calibrated:
         _reliability(axes[1], calibrated)
-    caption = f"{audit.file}. Bars: 95 % intervals. Green is better than chance, red is not."
+    caption = f"{audit.file}. Bars: 95 % intervals. Green is better than chance after Holm's correction, red is not."
     figure.supxlabel(printable(caption), fontsize=8, color=PLAIN, parse_math=False, wrap=True)
     figure.savefig(path, dpi=150, facecolor="white")
 

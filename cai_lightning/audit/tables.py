@@ -8,7 +8,8 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
-from cai_lightning.audit.grids import grids, notes
+from cai_lightning.audit.grids import grids
+from cai_lightning.audit.notes import notes
 from cai_lightning.audit.results import Audit
 from cai_lightning.report.inspection.tables import markdown_table, terminal_table
 from cai_lightning.report.tables import escaped

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from cai_lightning.audit.accuracy import area_under_curve, preferences
+from cai_lightning.audit.accuracy import accuracy, area_under_curve, preferences
 from cai_lightning.report.inspection.intervals import mean_with_interval
 
 NAN = math.nan
@@ -19,9 +20,32 @@ def test_a_tie_is_half_a_preference_and_an_unscored_response_none():
 
 
 def test_all_ties_are_chance_with_a_wide_interval():
-    estimate = mean_with_interval(np.full(30, 0.5), np.arange(30), is_share=True)
-    assert estimate.mean == 0.5
-    assert estimate.low < 0.35 < 0.65 < estimate.high
+    right = accuracy(np.full(30, 0.5), np.arange(30))
+    assert (right.estimate.mean, right.p_value) == (0.5, 1.0)
+    assert right.estimate.low < 0.35 < 0.65 < right.estimate.high
+
+
+def test_accuracy_is_the_mean_with_interval_of_what_is_scored():
+    right, prompts = np.array([1.0, 0, NAN, 0.5, 1, 1]), np.array([0, 1, 2, 3, 4, 4])
+    assert accuracy(right, prompts).estimate == mean_with_interval(right, prompts, is_share=True)
+    assert accuracy(np.full(3, NAN), np.arange(3)).estimate.mean is None
+    assert accuracy(np.ones(3), np.zeros(3, dtype=int)).p_value is None
+
+
+@pytest.mark.parametrize("right", [31, 20, 45, 50])
+def test_the_p_value_of_an_accuracy_is_the_score_tests(right):
+    found = accuracy(np.array([1.0] * right + [0.0] * (50 - right)), np.arange(50))
+    assert found.p_value == pytest.approx(stats.chisquare([right, 50 - right]).pvalue)
+
+
+def test_the_p_value_is_that_at_which_the_interval_ends_at_chance():
+    random, told = np.random.default_rng(0), set()
+    good, prompts = np.arange(60) < 30, np.arange(60) // 2
+    for shift in np.linspace(0, 1, 60):
+        area = area_under_curve(random.normal(shift * good, 1), good, prompts)
+        assert (area.p_value < 0.05) == (not area.estimate.low <= 0.5 <= area.estimate.high)
+        told.add(area.p_value < 0.05)
+    assert told == {True, False}
 
 
 @pytest.mark.parametrize("digits", [1, 6])
@@ -29,7 +53,7 @@ def test_area_is_that_of_scikit_learn(digits):
     random = np.random.default_rng(3)
     good = random.random(200) < 0.4
     scores = np.round(random.normal(good, 1.5), digits)
-    area = area_under_curve(scores, good, np.arange(200))
+    area = area_under_curve(scores, good, np.arange(200)).estimate
     assert area.mean == pytest.approx(roc_auc_score(good, scores))
     assert area.low < area.mean < area.high
 
@@ -37,7 +61,7 @@ def test_area_is_that_of_scikit_learn(digits):
 def test_area_by_hand():
     """Good 3, 2 and 1; bad 2 and 0: of six pairs four and a half are won."""
     scores, good = np.array([3.0, 2, 1, 2, 0, NAN]), np.array([1, 1, 1, 0, 0, 1], dtype=bool)
-    area = area_under_curve(scores, good, np.arange(6))
+    area = area_under_curve(scores, good, np.arange(6)).estimate
     assert area.mean == 4.5 / 6
     assert area.n == 5
 
@@ -47,7 +71,7 @@ def test_spread_is_delongs():
     random = np.random.default_rng(5)
     good = np.arange(400) < 200
     scores = random.normal(0.8 * good, 1)
-    area = area_under_curve(scores, good, np.arange(400))
+    area = area_under_curve(scores, good, np.arange(400)).estimate
     wins = scores[good][:, None] > scores[~good][None, :]
     delong = math.sqrt(wins.mean(1).var() / 200 + wins.mean(0).var() / 200)
     assert (area.high - area.low) / 2 == pytest.approx(1.96 * delong, rel=0.03)
@@ -58,7 +82,7 @@ def test_interval_of_the_area_covers_the_truth():
     for _ in range(1000):
         good = np.arange(80) < 40
         scores = random.normal(1.5 * good, 1)
-        area = area_under_curve(scores, good, np.arange(80))
+        area = area_under_curve(scores, good, np.arange(80)).estimate
         inside += area.low <= 0.8556 <= area.high  # the normal distribution at 1.5 / sqrt(2)
     assert 0.93 <= inside / 1000 <= 0.97
 
@@ -67,17 +91,17 @@ def test_copies_of_responses_add_nothing():
     random = np.random.default_rng(7)
     good = np.arange(60) < 30
     scores = random.normal(good, 1)
-    once = area_under_curve(scores, good, np.arange(60))
-    thrice = area_under_curve(np.tile(scores, 3), np.tile(good, 3), np.tile(np.arange(60), 3))
+    once = area_under_curve(scores, good, np.arange(60)).estimate
+    thrice = area_under_curve(np.tile(scores, 3), np.tile(good, 3), np.tile(np.arange(60), 3)).estimate
     assert thrice.interval == pytest.approx(once.interval)
 
 
 def test_perfect_separation_keeps_an_interval():
-    area = area_under_curve(np.arange(10.0), np.arange(10) >= 5, np.arange(10))
+    area = area_under_curve(np.arange(10.0), np.arange(10) >= 5, np.arange(10)).estimate
     assert area.mean == area.high == 1
     assert 0.5 < area.low < 0.6
 
 
 def test_one_label_alone_has_no_area():
-    assert area_under_curve(np.array([1.0, 2.0]), np.array([True, True]), np.arange(2)).mean is None
-    assert area_under_curve(np.array([1.0, NAN]), np.array([True, False]), np.arange(2)).mean is None
+    assert area_under_curve(np.array([1.0, 2.0]), np.array([True, True]), np.arange(2)).estimate.mean is None
+    assert area_under_curve(np.array([1.0, NAN]), np.array([True, False]), np.arange(2)).estimate.mean is None

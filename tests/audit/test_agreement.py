@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cai_lightning.audit.agreement import krippendorff_alpha
 from cai_lightning.audit.correlation import rank_correlation
+from cai_lightning.audit.krippendorff import alpha_with_interval
+from cai_lightning.statistics.intervals import resamples
 
 NAN = math.nan
 
@@ -39,6 +40,10 @@ def test_what_is_the_same_everywhere_has_no_correlation():
     perfect = rank_correlation(np.arange(5.0), np.arange(5.0))
     assert perfect.mean == pytest.approx(1)
     assert perfect.interval is None
+
+
+def krippendorff_alpha(values):
+    return alpha_with_interval(values, np.arange(values.shape[1])).mean
 
 
 def alpha_by_definition(values):
@@ -79,3 +84,43 @@ def test_alpha_of_nothing():
 
 def test_disagreement_is_below_chance():
     assert krippendorff_alpha(np.array([[1.0, 0, 1, 0], [0, 1, 0, 1]])) < 0
+
+
+def two_judges(random, prompts, rows=1):
+    """Each says 1 or 0 of what is 1 in half of the conversations, and is wrong in a fifth: alpha is 0.36."""
+    truth = np.repeat(random.random(prompts) < 0.5, rows)
+    return np.array([np.repeat(random.random(prompts) < 0.2, rows) ^ truth for _ in range(2)]).astype(float)
+
+
+def test_interval_of_alpha_covers_the_truth():
+    random, inside = np.random.default_rng(3), 0
+    for _ in range(300):
+        estimate = alpha_with_interval(two_judges(random, 80), np.arange(80))
+        inside += estimate.low <= 0.36 <= estimate.high
+    assert 0.91 <= inside / 300 <= 0.98
+
+
+def test_resamples_are_those_written_out():
+    values, prompts = two_judges(np.random.default_rng(0), 20), np.arange(20)
+    values[0, :3] = NAN
+    estimate = alpha_with_interval(values, prompts)
+    (times,) = resamples(17, 0)
+    alphas = [alpha_by_definition(np.repeat(values[:, 3:], row.astype(int), axis=1)) for row in times[:200]]
+    written = alpha_with_interval(values, prompts, confidence=0.5)
+    assert written.low < np.median(alphas) < written.high
+    assert estimate.mean == pytest.approx(alpha_by_definition(values))
+    assert estimate.n == 17
+
+
+def test_rows_of_one_conversation_are_drawn_together():
+    values = two_judges(np.random.default_rng(0), 60)
+    once = alpha_with_interval(values, np.arange(60))
+    thrice = alpha_with_interval(np.repeat(values, 3, axis=1), np.repeat(np.arange(60), 3))
+    assert thrice.interval == pytest.approx(once.interval, abs=0.01)
+
+
+def test_what_does_not_vary_has_no_interval():
+    agreeing = np.array([[1.0, 0, 1, 0, 1, 1, 0, 0]] * 2)
+    assert alpha_with_interval(agreeing, np.arange(8)).mean == 1
+    assert alpha_with_interval(agreeing, np.arange(8)).interval is None
+    assert alpha_with_interval(np.array([[1.0, 0], [0, 1.0]]), np.zeros(2, dtype=int)).interval is None

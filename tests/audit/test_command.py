@@ -99,7 +99,9 @@ def test_numbers_for_what_runs_and_a_reason_for_what_does_not_apply(audit, capsy
     assert found["metrics"]["similar"]["not_applicable"] == "no reference"
     assert found["metrics"]["similar"]["accuracy"] is None
     shown = capsys.readouterr().out
-    assert "better than chance" in shown
+    assert "better than chance, p <0.001" in shown
+    assert "40 comparisons; p of chance, corrected over the 1 evaluators that have one (Holm)" in shown
+    assert (words["p_holm"], found["metrics"]["similar"]["p_holm"]) == (words["p_value"], None)
     assert "not applicable" in shown
 
 
@@ -144,6 +146,7 @@ def test_references_make_an_evaluator_applicable(audit):
     assert (similar["accuracy"], similar["n"], similar["unscored"]) == (1, 3, 1)
     assert similar["reasons"] == {"no reference": 2}
     assert found["agreement"]["pairs"][0]["alpha"] is None  # all preferences are the same
+    assert found["agreement"]["alpha_ci95"] is None
 
 
 def test_single_responses_have_an_area_and_a_plot(audit, tmp_path):

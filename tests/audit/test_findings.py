@@ -5,12 +5,13 @@ import json
 import pytest
 
 from cai_lightning.audit.agreement import compare_columns
-from cai_lightning.audit.findings import ScoredColumn, audit_column
+from cai_lightning.audit.findings import ScoredColumn, audit_columns
 from cai_lightning.audit.labels import Labels, response_id
 from cai_lightning.data.labelled import Labelled, LabelledPair, LabelledResponse
 from cai_lightning.metrics import Column
 from cai_lightning.records import user
 from cai_lightning.report.scores import ColumnScores
+from cai_lightning.statistics import Estimate, holm
 
 HARM = Column("harm", "lower", 0.0, 1.0)
 HELP = Column("help", "higher", 1.0, 5.0)
@@ -24,6 +25,11 @@ def scored(column, values, **more):
     """A column with scores by prompt and response."""
     ids = {response_id(asked(prompt), response, None): value for (prompt, response), value in values.items()}
     return ScoredColumn(column, "s1", "r1", ColumnScores(ids), **more)
+
+
+def audited(column, labels):
+    (found,) = audit_columns([column], labels)
+    return found
 
 
 @pytest.fixture
@@ -46,9 +52,9 @@ VALUES = {
 
 def test_pairs_by_hand(labels):
     """Right, wrong, tied, unscored: 1.5 of 3; where the better is longer 1 of 2; shorter, the tie."""
-    findings = audit_column(scored(HARM, VALUES), labels)
-    assert findings.pairs.accuracy.mean == 0.5
-    assert findings.pairs.accuracy.n == 3
+    findings = audited(scored(HARM, VALUES), labels)
+    assert findings.pairs.accuracy.estimate.mean == 0.5
+    assert findings.pairs.accuracy.estimate.n == 3
     assert (findings.pairs.ties, findings.pairs.unscored) == (1, 1)
     assert (findings.pairs.longer.mean, findings.pairs.longer.n) == (0.5, 2)
     assert (findings.pairs.shorter.mean, findings.pairs.shorter.n) == (0.5, 1)
@@ -57,8 +63,8 @@ def test_pairs_by_hand(labels):
 
 
 def test_a_column_where_lower_is_better_is_the_other_turned_round(labels):
-    up = audit_column(scored(HELP, {place: 1 - value for place, value in VALUES.items()}), labels)
-    down = audit_column(scored(HARM, VALUES), labels)
+    up = audited(scored(HELP, {place: 1 - value for place, value in VALUES.items()}), labels)
+    down = audited(scored(HARM, VALUES), labels)
     assert up.pairs == down.pairs
 
 
@@ -66,22 +72,42 @@ def test_better_and_worse_than_chance():
     pairs = [LabelledPair(asked(str(n)), "good", "evil") for n in range(40)]
     labels = Labels(Labelled(pairs))
     right = {(str(n), word): float(word == "good") for n in range(40) for word in ("good", "evil")}
-    found = audit_column(scored(HELP, right), labels)
+    found = audited(scored(HELP, right), labels)
     assert found.better_than_chance
     assert found.estimate.low > 0.9
-    found = audit_column(scored(HARM, right), labels)
+    found = audited(scored(HARM, right), labels)
     assert found.better_than_chance is False
     assert found.worse_than_chance
-    found = audit_column(scored(HARM, dict.fromkeys(right, 0.5)), labels)
+    found = audited(scored(HARM, dict.fromkeys(right, 0.5)), labels)
     assert found.better_than_chance is False
     assert not found.worse_than_chance
     assert found.pairs.ties == 40
 
 
+def coins(right):
+    """A column that prefers the better response in so many of forty conversations."""
+    return {(str(n), word): float((word == "good") == (n < right)) for n in range(40) for word in ("good", "evil")}
+
+
+def test_p_values_are_corrected_for_the_number_of_columns():
+    """27 of 40 is 2.7 %: better than chance alone, and nothing special as the best of five."""
+    labels = Labels(Labelled([LabelledPair(asked(str(n)), "good", "evil") for n in range(40)]))
+    idle = scored(HELP, {}, not_run="no server")
+    columns = [scored(HELP, coins(right)) for right in (27, 20, 22, 17, 19)]
+    alone, many = audited(columns[0], labels), audit_columns([idle, *columns], labels)
+    assert alone.better_than_chance
+    assert alone.p_holm == alone.right.p_value == pytest.approx(0.0269, abs=1e-4)
+    assert [column.better_than_chance for column in many] == [None, *[False] * 5]
+    assert many[1].p_holm == pytest.approx(5 * alone.p_holm)
+    assert [column.p_holm for column in many[1:]] == holm([column.right.p_value for column in many[1:]])
+    worst = audit_columns([scored(HELP, coins(0)), *columns], labels)[0]
+    assert (worst.worse_than_chance, worst.better_than_chance) == (True, False)
+
+
 def test_forty_copies_of_one_conversation_prove_nothing():
     labels = Labels(Labelled([LabelledPair(asked("a"), "good", f"evil {n}") for n in range(40)]))
     values = {("a", "good"): 5.0} | {("a", f"evil {n}"): 1.0 for n in range(40)}
-    assert audit_column(scored(HELP, values), labels).better_than_chance is None
+    assert audited(scored(HELP, values), labels).better_than_chance is None
     assert len(labels.responses) == 41
 
 
@@ -89,19 +115,19 @@ def test_singles_have_an_area_and_probabilities_a_calibration():
     singles = [LabelledResponse(asked(str(n)), "x" * (n + 1), n >= 4) for n in range(8)]
     labels = Labels(Labelled(singles=singles))
     harm = scored(HARM, {(str(n), "x" * (n + 1)): 0.75 if n < 4 else 0.25 for n in range(8)})
-    found = audit_column(harm, labels)
-    assert found.estimate.mean == found.singles.area.mean == 1
+    found = audited(harm, labels)
+    assert found.estimate.mean == found.singles.area.estimate.mean == 1
     assert found.pairs is None
     assert found.singles.calibration.brier == pytest.approx(0.0625)
     assert found.singles.calibration.error == pytest.approx(0.25)
     assert found.singles.length.mean > 0.8
     help = scored(HELP, {(str(n), "x" * (n + 1)): 3.0 for n in range(8)})
-    assert audit_column(help, labels).singles.calibration is None
+    assert audited(help, labels).singles.calibration is None
 
 
 @pytest.mark.parametrize("why", [{"not_run": "no server"}, {"not_applicable": "no reference"}])
 def test_what_did_not_run_has_no_figures(labels, why):
-    found = audit_column(scored(HARM, VALUES, **why), labels)
+    found = audited(scored(HARM, VALUES, **why), labels)
     assert (found.pairs, found.better_than_chance, found.estimate.mean) == (None, None, None)
 
 
@@ -114,7 +140,7 @@ def test_agreement_looks_at_all_responses_and_at_preferences(labels):
     assert (pair.first, pair.second) == ("harm", "help")
     assert pair.correlation.mean == pytest.approx(1)
     assert pair.correlation.n == 7
-    assert pair.alpha == agreement.alpha == 1
+    assert pair.alpha == agreement.alpha == Estimate(1, None, None, 3)  # of four pairs one is unscored
 
 
 def test_another_reference_makes_another_response():

@@ -34,7 +34,7 @@ def mean_with_interval(
     values, prompts = values[known], prompts[known]
     if not len(values):
         return Estimate(None, None, None, 0)
-    mean, spread, clusters = _mean_and_spread(values, prompts)
+    mean, spread, clusters = mean_and_spread(values, prompts)
     if clusters < 2:
         return Estimate(mean, None, None, len(values))
     interval = share_interval if is_share else _student
@@ -53,16 +53,40 @@ def share_interval(share: float, spread: float, clusters: int, confidence: float
     """
     from scipy.special import ndtri
 
-    n = share * (1 - share) / spread**2 if spread else clusters
-    return wilson(share, n, z=float(ndtri((1 + confidence) / 2)))
+    return wilson(share, _worth(share, spread, clusters), z=float(ndtri((1 + confidence) / 2)))
 
 
-def _mean_and_spread(values: Values, prompts: NDArray[np.int64]) -> tuple[float, float, int]:
-    """The mean, its standard deviation over draws of prompts, and the number of prompts."""
+def share_p_value(share: float, spread: float, clusters: int, chance: float = 0.5) -> float:
+    """The two-sided p-value of a share that is `chance` in truth: one less the confidence that ends Wilson's there.
+
+    Args:
+        share: As in `share_interval`.
+        spread: As in `share_interval`.
+        clusters: As in `share_interval`.
+        chance: The share that is tested, between 0 and 1.
+    """
+    from scipy.special import ndtr
+
+    error = math.sqrt(chance * (1 - chance) / _worth(share, spread, clusters))
+    return float(2 * ndtr(-abs(share - chance) / error))
+
+
+def mean_and_spread(values: Values, prompts: NDArray[np.int64]) -> tuple[float, float, int]:
+    """The mean, its standard deviation over draws of prompts, and the number of prompts.
+
+    Args:
+        values: One finite number for each row.
+        prompts: As in `mean_with_interval`.
+    """
     _, places, sizes = np.unique(prompts, return_inverse=True, return_counts=True)
     mean, clusters = float(values.mean()), len(sizes)
     residuals = np.bincount(places, weights=values) - mean * sizes
     return mean, math.sqrt(float(residuals @ residuals)) / len(values), clusters
+
+
+def _worth(share: float, spread: float, clusters: int) -> float:
+    """How many independent rows would have this spread."""
+    return share * (1 - share) / spread**2 if spread else clusters
 
 
 def _student(mean: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:
