@@ -28,6 +28,10 @@ see none of them would seem to be certain, and the interval would span everythin
 FEWEST_THAT_BOUND = 20
 """Prompts from which on an interval ends where the values end, so that no score of 0 to 1 seems to pass 1."""
 
+UNSEEN = 0.25
+"""So much of a prompt that is unlike the others in all fine-tunings is added to the spread of averaged rates. Where few
+ones are seen, they would else seem to be chance of single responses, and not of prompts that always give a one."""
+
 Interval = tuple[float, float]
 
 
@@ -119,7 +123,9 @@ def rate_interval(values: Clusters, confidence: float, averaged: int = 1) -> Int
         averaged: How many zeros and ones each value is the average of.
     """
     share, n = values.mean, averaged * float(values.counts.sum())
-    return wilson(share, _worth(share * (1 - share), values, n), student_quantile(len(values) - 1, confidence))
+    unseen = UNSEEN * (max(share, 1 - share) / len(values)) ** 2 if averaged > 1 else 0.0
+    worth = _worth(share * (1 - share), values, n, unseen)
+    return wilson(share, worth, student_quantile(len(values) - 1, confidence))
 
 
 def rate_difference_interval(differences: Clusters, squares: float, confidence: float) -> Interval:
@@ -152,8 +158,8 @@ def student_quantile(freedom: float, confidence: float) -> float:
     return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
-def _worth(variance: float, values: Clusters, n: float) -> float:
+def _worth(variance: float, values: Clusters, n: float, unseen: float = 0.0) -> float:
     """How many independent rows of this variance would have the spread seen; one a prompt where all agree."""
     prompts = len(values)
     spread = values.standard_error**2 * (prompts - 1) / prompts
-    return min(n, variance / spread) if spread > 0 else float(prompts)
+    return min(n, variance / (spread + unseen)) if spread > 0 else float(prompts)
