@@ -145,8 +145,8 @@ def merge(path: Path, order: Sequence[str] = (), key: Key = by_id, without: Cont
     with ExitStack() as locks:
         for part in parts:
             locks.enter_context(locked(part))
-        kept = [row for row in read(path, key).values() if row["id"] not in without]
-        rows = sorted(kept, key=lambda row: place.get(row["id"], len(place)))
+        kept = [row for row in read(path, key).values() if by_id(row) not in without]
+        rows = sorted(kept, key=lambda row: place.get(str(row["id"]), len(place)))
         if rows:
             write(path, rows)
         else:

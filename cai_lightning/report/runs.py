@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cai_lightning import journal
 from cai_lightning.errors import UserError
+from cai_lightning.record_files import read_records
+from cai_lightning.records import Response
 from cai_lightning.report.scores import ColumnScores, read_scores
 from cai_lightning.report.summary import read_summary
 
@@ -23,14 +24,14 @@ class Run:
         summary: Its `summary.json`.
         scores: Its scores by column.
         prompts: The ids of the prompts that it was validated on; None where an older summary does not say.
-        responses: What the evaluated model answered to them, by id, as rows of `responses.jsonl`.
+        responses: What the evaluated model answered to them, by id.
     """
 
     name: str
     summary: dict[str, Any]
     scores: dict[str, ColumnScores]
     prompts: frozenset[str] | None = None
-    responses: Mapping[str, journal.Row] = field(default_factory=dict)
+    responses: Mapping[str, Response] = field(default_factory=dict)
 
     def values(self, column: str) -> dict[str, float]:
         return self.scores[column].values if column in self.scores else {}
@@ -45,7 +46,7 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
     """Reads the runs in these folders, in this order.
 
     Raises:
-        UserError: No folder is named, one is named twice, or one holds no finished `validate`.
+        UserError: No folder is named, one is named twice, one holds no finished `validate`, or a row is malformed.
     """
     if not paths:
         raise UserError("compare needs at least one run, such as runs/qwen_base.")
@@ -78,10 +79,8 @@ def _load(path: Path, name: str) -> Run:
     made_by = {column: (entry.get("settings"), entry.get("revision")) for column, entry in entries}
     adapter, listed = summary.get("adapter"), summary.get("prompts")
     prompts = None if listed is None else frozenset(listed)
-    made = journal.read(path / "responses.jsonl").items()
-    responses = {
-        str(id): row for id, row in made if row.get("adapter") == adapter and (prompts is None or id in prompts)
-    }
+    made = read_records(path / "responses.jsonl", Response).values()
+    responses = {one.id: one for one in made if one.adapter == adapter and (prompts is None or one.id in prompts)}
     return Run(name, summary, read_scores(path, made_by, adapter, prompts), prompts, responses)
 
 

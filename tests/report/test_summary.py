@@ -90,13 +90,13 @@ def test_a_score_that_is_no_finite_number_is_an_error(tmp_path, score):
         tmp_path / "scores.jsonl",
         [{"id": "a", "metric": "harmlessness", "score": score, "adapter": "a1", "settings": "s1"}],
     )
-    with pytest.raises(UserError, match=r"scores\.jsonl, metric harmlessness, id a: expected a finite score"):
+    with pytest.raises(UserError, match=r"scores\.jsonl, metric harmlessness, id a: field 'score' shall be a finite"):
         summarize(tmp_path, HARMLESS)
 
 
 def test_a_score_without_an_id_is_an_error(tmp_path):
     journal.write(tmp_path / "scores.jsonl", [{"metric": "harmlessness", "score": 1.0}])
-    with pytest.raises(UserError, match="lacks a text `id`"):
+    with pytest.raises(UserError, match=r"scores\.jsonl, line 1: no 'id' in this row"):
         summarize(tmp_path, HARMLESS)
 
 
