@@ -300,7 +300,7 @@ def test_any_server_of_openais_protocol_judges_too():
     with serving(script, models) as server:
         metric = metric_for(server, model="judge-7b", protocol="openai")
         assert pairs(metric.score([response("So.")])) == [(2, 5)]
-        assert metric.revision() == f"judge-7b, rubric {rubric.digest()}"
+        assert metric.revision() == f"judge-7b at {server.url}, rubric {rubric.digest()}"
         with pytest.raises(UserError, match="no model 'other' there, but judge-7b"):
             metric_for(server, model="other", protocol="openai")
     (request,) = server.asked

@@ -293,10 +293,20 @@ def test_a_missing_key_and_a_missing_server_are_said_before_any_work(monkeypatch
     assert sent == ["Bearer none"]
 
 
+def test_two_servers_of_one_name_are_told_apart_but_by_their_digests():
+    def revision(**told):
+        with serving(lambda request, headers: {**right(request), **told}) as server:
+            return metric_for(server).revision()
+
+    assert revision() != revision()
+    assert revision(digest="f00d") == revision(digest="f00d") == "the-model-2026@f00d"
+    assert revision(digest="beef") == "the-model-2026@beef"
+
+
 def test_its_revision_is_the_model_behind_the_name():
     with serving(right) as server:
         metric = metric_for(server)
-        assert metric.revision() == "the-model-2026"
+        assert metric.revision() == f"the-model-2026 at {server.url}"
         assert metric.score([response("hello")]).reasons == [None]
     with serving(lambda *_: error(500, "out of order")) as server:
         metric = metric_for(server)
