@@ -94,7 +94,7 @@ class ResponseMetric(Metric):
     def revision(self) -> str | None:
         """What stands behind the settings at present, told without loading it: a commit, or a digest of weights.
 
-        Scores made under another revision are made again.
+        Scores made under another revision are made again. `self.device` is where the evaluator is going to be loaded.
 
         Returns:
             `cai_lightning.pretrained.revision` of a model, what a server reports of its own; None where there is
