@@ -44,7 +44,8 @@ class Scores:
     Args:
         values: A float tensor of N values per column; NaN is unscored.
         reasons: N entries: why the row is unscored in some column, or None.
-        details: N free records for `scores.jsonl`.
+        details: N free records for `scores.jsonl`. In all of them `truncated: true` says that the evaluator has not
+            read the whole text, and such scores are counted; a text that is read in windows is read whole.
     """
 
     values: dict[str, Tensor]

@@ -60,9 +60,9 @@ def _metric(name: str, runs: Sequence[Run]) -> Column:
 
 def _measured(name: str, run: Run) -> Measured:
     values, scores = run.values(name), run.scores.get(name)
-    unscored = scores.reasons.total() if scores else 0
+    unscored, truncated = (scores.reasons.total(), scores.truncated) if scores else (0, 0)
     not_run = None if values else run.entry(name).get("not_run", MISSING)
-    return Measured(values, unscored, not_run, dict(_judged(name, run)))
+    return Measured(values, unscored, not_run, dict(_judged(name, run)), truncated)
 
 
 def _judged(name: str, run: Run) -> Iterable[tuple[str, Hashable]]:

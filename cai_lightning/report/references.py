@@ -80,6 +80,7 @@ def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str
     column = ColumnScores(
         values={r.id: v for r, v, why in zip(responses, values, scores.reasons, strict=True) if why is None},
         unscored={r.id: why for r, why in zip(responses, scores.reasons, strict=True) if why is not None},
+        details={r.id: detail for r, detail in zip(responses, scores.details, strict=True)},
     )
     entry = {"direction": "higher", "references": source}
     metrics = run.summary["metrics"] | {COLUMN: entry}

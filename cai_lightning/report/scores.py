@@ -39,6 +39,11 @@ class ColumnScores:
         """How many rows are unscored, by reason."""
         return Counter(self.unscored.values())
 
+    @property
+    def truncated(self) -> int:
+        """How many scores are of a text that the evaluator has not read whole."""
+        return sum(self.details[id].get("truncated") is True for id in self.values if id in self.details)
+
 
 def read_scores(
     run: Path, made_by: Mapping[str, Evaluator], adapter: str | None, ids: Container[str] | None = None

@@ -160,7 +160,7 @@ def notes(comparison: Comparison) -> list[str]:
     for run, names in comparison.fine_tunings.items():
         if len(names) > 1:
             reading.append(f"{run} x{len(names)}: {', '.join(names)}; how these differ is in its intervals.")
-    return [*reading, *_unscored(comparison), *map(printable, comparison.notes)]
+    return [*reading, *_unscored(comparison), *_truncated(comparison), *map(printable, comparison.notes)]
 
 
 def _unscored(comparison: Comparison) -> list[str]:
@@ -169,4 +169,13 @@ def _unscored(comparison: Comparison) -> list[str]:
         counts = [f"{c.run} {c.unscored} of {c.scored + c.unscored}" for c in column.cells if c.unscored]
         if counts:
             found.append(f"{printable(column.name)}: unscored: {', '.join(counts)}.")
+    return found
+
+
+def _truncated(comparison: Comparison) -> list[str]:
+    found = []
+    for column in comparison.columns:
+        counts = [f"{c.run} {c.truncated} of {c.scored}" for c in column.cells if c.truncated]
+        if counts:
+            found.append(f"{printable(column.name)}: scored on a truncated text: {', '.join(counts)}.")
     return found

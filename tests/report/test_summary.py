@@ -57,6 +57,16 @@ def test_unscored_rows_are_counted_by_reason_and_never_averaged(tmp_path):
     assert metric["reasons"] == {"timeout": 2, "no reason given": 1}
 
 
+def test_scores_of_truncated_texts_are_counted(tmp_path):
+    details = {"a": {"truncated": True}, "b": {"truncated": False, "tokens": 7}, "c": {}, "d": {"truncated": True}}
+    write_scores(
+        tmp_path,
+        *(Score(id, "harmlessness", 1.0, None, detail, "a1", "s1") for id, detail in details.items()),
+        Score("e", "harmlessness", None, "timeout", {"truncated": True}, "a1", "s1"),
+    )
+    assert summarize(tmp_path, HARMLESS)["metrics"]["harmlessness"]["truncated"] == 2
+
+
 def test_scores_of_another_adapter_or_other_settings_do_not_count(tmp_path):
     write_scores(
         tmp_path,
