@@ -6,7 +6,6 @@ scores = read_records(run / "scores.jsonl", Score, journal.by_metric)
 
 from collections.abc import Callable, Hashable
 from dataclasses import MISSING, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -40,7 +39,7 @@ def as_record(row: journal.Row, kind: type[T], path: Path) -> T:
         record = kind(**row)
     except TypeError:
         raise UserError(f"{_place(row, path)}: {_why_unfit(row, kind)}") from None
-    for name, (fits, wanted) in _checks(kind).items():
+    for name, (fits, wanted) in _CHECKS[kind].items():
         if not fits(value := getattr(record, name)):
             raise UserError(f"{_place(row, path)}: field {name!r} shall be {wanted}, found {str(value)[:60]!r}.")
     return record
@@ -92,7 +91,8 @@ _KINDS: dict[Any, Check] = {
 """By the type that a record's field is declared with."""
 
 
-@cache
-def _checks(kind: type[Any]) -> dict[str, Check]:
-    """The checks of a record's fields by their names; found once, for a run has thousands of scores."""
-    return {name: _KINDS[hint] for name, hint in get_type_hints(kind).items()}
+_CHECKS: dict[type[Any], dict[str, Check]] = {
+    kind: {name: _KINDS[hint] for name, hint in get_type_hints(kind).items()}
+    for kind in (Response, Score, Judgement, Failure)
+}
+"""By record and field."""
