@@ -49,27 +49,33 @@ class JournalWriter:
         rank: This process's rank, from 0.
 
     Raises:
-        UserError: Another process writes to the same file.
+        UserError: Another process writes to the same file, or it cannot be written: the disk is full.
     """
 
     def __init__(self, path: Path, rank: int = 0) -> None:
         self.path = rank_file(path, rank)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.path)
-        _cut_torn_line(self.path)
-        self._file = self.path.open("a", encoding="utf-8", errors="surrogatepass")
+        with _writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path)
+            _cut_torn_line(self.path)
+            self._file = self.path.open("a", encoding="utf-8", errors="surrogatepass")
         self._synced = time.monotonic()
 
     def append(self, record: Record) -> None:
-        self._file.write(to_json(record) + "\n")
-        self._file.flush()
-        if time.monotonic() - self._synced >= SECONDS_BETWEEN_SYNCS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+        with _writing(self.path):
+            self._file.write(to_json(record) + "\n")
+            self._file.flush()
+            if time.monotonic() - self._synced >= SECONDS_BETWEEN_SYNCS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
 
     def close(self) -> None:
-        self._file.close()
-        os.close(self._lock)
+        """Lets go of the file; what a full disk did not take is tried once more."""
+        try:
+            with _writing(self.path):
+                self._file.close()
+        finally:
+            os.close(self._lock)
 
     def __enter__(self) -> "JournalWriter":
         return self
@@ -145,8 +151,8 @@ def merge(path: Path, order: Sequence[str] = (), key: Key = by_id, without: Cont
     with ExitStack() as locks:
         for part in parts:
             locks.enter_context(locked(part))
-        kept = [row for row in read(path, key).values() if row["id"] not in without]
-        rows = sorted(kept, key=lambda row: place.get(row["id"], len(place)))
+        kept = [row for row in read(path, key).values() if by_id(row) not in without]
+        rows = sorted(kept, key=lambda row: place.get(str(row["id"]), len(place)))
         if rows:
             write(path, rows)
         else:
@@ -162,14 +168,35 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replaces a file's text in one step, synced to disk before the old text goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replaces a file's text in one step, synced to disk before the old text goes.
+
+    Raises:
+        UserError: It cannot be written: the disk is full. The old file stays as it is.
+    """
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w", encoding="utf-8", errors="surrogatepass") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with fresh.open("w", encoding="utf-8", errors="surrogatepass") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turns what a full disk, or a folder that may not be written to, raises into one error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); what stands there is kept. Make room on the disk, "
+            "or make the folder writable, and start the same command again."
+        ) from error
 
 
 def _parse(path: Path, number: int, line: bytes) -> Row:

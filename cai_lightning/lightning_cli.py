@@ -29,6 +29,7 @@ from cai_lightning.mistakes import Parser
 from cai_lightning.modules import Evaluation
 from cai_lightning.processes import launched_by_the_first
 from cai_lightning.quiet import quiet
+from cai_lightning.record_files import read_records
 from cai_lightning.records import Failure, Record, Response, Revision, Score
 from cai_lightning.report.evaluation import show_evaluation, write_evaluation
 from cai_lightning.report.failures import tell_failures, tell_missing
@@ -194,7 +195,7 @@ class CAICLI(LightningCLI):
         rank_zero_info(f"the revisions are in {self.run / 'revisions.jsonl'}")
         if isinstance(self.datamodule, PromptData):
             path, tried = self.run / "failed.jsonl", {prompt.id for prompt in self.datamodule.missing}
-            failed = [row["reason"] for id, row in journal.read(path).items() if id in tried]
+            failed = [failure.reason for id, failure in read_records(path, Failure).items() if id in tried]
             tell_failures(failed, len(tried), f"set aside in {path}")
 
     @rank_zero_only

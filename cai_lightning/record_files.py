@@ -1,40 +1,98 @@
 """Rows of a file as records, their fields checked: files are edited, merged and cut short by hand.
 
 responses = read_records(run / "responses.jsonl", Response)
+scores = read_records(run / "scores.jsonl", Score, journal.by_metric)
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
-from cai_lightning.records import Judgement, Response
+from cai_lightning.records import Conversation, Failure, Judgement, Response, Score
 
-T = TypeVar("T", Response, Judgement)
+T = TypeVar("T", Response, Score, Judgement, Failure)
+
+Check = tuple[Callable[[Any], bool], str]
+"""Whether a value is of a kind, and what that kind is called."""
+
+LARGEST = 3.4e38
+"""What a number is at most, for evaluators give float32; sums of larger ones have no end."""
+
+SPEAKERS = ("system", "user", "assistant")
 
 
 def read_records(path: Path, kind: type[T], key: journal.Key = journal.by_id) -> dict[Hashable, T]:
     """Every record of a file and its rank files by its key, as `journal.read` finds them.
 
     Raises:
-        UserError: A row lacks a field, has one that the record does not know, or no text where there should be one.
+        UserError: A row lacks a field, has one that the record does not know, or one of another kind.
     """
     return {name: as_record(row, kind, path) for name, row in journal.read(path, key).items()}
 
 
 def as_record(row: journal.Row, kind: type[T], path: Path) -> T:
     """A row as a record; the error names file, id and field."""
-    where = f"{path}, id {str(row.get('id'))[:40]}"
-    known = {field.name: field for field in fields(kind)}
+    try:
+        record = kind(**row)
+    except TypeError:
+        raise UserError(f"{_place(row, path)}: {_why_unfit(row, kind)}") from None
+    for name, (fits, wanted) in _CHECKS[kind].items():
+        if not fits(value := getattr(record, name)):
+            raise UserError(f"{_place(row, path)}: field {name!r} shall be {wanted}, found {str(value)[:60]!r}.")
+    return record
+
+
+def _place(row: journal.Row, path: Path) -> str:
+    names = [f"{name} {str(row[name])[:40]}" for name in ("metric", "id") if name in row]
+    return ", ".join([str(path), *names])
+
+
+def _why_unfit(row: journal.Row, kind: type[Any]) -> str:
+    known = {field.name: field.default is field.default_factory is MISSING for field in fields(kind)}
     if unknown := sorted(row.keys() - known.keys()):
-        raise UserError(f"{where}: unknown field {unknown[0]!r}; a row has {', '.join(known)}.")
-    required = [name for name, field in known.items() if field.default is field.default_factory is MISSING]
-    if missing := [name for name in required if name not in row]:
-        raise UserError(f"{where}: no field {missing[0]!r} in this row.")
-    for name, hint in get_type_hints(kind).items():
-        is_text = isinstance(row.get(name), str) or (hint == str | None and row.get(name) is None)
-        if hint in (str, str | None) and name in row and not is_text:
-            raise UserError(f"{where}: field {name!r} shall be a text, found {str(row[name])[:60]!r}.")
-    return kind(**row)
+        return f"unknown field {unknown[0][:60]!r}; a row has {', '.join(known)}."
+    missing = [name for name, required in known.items() if required and name not in row]
+    return f"no field {missing[0]!r} in this row."
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= LARGEST
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_turn, value))
+
+
+def _is_turn(turn: Any) -> bool:
+    if not isinstance(turn, dict) or turn.keys() != {"role", "content"}:
+        return False
+    return turn["role"] in SPEAKERS and isinstance(turn["content"], str)
+
+
+_KINDS: dict[Any, Check] = {
+    str: (_is_text, "a text"),
+    str | None: (lambda value: value is None or _is_text(value), "a text or null"),
+    float | None: (lambda value: value is None or _is_number(value), "a finite number or null"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    list[str]: (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
+    dict[str, Any]: (lambda value: isinstance(value, dict), "an object"),
+    Conversation | None: (
+        lambda value: value is None or _is_conversation(value),
+        f"turns with the role {', '.join(SPEAKERS)} and a text as content, or null",
+    ),
+}
+"""By the type that a record's field is declared with."""
+
+
+_CHECKS: dict[type[Any], dict[str, Check]] = {
+    kind: {name: _KINDS[hint] for name, hint in get_type_hints(kind).items()}
+    for kind in (Response, Score, Judgement, Failure)
+}
+"""By record and field."""

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STALL = "stall"
+KEY = "sk-very-secret-0123456789"
+"""What no message may show."""
 
 
 def completion(text, finish_reason="stop", **choice):

@@ -185,6 +185,48 @@ def test_a_file_is_replaced_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+def limited(code, *arguments):
+    """Runs code in a process that may write no file of more than 4,096 bytes, as if the disk were full."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    load = "import sys, pathlib; from cai_lightning import journal; path = pathlib.Path(sys.argv[1])"
+    script = f"{load}; {limit}\n{code}"
+    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "summary.json"
+    journal.replace_text(path, "old")
+    ended = limited("journal.replace_text(path, 'x' * 5000)", path)
+    assert f"cai_lightning.errors.UserError: {path}: cannot be written (File too large); what" in ended.stderr
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_on_a_full_disk_whole_lines_are_kept_and_the_rest_is_made_again(path):
+    code = """
+from cai_lightning.records import Failure
+with journal.JournalWriter(path) as writer:
+    for number in range(100):
+        writer.append(Failure(str(number), "p" * 100, "response", "why", "now"))
+"""
+    ended = limited(code, path)
+    file = journal.rank_file(path, 0)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(f"cai_lightning.errors.UserError: {file}: cannot be written")
+    kept = list(journal.read(path))
+    assert kept == [str(number) for number in range(len(kept))]
+    assert 10 < len(kept) < 50
+    append(path, response(str(len(kept))))
+    assert ids(file) == [*kept, str(len(kept))]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    for write in (journal.JournalWriter, lambda path: journal.replace_text(path, "x")):
+        with pytest.raises(UserError, match=r"rows\.(rank0\.)?jsonl: cannot be written \(File exists\)"):
+            write(tmp_path / "run" / "rows.jsonl")
+
+
 def test_a_file_made_by_hand_is_read_to_its_end(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"id": "a"}\n{"id": "b"}')

@@ -35,6 +35,7 @@ def score(
         device: Where it computes.
         batch_size: Responses handed to it at once.
     """
+    metric.to(device)
     nothing = _why_inapplicable(metric, labels)
     scoring = Scoring(metric, {} if nothing else dict(enumerate(labels.responses)), {}, output, None)
     not_run = None

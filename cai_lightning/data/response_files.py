@@ -15,6 +15,9 @@ from cai_lightning.records import number_ids
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
+LONGEST_CELL = 2**24
+"""Characters of a cell; a longer one is a quotation mark without its partner."""
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -101,6 +104,7 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[str, list[str]]]:
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
+            csv.field_size_limit(LONGEST_CELL)  # the library's own limit is 131,072, which responses exceed
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for cells in reader:
                 if cells:

@@ -44,7 +44,8 @@ class Scores:
     Args:
         values: A float tensor of N values per column; NaN is unscored.
         reasons: N entries: why the row is unscored in some column, or None.
-        details: N free records for `scores.jsonl`.
+        details: N free records for `scores.jsonl`. In all of them `truncated: true` says that the evaluator has not
+            read the whole text, and such scores are counted; a text that is read in windows is read whole.
     """
 
     values: dict[str, Tensor]
@@ -94,7 +95,7 @@ class ResponseMetric(Metric):
     def revision(self) -> str | None:
         """What stands behind the settings at present, told without loading it: a commit, or a digest of weights.
 
-        Scores made under another revision are made again.
+        Scores made under another revision are made again. `self.device` is where the evaluator is going to be loaded.
 
         Returns:
             `cai_lightning.pretrained.revision` of a model, what a server reports of its own; None where there is

@@ -36,7 +36,7 @@ class Judge(ResponseMetric):
         self._judging: Judging | None = None
 
     def revision(self) -> str:
-        """The model and the digest that Ollama reports for it; of another server its name alone.
+        """The model and the digest that Ollama reports for it; of another server its name and the address.
 
         Raises:
             UserError: There is no server, or it does not have the model.

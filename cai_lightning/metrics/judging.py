@@ -26,7 +26,8 @@ class JudgeModel:
 
     Args:
         model: Its name, as the server knows it.
-        base_url: The server's address; with `protocol: openai` it ends in /v1.
+        base_url: The server's address; with `protocol: openai` it ends in /v1, and verdicts of another address are
+            asked for again, since that protocol tells no digest of a model.
         protocol: `ollama` speaks Ollama's own, `openai` that of any OpenAI-compatible server.
         api_key_variable: With `protocol: openai` the environment variable that holds the key, which a server on this
             machine can do without; null where no server needs one.

@@ -12,7 +12,7 @@ from cai_lightning.concurrency import for_each
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 from cai_lightning.records import Response
-from cai_lightning.services.addresses import check_address, check_variable, read_key
+from cai_lightning.services.addresses import OPENAI, check_address, check_variable, model_revision, read_key
 from cai_lightning.services.endpoint import Endpoint
 from cai_lightning.services.moderations import Moderated
 from cai_lightning.services.moderations import Moderation as Result
@@ -37,7 +37,8 @@ class Moderation(ResponseMetric):
 
     Args:
         model: Name of the moderation model.
-        base_url: Address of the API, or of a server that speaks its protocol.
+        base_url: Address of the API, or of a server that speaks its protocol. A server that tells no digest of its
+            model is known by its address: scores of another one are made again.
         api_key_variable: The environment variable that holds the key, which a server on this machine can do without;
             null where no server needs one.
         tokens_per_minute: Budget of each process; null sets none.
@@ -67,7 +68,7 @@ class Moderation(ResponseMetric):
     def __init__(
         self,
         model: str = "omni-moderation-latest",
-        base_url: str = "https://api.openai.com/v1",
+        base_url: str = OPENAI,
         api_key_variable: str | None = "OPENAI_API_KEY",
         tokens_per_minute: int | None = 10_000,
         requests_per_minute: int | None = 250,
@@ -98,15 +99,18 @@ class Moderation(ResponseMetric):
     def revision(self) -> str:
         """The model behind the name, which the API tells with every answer; one word is moderated to ask for it.
 
+        Beside it stands the digest that the server tells or, where it tells none, the address.
+
         Raises:
             UserError: There is no key, or no server that answers.
         """
         endpoint = self._connect()
         probe = partial(endpoint.moderate, {"model": self.model, "input": [PROBE]})
         try:
-            return asyncio.run(persist(probe, min(PROBE_RETRIES, self.max_retries), self.max_wait, self._sleep)).model
+            told = asyncio.run(persist(probe, min(PROBE_RETRIES, self.max_retries), self.max_wait, self._sleep))
         except (TransientError, ReplyError) as error:
             raise UserError(f"the moderation model {self.model!r} does not answer: {error}") from None
+        return model_revision(told.model, told.digest, self.base_url)
 
     def inapplicable(self, response: Response) -> str | None:
         return None if response.response.strip() else "empty response"

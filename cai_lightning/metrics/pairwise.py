@@ -74,7 +74,7 @@ class PairwiseJudge:
         self._judging: Judging | None = None
 
     def revision(self) -> str:
-        """The model and the digest that Ollama reports for it; of another server its name alone."""
+        """The model and the digest that Ollama reports for it; of another server its name and the address."""
         return Judging(self.judge).revision()
 
     def load(self) -> None:

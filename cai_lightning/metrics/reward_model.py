@@ -63,9 +63,13 @@ class RewardModel(ResponseMetric):
         self._reward: Reward | None = None
 
     def revision(self) -> str | None:
+        """The weights, those of the base, and the number format, which `auto` chooses by the device."""
         parts = [self.model, self.base] if self.layout == "starling" else [self.model]
         known = [revision(part) for part in parts]
-        return "+".join(part or "unknown" for part in known) if any(known) else None
+        if not any(known):
+            return None
+        number_format = str(_number_format(self.model_dtype, self.device)).removeprefix("torch.")
+        return f"{'+'.join(part or 'unknown' for part in known)}, {number_format}"
 
     def inapplicable(self, response: Response) -> str | None:
         return None if response.response.strip() else "empty response"

@@ -1,7 +1,7 @@
 """Evaluates a model: it answers the test prompts first, then makes room for one evaluator after the other."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules.running import Running
 from cai_lightning.modules.scoring import Scoring
 from cai_lightning.record_files import read_records
-from cai_lightning.records import Prompt, Response
+from cai_lightning.records import Prompt, Response, Score
 
 
 class Evaluation(LightningModule):
@@ -98,6 +98,7 @@ class Evaluation(LightningModule):
         self._run = Path(self.trainer.default_root_dir)
         self._digest = self.adapter_digest(self._run)
         self._failed: dict[str, str] = {}
+        self._scores()  # a malformed row is told now, not after all responses
         self.tried = len(self.unanswered())
 
     def unanswered(self) -> list[str]:
@@ -108,8 +109,7 @@ class Evaluation(LightningModule):
 
     def reasons(self) -> list[str]:
         """Why test prompts have no response, one reason for each."""
-        scores = journal.read(self._run / "scores.jsonl").values()
-        known = {row["id"]: row["reason"] for row in scores if row["reason"]}
+        known = {score.id: score.reason for score in self._scores() if score.reason}
         return [known.get(id, "no evaluator ran") for id in self.unanswered()]
 
     def validation_step(self, dataloader_iter: Iterator[Any]) -> None:
@@ -147,6 +147,9 @@ class Evaluation(LightningModule):
         """The responses of the evaluated adapter that any process has written, by id."""
         made = read_records(self._run / "responses.jsonl", Response).values()
         return {response.id: response for response in made if response.adapter == self._digest}
+
+    def _scores(self) -> Iterable[Score]:
+        return read_records(self._run / "scores.jsonl", Score, journal.by_metric).values()
 
     def _set_aside(self, test: ReferencedPrompt, error: ReplyError) -> None:
         self._failed[test.prompt.id] = str(error)

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from cai_lightning import journal, provenance
 from cai_lightning.errors import UserError
 from cai_lightning.metrics import ResponseMetric, Scores
 from cai_lightning.metrics.base import within_bounds
+from cai_lightning.record_files import read_records
 from cai_lightning.records import Response, Score
 
-Rows = dict[Hashable, journal.Row]
+Made = dict[Hashable, Score]
 Emit = Callable[[list[Score]], None]
 """Gets the scores of one row, one of each column."""
 
@@ -64,9 +65,10 @@ class Scoring:
             emit: Gets what can be written down without the evaluator and does not stand there yet.
 
         Raises:
-            UserError: The evaluator cannot tell its revision; the scores made under the last one then stand.
+            UserError: The evaluator cannot tell its revision; the scores made under the last one then stand. Or a row
+                of `scores.jsonl` is malformed.
         """
-        made = journal.read(self.run / "scores.jsonl", journal.by_metric)
+        made = read_records(self.run / "scores.jsonl", Score, journal.by_metric)
         try:
             self.revision = self.metric.revision()
         except UserError:
@@ -94,39 +96,39 @@ class Scoring:
     def _names(self) -> list[str]:
         return [column.name for column in self.metric.columns]
 
-    def _last_revision(self, made: Iterable[journal.Row]) -> str | None:
+    def _last_revision(self, made: Iterable[Score]) -> str | None:
         """The revision of most scores that stand there for these settings."""
-        alike = [row for row in made if row["metric"] in self._names and row.get("settings") == self.settings]
-        revisions = Counter(row.get("revision") for row in alike if row.get("adapter") == self.adapter)
+        alike = [score for score in made if score.metric in self._names and score.settings == self.settings]
+        revisions = Counter(score.revision for score in alike if score.adapter == self.adapter)
         return revisions.most_common(1)[0][0] if revisions else None
 
-    def _restore(self, made: Rows, emit: Emit) -> None:
+    def _restore(self, made: Made, emit: Emit) -> None:
         self.metric.reset()
         self.missing = {}
         for id, reason in self.failed.items():
             emit(self._unscored(id, f"no response: {reason}"))
-        by_key: Rows = {(row.get("key"), row["metric"]): row for row in made.values() if row["score"] is not None}
+        by_key: Made = {(score.key, score.metric): score for score in made.values() if score.score is not None}
         for number, response in self.rows.items():
             scores = self._scores_of(response, made, by_key)
             if why := self.metric.inapplicable(response):
                 emit(self._unscored(response.id, why, self._key(response)))
             elif scores:
-                self._update([number], {score.metric: torch.tensor([score.score]) for score in scores})
-                if any(asdict(score) != made.get((score.id, score.metric)) for score in scores):
+                self._update([number], {one.metric: torch.tensor([one.score], dtype=torch.float32) for one in scores})
+                if any(one != made.get((one.id, one.metric)) for one in scores):
                     emit(scores)
             else:
                 self.missing[number] = response
 
-    def _scores_of(self, response: Response, made: Rows, by_key: Rows) -> list[Score] | None:
+    def _scores_of(self, response: Response, made: Made, by_key: Made) -> list[Score] | None:
         """The scores of a response that were made before, be it under another id or adapter; None if one is missing."""
         key = self._key(response)
         scores = []
         for name in self._names:
-            own = made.get((response.id, name), {})
-            row = own if own.get("key") == key and own["score"] is not None else by_key.get((key, name))
-            if row is None:
+            own = made.get((response.id, name))
+            score = own if own and own.key == key and own.score is not None else by_key.get((key, name))
+            if score is None:
                 return None
-            scores.append(replace(Score(**row), id=response.id, adapter=self.adapter))
+            scores.append(replace(score, id=response.id, adapter=self.adapter))
         return scores
 
     def _update(self, numbers: Sequence[int], values: dict[str, torch.Tensor]) -> None:

@@ -32,13 +32,13 @@ def join_runs(first: Path, second: Path) -> JoinedRuns:
     """The responses of two validated runs to the prompts that their summaries are about.
 
     Raises:
-        UserError: A run is missing or not validated, or they have no prompt in common.
+        UserError: A run is missing or not validated, a row is malformed, or they have no prompt in common.
     """
     ours, theirs = (read_responses(run, read_summary(run)) for run in (first, second))
     shared = [id for id in ours if id in theirs and conversation(ours[id]) == conversation(theirs[id])]
     if not shared:
         raise UserError(f"{first} and {second} have answered no prompt in common.")
-    pairs = [Pair(id, conversation(ours[id]), ours[id]["response"], theirs[id]["response"]) for id in shared]
+    pairs = [Pair(id, conversation(ours[id]), ours[id].response, theirs[id].response) for id in shared]
     return JoinedRuns(
         pairs, len(ours) + len(theirs) - 2 * len(shared), (responses_digest(ours), responses_digest(theirs))
     )

@@ -38,7 +38,8 @@ def _judge_missing(asking: PairwiseJudge, path: Path, pairs: Sequence[Pair], key
     order = list(keys)
     path.parent.mkdir(parents=True, exist_ok=True)
     journal.merge(path, order)
-    done = {row["id"] for row in journal.read(path).values() if row["preferred"] and row["key"] == keys.get(row["id"])}
+    judged = read_records(path, Judgement).values()
+    done = {judgement.id for judgement in judged if judgement.preferred and judgement.key == keys.get(judgement.id)}
     missing = [pair for pair in pairs if pair.id not in done]
     if missing:
         asking.load()

@@ -27,6 +27,7 @@ class Cell:
             columns of the same kind (`columns`, `behaviours` or `categories`); None where there is no p-value.
         first: Share of the bootstrap resamples in which it ranks first in this column; None where not ranked.
         clear: Whether the difference is told from 0: `p_holm` is at most one less the confidence.
+        truncated: Number of its scores that are of a text which the evaluator has not read whole.
     """
 
     run: str
@@ -40,6 +41,7 @@ class Cell:
     p_holm: float | None = None
     first: float | None = None
     clear: bool = False
+    truncated: int = 0
 
 
 @dataclass(frozen=True)

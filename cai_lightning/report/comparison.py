@@ -94,6 +94,7 @@ def _cell(group: Group, arm: str, runs: Sequence[str], baseline: str, confidence
         compared=arm in group.arms,
         difference=_difference(group, arm, baseline, confidence),
         rank=None,
+        truncated=sum(one.truncated for one in measured),
     )
 
 

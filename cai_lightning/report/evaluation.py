@@ -5,12 +5,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cai_lightning import journal, provenance
+from cai_lightning import provenance
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.data.response_data import ResponseData
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules import Evaluation
 from cai_lightning.modules.scoring import metric_digest
+from cai_lightning.record_files import read_records
+from cai_lightning.records import Response
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
 from cai_lightning.report.validation import summary_table
 
@@ -22,14 +24,14 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
     """Writes `<run>/summary.json` once all scores are in their file."""
     adapter = model.adapter_digest(run)
     tests = {test.prompt.id for test in data.tests}
-    made = journal.read(run / "responses.jsonl").values()
-    rows = [row for row in made if row["adapter"] == adapter and row["id"] in tests]
+    made = read_records(run / "responses.jsonl", Response).values()
+    rows = [row for row in made if row.adapter == adapter and row.id in tests]
     counts = {
         "responses": len(rows),
         "without a response": len(tests) - len(rows),
-        "cut at max_new_tokens": sum(row["finish_reason"] == "length" for row in rows),
-        "empty responses": sum(not row["response"].strip() for row in rows),
-        "without a reference": sum(row["reference"] is None for row in rows),
+        "cut at max_new_tokens": sum(row.finish_reason == "length" for row in rows),
+        "empty responses": sum(not row.response.strip() for row in rows),
+        "without a reference": sum(row.reference is None for row in rows),
     }
     write_summary(
         run,

@@ -90,6 +90,7 @@ def _cell(cell: Cell, interval: str) -> dict[str, Any]:
         interval: cell.estimate.interval,
         "scored": cell.scored,
         "unscored": cell.unscored,
+        "truncated": cell.truncated,
         "not_run": cell.not_run,
         "compared": cell.compared,
         "difference": difference.estimate.mean if difference else None,

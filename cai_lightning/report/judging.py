@@ -26,12 +26,14 @@ class Measured:
         unscored: Number of its responses without one.
         not_run: Why there are none at all, or None.
         judged: What has to be alike for two runs to compare, each by the words that a note has for it.
+        truncated: Number of its scores that are of a truncated text.
     """
 
     values: Scores
     unscored: int = 0
     not_run: str | None = None
     judged: Mapping[str, Hashable] = field(default_factory=dict)
+    truncated: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ prompts of the category `benign`. An empty response has neither.
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Sequence
 
-from cai_lightning import journal
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.judging import REFERENCES, Column, Measured
 from cai_lightning.report.runs import Run
@@ -61,9 +60,9 @@ def _metric(name: str, runs: Sequence[Run]) -> Column:
 
 def _measured(name: str, run: Run) -> Measured:
     values, scores = run.values(name), run.scores.get(name)
-    unscored = scores.reasons.total() if scores else 0
+    unscored, truncated = (scores.reasons.total(), scores.truncated) if scores else (0, 0)
     not_run = None if values else run.entry(name).get("not_run", MISSING)
-    return Measured(values, unscored, not_run, dict(_judged(name, run)))
+    return Measured(values, unscored, not_run, dict(_judged(name, run)), truncated)
 
 
 def _judged(name: str, run: Run) -> Iterable[tuple[str, Hashable]]:
@@ -87,22 +86,17 @@ def _behaviour(run: Run, values: dict[str, float], among: Container[str] | None 
 
 def _refusals(run: Run) -> dict[str, float]:
     """Whether each response refuses; an empty one neither refuses nor answers."""
-    return {id: float(refuses(said)) for id, row in run.responses.items() if (said := _said(row)).strip()}
+    return {id: float(refuses(said.response)) for id, said in run.responses.items() if said.response.strip()}
 
 
 def _empty(run: Run, among: Container[str] | None = None) -> int:
     """The number of empty responses, of these prompts alone where they are named."""
-    return sum(not _said(row).strip() for id, row in run.responses.items() if among is None or id in among)
-
-
-def _said(row: journal.Row) -> str:
-    return str(row.get("response") or "")
+    return sum(not said.response.strip() for id, said in run.responses.items() if among is None or id in among)
 
 
 def _categories(runs: Sequence[Run]) -> dict[str, str]:
     """The category of every prompt that has one."""
-    rows = ((id, row.get("category")) for run in runs for id, row in run.responses.items())
-    return {id: str(category) for id, category in rows if category}
+    return {id: said.category for run in runs for id, said in run.responses.items() if said.category}
 
 
 def _confined(column: Column, category: str, members: Container[str], runs: Sequence[Run]) -> Column:

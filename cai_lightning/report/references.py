@@ -7,12 +7,11 @@ runs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cai_lightning.errors import UserError
-from cai_lightning.records import Response
 from cai_lightning.report.runs import Run, load_runs
 from cai_lightning.report.scores import ColumnScores
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from cai_lightning.metrics import SemanticSimilarity
 
 COLUMN = "semantic_similarity"
-_FIELDS = {field.name for field in fields(Response)}
 
 
 def with_references(runs: Sequence[Run], paths: Sequence[Path], source: Path) -> list[Run]:
@@ -35,7 +33,7 @@ def with_references(runs: Sequence[Run], paths: Sequence[Path], source: Path) ->
         UserError: It has no references, no run measures similarity, or two do so with other encoders.
     """
     (origin,) = load_runs([source])
-    references = {id: row["reference"] for id, row in origin.responses.items() if row.get("reference")}
+    references = {id: said.reference for id, said in origin.responses.items() if said.reference}
     if not references:
         raise UserError(f"--references {source}: none of its responses has a reference.")
     metric = _metric(runs, paths)
@@ -76,15 +74,13 @@ def _encoder(run: Run, path: Path) -> str:
 
 
 def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str], source: str) -> Run:
-    responses = [
-        Response(**{key: value for key, value in row.items() if key in _FIELDS} | {"reference": references.get(id)})
-        for id, row in run.responses.items()
-    ]
+    responses = [replace(said, reference=references.get(id)) for id, said in run.responses.items()]
     scores = metric.score(responses)
     values = scores.values[COLUMN].tolist()
     column = ColumnScores(
         values={r.id: v for r, v, why in zip(responses, values, scores.reasons, strict=True) if why is None},
         unscored={r.id: why for r, why in zip(responses, scores.reasons, strict=True) if why is not None},
+        details={r.id: detail for r, detail in zip(responses, scores.details, strict=True)},
     )
     entry = {"direction": "higher", "references": source}
     metrics = run.summary["metrics"] | {COLUMN: entry}

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cai_lightning import journal, provenance
+from cai_lightning import provenance
 from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation, user
+from cai_lightning.record_files import read_records
+from cai_lightning.records import Conversation, Response, user
 from cai_lightning.report.consistency import agreeing
 from cai_lightning.report.scores import ColumnScores, read_scores
 from cai_lightning.report.summary import read_summary
@@ -26,7 +27,7 @@ class Run:
         summary: Its `summary.json`.
         scores: Its scores by column.
         prompts: The ids of the prompts that it was validated on; None where an older summary does not say.
-        responses: What the evaluated model answered to them, by id, as rows of `responses.jsonl`.
+        responses: What the evaluated model answered to them, by id.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Run:
     summary: dict[str, Any]
     scores: dict[str, ColumnScores]
     prompts: frozenset[str] | None = None
-    responses: Mapping[str, journal.Row] = field(default_factory=dict)
+    responses: Mapping[str, Response] = field(default_factory=dict)
 
     def values(self, column: str) -> dict[str, float]:
         return self.scores[column].values if column in self.scores else {}
@@ -49,7 +50,7 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
     """Reads the runs in these folders, in this order.
 
     Raises:
-        UserError: No folder is named, one is named twice, or one holds no finished `validate`.
+        UserError: No folder is named, one is named twice, one holds no finished `validate`, or a row is malformed.
     """
     if not paths:
         raise UserError("compare needs at least one run, such as runs/qwen_base.")
@@ -81,21 +82,21 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
-def read_responses(path: Path, summary: Mapping[str, Any]) -> dict[str, journal.Row]:
+def read_responses(path: Path, summary: Mapping[str, Any]) -> dict[str, Response]:
     """The responses that a run's summary is about, by id: those of its adapter, to its prompts."""
-    prompts, made = _prompts(summary), journal.read(path / "responses.jsonl").items()
+    prompts, made = _prompts(summary), read_records(path / "responses.jsonl", Response).values()
     adapter = summary.get("adapter")
-    return {str(id): row for id, row in made if row.get("adapter") == adapter and (prompts is None or id in prompts)}
+    return {one.id: one for one in made if one.adapter == adapter and (prompts is None or one.id in prompts)}
 
 
-def conversation(row: Mapping[str, Any]) -> Conversation:
+def conversation(response: Response) -> Conversation:
     """What a response answers."""
-    return row.get("turns") or [user(row["prompt"])]
+    return response.turns or [user(response.prompt)]
 
 
-def responses_digest(responses: Mapping[str, Mapping[str, Any]]) -> str:
+def responses_digest(responses: Mapping[str, Response]) -> str:
     """16 hex digits that stand for the responses of a run, with what they answer."""
-    return provenance.digest({id: [conversation(row), row["response"]] for id, row in responses.items()})
+    return provenance.digest({id: [conversation(one), one.response] for id, one in responses.items()})
 
 
 def _load(path: Path, name: str) -> Run:

@@ -5,20 +5,17 @@ scores["harmlessness"].values["0f3a..."]
 """
 
 from collections import Counter
-from collections.abc import Container, Hashable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cai_lightning import journal
-from cai_lightning.errors import UserError
+from cai_lightning.record_files import read_records
+from cai_lightning.records import Score
 
 Evaluator = tuple[str | None, str | None]
 """What made a score: the digest of an evaluator's settings, and its revision."""
-
-LARGEST = 3.4e38
-"""What a score is at most, for evaluators give float32; sums of larger numbers have no end."""
 
 NO_REASON = "no reason given"
 
@@ -42,6 +39,11 @@ class ColumnScores:
         """How many rows are unscored, by reason."""
         return Counter(self.unscored.values())
 
+    @property
+    def truncated(self) -> int:
+        """How many scores are of a text that the evaluator has not read whole."""
+        return sum(self.details[id].get("truncated") is True for id in self.values if id in self.details)
+
 
 def read_scores(
     run: Path, made_by: Mapping[str, Evaluator], adapter: str | None, ids: Container[str] | None = None
@@ -55,36 +57,20 @@ def read_scores(
         ids: The prompts whose scores count; None takes all.
 
     Raises:
-        UserError: A score is neither a finite number nor null, or a row lacks `id` or `metric`.
+        UserError: A row of the file is malformed.
     """
-    path = run / "scores.jsonl"
     columns = {name: ColumnScores() for name in made_by}
-    for row in journal.read(path, partial(_key, path=path)).values():
-        name = row["metric"]
-        counts = ids is None or row["id"] in ids
-        if counts and name in columns and _carries(row, made_by[name], adapter):
-            _add(columns[name], row, path)
+    for score in read_records(run / "scores.jsonl", Score, journal.by_metric).values():
+        counts = score.metric in columns and (ids is None or score.id in ids)
+        if counts and (score.settings, score.revision, score.adapter) == (*made_by[score.metric], adapter):
+            _add(columns[score.metric], score)
     return columns
 
 
-def _carries(row: journal.Row, made_by: Evaluator, adapter: str | None) -> bool:
-    return (row.get("settings"), row.get("revision")) == made_by and row.get("adapter") == adapter
-
-
-def _key(row: journal.Row, path: Path) -> Hashable:
-    if not isinstance(row.get("id"), str) or not isinstance(row.get("metric"), str):
-        raise UserError(f"{path}: a row lacks a text `id` or `metric`: {repr(row)[:200]}")
-    return journal.by_metric(row)
-
-
-def _add(column: ColumnScores, row: journal.Row, path: Path) -> None:
-    score, detail = row.get("score"), row.get("detail")
-    if detail and isinstance(detail, dict):
-        column.details[row["id"]] = detail
-    if score is None:
-        column.unscored[row["id"]] = str(row.get("reason") or NO_REASON)
-    elif type(score) in (int, float) and abs(score) <= LARGEST:
-        column.values[row["id"]] = float(score)
+def _add(column: ColumnScores, score: Score) -> None:
+    if score.detail:
+        column.details[score.id] = score.detail
+    if score.score is None:
+        column.unscored[score.id] = score.reason or NO_REASON
     else:
-        where = f"{path}, metric {row['metric']}, id {row['id']}"
-        raise UserError(f"{where}: expected a finite score or null, found {repr(score)[:80]}")
+        column.values[score.id] = float(score.score)

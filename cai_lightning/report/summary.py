@@ -126,6 +126,7 @@ def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:
         "ci95": estimate.interval,
         "scored": estimate.n,
         "unscored": scores.reasons.total(),
+        "truncated": scores.truncated,
         "reasons": dict(scores.reasons.most_common()),
         "direction": column.direction,
         "not_run": column.not_run,

@@ -5,21 +5,13 @@ texts.responses["0f3a..."].response
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cai_lightning import journal
-from cai_lightning.data.sources import shown
-from cai_lightning.errors import UserError
 from cai_lightning.records import Response
 from cai_lightning.report.inspection.rows import Row, parse_row
 from cai_lightning.report.runs import Run
-
-KNOWN = {field.name for field in fields(Response)}
-NEEDED = ("prompt", "response")
-OPTIONAL = ("reference", "finish_reason", "model", "adapter", "category")
-SPEAKERS = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -47,30 +39,7 @@ def read_texts(folder: Path, run: Run) -> RunTexts:
     Raises:
         UserError: A row is malformed; the file and the row are named.
     """
-    path = folder / "responses.jsonl"
-    responses = {id: _response(row, path) for id, row in run.responses.items()}
-    return RunTexts(run.name, responses, _revisions(folder / "revisions.jsonl"))
-
-
-def _response(row: journal.Row, path: Path) -> Response:
-    for field in NEEDED:
-        if not isinstance(row.get(field), str):
-            raise UserError(f"{path}, id {row['id']}: {field!r} must be a text, not {shown(row.get(field))}")
-    for field in OPTIONAL:
-        if not isinstance(row.get(field), str | None):
-            raise UserError(f"{path}, id {row['id']}: {field!r} must be a text or null, not {shown(row[field])}")
-    if not _is_conversation(row.get("turns")):
-        raise UserError(f"{path}, id {row['id']}: 'turns' must be turns of {SPEAKERS}, not {shown(row['turns'])}")
-    optional = {"reference": None, "finish_reason": "", "model": "", "adapter": None}
-    return Response(**optional | {name: value for name, value in row.items() if name in KNOWN})
-
-
-def _is_conversation(turns: Any) -> bool:
-    return turns is None or (isinstance(turns, list) and all(map(_is_turn, turns)))
-
-
-def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, dict) and turn.get("role") in SPEAKERS and isinstance(turn.get("content"), str)
+    return RunTexts(run.name, run.responses, _revisions(folder / "revisions.jsonl"))
 
 
 def _revisions(path: Path) -> dict[str, Row]:

@@ -183,7 +183,7 @@ def notes(comparison: Comparison) -> list[str]:
             reading.append(f"{run} x{len(names)}: {', '.join(names)}; how these differ is in its intervals.")
     if any(len(names) > 1 for names in comparison.fine_tunings.values()):
         reading.append(NEEDED_SEEDS)
-    return [*reading, *_unscored(comparison), *map(printable, comparison.notes)]
+    return [*reading, *_unscored(comparison), *_truncated(comparison), *map(printable, comparison.notes)]
 
 
 def _unscored(comparison: Comparison) -> list[str]:
@@ -192,4 +192,13 @@ def _unscored(comparison: Comparison) -> list[str]:
         counts = [f"{c.run} {c.unscored} of {c.scored + c.unscored}" for c in column.cells if c.unscored]
         if counts:
             found.append(f"{printable(column.name)}: unscored: {', '.join(counts)}.")
+    return found
+
+
+def _truncated(comparison: Comparison) -> list[str]:
+    found = []
+    for column in comparison.columns:
+        counts = [f"{c.run} {c.truncated} of {c.scored}" for c in column.cells if c.truncated]
+        if counts:
+            found.append(f"{printable(column.name)}: scored on a truncated text: {', '.join(counts)}.")
     return found

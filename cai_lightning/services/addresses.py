@@ -1,4 +1,4 @@
-"""What is needed to reach a server: its address, and the key that an environment variable holds."""
+"""What is needed to reach a server, its address and the key in an environment variable; and what a model is there."""
 
 import ipaddress
 import os
@@ -6,6 +6,8 @@ import re
 from urllib.parse import urlsplit
 
 from cai_lightning.errors import UserError
+
+OPENAI = "https://api.openai.com/v1"
 
 
 def check_address(url: str, setting: str = "base_urls") -> None:
@@ -61,3 +63,19 @@ def is_local(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def model_revision(model: str, digest: str | None, url: str) -> str:
+    """What stands behind the name of a server's model: its digest or, where the server tells none, the address.
+
+    Two servers may know different models by one name. OpenAI's own names need no address.
+
+    Args:
+        model: The name.
+        digest: What the server tells of the weights.
+        url: The server's address, as `check_address` lets it pass: without credentials and query.
+    """
+    if digest:
+        return f"{model}@{digest}"
+    address = url.rstrip("/")
+    return model if address == OPENAI else f"{model} at {address}"

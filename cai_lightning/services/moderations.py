@@ -27,10 +27,12 @@ class Moderated:
     Args:
         model: The model behind the name that was asked for.
         results: One for each text, it is to be hoped; a text stands for a result that cannot be read, and says why.
+        digest: Stands for the model's weights; OpenAI tells none, the sandbox's service does.
     """
 
     model: str
     results: list[Moderation | str]
+    digest: str | None = None
 
 
 def read_moderated(body: bytes) -> Moderated:
@@ -41,12 +43,12 @@ def read_moderated(body: bytes) -> Moderated:
     """
     try:
         answer = json.loads(body)
-        model, results = answer["model"], answer["results"]
-        if not isinstance(model, str) or not isinstance(results, list):
+        model, results, digest = answer["model"], answer["results"], answer.get("digest")
+        if not isinstance(model, str) or not isinstance(results, list) or not isinstance(digest, str | None):
             raise ValueError
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"no moderation, but: {body.decode(errors='replace')}") from None
-    return Moderated(model, [_result_or_why(result) for result in results])
+    return Moderated(model, [_result_or_why(result) for result in results], digest)
 
 
 def _result_or_why(result: Any) -> Moderation | str:

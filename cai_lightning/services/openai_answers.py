@@ -1,6 +1,7 @@
 """A server that speaks OpenAI's chat protocol and answers by a JSON schema: OpenAI, vLLM, llama.cpp, OpenRouter."""
 
 from cai_lightning.errors import UserError
+from cai_lightning.services.addresses import model_revision
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
 from cai_lightning.services.endpoint import Endpoint
 from cai_lightning.services.retries import TransientError
@@ -24,7 +25,7 @@ class OpenAIServer(AnswerServer):
         self.revision()
 
     def revision(self) -> str:
-        """The model's name: this protocol has no digests. A server that lists its models shall list this one."""
+        """The model's name and the address, for this protocol has no digests. A list of models shall hold this one."""
         try:
             models = self._endpoint.models()
         except TransientError as error:
@@ -32,7 +33,7 @@ class OpenAIServer(AnswerServer):
         if models and self.model not in models:
             known = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
             raise UserError(f"{self._endpoint.url}: no model {self.model!r} there, but {known}. Name one of these.")
-        return self.model
+        return model_revision(self.model, None, self._endpoint.url)
 
     async def answer(self, question: Question, drawing: Drawing) -> Answer:
         completion = await self._endpoint.complete(

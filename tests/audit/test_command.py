@@ -1,6 +1,7 @@
 """`audit` from end to end: evaluators from outside the package, labels in a file, and everything that can go wrong."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,9 @@ class Words(ResponseMetric):
     def __init__(self, scale: float = 1.0):
         super().__init__([Column("words", "higher", float("-inf"), float("inf"))])
         self.scale = scale
+
+    def revision(self):
+        return f"on {self.device.type}"
 
     def load(self, device):
         type(self).loads += 1
@@ -112,6 +116,15 @@ def test_a_second_audit_costs_nothing(audit):
     assert (second, Words.loads) == (first, 0)
     audit(pairs(6))
     assert (Words.loads, Words.scored) == (1, 12)
+
+
+def test_an_evaluator_knows_its_device_before_it_is_loaded(audit):
+    audit(pairs(5), metrics=["Words"])
+    audit(pairs(5), "--device", "meta", metrics=["Words"])
+    assert Words.loads == 2
+    assert {row["revision"] for _, row in journal.read_lines(Path("runs/tiny/audit/labels/scores.jsonl"))} == {
+        "on meta"
+    }
 
 
 def test_scores_under_other_settings_do_not_count(audit):

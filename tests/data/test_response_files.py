@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai_lightning.data.response_files import Columns, read_responses
+from cai_lightning.data.response_files import LONGEST_CELL, Columns, read_responses
 from cai_lightning.errors import UserError
 from cai_lightning.records import number_ids
 
@@ -52,6 +52,19 @@ def test_a_table_may_be_split_by_tabs_and_start_with_a_byte_order_mark(tmp_path)
     (tmp_path / "r.tsv").write_bytes("\ufeffprompt\tanswer\ttruth\r\nHi\tHo\t\r\n\r\n".encode())
     (row,) = read_responses(tmp_path / "r.tsv", COLUMNS)
     assert (row.prompt, row.response, row.reference) == ("Hi", "Ho", None)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=5)
+@given(length=st.integers(131_000, 2_000_000), text=st.sampled_from(["x", 'a "quoted" word, ', "line\n", "\0"]))
+def test_a_long_response_in_a_table_stays_whole(tmp_path, length, text):
+    row = {"prompt": "Hi", "answer": (text * (length // len(text) + 1))[:length], "truth": ""}
+    assert read_responses(as_csv(tmp_path / "r.csv", [row]), COLUMNS)[0].response == row["answer"]
+
+
+def test_a_cell_without_an_end_is_said_with_its_line(tmp_path):
+    (tmp_path / "r.csv").write_text(HEAD + 'Hi,"Ho\n' + "x" * (LONGEST_CELL + 1))
+    with pytest.raises(UserError, match=r"r\.csv, line 4: not CSV \(field larger than field limit \(16777216\)\)"):
+        read_responses(tmp_path / "r.csv", COLUMNS)
 
 
 HEAD = 'prompt,answer,truth\n"two\nlines",a,b\n'

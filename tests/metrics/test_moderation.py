@@ -1,14 +1,12 @@
 """Moderation scores every response right or not at all, whatever the server does: real sockets, no real waits."""
 
 import asyncio
-import json
 import math
-import random
 from collections import Counter
 
 import pytest
 import torch
-from servers import STALL, Answer, error, serving
+from servers import KEY, error, serving
 
 from cai_lightning import provenance
 from cai_lightning.errors import UserError
@@ -16,14 +14,7 @@ from cai_lightning.metrics import Moderation
 from cai_lightning.records import Response
 from cai_lightning.services.text_batches import batches_of, tokens_of, windows_of
 
-KEY = "sk-very-secret-0123456789"
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 class Clock:
@@ -120,44 +111,6 @@ def test_the_response_alone_is_sent_and_batches_hold_their_tokens():
     assert all(sum(map(tokens_of, r["input"])) <= 60 or len(r["input"]) == 1 for r in asked)
 
 
-def misbehaviours(number, texts):
-    draw = random.Random(number)
-    whole = right({"input": texts})
-    body = json.dumps(whole).encode()
-    ways = {
-        "429": error(429, "slow down", {"Retry-After": "7"}),
-        "500": error(500),
-        "503": Answer(b"<html>Service Unavailable</html>", 503, {"Content-Type": "text/html"}),
-        "slow": Answer(STALL),
-        "cut": Answer(body, cut=40),
-        "half": Answer(body[:60]),
-        "page": Answer(b"<html>welcome</html>", 200, {"Content-Type": "text/html"}),
-        "too few": Answer({**whole, "results": whole["results"][:-1]}),
-        "too many": Answer({**whole, "results": whole["results"] * 2}),
-        "none": Answer({**whole, "results": None}),
-        "list": Answer([]),
-        "refused": error(400, "this batch holds a text that I do not like"),
-    }
-    return iter([ways[name] for name in draw.choices(list(ways), k=draw.choice([0, 1, 2, 4]))])
-
-
-def test_no_row_is_lost_and_none_is_wrong():
-    texts = [f"response {number} " + "x" * number for number in range(80)]
-    plans = {}
-
-    def script(request, headers):
-        first = request["input"][0]
-        plan = plans.setdefault(first, misbehaviours(len(plans), request["input"]))
-        return next(plan, None) or right(request)
-
-    scores, asked = score(script, *texts, batch_tokens=100, concurrency=8, timeout=0.3, max_retries=6)
-    counts = assert_right_or_unscored(scores, texts)
-    assert counts["scored"] >= 60
-    assert len(asked) > len(plans) + 20
-    whys = [reason for reason in scores.reasons if reason]
-    assert all("results for 1 texts" in why or "status 400" in why for why in whys), whys
-
-
 def test_after_too_few_results_each_text_is_asked_for_alone():
     def script(request, headers):
         return moderated(*map(result, request["input"][:1]))
@@ -251,52 +204,27 @@ def test_the_rates_are_obeyed():
         assert len(within) <= 4
 
 
-def test_retries_wait_as_long_as_they_are_told():
-    answers = iter([error(429, "slow down", {"Retry-After": "20"})])
-    with serving(lambda request, headers: next(answers, None) or right(request)) as server:
-        metric = metric_for(server)
-        assert metric.score([response("hello")]).reasons == [None]
-    assert 20 <= metric._clock.waits[0] <= 21
-
-
-def test_a_server_that_stays_down_leaves_rows_unscored_and_many_end_it():
-    scores, asked = score(lambda *_: error(500, f"no room for {KEY}"), "one", "two", max_retries=2)
-    assert len(asked) == 3
-    assert all("status 500" in reason and KEY not in reason for reason in scores.reasons)
-    scores, _ = score(lambda *_: error(400, "not this one"), *["word"] * 40, batch_tokens=1)
-    assert all("not this one" in reason for reason in scores.reasons)
-    with pytest.raises(UserError, match="gave up after 16 rows"):
-        score(lambda *_: error(500), *["word"] * 40, batch_tokens=1, max_retries=0)
-
-
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_every_request_would_meet_is_the_users(status):
-    with pytest.raises(UserError, match=f"status {status}") as failure:
-        score(lambda *_: error(status, f"not with {KEY}"), "one")
-    assert KEY not in str(failure.value)
-
-
-def test_a_missing_key_and_a_missing_server_are_said_before_any_work(monkeypatch):
-    with serving(right) as server:
-        url = server.url
-    with pytest.raises(UserError, match="no moderation server is there"):
-        Moderation("m", url).load(CPU)
-    with pytest.raises(UserError, match="no moderation server is there"):
-        Moderation("m", url).revision()
+def test_a_server_on_this_machine_needs_no_key(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    for start in (Moderation().revision, lambda: Moderation().load(CPU)):
-        with pytest.raises(UserError, match="OPENAI_API_KEY: this environment variable"):
-            start()
     sent = []
-    with serving(lambda request, headers: sent.append(headers["Authorization"]) or right(request)) as server:
-        metric_for(server).score([response("hello")])
+    score(lambda request, headers: sent.append(headers["Authorization"]) or right(request), "hello")
     assert sent == ["Bearer none"]
+
+
+def test_two_servers_of_one_name_are_told_apart_but_by_their_digests():
+    def revision(**told):
+        with serving(lambda request, headers: {**right(request), **told}) as server:
+            return metric_for(server).revision()
+
+    assert revision() != revision()
+    assert revision(digest="f00d") == revision(digest="f00d") == "the-model-2026@f00d"
+    assert revision(digest="beef") == "the-model-2026@beef"
 
 
 def test_its_revision_is_the_model_behind_the_name():
     with serving(right) as server:
         metric = metric_for(server)
-        assert metric.revision() == "the-model-2026"
+        assert metric.revision() == f"the-model-2026 at {server.url}"
         assert metric.score([response("hello")]).reasons == [None]
     with serving(lambda *_: error(500, "out of order")) as server:
         metric = metric_for(server)

@@ -14,8 +14,7 @@ def services(request, headers=None):
     return said(verdict(1 + len(texts(request)[-1][1]) % 5, 3))
 
 
-def test_moderation_and_judge_score_a_run_once(experiment, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def test_moderation_and_judge_score_a_run_once(experiment):
     with serving(services, PAGES) as server:
         experiment.sections["validate"]["model"]["init_args"]["metrics"] = [
             {

@@ -98,3 +98,14 @@ def test_fresh_moves_the_scores_aside_and_leaves_the_responses(answered, evaluat
     assert len(evaluators.calls) == 3 + 2
     assert {path.name for path in (answered.run / "before-1").iterdir()} == {"scores.jsonl", "summary.json"}
     assert answered.summary()["counts"]["responses"] == 3
+
+
+@pytest.mark.parametrize("name", ["responses.jsonl", "scores.jsonl"])
+def test_a_malformed_row_is_one_line_before_any_work(answered, evaluators, name, capsys):
+    assert answered("validate") == 0
+    with (answered.run / name).open("a") as file:
+        file.write('{"id": "zz", "metric": "length"}\n')
+    evaluators.calls.clear()
+    assert answered("validate") == 1
+    assert f"{answered.run / name}, metric length, id zz: " in capsys.readouterr().err
+    assert evaluators.calls == []

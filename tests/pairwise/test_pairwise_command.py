@@ -10,7 +10,7 @@ from servers import Answer, error
 from cai_lightning import journal
 from cai_lightning.cli import main
 from cai_lightning.pairwise.result import as_json, summarize
-from cai_lightning.records import Judgement
+from cai_lightning.records import Judgement, Response
 
 METRICS = {"m": {"direction": "higher"}}
 
@@ -23,10 +23,7 @@ def longest(request, headers=None):
 
 def write_run(folder, responses, adapter="new", prompts=None):
     folder.mkdir(parents=True)
-    rows = [
-        {"id": id, "prompt": f"prompt {id}", "response": text, "reference": None, "adapter": adapter}
-        for id, text in responses.items()
-    ]
+    rows = [vars(Response(id, f"prompt {id}", text, None, "stop", "tiny", adapter)) for id, text in responses.items()]
     stale = [{**row, "adapter": "old", "response": "stale"} for row in rows[:1]]
     journal.write(folder / "responses.jsonl", [*stale, *rows])
     (folder / "summary.json").write_text(json.dumps({"metrics": METRICS, "adapter": adapter, "prompts": prompts}))
@@ -162,6 +159,16 @@ def test_what_a_user_gets_wrong_is_one_line(runs, tmp_path, capsys):
     assert "named twice" in capsys.readouterr().err
     assert main(["pairwise", str(runs[0]), str(tmp_path / "absent")]) == 1
     assert "no such run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["responses.jsonl", "pairwise/theirs/pairwise.jsonl"])
+def test_a_malformed_row_is_one_line(runs, name, capsys):
+    with judging(longest) as server:
+        assert compare(runs, server) == 0
+        with (runs[0] / name).open("a") as file:
+            file.write('{"id": "zz", "prompt": "p"}\n')
+        assert compare(runs, server) == 1
+    assert f"{runs[0] / name}, id zz: " in capsys.readouterr().err
 
 
 def judgement(id, forth, back, preferred, identical=False):

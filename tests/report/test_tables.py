@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cai_lightning import journal
 from cai_lightning.errors import UserError
 from cai_lightning.report.command import compare
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.exports import as_json
+from cai_lightning.report.page.contents import page_of
+from cai_lightning.report.page.render import render
 from cai_lightning.report.runs import load_runs
 from cai_lightning.report.tables import markdown, terminal
+from cai_lightning.report.texts import read_texts
 from cai_lightning.report.words import rows
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
@@ -59,6 +63,21 @@ def test_terminal_shows_means_differences_and_verdicts(comparison):
     assert "not comparable" in row(text, "other", after="helpful")
     assert "not run: why [red]x[/red]" in text
     assert "other does not compare with base: other settings." in text
+
+
+def test_truncated_texts_reach_every_form(make_run):
+    paths = [make_run(name, {"reward": LOW, "judge": LOW}) for name in ("base", "tuned")]
+    scores = list(journal.read(paths[1] / "scores.jsonl", journal.by_metric).values())
+    journal.write(paths[1] / "scores.jsonl", [s | {"detail": {"truncated": n < 3}} for n, s in enumerate(scores)])
+    runs = load_runs(paths)
+    comparison = compare_runs(runs, "base")
+    said = "reward: scored on a truncated text: tuned 3 of 40."
+    assert said in shown(comparison)
+    assert said in markdown(comparison)
+    assert shown(comparison).count("truncated") == 1
+    assert json.loads(as_json(comparison))["metrics"]["reward"]["runs"]["tuned"]["truncated"] == 3
+    page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
+    assert page.count("<small>3 on a truncated text</small>") == 1
 
 
 def test_terminal_table_fits_eighty_columns(comparison):

@@ -33,6 +33,19 @@ def test_a_row_for_each_column():
     ]
 
 
+def test_truncated_texts_are_told_where_there_are_any():
+    lines = shown(
+        reward=entry(mean=0.5, scored=7, truncated=2),
+        both=entry(mean=0.5, scored=6, unscored=1, reasons={"slow": 1}, truncated=1),
+        none=entry(mean=0.5, scored=7, truncated=0),
+    )
+    assert lines[1:] == [
+        "reward ↑ 0.500 7/7 0 2 scored on a truncated text",
+        "both ↑ 0.500 6/7 1 1 x slow; 1 scored on a truncated text",
+        "none ↑ 0.500 7/7 0",
+    ]
+
+
 def test_one_that_gave_up_has_both():
     assert shown(judge=entry(mean=0.5, scored=2, unscored=1, reasons={"slow": 1}, not_run="the server is gone"))[1] == (
         "judge ↑ 0.500 2/7 1 not run: the server is gone; 1 x slow"

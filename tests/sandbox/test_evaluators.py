@@ -46,7 +46,7 @@ def test_moderation_flags_what_does_harm(service, responses, truth):
     revision, scores = scored(metric, responses)
     flagged, harmless = scores.values["moderation_flagged"], truth["oracle_harmless"] == 1
     harmful = truth["oracle_harmless"] == 0
-    assert revision.startswith("sandbox-moderation-")
+    assert re.fullmatch(r"sandbox-moderation-[0-9a-f]{8}@[0-9a-f]{64}", revision)
     assert flagged[harmful].mean() > 0.95
     assert flagged[harmless].mean() < 0.03
     assert flagged[truth["oracle_harmless"].isnan()].mean() < 0.03

@@ -34,6 +34,7 @@ class Line:
         number: Its number among the runs, which is its color.
         mean: Its mean with the interval, or why there is none.
         unscored: Number of its responses without a score.
+        truncated: Number of its scores that are of a truncated text.
         difference: The difference to the baseline with its interval, in words.
         mark: The same on the card's scale; None where there is no difference.
         verdict: `better`, `worse`, `unclear` or nothing.
@@ -44,6 +45,7 @@ class Line:
     number: int
     mean: str
     unscored: int
+    truncated: int
     difference: str
     mark: Mark | None
     verdict: str
@@ -98,4 +100,4 @@ def _line(number: int, cell: Cell, row: Sequence[str], scale: Scale) -> Line:
     known = {"p": p_value, "d": effect_size, "needed": needed}
     remarks = tuple(f"{name} {words}" for name, words in known.items() if words != NOTHING)
     place = mark(cell.difference.estimate, scale) if cell.difference else None
-    return Line(run, number, mean, cell.unscored, difference, place, verdict, remarks)
+    return Line(run, number, mean, cell.unscored, cell.truncated, difference, place, verdict, remarks)

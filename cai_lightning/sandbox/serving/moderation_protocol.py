@@ -74,6 +74,7 @@ class ModerationProtocol(Protocol):
         return {
             "id": f"modr-{uuid.uuid4().hex}",
             "model": self._version,
+            "digest": self._classifier.digest,  # OpenAI tells none; scores outlive a move to another port by it
             "results": [_result(kinds) for kinds in found],
         }
 

@@ -90,6 +90,15 @@ def test_the_revision_changes_with_the_weights_and_the_base(starling, base, weig
     assert RewardModel("nobody/nothing", base="nobody/gated").revision() is None
 
 
+@pytest.mark.parametrize(("dtype", "on_cuda"), [("auto", "bfloat16"), ("float32", "float32"), ("float16", "float16")])
+def test_the_revision_holds_the_number_format_that_the_device_decides(starling, dtype, on_cuda):
+    metric = starling(model_dtype=dtype)
+    weights, on_cpu = metric.revision().split(", ")
+    assert on_cpu == ("float32" if dtype == "auto" else dtype)
+    metric._device = torch.device("cuda")
+    assert metric.revision() == f"{weights}, {on_cuda}"
+
+
 def test_free_lets_go_of_the_model(starling):
     metric = starling()
     metric.load(CPU)
