@@ -13,9 +13,10 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from cai_lightning import journal, provenance
+from cai_lightning import journal, provenance, trainer_settings
 from cai_lightning.callbacks.best_checkpoint import BestCheckpoint
 from cai_lightning.callbacks.estimate import Estimate
+from cai_lightning.callbacks.first_validation import FirstValidation
 from cai_lightning.callbacks.progress import RowProgress
 from cai_lightning.callbacks.record_writer import RecordWriter, merge_records
 from cai_lightning.callbacks.statement import Statement
@@ -40,24 +41,6 @@ RECORDS: dict[str, tuple[type[Record], ...]] = {"predict": (Revision, Failure), 
 
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others, whose rows may take hours longer; Lightning gives up after half an hour."""
-
-TRAINER_SETTINGS = (
-    "precision",
-    "max_epochs",
-    "max_steps",
-    "accumulate_grad_batches",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "val_check_interval",
-    "check_val_every_n_epoch",
-    "devices",
-    "num_nodes",
-    "limit_train_batches",
-    "limit_val_batches",
-    "overfit_batches",
-    "fast_dev_run",
-)
-"""Settings of the trainer that change what fit learns."""
 
 
 class CAICLI(LightningCLI):
@@ -94,6 +77,7 @@ class CAICLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **settings: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **settings)
+        trainer_settings.count_before_share(parser)
         add_options(parser, subcommand)
         return parser
 
@@ -120,7 +104,11 @@ class CAICLI(LightningCLI):
         by_name = isinstance(config["strategy"], str)
         if self.subcommand == "fit" and by_name and config["plugins"] is None:
             kwargs["plugins"] = WholeCheckpoints()
-        trainer = self._instantiate_trainer({**config, **kwargs}, self._callbacks(run))
+        callbacks = self._callbacks(run)
+        try:
+            trainer = self._instantiate_trainer({**config, **kwargs}, callbacks)
+        except (TypeError, ImportError) as error:  # of a number of devices; of a precision that needs more packages
+            raise UserError(f"trainer: {cause(error)}") from error
         if self.subcommand != "fit" and by_name and isinstance(trainer.strategy, DDPStrategy):
             trainer.strategy._timeout = PATIENCE
         return trainer
@@ -132,7 +120,7 @@ class CAICLI(LightningCLI):
             return [EndOnTermination(), RecordWriter(*kinds), RowProgress()]
         every = {"every_n_train_steps": self._get(self.config, "checkpoint_every"), "save_on_train_epoch_end": False}
         lasts = [_last_checkpoint(run, **when) for when in ({"save_on_train_epoch_end": True}, every)]
-        return [EndOnTermination(), BestCheckpoint(), Throughput(), Statement(), *lasts]
+        return [EndOnTermination(), FirstValidation(), BestCheckpoint(), Throughput(), Statement(), *lasts]
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs a verb; what it locks is free when it has ended, and Ctrl-C stays what it is."""
@@ -170,10 +158,9 @@ class CAICLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:
         """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
         trainer = self._get(self.config, "trainer")
-        if trainer["limit_train_batches"] not in (None, 1.0) or type(trainer["limit_train_batches"]) is int:
-            raise UserError("trainer.limit_train_batches would cut steps in the middle; take fewer rows: data.limit.")
-        more = {f"trainer.{name}": trainer[name] for name in TRAINER_SETTINGS}
-        self._settle("fit", {**more, "seed_everything": self._get(self.config, "seed_everything")})
+        trainer_settings.check(trainer)
+        seed = {"seed_everything": self._get(self.config, "seed_everything")}
+        self._settle("fit", trainer_settings.determining(trainer) | seed)
         self._wait_until_settled()
         if provenance.is_finished(self.run, "fit"):
             rank_zero_info(f"{self.run}: fit is finished already; --fresh begins anew.")

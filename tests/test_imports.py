@@ -16,7 +16,7 @@ LAYERS = (
     {"callbacks", "importing"},
     {"modules"},
     {"report"},
-    {"quiet", "verbs"},
+    {"quiet", "trainer_settings", "verbs"},
     {"lightning_cli"},
     {"asking", "export", "pairwise"},
     {"audit"},

@@ -32,15 +32,6 @@ class BestCheckpoint(Callback):
         self.best: float | None = None
         self.epoch: int | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        first, steps = _first_validation(trainer), trainer.estimated_stepping_batches
-        if first > steps:
-            raise UserError(
-                f"the training ends after {steps} steps, before the first validation (step {first}), and only what was "
-                "validated is kept: look at trainer.max_steps, val_check_interval, check_val_every_n_epoch and "
-                "limit_val_batches."
-            )
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
@@ -59,20 +50,6 @@ class BestCheckpoint(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.epoch = state_dict["best"], state_dict["epoch"]
-
-
-def _first_validation(trainer: Trainer) -> float:
-    """The optimizer step after which the model is validated first."""
-    together, batches = trainer.accumulate_grad_batches, trainer.val_check_batch
-    if batches is None:  # told by the clock
-        return 0
-    if not trainer.enable_validation or math.isinf(batches):
-        return math.inf
-    if trainer.check_val_every_n_epoch is None:  # batches are counted over all epochs
-        full, rest = divmod(batches, trainer.num_training_batches)
-        return full * math.ceil(trainer.num_training_batches / together) + math.ceil(rest / together)
-    before = (trainer.check_val_every_n_epoch - 1) * math.ceil(trainer.num_training_batches / together)
-    return before + math.ceil(batches / together)
 
 
 def _replace(module: Saveable, trained: dict[str, Tensor], folder: Path) -> None:

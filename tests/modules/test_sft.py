@@ -299,7 +299,6 @@ def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
         (("--model.attn_implementation", "eager"), "does not keep packed conversations apart"),
         (("--model.warmup", "1.5"), "a share from 0 to 1"),
         (("--data.max_tokens", "0"), "data.max_tokens"),
-        (("--trainer.limit_train_batches", "0.5"), "take fewer rows: data.limit"),
         (("--trainer.precision", "bf16-true"), "set bf16-mixed"),
         (("--data.mixture", '[{"source": "absent.jsonl"}]'), "absent.jsonl: no such file"),
     ],
@@ -358,30 +357,6 @@ def test_a_checkpoint_is_as_small_as_what_is_trained(experiment):
     checkpoint = (experiment.run / "checkpoints" / "last.ckpt").stat().st_size
     assert adapter < base / 4
     assert checkpoint < 3 * adapter + 100_000  # the adapter and its two moments
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("--trainer.max_steps", 2),
-        ("--trainer.limit_val_batches", 0),
-        ("--trainer.check_val_every_n_epoch", 3),
-        ("--trainer.max_steps", 2, "--trainer.val_check_interval", 5, "--trainer.accumulate_grad_batches", 2),
-    ],
-    ids=lambda overrides: overrides[0],
-)
-def test_a_training_that_would_keep_nothing_does_not_begin(experiment, capsys, overrides):
-    experiment.write_revisions()
-    assert experiment("fit", "--data.batch_size", 4, *overrides) == 1
-    assert "only what was validated is kept" in capsys.readouterr().err
-    assert not losses(experiment, "train_loss")
-
-
-def test_a_training_may_end_with_its_first_validation(experiment):
-    experiment.write_revisions()
-    steps = ("--trainer.max_steps", 2, "--trainer.val_check_interval", 4, "--trainer.accumulate_grad_batches", 2)
-    assert experiment("fit", "--data.batch_size", 4, *steps) == 0
-    assert (experiment.run / "adapter" / "adapter_model.safetensors").exists()
 
 
 def test_stopped_early_in_the_first_epoch_it_is_finished(experiment):
