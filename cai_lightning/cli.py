@@ -43,8 +43,8 @@ COMMANDS = {
 }
 """The verbs that are no Trainer's, each with the module whose `main` gets the words behind it."""
 
-RESUMABLE = (*RUN_VERBS, "audit")
-"""The verbs that keep what is finished."""
+RESUMABLE = ("predict", "validate", "audit")
+"""The verbs that keep what is finished; fit goes on from a checkpoint, and says itself whether there is one."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -58,9 +58,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        kept = "; what is finished is kept, and the same command goes on from here" if args[0] in RESUMABLE else ""
-        print(f"interrupted{kept}", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        kept = "what is finished is kept, and the same command goes on from here" if args[0] in RESUMABLE else ""
+        print("; ".join(filter(None, ["interrupted", str(interrupt) or kept])), file=sys.stderr)
         return 130
 
 

@@ -123,13 +123,13 @@ class CAICLI(LightningCLI):
         return [EndOnTermination(), FirstValidation(), BestCheckpoint(), Throughput(), Statement(), *lasts]
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs a verb; what it locks is free when it has ended, and Ctrl-C stays what it is."""
+        """Runs a verb; what it locks is free when it has ended. Lightning makes an exit of Ctrl-C, which is undone."""
         with ExitStack() as self._locks:
             try:
                 super()._run_subcommand(subcommand)
-            except SystemExit as exit:
-                if isinstance(exit.__context__, KeyboardInterrupt):
-                    raise exit.__context__ from None
+            except (KeyboardInterrupt, SystemExit) as end:
+                if KeyboardInterrupt in (type(end), type(end.__context__)):
+                    raise KeyboardInterrupt(_checkpoint(self.run) if subcommand == "fit" else "") from None
                 raise
 
     @property
@@ -251,6 +251,14 @@ class CAICLI(LightningCLI):
 
 def _last_checkpoint(run: Path, **when: Any) -> ModelCheckpoint:
     return ModelCheckpoint(dirpath=run / "checkpoints", filename="last", enable_version_counter=False, **when)
+
+
+def _checkpoint(run: Path) -> str:
+    """What there is of a training that is interrupted."""
+    last = run / "checkpoints" / "last.ckpt"
+    if last.exists():
+        return f"the same command goes on from {last}"
+    return "there is no checkpoint yet, so the same command begins anew"
 
 
 def _ended(trainer: Trainer) -> bool:

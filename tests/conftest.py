@@ -51,13 +51,14 @@ class Killed(Callback):
 class Stopped(Callback):
     """Ends the process, as it were, when so many optimizer steps are done."""
 
-    def __init__(self, step: int):
+    def __init__(self, step: int, interrupted: bool = False):
         self.step = step
+        self.end = KeyboardInterrupt() if interrupted else SystemExit(9)
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == self.step:
             trainer.logger.save()
-            raise SystemExit(9)
+            raise self.end
 
 
 class Length(ResponseMetric):

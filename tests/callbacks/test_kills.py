@@ -55,6 +55,22 @@ def test_sigterm_and_ctrl_c_end_it_at_once(slow):
     assert 4 <= len(journal.read(slow.run / "revisions.jsonl")) < 40
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [(0, "there is no checkpoint yet, so the same command begins anew"), (2, "the same command goes on from {last}")],
+)
+def test_an_interrupted_training_says_what_there_is(experiment, step, said, capsys):
+    experiment.write_revisions()
+    interrupted = {"class_path": "outside.Stopped", "init_args": {"step": step, "interrupted": True}}
+    experiment.sections["fit"]["trainer"]["callbacks"] = [interrupted]
+    experiment.save()
+    assert experiment("fit", "--checkpoint_every", 1) == 130
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning does not hear a second one
+    last = experiment.run / "checkpoints" / "last.ckpt"
+    assert last.exists() == (step > 0)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"interrupted; {said.format(last=last)}")
+
+
 @pytest.mark.parametrize("verb", ["predict", "fit", "validate"])
 def test_two_of_a_verb_do_not_work_on_one_run(experiment, verb, capsys):
     experiment.write_revisions()
