@@ -20,9 +20,13 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.errors import UserError
+from cai_lightning.json_file import load_json, object_at
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """The number format of a model's weights; `auto` leaves the choice to what opens them."""
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""The files of weights, or their list, in the order in which transformers looks for them."""
 
 WHOLE = 2**24
 """Bytes up to which a file is read whole for its digest."""
@@ -46,11 +50,28 @@ def revision(name: str) -> str | None:
     folder = Path(name)
     if folder.is_dir():
         return _folder_revision(folder)
-    try:
-        config = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:  # a path where no folder is
+    snapshot = _snapshot(name)
+    return snapshot.name if snapshot else None
+
+
+def weights_revision(name: str) -> str | None:
+    """What stands in the weight files of a model: the same for a name on the hub and a folder that was made of it.
+
+    Args:
+        name: A folder, or a name on the Hugging Face hub.
+
+    Returns:
+        16 hex digits of the contents of the files that transformers reads, large ones by samples; None where they are
+        not all on this machine.
+    """
+    folder = Path(name) if Path(name).is_dir() else _snapshot(name)
+    files = _weight_files(folder) if folder else []
+    if not files or not all(path.is_file() for path in files):
         return None
-    return Path(config).parent.name if isinstance(config, str) else None
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(_sampled_digest(path))
+    return whole.hexdigest()[:16]
 
 
 @contextmanager
@@ -86,6 +107,24 @@ def check_tokenizer(kind: str, name: str, tokenizer: PreTrainedTokenizerBase) ->
     """
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise UserError(f"{kind} {name!r} has no tokenizer: put its tokenizer.json beside the weights.")
+
+
+def _snapshot(name: str) -> Path | None:
+    """The folder in this machine's cache that holds the files of a name on the hub, all or some of them."""
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:  # a path where no folder is
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if found is None or found.suffix != ".json":
+        return [found] if found else []
+    index = object_at(found, "its top", load_json(found, "index of weights"))
+    parts = object_at(found, "weight_map", index.get("weight_map"))
+    return sorted({folder / str(name) for name in parts.values()})
 
 
 def _folder_revision(folder: Path) -> str:

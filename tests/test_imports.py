@@ -32,6 +32,7 @@ PARTS = {
         "choosing",
         "completions",
         "encoding",
+        "fingerprint",
         "loading",
         "paged",
         "loop_thread",

@@ -1,11 +1,13 @@
 """What stands behind the name of a model is told without loading it, and changes when the model does."""
 
+import json
 import shutil
 
 import pytest
 
 from cai_lightning import pretrained
-from cai_lightning.pretrained import revision
+from cai_lightning.errors import UserError
+from cai_lightning.pretrained import revision, weights_revision
 
 
 @pytest.fixture
@@ -62,17 +64,58 @@ def test_large_files_are_read_by_samples_that_other_weights_differ_in(folder, mo
     assert revision(str(folder)) == before
 
 
-def test_of_a_name_it_is_the_commit_in_the_cache(tmp_path, monkeypatch):
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """The snapshot of some/encoder in a cache that knows nothing else."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert revision("some/encoder") is None
-    cached = tmp_path / "models--some--encoder"
-    (cached / "snapshots" / "abc123").mkdir(parents=True)
-    (cached / "snapshots" / "abc123" / "config.json").write_text("{}")
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text("abc123")
+    home = tmp_path / "models--some--encoder"
+    snapshot = home / "snapshots" / "abc123"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("abc123")
+    return snapshot
+
+
+def test_of_a_name_it_is_the_commit_in_the_cache(cached):
     assert revision("some/encoder") == "abc123"
+
+
+def test_weights_are_the_same_on_the_hub_and_in_a_folder(folder, cached):
+    assert weights_revision("some/encoder") is None
+    (cached / "model.safetensors").symlink_to(folder / "model.safetensors")
+    assert weights_revision("some/encoder") == weights_revision(str(folder))
+    assert len(weights_revision(str(folder))) == 16
+
+
+def test_other_weights_are_another_revision_of_them_and_other_files_are_not(folder):
+    before = weights_revision(str(folder))
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    (folder / "pytorch_model.bin").write_bytes(b"not read beside safetensors")
+    assert weights_revision(str(folder)) == before
+    (folder / "model.safetensors").write_bytes(bytes(reversed(range(256))) * 8)
+    assert weights_revision(str(folder)) != before
+
+
+def test_weights_in_several_files_are_known_when_all_are_there(folder):
+    (folder / "model.safetensors").unlink()
+    assert weights_revision(str(folder)) is None
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model-1.safetensors").write_bytes(b"one")
+    assert weights_revision(str(folder)) is None
+    (folder / "model-2.safetensors").write_bytes(b"two")
+    whole = weights_revision(str(folder))
+    (folder / "model-2.safetensors").write_bytes(b"ten")
+    assert None not in (whole, weights_revision(str(folder)))
+    assert whole != weights_revision(str(folder))
+    (folder / "model.safetensors.index.json").write_text("[")
+    with pytest.raises(UserError, match="not a JSON index of weights"):
+        weights_revision(str(folder))
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c"])
 def test_of_nothing_it_is_none(name):
     assert revision(name) is None
+    assert weights_revision(name) is None

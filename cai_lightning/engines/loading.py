@@ -1,6 +1,5 @@
 """Opening a causal language model, its tokenizer and its adapter, with nothing silently initialised or mismatched."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from cai_lightning.engines.fingerprint import check_adapter
 from cai_lightning.errors import UserError
 from cai_lightning.pretrained import DType as DType
 from cai_lightning.pretrained import opening
-
-FINGERPRINT = "base_fingerprint.json"
-SHAPES = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -97,33 +94,3 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
 def is_whole_model(folder: Path) -> bool:
     """Whether a folder holds a model of its own, as fit leaves it where it trains no adapter."""
     return (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
-
-
-def save_fingerprint(model: PreTrainedModel, folder: Path) -> None:
-    """Writes beside an adapter what its base looks like."""
-    (folder / FINGERPRINT).write_text(json.dumps(_fingerprint(model.config), indent=2) + "\n", encoding="utf-8")
-
-
-def check_adapter(base: PreTrainedConfig, folder: Path) -> None:
-    """Refuses an adapter of another base: one for a deeper base loads on a shallower one without a warning.
-
-    Raises:
-        UserError: There is no adapter, or the shapes differ; the message names the first that does.
-    """
-    if not (folder / "adapter_config.json").exists():
-        raise UserError(f"{folder}: no adapter there (adapter_config.json is missing); run fit first, or name another.")
-    path = folder / FINGERPRINT
-    if not path.exists():
-        return
-    trained, found = json.loads(path.read_text(encoding="utf-8")), _fingerprint(base)
-    for key in SHAPES:
-        if trained.get(key) != found[key]:
-            raise UserError(
-                f"{folder}: this adapter was trained on a base with {key} {trained.get(key)}; "
-                f"{base.name_or_path} has {found[key]}."
-            )
-
-
-def _fingerprint(base: PreTrainedConfig) -> dict[str, Any]:
-    config = base.to_dict()
-    return {key: config.get(key) for key in SHAPES}

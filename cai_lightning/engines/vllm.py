@@ -14,7 +14,8 @@ import torch
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.encoding import Template, decode
-from cai_lightning.engines.loading import DType, check_adapter, is_whole_model, load_config, load_tokenizer
+from cai_lightning.engines.fingerprint import check_adapter
+from cai_lightning.engines.loading import DType, is_whole_model, load_config, load_tokenizer
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
 from cai_lightning.errors import UserError

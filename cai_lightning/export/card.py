@@ -67,7 +67,7 @@ def _about(facts: Facts) -> str:
     merge = ""
     if facts.weights.kind == "merged model":
         merge = " The merge was computed in float32, and rounded once where the weights are of a 16-bit type."
-    base = code(_public(facts.weights.base))
+    base = code(facts.weights.public_base)
     return f"{what} {base}, made with cai_lightning: supervised fine-tuning on constitutional revisions.{merge}"
 
 
@@ -81,7 +81,7 @@ def _usage(facts: Facts, name: str) -> str:
 
 
 def _adapter_usage(facts: Facts, name: str) -> str:
-    base = printable(_public(facts.weights.base))
+    base = printable(facts.weights.public_base)
     load = (
         "from peft import PeftModel\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
@@ -93,7 +93,8 @@ def _adapter_usage(facts: Facts, name: str) -> str:
         f"vllm serve {shlex.quote(base)} --enable-lora --max-lora-rank {_room(facts.weights.config)} "
         f"--lora-modules cai={shlex.quote(printable(name))}"
     )
-    return f"{fenced('python', load)}\n\n{fenced('bash', serve)}"
+    note = f"Its base was read from a folder: put the place of your copy where {code(base)} stands.\n\n"
+    return f"{note if base != facts.weights.base else ''}{fenced('python', load)}\n\n{fenced('bash', serve)}"
 
 
 def _model_usage(name: str) -> str:

@@ -73,7 +73,7 @@ def export(
         check_hub(push_to_hub)
     facts = read_facts(run, weights)
     with replacing(target) as fresh:
-        write_weights(weights, fresh, dtype)
+        write_weights(weights, fresh, dtype, public=push_to_hub is not None)
         journal.replace_text(fresh / "README.md", model_card(facts, push_to_hub or str(output)))
     print(f"the {weights.kind} is in {output}, described in {output / 'README.md'}")
     if push_to_hub:

@@ -4,7 +4,7 @@ weights = find_weights(Path("runs/qwen_contextual"), merge=True)
 write_weights(weights, folder, "auto")
 """
 
-import shutil
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.data.frame import frame
-from cai_lightning.engines.loading import (
-    DType,
-    check_adapter,
-    load_adapter,
-    load_config,
-    load_model,
-    load_tokenizer,
-)
+from cai_lightning.engines.fingerprint import check_adapter, copy_fingerprint
+from cai_lightning.engines.loading import DType, load_adapter, load_config, load_model, load_tokenizer
 from cai_lightning.errors import UserError
 from cai_lightning.json_file import load_json, object_at, text_at
 from cai_lightning.pretrained import opening
@@ -49,6 +43,13 @@ class Weights:
     base: str
     config: dict[str, Any]
 
+    @property
+    def public_base(self) -> str:
+        """The base as others can name it: on the Hub; or the last part of a folder's path, as the rest is nobody's
+        business, in a form that is no name on the Hub, where it could be somebody else's."""
+        is_folder = Path(self.base).exists() or self.base.startswith(("/", "~", "."))
+        return f"path/to/{Path(self.base).resolve().name}" if is_folder else self.base
+
 
 def find_weights(run: Path, merge: bool) -> Weights:
     """What a run has learned, without loading it.
@@ -73,8 +74,14 @@ def find_weights(run: Path, merge: bool) -> Weights:
     return Weights("merged model" if merge else "adapter", folder, base, config)
 
 
-def write_weights(weights: Weights, folder: Path, dtype: DType) -> None:
+def write_weights(weights: Weights, folder: Path, dtype: DType, public: bool = False) -> None:
     """Writes weights and tokenizer.
+
+    Args:
+        weights: What a run has learned.
+        folder: Where it is written.
+        dtype: Type of the weights written.
+        public: Names the base of an adapter as others can, and not by the place of its folder on this machine.
 
     Raises:
         UserError: The weights cannot be read, or are not finite.
@@ -82,9 +89,9 @@ def write_weights(weights: Weights, folder: Path, dtype: DType) -> None:
     tokenizer = _tokenizer(weights)
     if weights.kind == "adapter":
         _write_adapter(weights.folder, folder, dtype)
+        _write_base(weights, folder, public)
     else:
         model = _merged(weights, dtype) if weights.kind == "merged model" else load_model(str(weights.folder), dtype)
-        model.config.use_cache = True  # training goes without
         _end_with_the_turn(model, tokenizer)
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -99,9 +106,15 @@ def _write_adapter(source: Path, folder: Path, dtype: DType) -> None:
     if dtype != "auto":
         tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()}
     save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
-    for path in (source / "adapter_config.json", source / "base_fingerprint.json"):
-        if path.exists():
-            shutil.copyfile(path, folder / path.name)
+
+
+def _write_base(weights: Weights, folder: Path, public: bool) -> None:
+    """Writes what an adapter says of its base; that of a folder holds from anywhere on this machine."""
+    here = str(Path(weights.base).resolve()) if Path(weights.base).is_dir() else weights.base
+    base = weights.public_base if public else here
+    config = json.dumps(weights.config | {"base_model_name_or_path": base}, indent=2, ensure_ascii=False)
+    (folder / "adapter_config.json").write_text(config + "\n", encoding="utf-8")
+    copy_fingerprint(weights.folder, folder, base)
 
 
 def _merged(weights: Weights, dtype: DType) -> PreTrainedModel:

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase, get_scheduler
 
 from cai_lightning.data.collate import Batch
 from cai_lightning.data.encoding import IGNORED
-from cai_lightning.engines.loading import DType, dtype_on, load_tokenizer, save_fingerprint
+from cai_lightning.engines.fingerprint import save_fingerprint
+from cai_lightning.engines.loading import DType, dtype_on, load_tokenizer
 from cai_lightning.errors import UserError
 from cai_lightning.modules import packed_attention
 from cai_lightning.modules.costs import Costs, count_costs
@@ -192,7 +193,7 @@ class SupervisedFineTuning(LightningModule):
         else:
             # Embeddings are never trained with an adapter here; looking for them would ask the Hub each time.
             policy.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
-            save_fingerprint(policy.get_base_model(), folder)
+            save_fingerprint(policy.get_base_model().config, folder)
         self.tokenizer.save_pretrained(folder)
 
     def flops(self, batch: Batch) -> float:

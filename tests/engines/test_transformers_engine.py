@@ -10,7 +10,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.engines import Sampling, TransformersEngine
-from cai_lightning.engines.loading import FINGERPRINT, load_model, save_fingerprint
+from cai_lightning.engines.fingerprint import FINGERPRINT, save_fingerprint
+from cai_lightning.engines.loading import load_model
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import assistant, user
 
@@ -187,7 +188,7 @@ def adapter(tiny_model, tmp_path_factory):
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
     policy.save_pretrained(folder)
-    save_fingerprint(policy.get_base_model(), folder)
+    save_fingerprint(policy.get_base_model().config, folder)
     return folder
 
 

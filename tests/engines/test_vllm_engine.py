@@ -17,7 +17,8 @@ from peft import LoraConfig, get_peft_model
 
 from cai_lightning import journal
 from cai_lightning.engines import Sampling, TransformersEngine, VLLMEngine
-from cai_lightning.engines.loading import FINGERPRINT, load_model, save_fingerprint
+from cai_lightning.engines.fingerprint import FINGERPRINT, save_fingerprint
+from cai_lightning.engines.loading import load_model
 from cai_lightning.engines.vllm import _devices
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import assistant, user
@@ -65,7 +66,7 @@ def adapter(tmp_path_factory):
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     policy.save_pretrained(folder)
-    save_fingerprint(policy.get_base_model(), folder)
+    save_fingerprint(policy.get_base_model().config, folder)
     return folder
 
 

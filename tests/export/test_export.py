@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning import provenance
 from cai_lightning.cli import main
-from cai_lightning.engines.loading import save_fingerprint
+from cai_lightning.engines.fingerprint import save_fingerprint
+from cai_lightning.engines.loading import load_config
 from cai_lightning.export import folder as folders
 
 TOKEN = "hf_" + "x" * 34
@@ -40,8 +41,15 @@ def write_adapter(run, base, **shape):
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     policy.save_pretrained(run / "adapter")
-    save_fingerprint(policy.get_base_model(), run / "adapter")
+    save_fingerprint(policy.get_base_model().config, run / "adapter")
     AutoTokenizer.from_pretrained(base).save_pretrained(run / "adapter")
+
+
+def put_on(base, adapter):
+    """Makes an adapter one of another base."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    save_fingerprint(load_config(str(base)), adapter)
 
 
 def write_notes(run, base, constitution, column="harmlessness"):
@@ -127,8 +135,7 @@ def test_a_merge_is_rounded_once(trained, tiny_model, tmp_path):
     base = tmp_path / "base"
     AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16).save_pretrained(base)
     run = shutil.copytree(trained, tmp_path / "run")
-    config = json.loads((run / "adapter" / "adapter_config.json").read_text())
-    (run / "adapter" / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    put_on(base, run / "adapter")
     assert export(run, tmp_path / "out", "--merge") == 0
     assert export(run, tmp_path / "wide", "--merge", "--dtype", "float32") == 0
     narrow, wide = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "wide"))
@@ -209,8 +216,7 @@ def test_the_card_says_what_it_was_made_of(run, tmp_path):
 def test_the_bases_licence_is_its_own_cards(run, tiny_model, tmp_path):
     base = shutil.copytree(tiny_model, tmp_path / "base")
     (base / "README.md").write_text("---\nlicense: apache-2.0\nlicense_link: [a, b]\n---\n# Base\n")
-    config = json.loads((run / "adapter" / "adapter_config.json").read_text())
-    (run / "adapter" / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    put_on(base, run / "adapter")
     assert export(run, tmp_path / "out") == 0
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.license == "apache-2.0"
@@ -429,8 +435,7 @@ def test_a_model_ends_where_its_turn_ends(run, tiny_model, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(base)
     other = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     (base / "generation_config.json").write_text(json.dumps({"eos_token_id": other}))
-    config = json.loads((run / "adapter" / "adapter_config.json").read_text())
-    (run / "adapter" / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    put_on(base, run / "adapter")
     assert export(run, tmp_path / "out", "--merge") == 0
     written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert written["eos_token_id"] == [other, tokenizer.eos_token_id]
@@ -444,14 +449,37 @@ def test_the_card_says_what_vllm_does_not_serve(run, tmp_path, setting):
     assert "vLLM serves no adapter with" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_the_card_of_what_is_pushed_names_no_folder_of_this_machine(run, tiny_model, tmp_path, hub):
+@pytest.mark.parametrize("merge", [[], ["--merge"]], ids=["adapter", "merged"])
+def test_what_is_pushed_names_no_folder_of_this_machine(run, tiny_model, tmp_path, hub, merge):
     fit = json.loads((run / "fit.json").read_text())
     fit["settings"]["data.helpful"] = str(tmp_path / "private.jsonl")
     (run / "fit.json").write_text(json.dumps(fit))
-    assert export(run, tmp_path / "out", "--merge", "--push-to-hub", "me/kind-model") == 0
+    assert export(run, tmp_path / "out", *merge, "--push-to-hub", "me/kind-model") == 0
     for path in (tmp_path / "out").iterdir():
         assert str(tmp_path.parent).encode() not in path.read_bytes(), path.name
         assert str(tiny_model).encode() not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("named", ["absolute", "relative"])
+def test_a_pushed_adapter_says_what_to_put_it_on(trained, tiny_model, tmp_path, hub, monkeypatch, named):
+    """A relative path could be somebody's name on the Hub: models/tiny is none of ours."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    base = shutil.copytree(tiny_model, tmp_path / "models" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    put_on(base if named == "absolute" else "models/tiny", run / "adapter")
+    assert export(run, tmp_path / "here") == 0
+    assert export(run, tmp_path / "out", "--push-to-hub", "me/kind-model") == 0
+    said = [json.loads((tmp_path / name / "adapter_config.json").read_text()) for name in ("here", "out")]
+    assert [config["base_model_name_or_path"] for config in said] == [str(base), "path/to/tiny"]
+    kept = json.loads((tmp_path / "out" / "base_fingerprint.json").read_text())
+    assert kept["base"] == "path/to/tiny"
+    assert kept["weights"] == json.loads((run / "adapter" / "base_fingerprint.json").read_text())["weights"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Its base was read from a folder: put the place of your copy where `path/to/tiny` stands." in card
+    assert 'from_pretrained("path/to/tiny"' in card
+    assert "vllm serve path/to/tiny" in card
+    assert "models/tiny" not in card
+    assert str(tmp_path) not in card
 
 
 def test_others_may_read_what_is_written(run, tmp_path):

@@ -23,6 +23,8 @@ from cai_lightning.data.collate import pack, pad
 from cai_lightning.data.corpus import read_corpus
 from cai_lightning.data.encoding import encode
 from cai_lightning.data.split import part
+from cai_lightning.engines.fingerprint import check_adapter
+from cai_lightning.engines.loading import load_config
 from cai_lightning.modules.policy import Lora
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.records import assistant, number_ids, user
@@ -287,6 +289,7 @@ def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
     layer = module.policy.get_base_model().model.layers[0].mlp.up_proj.base_layer
     assert type(layer).__name__ == "Linear4bit"
     assert layer.weight.numel() < layer.in_features * layer.out_features
+    check_adapter(load_config(str(tiny_model)), experiment.run / "adapter")
 
 
 @pytest.mark.parametrize(
