@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cai_lightning.modules.policy import Policy, base_of, head_of
+from cai_lightning.modules.supervised_loss import CHUNK_BYTES
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,26 @@ class Costs:
         """
         kept = self.layers * self.hidden + self.width // self.layers if checkpointing else self.width
         return tokens * bytes_each * kept
+
+    def statement(self, tokens: int, bytes_each: int, checkpointing: bool) -> str:
+        """Two lines for a person: what is trained, and about how much memory that takes on each device.
+
+        Args:
+            tokens: Tokens of the largest batch.
+            bytes_each: Bytes of a number of its activations.
+            checkpointing: Whether they are computed twice.
+        """
+        parts = {
+            "weights": self.bytes_held,
+            "gradients and optimizer": self.state_bytes(),
+            f"activations of up to {tokens:,} tokens": self.activation_bytes(tokens, bytes_each, checkpointing),
+            "logits": 2 * CHUNK_BYTES,
+        }
+        listed = ", ".join(f"{size / 1e9:.2f} {name}" for name, size in parts.items())
+        return (
+            f"{self.parameters / 1e6:,.1f} M parameters, {self.trained / 1e6:,.2f} M of them trained\n"
+            f"memory: about {sum(parts.values()) / 1e9:.1f} GB ({listed})"
+        )
 
 
 def count_costs(policy: Policy) -> Costs:

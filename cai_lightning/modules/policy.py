@@ -65,7 +65,6 @@ def open_policy(
     if quantization is not None:
         settings["quantization_config"] = _quantization(quantization, lora)
     base = load_model(name, dtype, **settings)
-    base.config.use_cache = False
     if gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()

@@ -8,20 +8,18 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from peft import PeftModel
 from torch import Tensor
-from torch.distributed.tensor import DTensor
-from transformers import PreTrainedTokenizerBase, get_scheduler
+from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.data.collate import Batch
 from cai_lightning.data.encoding import IGNORED
-from cai_lightning.engines.fingerprint import save_fingerprint
 from cai_lightning.engines.loading import DType, dtype_on, load_tokenizer
 from cai_lightning.errors import UserError
-from cai_lightning.modules import packed_attention
+from cai_lightning.modules import packed_attention, trained_state
 from cai_lightning.modules.costs import Costs, count_costs
+from cai_lightning.modules.learning_rate import LearningRate, Schedule
 from cai_lightning.modules.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize, shard
-from cai_lightning.modules.supervised_loss import CHUNK_BYTES, check_loss, supervised_loss
+from cai_lightning.modules.supervised_loss import check_loss, supervised_loss
 
 
 class SupervisedFineTuning(LightningModule):
@@ -56,7 +54,7 @@ class SupervisedFineTuning(LightningModule):
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         warmup: float = 0.03,
-        schedule: Literal["constant", "cosine", "linear"] = "constant",
+        schedule: Schedule = "constant",
         base_dtype: DType = "auto",
         quantization: Quantization | None = None,
         gradient_checkpointing: bool = False,
@@ -66,14 +64,12 @@ class SupervisedFineTuning(LightningModule):
         seed: int = 42,
     ) -> None:
         super().__init__()
-        if warmup < 0 or (warmup > 1 and warmup != int(warmup)):
-            raise ValueError(f"model.warmup: a share from 0 to 1 or a whole number of steps expected, found {warmup}")
         self.model = model
         self.lora = lora
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
-        self.schedule = schedule
+        self.schedule: Schedule = schedule
         self.base_dtype: DType = base_dtype
         self.quantization: Quantization | None = quantization
         self.gradient_checkpointing = gradient_checkpointing
@@ -82,6 +78,7 @@ class SupervisedFineTuning(LightningModule):
         self.liger = liger
         self.seed = seed
         self.strict_loading = False
+        self._rate = LearningRate(learning_rate, warmup, schedule)
         self.policy: Policy | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._counted: Costs | None = None
@@ -123,9 +120,7 @@ class SupervisedFineTuning(LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise UserError("the training has no end: set trainer.max_epochs or trainer.max_steps.")
-        warmup = self.warmup if self.warmup >= 1 else self.warmup * steps
-        schedule = "constant_with_warmup" if self.schedule == "constant" else self.schedule
-        scheduler = get_scheduler(schedule, optimizer, round(warmup), int(steps))
+        scheduler = self._rate.scheduler(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -170,30 +165,21 @@ class SupervisedFineTuning(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes sure that all that is trained is there; Lightning then loads it."""
-        expected = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
-        if missing := sorted(set(expected) - checkpoint.get("state_dict", dict.fromkeys(expected)).keys()):
-            raise UserError(f"the checkpoint lacks {len(missing)} tensors of the {self.output}, such as {missing[0]}.")
+        trained_state.check(self, checkpoint.get("state_dict", self.state_dict()), self.output)
 
     def trained_state(self) -> dict[str, Tensor]:
         """The parameters that are trained, gathered from all processes where they are shared out."""
-        trained = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
-        return {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in trained.items()}
+        return trained_state.gather(self)
 
     def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
-        """Writes the adapter as a PEFT directory, with what its base looks like beside it; or the whole model.
+        """Writes the adapter, or the whole model, and the tokenizer.
 
         Args:
             folder: Where it is written.
             trained: What `trained_state` has gathered.
         """
-        policy = self._trained()
         state = {name.removeprefix("policy."): value for name, value in trained.items()}
-        if not isinstance(policy, PeftModel):
-            policy.save_pretrained(folder)
-        else:
-            # Embeddings are never trained with an adapter here; looking for them would ask the Hub each time.
-            policy.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
-            save_fingerprint(policy.get_base_model().config, folder)
+        trained_state.write(self._trained(), state, folder)
         self.tokenizer.save_pretrained(folder)
 
     def flops(self, batch: Batch) -> float:
@@ -201,23 +187,12 @@ class SupervisedFineTuning(LightningModule):
         return self._costs.flops(batch["tokens"], int((batch["labels"] != IGNORED).sum()))
 
     def statement(self) -> str:
-        """What is trained, and about how much memory that takes on each device."""
-        costs = self._costs
+        """What is trained, about how much memory that takes on each device, and what the learning rate does."""
         tokens = self.trainer.datamodule.most_tokens  # type: ignore[attr-defined]
         bytes_each = 2 if "16" in str(self.trainer.precision) else 4
-        parts = {
-            "weights": costs.bytes_held,
-            "gradients and optimizer": costs.state_bytes(),
-            f"activations of up to {tokens:,} tokens": costs.activation_bytes(
-                tokens, bytes_each, self.gradient_checkpointing
-            ),
-            "logits": 2 * CHUNK_BYTES,
-        }
-        listed = ", ".join(f"{size / 1e9:.2f} {name}" for name, size in parts.items())
-        return (
-            f"{self.model}: {costs.parameters / 1e6:,.1f} M parameters, {costs.trained / 1e6:,.2f} M of them trained\n"
-            f"memory: about {sum(parts.values()) / 1e9:.1f} GB ({listed})"
-        )
+        costs = self._costs.statement(tokens, bytes_each, self.gradient_checkpointing)
+        rate = self._rate.statement(int(self.trainer.estimated_stepping_batches))
+        return f"{self.model}: {costs}\nlearning rate: {rate}"
 
     @property
     def _costs(self) -> Costs:
@@ -229,6 +204,7 @@ class SupervisedFineTuning(LightningModule):
         """The summed loss of a batch, and over how many tokens."""
         base = base_of(self._trained())
         inputs: dict[str, Any] = {"position_ids": batch["position_ids"], "attention_mask": batch.get("attention_mask")}
+        inputs["use_cache"] = False  # the model's own settings stay as they are, for they are saved with it
         if "lengths" in batch:
             name = base.config._attn_implementation
             inputs |= packed_attention.boundaries(batch["lengths"], name, self.device)

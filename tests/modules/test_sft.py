@@ -269,6 +269,8 @@ def test_the_whole_model_is_trained_where_there_is_no_adapter(experiment, tiny_m
     assert all(not torch.equal(tuned[name], base[name]) for name in base if "weight" in name)
     assert AutoTokenizer.from_pretrained(experiment.run / "model").chat_template
     assert not (experiment.run / "adapter").exists()
+    settings = [json.loads((folder / "config.json").read_text()) for folder in (tiny_model, experiment.run / "model")]
+    assert settings[0]["use_cache"] is settings[1]["use_cache"] is True
     references = ("--data.references", experiment.run / "revisions.jsonl")
     assert experiment("validate", "--model.adapter", "run", *references) == 0
     tuned_answers = experiment.rows("responses.jsonl")
