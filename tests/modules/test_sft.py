@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import combinations
@@ -279,6 +280,32 @@ def test_the_whole_model_is_trained_where_there_is_no_adapter(experiment, tiny_m
     assert experiment("validate", "--model.adapter", "null", *references) == 0
     base_answers = experiment.rows("responses.jsonl")
     assert [row["response"] for row in tuned_answers] != [row["response"] for row in base_answers]
+
+
+def test_compiled_layers_learn_the_same(batch, tiny_model, fresh_compiler):
+    """Forward and backward, to rounding; compiled code is not the code that was written."""
+    losses, gradients = [], []
+    for compiled in (False, True):
+        module = SupervisedFineTuning(str(tiny_model), Lora(r=4), base_dtype="float32", compile_layers=compiled)
+        module.configure_model()
+        loss, _ = module._summed_loss(batch)
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append({n: p.grad for n, p in module.named_parameters() if p.requires_grad})
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    torch.testing.assert_close(losses[1], losses[0], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.fixture
+def fresh_compiler():
+    """torch.compile without what other tests have compiled."""
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
 
 
 def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
