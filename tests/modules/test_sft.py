@@ -5,9 +5,9 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -282,8 +282,18 @@ def test_the_whole_model_is_trained_where_there_is_no_adapter(experiment, tiny_m
     assert [row["response"] for row in tuned_answers] != [row["response"] for row in base_answers]
 
 
-def test_compiled_layers_learn_the_same(batch, tiny_model, fresh_compiler):
-    """Forward and backward, to rounding; compiled code is not the code that was written."""
+@pytest.fixture
+def quick_compiler(monkeypatch):
+    """torch.compile without inductor, which takes minutes; it traces forward and backward alike."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of itself, and an error in its midst breaks the compiling
+def test_compiled_layers_learn_the_same(batch, tiny_model, quick_compiler):
     losses, gradients = [], []
     for compiled in (False, True):
         module = SupervisedFineTuning(str(tiny_model), Lora(r=4), base_dtype="float32", compile_layers=compiled)
@@ -292,20 +302,9 @@ def test_compiled_layers_learn_the_same(batch, tiny_model, fresh_compiler):
         loss.backward()
         losses.append(loss.detach())
         gradients.append({n: p.grad for n, p in module.named_parameters() if p.requires_grad})
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+        assert (torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0) == compiled
     torch.testing.assert_close(losses[1], losses[0], atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
-
-
-@pytest.fixture
-def fresh_compiler():
-    """torch.compile without what other tests have compiled."""
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        pytest.skip("torch.compile needs a C++ compiler on a CPU")
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
@@ -370,6 +369,15 @@ def test_a_checkpoint_cut_short_is_named(experiment, capsys):
     last.write_bytes(last.read_bytes()[:1000])
     assert experiment("fit") == 1
     assert f"error: {last}: no readable checkpoint" in capsys.readouterr().err
+
+
+def test_a_warm_up_that_never_ends_is_told_before_the_first_step(experiment, caplog):
+    experiment.write_revisions()
+    with caplog.at_level("INFO"):
+        assert experiment("fit", "--model.warmup", 1000, "--trainer.log_every_n_steps", 1) == 0
+    used = losses(experiment, "learning_rate")
+    assert "learning rate: rises in all 8 steps to 7e-05, never to 0.01: model.warmup is 1,000 steps" in caplog.text
+    assert (len(used), max(used)) == (8, pytest.approx(7e-5))
 
 
 def test_every_step_is_watched(experiment):
