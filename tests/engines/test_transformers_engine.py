@@ -159,6 +159,7 @@ def test_a_request_that_nobody_awaits_any_more_harms_none(tiny_model):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_paged_batching_says_the_same_where_nothing_is_drawn(tiny_model):
     one = engine(tiny_model, batching="paged")
     assert replies(one) == replies(engine(tiny_model))

@@ -87,6 +87,7 @@ SHARES = {
 }
 
 
+@pytest.mark.slow
 def test_processes_agree_whatever_their_shares(tmp_path):
     torch.multiprocessing.spawn(compute_on_rank, args=(tmp_path,), nprocs=2)
     results = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]

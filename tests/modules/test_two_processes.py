@@ -32,6 +32,7 @@ def in_two_processes(experiment, folder):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_two_processes_score_what_one_does(experiment, tmp_path):
     experiment.write_revisions()
     experiment.sections["validate"]["model"]["init_args"].update(metrics=METRICS, score_batch_size=2)
