@@ -33,8 +33,9 @@ install: $(VENV)/installed  ## Makes the environment in .venv.
 demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
 	$(OFFLINE) PYTHON=$(abspath $(PY)) scripts/sandbox_experiment.sh
 
-test: $(VENV)/installed-dev  ## Runs the tests, in a process for each core.
-	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+test: $(VENV)/installed-dev  ## Runs the tests, in one process more than there are cores: some of them wait.
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest --dist worksteal --maxprocesses 8 \
+	  --numprocesses $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 1))
 
 test-browser: $(VENV)/installed-browser  ## Opens a report in Chromium and uses it; needs chromium and chromedriver.
 	@command -v chromedriver >/dev/null || { echo "needs Chromium: apt-get install chromium chromium-driver"; exit 1; }
