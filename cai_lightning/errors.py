@@ -8,6 +8,10 @@ class UserError(Exception):
     """
 
 
+class WriteError(UserError):
+    """A file cannot be written, so no work can go on until that is put right."""
+
+
 class ReplyError(Exception):
     """One reply could not be had, though it was tried again; its row is set aside with this reason, the others go on.
 

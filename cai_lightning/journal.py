@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cai_lightning.errors import UserError
+from cai_lightning.errors import UserError, WriteError
 from cai_lightning.records import Record, to_json
 
 Row = dict[str, Any]
@@ -49,7 +49,8 @@ class JournalWriter:
         rank: This process's rank, from 0.
 
     Raises:
-        UserError: Another process writes to the same file, or it cannot be written: the disk is full.
+        UserError: Another process writes to the same file.
+        WriteError: It cannot be written: the disk is full.
     """
 
     def __init__(self, path: Path, rank: int = 0) -> None:
@@ -171,7 +172,7 @@ def replace_text(path: Path, text: str) -> None:
     """Replaces a file's text in one step, synced to disk before the old text goes.
 
     Raises:
-        UserError: It cannot be written: the disk is full. The old file stays as it is.
+        WriteError: It cannot be written: the disk is full. The old file stays as it is.
     """
     fresh = path.with_name(f".{path.name}.new")
     with _writing(path):
@@ -193,7 +194,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
+        raise WriteError(
             f"{path}: cannot be written ({error.strerror or error}); what stands there is kept. Make room on the disk, "
             "or make the folder writable, and start the same command again."
         ) from error

@@ -197,7 +197,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "summary.json"
     journal.replace_text(path, "old")
     ended = limited("journal.replace_text(path, 'x' * 5000)", path)
-    assert f"cai_lightning.errors.UserError: {path}: cannot be written (File too large); what" in ended.stderr
+    assert f"cai_lightning.errors.WriteError: {path}: cannot be written (File too large); what" in ended.stderr
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
 
@@ -212,7 +212,7 @@ with journal.JournalWriter(path) as writer:
     ended = limited(code, path)
     file = journal.rank_file(path, 0)
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(f"cai_lightning.errors.UserError: {file}: cannot be written")
+    assert ended.stderr.splitlines()[-1].startswith(f"cai_lightning.errors.WriteError: {file}: cannot be written")
     kept = list(journal.read(path))
     assert kept == [str(number) for number in range(len(kept))]
     assert 10 < len(kept) < 50

@@ -12,7 +12,7 @@ import numpy as np
 
 from cai_lightning.audit.accuracy import Values
 from cai_lightning.audit.labels import Labels
-from cai_lightning.errors import UserError
+from cai_lightning.errors import UserError, WriteError
 from cai_lightning.metrics import Judge
 from cai_lightning.metrics.pairwise import Pair, PairwiseJudge
 from cai_lightning.modules.scoring import metric_digest
@@ -59,6 +59,8 @@ def judge_positions(metric: Judge, labels: Labels, output: Path) -> PositionFind
     try:
         revision = asking.revision()
         judgements = judge_pairs(asking, revision, output / FILE, pairs_of(labels))
+    except WriteError:
+        raise
     except UserError as error:
         return PositionFindings(metric.judge.model, settings, not_run=str(error))
     return summarize(metric.judge.model, settings, revision, judgements, labels)

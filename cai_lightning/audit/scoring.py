@@ -13,7 +13,7 @@ from cai_lightning import journal
 from cai_lightning.audit.findings import ScoredColumn
 from cai_lightning.audit.labels import Labels
 from cai_lightning.audit.progress import counting
-from cai_lightning.errors import UserError
+from cai_lightning.errors import UserError, WriteError
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules.running import able_to_run
 from cai_lightning.modules.scoring import Scoring
@@ -42,6 +42,8 @@ def score(
     try:
         with able_to_run():
             _fill(scoring, output, device, batch_size)
+    except WriteError:
+        raise
     except UserError as error:
         not_run = str(error)
     finally:

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from cai_lightning.callbacks.base import listeners
-from cai_lightning.errors import UserError
+from cai_lightning.errors import UserError, WriteError
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules.scoring import Scoring
 from cai_lightning.records import Score
@@ -74,6 +74,8 @@ class Running:
         try:
             with able_to_run():
                 step()
+        except WriteError:
+            raise
         except UserError as error:
             why = str(error) or NO_REASON
         ranks = range(self.trainer.world_size)

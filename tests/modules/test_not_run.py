@@ -73,6 +73,12 @@ def test_strict_makes_it_one_error_at_the_end(unable, capsys):
     assert unable.experiment.summary()["metrics"]["length"]["scored"] == 7
 
 
+def test_on_a_full_disk_nothing_goes_on(unable, capsys):
+    assert unable(where="score", error="disk") == 1
+    assert "error: scores.jsonl: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert not (unable.experiment.run / "summary.json").exists()
+
+
 def test_a_mistake_in_an_evaluator_is_no_reason_to_go_on(unable):
     with pytest.raises(RuntimeError, match="a mistake"):
         unable(where="load", error="mistake")

@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from cai_lightning.errors import UserError
+from cai_lightning.errors import UserError, WriteError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 
 scored = []
@@ -59,4 +59,6 @@ class Unable(ResponseMetric):
             torch.empty(2**60)
         if self.error == "mistake":
             raise RuntimeError("a mistake")
+        if self.error == "disk":
+            raise WriteError("scores.jsonl: cannot be written (No space left on device)")
         raise UserError(WHY)
