@@ -57,6 +57,7 @@ def _column(column: ColumnFindings) -> dict[str, Any]:
         "p_holm": column.p_holm,
         "better_than_chance": column.better_than_chance,
         "worse_than_chance": column.worse_than_chance,
+        "truncated": scored.scores.truncated,
         "reasons": dict(scored.scores.reasons.most_common()),
     }
 

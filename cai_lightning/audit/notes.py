@@ -45,6 +45,8 @@ def _read(audit: Audit) -> Iterator[str]:
     for column in audit.columns:
         if why := column.scored.not_run or column.scored.not_applicable:
             yield f"{printable(column.name)}: {without_figures(column)}: {printable(why)}"
+        if cut := column.scored.scores.truncated:
+            yield f"{printable(column.name)}: scored on a truncated text: {cut} of {len(column.scored.scores.values)}."
 
 
 def _judges(audit: Audit) -> Iterator[str]:

@@ -9,14 +9,14 @@ import yaml
 
 from cai_lightning import journal
 from cai_lightning.cli import main
-from cai_lightning.errors import UserError
+from cai_lightning.errors import UserError, WriteError
 from cai_lightning.metrics import Column, ResponseMetric, Scores
 
 HOSTILE = "[red]x[/red] | <b>\x1b[31m"
 
 
 class Words(ResponseMetric):
-    """Prefers the response with more words; stops after so many batches, where it is told to."""
+    """Prefers the response with more words, of which it reads two; stops after so many batches, where it is told to."""
 
     loads = 0
     scored = 0
@@ -37,8 +37,9 @@ class Words(ResponseMetric):
             raise UserError(f"the service sleeps {HOSTILE}")
         type(self).batches_left -= 1
         type(self).scored += len(responses)
-        counts = [self.scale * len(response.response.split()) for response in responses]
-        return Scores({"words": torch.tensor(counts)}, [None] * len(responses))
+        counts = [len(response.response.split()) for response in responses]
+        details = [{"truncated": count > 2} for count in counts]
+        return Scores({"words": self.scale * torch.tensor(counts)}, [None] * len(responses), details)
 
     def free(self):
         pass
@@ -107,6 +108,8 @@ def test_numbers_for_what_runs_and_a_reason_for_what_does_not_apply(audit, capsy
     assert "40 comparisons; p of chance, corrected over the 1 evaluators that have one (Holm)" in shown
     assert (words["p_holm"], found["metrics"]["similar"]["p_holm"]) == (words["p_value"], None)
     assert "not applicable" in shown
+    assert words["truncated"] == 40
+    assert "words: scored on a truncated text: 40 of 80." in shown
 
 
 def test_a_second_audit_costs_nothing(audit):
@@ -150,6 +153,15 @@ def test_an_evaluator_that_stops_is_not_run_and_keeps_what_it_has(audit, capsys,
     Words.batches_left = float("inf")
     _, found = audit(pairs(8))
     assert (found["metrics"]["words"]["n"], Words.scored) == (8, 16)
+
+
+def test_on_a_full_disk_nothing_goes_on(audit, capsys, monkeypatch):
+    def full(writer, record):
+        raise WriteError(f"{writer.path}: cannot be written")
+
+    monkeypatch.setattr(journal.JournalWriter, "append", full)
+    assert audit(pairs(2)) == (1, None)
+    assert "scores.rank0.jsonl: cannot be written" in capsys.readouterr().err
 
 
 def test_references_make_an_evaluator_applicable(audit):
