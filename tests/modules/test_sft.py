@@ -60,7 +60,8 @@ def test_the_loss_is_the_models_own(tuning, rows, tiny_model, packed):
 
 
 def test_every_token_counts_the_same_however_a_step_is_accumulated(tuning, rows, monkeypatch):
-    """The gradients of 1 x 4, 2 x 2 and 4 x 1 batches agree, and are those of the mean over all tokens."""
+    """The gradients of 1 x 8, 2 x 4, 4 x 2 and 8 x 1 batches agree, and are those of the mean over all tokens."""
+    rows = [*rows, *(encode(tuning.tokenizer, str(n), [user("Hi")], "No. " * n, 512) for n in range(4, 8))]
     monkeypatch.setattr(tuning, "log", lambda *args, **kwargs: None)
     trainer = SimpleNamespace(world_size=1)
     monkeypatch.setattr(SupervisedFineTuning, "trainer", trainer)
@@ -79,7 +80,7 @@ def test_every_token_counts_the_same_however_a_step_is_accumulated(tuning, rows,
     (loss / tokens).backward()
     whole = flat_gradient(tuning)
     assert whole.norm() > 0
-    for size in (1, 2, 4):
+    for size in (1, 2, 4, 8):
         torch.testing.assert_close(gradient(size), whole, atol=1e-6, rtol=1e-4)
 
 
