@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,8 @@ class RecordedEngine(Engine):
 
     Args:
         path: File with a field `prompt`, and `turns` where that is a transcript, such as a run's `revisions.jsonl`.
-        field: The field that is the answer, such as `revision` or `initial_response`.
+        field: The field that is the answer, such as `revision` or `initial_response`; what lies deeper is named by its
+            path, such as `rounds.0.revision`, the revision of the first round.
     """
 
     concurrency = 64
@@ -59,7 +61,17 @@ class RecordedEngine(Engine):
         return answers
 
     def _answer(self, line: int, row: journal.Row) -> str:
-        answer = row.get(self.field)
+        answer = _at(row, self.field)
         if not isinstance(answer, str):
             raise UserError(f"{self.path}, line {line}: field {self.field!r} shall be a text, found {answer!r}.")
         return answer
+
+
+def _at(row: journal.Row, field: str) -> Any:
+    """What stands at a path such as `rounds.0.revision`; None where there is nothing."""
+    value: Any = row
+    for step in field.split("."):
+        if isinstance(value, list):
+            value = {str(place): each for place, each in enumerate(value)}
+        value = value.get(step) if isinstance(value, dict) else None
+    return value

@@ -32,6 +32,16 @@ def test_it_answers_what_is_recorded(path):
     assert RecordedEngine(path).model == f"{path}:revision"
 
 
+def test_the_answer_of_a_round_is_named_by_its_path(path):
+    rows = [{"prompt": "a?", "rounds": [{"revision": "first"}, {"revision": "second"}]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers = [ask(RecordedEngine(path, f"rounds.{turn}.revision"), "a?").text for turn in (0, 1)]
+    assert answers == ["first", "second"]
+    for field in ("rounds.2.revision", "rounds.-1.revision", "rounds.revision", "rounds.0", "prompt.0"):
+        with pytest.raises(UserError, match=f"line 1: field '{field}' shall be a text"):
+            ask(RecordedEngine(path, field), "a?")
+
+
 def test_transcripts_are_told_apart_and_the_first_sample_counts(path):
     talks = [[user(first), assistant("And?"), user("Go on.")] for first in ("one", "two")]
     rows = [{"prompt": "Go on.", "turns": talk, "revision": talk[0]["content"]} for talk in talks]
