@@ -15,11 +15,12 @@ export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
 service=$!
 trap 'kill "$service" 2>/dev/null || true; wait "$service" 2>/dev/null || true; rm -rf "$work"' EXIT
 
+# Usage: cai VERB RUN OPTION...
 cai() {
   local file
   printf '\n== %s %s\n' "$1" "$2"
   file=$(config "$1" "$2") || return
-  "$python" -m cai_lightning "$1" --config "$file" --data.limit "$prompts"
+  "$python" -m cai_lightning "$1" --config "$file" --data.limit "$prompts" "${@:3}"
 }
 
 # The configuration of a run; to validate, a copy that names the address where the services answer, once they do.
@@ -55,8 +56,9 @@ both fit contextual fit random
 both fit control validate base
 both validate contextual validate random
 both validate control validate revisions
-"$python" -m cai_lightning compare \
-  runs/sandbox_base runs/sandbox_control runs/sandbox_random runs/sandbox_contextual runs/sandbox_revisions
+cai validate revisions --run runs/sandbox_round1 --model.engine.init_args.field rounds.0.revision
+"$python" -m cai_lightning compare runs/sandbox_base runs/sandbox_control runs/sandbox_random runs/sandbox_contextual \
+  --rounds runs/sandbox_round1 runs/sandbox_revisions
 
 cat <<END
 

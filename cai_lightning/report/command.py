@@ -24,8 +24,9 @@ FILES = {"nargs": "+", "type": Path, "metavar": "FILE", "default": []}
 FOUND = {
     "--audit": {**FILES, "help": "Files audit.json, whose figures stand beside the columns."},
     "--pairwise": {**FILES, "help": "Files pairwise.json, whose win rates stand in a table."},
+    "--rounds": {**FILES, "metavar": "RUN", "help": "Runs of recorded answers, whose scores stand in tables by round."},
 }
-"""What the verbs `audit` and `pairwise` have found out: how far to trust the evaluators, and whom a judge prefers."""
+"""What stands beside the runs: how far to trust the evaluators, whom a judge prefers, what revisions score."""
 
 WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
@@ -43,6 +44,7 @@ def compare(
     references: Path | None = None,
     audit: Sequence[Path] = (),
     pairwise: Sequence[Path] = (),
+    rounds: Sequence[Path] = (),
 ) -> None:
     """Compares validated runs: means with intervals, paired differences to a baseline, ranks and how stable they are.
 
@@ -58,6 +60,8 @@ def compare(
             loads their encoder and writes nothing into them. By default each run's similarity is to its own.
         audit: Files audit.json that tell how far the evaluators can be trusted.
         pairwise: Files pairwise.json that tell whose responses a judge prefers.
+        rounds: Runs of recorded answers, initial responses or the revisions of a round; they are not compared, but
+            their scores stand in the tables by round.
 
     Raises:
         UserError: A run has no summary, an audit is not what audit writes, the baseline is none of the runs, or the
@@ -65,7 +69,8 @@ def compare(
     """
     if not 0 < confidence < 1:
         raise UserError(f"--confidence {confidence:g}: expected a number between 0 and 1, such as 0.95.")
-    loaded = load_runs(runs)
+    everything = load_runs([*runs, *rounds])
+    loaded, recorded = everything[: len(runs)], everything[len(runs) :]
     if references is not None:
         loaded = with_references(loaded, runs, references)
     texts = [read_texts(path, run) for path, run in zip(runs, loaded, strict=True)]
@@ -73,7 +78,7 @@ def compare(
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
     comparison = with_win_rates(with_audits(comparison, loaded, read_audits(audit)), loaded, pairwise)
-    _tell(comparison, write_report(comparison, loaded, texts, output))
+    _tell(comparison, write_report(comparison, loaded, texts, output, recorded))
 
 
 def with_audits(comparison: Comparison, runs: Sequence[Run], audits: Sequence[AuditFile]) -> Comparison:
@@ -88,10 +93,12 @@ def with_win_rates(comparison: Comparison, runs: Sequence[Run], files: Sequence[
     return replace(comparison, win_rates=tuple(rates), notes=(*comparison.notes, *notes))
 
 
-def write_report(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], output: Path) -> list[Path]:
+def write_report(
+    comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], output: Path, recorded: Sequence[Run]
+) -> list[Path]:
     """Writes a comparison in all its forms and returns the files."""
     files = {
-        "index.html": render(page_of(comparison, runs, texts)),
+        "index.html": render(page_of(comparison, runs, texts, recorded)),
         "report.md": markdown(comparison),
         "scores.csv": scores_csv(runs, texts),
         "summary.json": as_json(comparison),

@@ -1,5 +1,7 @@
 """What the page works out beside the comparison: rounds, principles, distributions, agreement, the verdict."""
 
+from dataclasses import replace
+
 import pytest
 from scipy import stats
 
@@ -65,6 +67,21 @@ def test_texts_that_happen_to_be_scored_are_no_sample(runs, texts):
     known = known_scores(texts, runs, compare_runs(runs, "base"))
     table = words(by_round("last", chains(texts[1]), known))
     assert [line["harmless"] for line in table.values()] == ["-", "-", "0.90"]
+
+
+def test_recorded_runs_score_the_answers_of_a_round(runs, texts, make_run):
+    first, other = load_runs(
+        [
+            make_run("first", {"harmless": dict.fromkeys(IDS, 0.4)}),
+            make_run("other", {"harmless": dict.fromkeys(IDS, 0.1)}, harmless={"revision": "another model"}),
+        ]
+    )
+    said = {id: response(id, f"better {id}") for id in IDS}
+    comparison = compare_runs(runs, "base")
+    for recorded, mean in ((first, "0.40"), (other, "-")):
+        known = known_scores(texts, runs, comparison, [replace(recorded, responses=said)])
+        table = words(by_round("last", chains(texts[1]), known))
+        assert [line["harmless"] for line in table.values()] == ["0.05", mean, "0.90"]
 
 
 def test_principles_compare_the_run_with_the_baseline_on_their_prompts(runs, texts):

@@ -1,12 +1,12 @@
 """The answers of a run's chains, from the initial response to the last revision, and what is known of each.
 
-    known = known_scores(texts, runs, comparison)
+    known = known_scores(texts, runs, comparison, recorded)
     for chain in chains(said):
         known["harmlessness"].mean([chain[0]])
 
 Every answer has words, a similarity to the answer before it, and refuses or does not. A score it has where an evaluator
-has met this very text as the response to this prompt in a compared run: a base model's responses under the same seed
-are the initial responses, and a run may repeat recorded revisions.
+has met this very text as the response to this prompt: a base model's responses under the same seed are the initial
+responses, and recorded runs repeat what was said in a round.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +17,13 @@ from statistics import fmean
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import commentary_spans
-from cai_lightning.report.cells import ColumnComparison, Comparison
+from cai_lightning.records import Response
+from cai_lightning.report.cells import Comparison
 from cai_lightning.report.inspection.measures import kept
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.inspection.rows import Row
+from cai_lightning.report.judging import Column, Measured
+from cai_lightning.report.measured import metric_columns
 from cai_lightning.report.runs import Run
 from cai_lightning.report.texts import RunTexts
 
@@ -86,20 +89,28 @@ class KnownScores:
         return frozenset(id for id, _ in self.met)
 
 
-def known_scores(texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison) -> dict[str, KnownScores]:
-    """What each column knows from the runs that compare."""
-    return {column.name: _known(column, texts, runs, comparison) for column in comparison.columns}
+def known_scores(
+    texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison, recorded: Sequence[Run] = ()
+) -> dict[str, KnownScores]:
+    """What each column knows from the runs that compare, and from recorded ones that were judged like these."""
+    said = {run.name: each.responses for each, run in zip(texts, runs, strict=True)}
+    said |= {run.name: run.responses for run in recorded}
+    judged = {column.name: column for column in metric_columns([*runs, *recorded])}
+    return {
+        column.name: _known(_judged_alike(judged[column.name], comparison.compared(column)), said)
+        for column in comparison.columns
+    }
 
 
-def _known(
-    column: ColumnComparison, texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison
-) -> KnownScores:
-    compared = comparison.compared(column)
+def _judged_alike(column: Column, compared: Iterable[str]) -> dict[str, Measured]:
+    anchors = [column.runs[run].judged for run in compared]
+    return {run: measured for run, measured in column.runs.items() if measured.judged in anchors}
+
+
+def _known(measured: Mapping[str, Measured], said: Mapping[str, Mapping[str, Response]]) -> KnownScores:
     met: dict[Said, float | None] = {}
-    for said, run in zip(texts, runs, strict=True):
-        if run.name in compared:
-            values = run.values(column.name)
-            met |= {(id, response.response): values.get(id) for id, response in said.responses.items()}
+    for run, one in measured.items():
+        met |= {(id, response.response): one.values.get(id) for id, response in said[run].items()}
     return KnownScores(frozenset(met), {said: value for said, value in met.items() if value is not None})
 
 

@@ -86,17 +86,20 @@ class Page:
         return sorted({principle["id"] for principle in self.data["principles"]})
 
 
-def page_of(comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts]) -> Page:
+def page_of(
+    comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], recorded: Sequence[Run] = ()
+) -> Page:
     """The page of a comparison.
 
     Args:
         comparison: The comparison.
         runs: Its runs with their scores.
         texts: What was said in each of them.
+        recorded: Runs that repeat what was said in a round of a chain; they are in no table, but score its answers.
     """
     numbers = [comparison.runs.index(arm_of(run.name, comparison.fine_tunings)) for run in runs]
     revised = [(run, chains(said)) for run, said in zip(runs, texts, strict=True) if said.revisions]
-    known = known_scores(texts, runs, comparison)
+    known = known_scores(texts, runs, comparison, recorded)
     baseline = next(run for run, n in zip(runs, numbers, strict=True) if comparison.runs[n] == comparison.baseline)
     return Page(
         comparison=comparison,
