@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cai_lightning import chat, journal
 from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean
-from cai_lightning.data.split import Part, Shares, part, prompt_text
+from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, Prompt, prompt_id, transcript_text, without_sample
 
@@ -30,10 +30,14 @@ class Sample:
 class Corpus:
     """The samples of each part; how many `rows` and how many responses in them were `read`, and how many of these were
     transliterated (`ascii`), stripped of `meta_commentary`, or dropped because nothing was left (`empty`). Of a
-    mixture, how many `chats` there were, how many were `held_out` for testing or validating, how many `mixed` in."""
+    mixture, how many `chats` there were, how many were `held_out` for testing or validating, how many `mixed` in.
+
+    `aside` holds the normalised texts of all prompts in the file that are tested or validated on, whatever was chosen.
+    """
 
     parts: dict[Part, list[Sample]]
     counts: Counter[str]
+    aside: frozenset[str] = frozenset()
 
 
 def read_corpus(
@@ -59,7 +63,9 @@ def read_corpus(
     rows = _rows(path)
     ids = [prompt.id for prompt in prompts] if prompts is not None else list(dict.fromkeys(map(_prompt_id, rows)))
     chosen = set(ids[:limit])
-    corpus = Corpus({"train": [], "validation": [], "test": []}, Counter())
+    texts = {prompt_text(_prompt(row, path)) for row in rows}
+    aside = frozenset(normalised(text) for text in texts if part(text, shares) != "train")
+    corpus = Corpus({"train": [], "validation": [], "test": []}, Counter(), aside)
     for row in rows:
         if _prompt_id(row) in chosen:
             _add(corpus, row, path, target, shares)
@@ -75,22 +81,31 @@ def read_corpus(
 def mix(corpus: Corpus, mixture: Sequence[Mixture], shares: Shares, seed: int) -> Corpus:
     """Adds conversations of other sources to the train part, drawn without repetition; `weight` says how many.
 
-    One whose opening is not in the train part is left out: it would be seen before the test.
+    One whose opening is not in the train part, or that holds a prompt which is not, is left out: it would be seen
+    before the test.
     """
     revisions = len(corpus.parts["train"])
     for source in mixture:
         chats = read_chats(source.source, source.split)
-        open_to_training = [chat for chat in chats if part(_opening_text(chat), shares) == "train"]
+        open_to_training = [chat for chat in chats if _is_open(chat, corpus.aside, shares)]
         count = min(round(source.weight * revisions), len(open_to_training))
         drawn = random.Random(f"{seed}:{source.source}").sample(open_to_training, count)
-        corpus.parts["train"] += [Sample(prompt_id(_opening_text(c)), c.opening, c.response) for c in drawn]
+        corpus.parts["train"] += [Sample(prompt_id(_text_of(c.opening)), c.opening, c.response) for c in drawn]
         corpus.counts.update(chats=len(chats), held_out=len(chats) - len(open_to_training), mixed=count)
     return corpus
 
 
-def _opening_text(chat: Chat) -> str:
-    """The text that decides on which side an opening stands, as that of a prompt does."""
-    return chat.opening[0]["content"] if len(chat.opening) == 1 else transcript_text(chat.opening)
+def _is_open(chat: Chat, aside: frozenset[str], shares: Shares) -> bool:
+    """Whether training may see a conversation. A prompt may be its opening, the beginning of that, or one turn."""
+    turns = [turn for turn in chat.opening if turn["role"] != "system"]
+    beginnings = [turns[: n + 1] for n, turn in enumerate(turns) if turn["role"] == "user"]
+    texts = [_text_of(beginning) for beginning in beginnings] + [beginning[-1]["content"] for beginning in beginnings]
+    return part(_text_of(turns), shares) == "train" and aside.isdisjoint(map(normalised, texts))
+
+
+def _text_of(opening: Conversation) -> str:
+    """The text that stands for an opening, as `prompt_text` does for a prompt."""
+    return opening[0]["content"] if len(opening) == 1 else transcript_text(opening)
 
 
 def _rows(path: Path) -> list[journal.Row]:
@@ -103,7 +118,7 @@ def _rows(path: Path) -> list[journal.Row]:
 
 
 def _add(corpus: Corpus, row: journal.Row, path: Path, target: Target, shares: Shares) -> None:
-    prompt = Prompt(_text(row, "id", path), _text(row, "prompt", path), turns=row.get("turns"))
+    prompt = _prompt(row, path)
     samples = corpus.parts[part(prompt_text(prompt), shares)]
     corpus.counts["rows"] += 1
     for response in _targets(row, path, target):
@@ -111,6 +126,10 @@ def _add(corpus: Corpus, row: journal.Row, path: Path, target: Target, shares: S
         corpus.counts.update(["read", *cleaned.changes])
         if "empty" not in cleaned.changes:
             samples.append(Sample(prompt.id, chat.opening(prompt), cleaned.text))
+
+
+def _prompt(row: journal.Row, path: Path) -> Prompt:
+    return Prompt(_text(row, "id", path), _text(row, "prompt", path), turns=row.get("turns"))
 
 
 def _targets(row: journal.Row, path: Path, target: Target) -> Iterator[str]:

@@ -169,6 +169,6 @@ class RevisionData(LightningDataModule):
             lines.insert(
                 1,
                 f"mixture: {counts['mixed']} conversations of {counts['chats']} drawn, "
-                f"{counts['held_out']} left out because their opening is a test or validation prompt",
+                f"{counts['held_out']} left out because they hold a test or validation prompt",
             )
         return "\n".join(lines)

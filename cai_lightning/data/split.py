@@ -51,7 +51,7 @@ def part(text: str, shares: Shares = Shares()) -> Part:
 
 def share(text: str) -> float:
     """The place of a text between 0 and 1: the first 8 bytes of the SHA-256 of its normalised form, over 2^64."""
-    digest = hashlib.sha256(_normalised(text).encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(normalised(text).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
@@ -60,5 +60,6 @@ def prompt_text(prompt: Prompt) -> str:
     return transcript_text(prompt.turns) if prompt.turns else prompt.prompt
 
 
-def _normalised(text: str) -> str:
+def normalised(text: str) -> str:
+    """What two prompts have in common that are one: NFC, a blank for any white space, no difference of case."""
     return " ".join(unicodedata.normalize("NFC", text).split()).casefold()

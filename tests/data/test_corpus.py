@@ -3,10 +3,11 @@
 import pytest
 
 from cai_lightning import journal
-from cai_lightning.data.corpus import read_corpus
-from cai_lightning.data.split import part
+from cai_lightning.data.chats import Mixture
+from cai_lightning.data.corpus import mix, read_corpus
+from cai_lightning.data.split import Shares, part
 from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt, prompt_id
+from cai_lightning.records import Prompt, assistant, prompt_id, user
 
 TEXTS = [f"How do I paint a house in {n} hours?" for n in range(40)]
 PROMPTS = [Prompt(prompt_id(text), text) for text in TEXTS]
@@ -87,3 +88,35 @@ def test_rows_without_rounds_are_named(tmp_path, rounds, message):
         read_corpus(tmp_path / "revisions.jsonl", "rounds")
     with pytest.raises(UserError, match="of its 1 rows none is in the"):
         read_corpus(tmp_path / "revisions.jsonl", "revision")
+
+
+SYSTEM = {"role": "system", "content": "You are helpful."}
+SHORT = [user("Hi"), assistant("Hello.")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [([], []), ([SYSTEM], []), ([], [assistant("Sure."), user("More?")]), (SHORT, []), ([SYSTEM, *SHORT], [])],
+)
+@pytest.mark.parametrize("limit", [None, 30])
+def test_no_prompt_that_is_set_aside_comes_back_in_a_mixture(path, tmp_path, before, after, limit):
+    aside = [text for text in TEXTS if part(text) != "train"]
+    told = [[*before, user(text.upper()), *after, assistant("With a roller.")] for text in TEXTS]
+    journal.write(tmp_path / "chats.jsonl", [{"messages": turns} for turns in told])
+    corpus = read_corpus(path, "revision", limit=limit)
+    before_mixing = len(corpus.parts["train"])
+    corpus = mix(corpus, [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
+    mixed = corpus.parts["train"][before_mixing:]
+    said = {turn["content"] for sample in mixed for turn in sample.opening}
+    assert said.isdisjoint(text.upper() for text in aside)
+    assert len(mixed) == corpus.counts["mixed"] > 10
+    assert corpus.counts["held_out"] >= len(aside)
+
+
+def test_turns_that_are_no_prompt_leave_a_conversation_in(path, tmp_path):
+    """Of longer conversations only the opening as a whole is split by chance, as a prompt is."""
+    turns = [user("Thanks!"), assistant("Welcome."), user("Yes"), assistant("Fine."), user("Why?"), assistant("So.")]
+    told = [[user(f"Hello {n}"), assistant("Hi."), *turns] for n in range(300)]
+    journal.write(tmp_path / "chats.jsonl", [{"messages": each} for each in told])
+    corpus = mix(read_corpus(path, "revision"), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
+    assert 0.1 < corpus.counts["held_out"] / 300 < 0.3
