@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # The experiment of this project, in the sandbox: four models, the same test prompts, one table.
-# Usage: scripts/sandbox_experiment.sh, from the root of the project; PYTHON names the interpreter, PROMPTS how many prompts.
+# Usage: scripts/sandbox_experiment.sh, from the root of the project; PYTHON names the interpreter.
 # Started again it goes on.
 set -euo pipefail
 
 python=${PYTHON:-python}
-prompts=${PROMPTS:-1200}                # the first so many of 1,650, for the time
 work=$(mktemp -d)
 cores=$(getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
@@ -20,7 +19,7 @@ cai() {
   local file
   printf '\n== %s %s\n' "$1" "$2"
   file=$(config "$1" "$2") || return
-  "$python" -m cai_lightning "$1" --config "$file" --data.limit "$prompts" "${@:3}"
+  "$python" -m cai_lightning "$1" --config "$file" "${@:3}"
 }
 
 # The configuration of a run; to validate, a copy that names the address where the services answer, once they do.
