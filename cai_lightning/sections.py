@@ -8,6 +8,9 @@ import yaml
 from cai_lightning.errors import UserError
 
 RUN_VERBS = ("predict", "fit", "validate")
+MOST_VALUES, MOST_LEVELS = 100_000, 100
+"""Values of a file with its aliases written out, and how deep they may lie in each other; a bomb has more."""
+
 SHARED = "shared"
 """A section that no verb reads: the place of values that the others refer to as YAML anchors."""
 
@@ -65,11 +68,25 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such configuration file.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    _check_size(path, content)
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected sections for {', '.join(RUN_VERBS)}, found {str(content)[:60]!r}.")
     return content
+
+
+def _check_size(path: Path, content: Any) -> None:
+    values, found = [(content, 1)], 0
+    while values:
+        (value, level), found = values.pop(), found + 1
+        held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        values += [(each, level + 1) for each in held]
+        if found > MOST_VALUES or level > MOST_LEVELS:
+            raise UserError(
+                f"{path}: more than {MOST_VALUES:,} values, or {MOST_LEVELS} levels of them, once its aliases are "
+                "written out."
+            )
 
 
 class _PlainDumper(yaml.SafeDumper):

@@ -9,6 +9,9 @@ from transformers import PreTrainedTokenizerBase
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, user
 
+FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a template can raise: it is a program that came with the model."""
+
 
 def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, prompt: bool) -> str:
     """The text of a conversation.
@@ -31,13 +34,13 @@ def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, promp
         )
     try:
         return _apply(tokenizer, conversation, prompt)
-    except TemplateError as error:
+    except FAILURES as error:
         folded = _without_system(conversation)
         if folded == conversation:
             raise _refused(tokenizer, error) from error
     try:
         return _apply(tokenizer, folded, prompt)
-    except TemplateError as error:
+    except FAILURES as error:
         raise _refused(tokenizer, error) from error
 
 
@@ -57,5 +60,5 @@ def _without_system(conversation: Conversation) -> Conversation:
     return [user(f"{system['content']}\n\n{asked['content']}"), *rest]
 
 
-def _refused(tokenizer: PreTrainedTokenizerBase, error: TemplateError) -> UserError:
+def _refused(tokenizer: PreTrainedTokenizerBase, error: Exception) -> UserError:
     return UserError(f"the chat template of {tokenizer.name_or_path!r} refuses a conversation: {error}")

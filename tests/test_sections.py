@@ -107,3 +107,23 @@ def test_what_is_no_text_is_no_yaml(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not YAML"):
         read_section(tmp_path / "binary.yaml", "fit")
+
+
+NINE_TIMES = [f"  {name}: &{name} [{', '.join([f'*{held}'] * 9)}]" for held, name in pairwise("abcdefghi")]
+BOMB = "\n".join(["shared:", "  a: &a [x]", *NINE_TIMES, "predict: {data: *i}"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 3000, "not YAML: maximum recursion depth"),
+        (f"predict: {{model: {'[' * 300 + ']' * 300}}}", "or 100 levels of them"),
+        ("predict: &a\n  model: *a\n", "more than 100,000 values, or 100 levels of them, once its aliases"),
+        (BOMB, "more than 100,000 values"),
+    ],
+    ids=["too deep to read", "deep", "endless", "bomb"],
+)
+def test_a_file_that_would_take_for_ever_is_refused(config, content, message):
+    config.write_text(content)
+    with pytest.raises(UserError, match=message):
+        cut_sections("predict", ["--config", str(config)])

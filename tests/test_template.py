@@ -41,6 +41,13 @@ def test_what_is_refused_all_the_same_is_said(tokenizer, conversation):
         render(tokenizer, conversation, prompt=True)
 
 
+@pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{{ messages + 1 }}", "{{ 10**400 / 2 }}", "{{ a() }}"])
+def test_a_template_that_fails_is_named(tokenizer, template):
+    tokenizer.chat_template = template
+    with pytest.raises(UserError, match=r"the chat template of .* refuses a conversation: "):
+        render(tokenizer, [SYSTEM, user("Hi")], prompt=True)
+
+
 def test_no_template_is_said(tokenizer):
     tokenizer.chat_template = None
     with pytest.raises(UserError, match=r"has no chat template\. Name a model that was tuned to chat"):

@@ -89,7 +89,7 @@ def _corpus_path(run: Path) -> Path:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
         named = config.get("data", {}).get("init_args", {}).get("corpus")
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from None
     return Path(str(named)) if named else run / "revisions.jsonl"
 
