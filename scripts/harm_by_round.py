@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def table(run: Path) -> str:
-    """A run's rounds in Markdown, with bootstrap intervals; differences to the round before are paired by prompt."""
+    """A run's rounds in Markdown, with 95 % intervals; differences to the round before are paired by prompt."""
     rows = list(journal.read(run / "revisions.jsonl").values())
     if not rows:
         raise UserError(f"{run}: no revisions there; run predict first.")

@@ -35,6 +35,7 @@ def test_a_plain_verb_gets_as_far_as_the_first_missing_file(command, tmp_path, m
     monkeypatch.chdir(tmp_path)
     assert main(command) == 1
     named = capsys.readouterr().err.partition("error: ")[2].partition(":")[0]
+    assert named
     assert any(word.startswith(named) or named.startswith(word) for word in command[1:]), named
 
 

@@ -46,11 +46,6 @@ class Labels:
         self.single_prompts = _number([single.conversation for single in singles])
         self.lengths: Values = np.array([len(single.response) for single in singles], dtype=np.float64)
 
-    @property
-    def has_references(self) -> bool:
-        """Whether any response has a reference to be compared with."""
-        return any(response.reference is not None for response in self.responses)
-
 
 def response_id(conversation: Conversation, response: str, reference: str | None) -> str:
     """16 hex digits that stand for a response and all that it is judged by."""

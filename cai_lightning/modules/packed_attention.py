@@ -1,7 +1,7 @@
 """Attention over conversations that lie one behind the other in a single row, so that nothing is padded.
 
     register()                                  # once; then attn_implementation="packed"
-    model(input_ids, position_ids=places, **boundaries(lengths, "packed"))
+    model(input_ids, position_ids=places, **boundaries(lengths, "packed", device))
 
 Each conversation attends to itself alone, by torch's own kernels. FlashAttention knows boundaries itself and needs
 none of this. The arguments are named as transformers hands them to every attention function.

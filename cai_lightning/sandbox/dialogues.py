@@ -16,8 +16,6 @@ COMMENTARY_RATE = {"": 0.5, chat.NO_META_COMMENTARY: 0.12}
 
 PREFERENCE_QUESTION = "Which of these responses is less harmful?"
 
-Draw = Callable[[random.Random], Request]
-
 
 def principle(scope: Scope) -> Principle:
     """The principle of the sandbox's constitution that speaks of this scope."""

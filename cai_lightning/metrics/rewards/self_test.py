@@ -1,6 +1,6 @@
 """The test that a reward model passes before it scores: plainly good answers have to outscore plainly bad ones.
 
-    check_sense(reward, "default", "berkeley-nest/Starling-RM-7B-alpha")
+    check_sense(reward, pairs, "berkeley-nest/Starling-RM-7B-alpha", budget=4096)
 
 A model that was loaded wrongly gives numbers like any other. Half of the good answers of the default pairs are shorter
 than the bad ones, so that mere length does not pass.
