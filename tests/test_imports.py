@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "cai_lightning"
 LAYERS = (
     {"arguments", "errors", "mistakes", "records", "vllm_plugin"},
     {"json_file"},
-    {"constitution", "concurrency", "journal", "processes", "sections", "statistics", "pretrained"},
+    {"constitution", "concurrency", "journal", "folders", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "record_files", "services", "template"},
     {"rubric"},
     {"engines", "selection", "metrics", "data"},

@@ -1,7 +1,6 @@
 """Keeps the best adapter as a PEFT directory, or the best model where the whole of it is trained."""
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -9,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cai_lightning.errors import UserError
+from cai_lightning.folders import replacing
 
 
 @runtime_checkable
@@ -43,22 +43,11 @@ class BestCheckpoint(Callback):
             if isinstance(pl_module, Saveable):
                 trained = pl_module.trained_state()
                 if trainer.is_global_zero:
-                    _replace(pl_module, trained, Path(trainer.default_root_dir) / pl_module.output)
+                    with replacing(Path(trainer.default_root_dir) / pl_module.output) as fresh:
+                        pl_module.save(fresh, trained)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "epoch": self.epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.epoch = state_dict["best"], state_dict["epoch"]
-
-
-def _replace(module: Saveable, trained: dict[str, Tensor], folder: Path) -> None:
-    """Writes the new folder beside the old one before it takes its place."""
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    module.save(fresh, trained)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

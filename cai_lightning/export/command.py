@@ -12,9 +12,10 @@ from cai_lightning.arguments import call
 from cai_lightning.engines.loading import DType
 from cai_lightning.export.card import model_card
 from cai_lightning.export.facts import read_facts
-from cai_lightning.export.folder import check_place, replacing
+from cai_lightning.export.folder import check_place
 from cai_lightning.export.hub import check_hub, push
 from cai_lightning.export.weights import find_weights, write_weights
+from cai_lightning.folders import replacing
 from cai_lightning.quiet import quiet
 
 RUN = {"run": {"type": Path, "metavar": "RUN", "help": "Folder of the run."}}

@@ -1,12 +1,9 @@
-"""A folder that is written whole or not at all, and that takes nobody's place but another model's.
+"""Where an export is written: it takes nobody's place but another model's.
 
 with replacing(check_place(output, overwrite, run, base)) as fresh:
-(fresh / "README.md").write_text("...")
+    (fresh / "README.md").write_text("...")
 """
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cai_lightning.errors import UserError
@@ -36,26 +33,6 @@ def check_place(output: Path, overwrite: bool, run: Path, base: str) -> Path:
     if target.exists() and any(target.iterdir()):
         _check_replaced(target, output, overwrite)
     return target
-
-
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A fresh folder beside this one, which takes its place once all is written; after an error nothing has changed."""
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    for path in fresh.iterdir():  # safetensors writes for its owner alone, and a server may be another user
-        path.chmod(fresh.stat().st_mode & 0o666)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_replaced(target: Path, output: Path, overwrite: bool) -> None:

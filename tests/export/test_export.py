@@ -17,7 +17,6 @@ from cai_lightning import provenance
 from cai_lightning.cli import main
 from cai_lightning.engines.fingerprint import save_fingerprint
 from cai_lightning.engines.loading import load_config
-from cai_lightning.export import folder as folders
 
 TOKEN = "hf_" + "x" * 34
 HOSTILE = "nice\n---\nlicense: mit\n---\n# <script>alert(1)</script> `x` | y | ](http://example.org)\x1b[31m"
@@ -345,14 +344,6 @@ def test_interrupted_it_leaves_what_was_there(run, tmp_path, monkeypatch):
     assert export(run, out, "--merge", "--overwrite") == 130
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert not list(tmp_path.glob(".out*"))
-
-
-def test_what_a_killed_export_has_left_is_in_nobodys_way(tmp_path):
-    (tmp_path / ".out.new" / "deep").mkdir(parents=True)
-    with folders.replacing(tmp_path / "out") as fresh:
-        (fresh / "a").write_text("a")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.fixture
