@@ -148,7 +148,8 @@ def wilson(share: float, n: float, z: float) -> Interval:
     """Wilson's interval of a share of n independent rows; z is the quantile of the confidence."""
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    low, high = min(share, middle - half), max(share, middle + half)  # but for rounding, the share lies between
+    return max(0.0, low), min(1.0, high)
 
 
 def student_quantile(freedom: float, confidence: float) -> float:

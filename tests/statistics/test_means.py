@@ -151,6 +151,13 @@ def test_a_rate_gets_wilsons_interval(ones):
     assert high >= wilson.high - 1e-12
 
 
+@pytest.mark.parametrize("value", [0, 1])
+def test_the_interval_of_a_rate_holds_its_mean(value):
+    for n in range(2, 100):  # rounding has put the end of some below 1
+        estimate = mean_interval(by_prompt([value] * n))
+        assert estimate.low <= estimate.mean <= estimate.high
+
+
 def test_repeated_rates_are_worth_their_prompts():
     once = by_prompt([1] * 30 + [0] * 70)
     repeated = {f"{id}-{k}" if k > 1 else id: value for id, value in once.items() for k in range(1, 4)}
