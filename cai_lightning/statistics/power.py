@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cai_lightning.statistics.clusters import Clusters
+from cai_lightning.statistics.clusters import Array, Clusters
 from cai_lightning.statistics.intervals import student_quantile
 from cai_lightning.statistics.parts import Part, joined
 
@@ -13,7 +13,7 @@ POWER = 0.8
 MOST_PROMPTS = 10**9
 MOST_SEEDS = 1_000
 _DRAWS = (np.arange(500) + 0.5) / 500
-"""Quantiles at which an average over how the variance between fine-tunings is estimated is taken."""
+"""Quantiles at which an average over how a variance is estimated is taken."""
 
 
 def effect_size(differences: Clusters) -> float | None:
@@ -67,15 +67,12 @@ def seeds_needed(
 
 def power_with(seeds: int, difference: float, arms: Sequence[Part], prompts: Part, level: float) -> float:
     """The share of experiments with so many fine-tunings in each of these arms that see the difference."""
-    from scipy.special import gammaincinv, ndtr
-
     (between,) = joined([Part(part.variance * (part.freedom + 1) / seeds, seeds - 1) for part in arms])
-    estimated = between.variance * 2 * gammaincinv(between.freedom / 2, _DRAWS) / between.freedom
     fixed = student_quantile(prompts.freedom, 1 - level) ** 2 * prompts.variance
+    estimated = between.variance * _estimates(between.freedom)
     half = np.sqrt(student_quantile(between.freedom, 1 - level) ** 2 * estimated + fixed)
     spread = math.sqrt(between.variance + prompts.variance)
-    seen = ndtr((abs(difference) - half) / spread) + ndtr((-abs(difference) - half) / spread)
-    return float(seen.mean())
+    return _seen(abs(difference) / spread, half / spread)
 
 
 def _least(enough: Callable[[int], bool], most: int) -> int | None:
@@ -93,10 +90,27 @@ def _least(enough: Callable[[int], bool], most: int) -> int | None:
 
 def power_of(size: float, n: int, level: float) -> float:
     """The share of experiments with n prompts in which a two-sided paired t-test sees an effect of this size."""
-    from scipy.special import nctdtr, ndtr, stdtrit
+    from scipy.special import nctdtr
 
-    critical = float(stdtrit(n - 1, 1 - level / 2))
-    shift = abs(size) * math.sqrt(n)
+    critical, shift = student_quantile(n - 1, 1 - level), abs(size) * math.sqrt(n)
     if n > 10_000:  # where the t distribution is the normal one to five digits, and scipy's sums grow long
-        return float(ndtr(shift - critical) + ndtr(-shift - critical))
-    return float(1 - nctdtr(n - 1, shift, critical) + nctdtr(n - 1, shift, -critical))
+        return _seen(shift, np.array([critical]))
+    power = 1 - nctdtr(n - 1, shift, critical) + nctdtr(n - 1, shift, -critical)
+    if math.isnan(power):  # as scipy's is at single places where effects are large
+        return _seen(shift, critical * np.sqrt(_estimates(n - 1)))
+    return float(power)
+
+
+def _estimates(freedom: float) -> Array:
+    """Variances that are estimated where 1 is true, alike in likelihood."""
+    from scipy.special import gammaincinv
+
+    estimates: Array = 2 * gammaincinv(freedom / 2, _DRAWS) / freedom
+    return estimates
+
+
+def _seen(shift: float, halves: Array) -> float:
+    """The share of normal draws around this shift that lie beyond a half width of the interval, over all of these."""
+    from scipy.special import ndtr
+
+    return float((ndtr(shift - halves) + ndtr(-shift - halves)).mean())

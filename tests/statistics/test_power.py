@@ -1,8 +1,10 @@
 """Effect sizes by hand, and numbers of prompts and seeds beside published ones and simulation."""
 
+import math
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from cai_lightning.statistics import arm_difference
 from cai_lightning.statistics.clusters import by_prompt
@@ -22,6 +24,22 @@ def test_power_is_the_share_of_simulated_experiments_that_see_the_effect(size, n
     experiments = np.random.default_rng(0).normal(size, size=(20_000, n))
     seen = (stats.ttest_1samp(experiments, 0, axis=1).pvalue < level).mean()
     assert power_of(size, n, level) == pytest.approx(seen, abs=0.01)
+
+
+@pytest.mark.parametrize("size", np.round(np.arange(2, 16, 1.05), 2))
+def test_large_effects_take_few_prompts(size):
+    """Beside the noncentral t distribution integrated over the deviation; the one of scipy has gaps here."""
+    assert prompts_needed(size) == next(n for n in range(2, 9) if reference_power(size, n) >= 0.8)
+
+
+def reference_power(size, n):
+    critical, shift = stats.t.ppf(0.975, n - 1), size * math.sqrt(n)
+
+    def seen(deviation):
+        half = critical * deviation / math.sqrt(n - 1)
+        return stats.chi.pdf(deviation, n - 1) * (stats.norm.sf(half - shift) + stats.norm.cdf(-half - shift))
+
+    return integrate.quad(seen, 0, math.sqrt(n - 1) + 12, limit=400)[0]
 
 
 def test_small_effects_take_many_prompts_in_both_formulas():
