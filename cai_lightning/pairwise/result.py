@@ -1,12 +1,15 @@
 """What a judge's preferences come to: a win rate with its interval, and how far the order of showing mattered."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cai_lightning.records import Judgement
-from cai_lightning.statistics import Estimate, mean_interval
+from cai_lightning.report.inspection.intervals import mean_with_interval
+from cai_lightning.statistics import Estimate, cluster
 
 POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
@@ -48,7 +51,7 @@ def summarize(judgements: Iterable[Judgement]) -> PairwiseResult:
     sides = Counter(row.preferred for row in scored)
     asked = [row for row in scored if not row.identical]
     return PairwiseResult(
-        win_rate=mean_interval({row.id: POINTS[str(row.preferred)] for row in scored}),
+        win_rate=_win_rate(scored),
         wins=sides["first"],
         ties=sides["tie"],
         losses=sides["second"],
@@ -57,6 +60,12 @@ def summarize(judgements: Iterable[Judgement]) -> PairwiseResult:
         consistent=sum(row.first_shown_first == row.second_shown_first for row in asked),
         asked=len(asked),
     )
+
+
+def _win_rate(scored: Sequence[Judgement]) -> Estimate:
+    points = np.array([POINTS[str(row.preferred)] for row in scored])
+    prompts = np.unique([cluster(row.id) for row in scored], return_inverse=True)[1]
+    return mean_with_interval(points, prompts, is_share=True)
 
 
 def as_json(result: PairwiseResult) -> dict[str, Any]:

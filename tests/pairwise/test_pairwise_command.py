@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from judges import DIGEST, judging, said, texts
 from servers import Answer, error
@@ -191,6 +192,36 @@ def test_a_result_by_hand():
     assert result.position_consistency == pytest.approx(3 / 4)
     assert result.reasons == {"why": 1}
     assert as_json(result)["pairs"] == 6
+
+
+def counts(wins, ties, losses):
+    """The win rate of so many pairs."""
+    preferred = ["first"] * wins + ["tie"] * ties + ["second"] * losses
+    return summarize(judgement(f"{n:04x}", side, side, side) for n, side in enumerate(preferred)).win_rate
+
+
+@pytest.mark.parametrize(
+    ("found", "least_width"),
+    [((50, 0, 0), 0.05), ((49, 1, 0), 0.04), ((0, 50, 0), 0.2), ((9, 1, 0), 0.2), ((1, 1, 0), 0.4)],
+)
+def test_the_interval_of_a_win_rate_has_a_width_and_ends_where_rates_end(found, least_width):
+    rate = counts(*found)
+    assert 0 <= rate.low <= rate.mean <= rate.high <= 1
+    assert rate.high - rate.low > least_width
+
+
+@pytest.mark.parametrize("chances", [(0.02, 0.96, 0.02), (0.05, 0.9, 0.05), (0.6, 0.1, 0.3)])
+def test_the_interval_of_a_win_rate_holds_the_truth_however_many_pairs_are_ties(chances):
+    experiments, truth = np.random.default_rng(0).multinomial(50, chances, size=400), chances[0] + chances[1] / 2
+    rates = [counts(*found) for found in experiments]
+    assert np.mean([rate.low <= truth <= rate.high for rate in rates]) >= 0.93
+
+
+def test_repeated_prompts_are_no_further_pairs():
+    sides = ["first", "first", "second", "tie", "first", "second"] * 5
+    once = summarize(judgement(f"{n:04x}", side, side, side) for n, side in enumerate(sides))
+    twice = summarize(judgement(f"{n:04x}{k}", side, side, side) for n, side in enumerate(sides) for k in ("", "-2"))
+    assert twice.win_rate.interval == pytest.approx(once.win_rate.interval)
 
 
 def test_nothing_judged_is_no_number():
