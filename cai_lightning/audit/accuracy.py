@@ -7,13 +7,13 @@ Scores are turned so that higher is better before they come here; NaN is unscore
 no independent draws, so `prompts` numbers the conversations, and spread is that between them.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.report.inspection.intervals import mean_and_spread, share_interval, share_p_value
+from cai_lightning.report.inspection.intervals import influence_on_mean, share_interval, share_p_value, worth
 from cai_lightning.statistics import Estimate
 
 Values = NDArray[np.float64]
@@ -57,10 +57,8 @@ def accuracy(right: Values, prompts: Prompts, confidence: float = 0.95) -> Share
     right, prompts = right[known], prompts[known]
     if not len(right):
         return Share(Estimate(None, None, None, 0))
-    share, spread, clusters = mean_and_spread(right, prompts)
-    if clusters < 2:
-        return Share(Estimate(share, None, None, len(right)))
-    return _share(share, spread, clusters, len(right), confidence)
+    share = float(right.mean())
+    return _share(share, influence_on_mean(right), prompts, [prompts], confidence)
 
 
 def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, confidence: float = 0.95) -> Share:
@@ -77,7 +75,8 @@ def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, 
         confidence: Share of intervals that shall hold the true value, between 0 and 1.
 
     Returns:
-        The area; None where one of the two labels has no score.
+        The area; None where one of the two labels has no score, and without an interval where one has scores in a
+        single conversation alone, which tells nothing about how conversations vary.
     """
     known = ~np.isnan(scores)
     scores, good, prompts = scores[known], good[known], prompts[known]
@@ -90,16 +89,13 @@ def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, 
     influence = np.empty(n)
     influence[good] = (wins.mean(axis=1) - area) / positives
     influence[~good] = (area - wins.mean(axis=0)) / -negatives
-    return _share(area, _spread(influence, prompts), min(positives, negatives), n, confidence)
+    return _share(area, influence, prompts, [prompts[good], prompts[~good]], confidence)
 
 
-def _share(share: float, spread: float, clusters: int, n: int, confidence: float) -> Share:
-    low, high = share_interval(share, spread, clusters, confidence)
-    return Share(Estimate(share, low, high, n), share_p_value(share, spread, clusters, CHANCE))
-
-
-def _spread(influence: Values, prompts: Prompts) -> float:
-    """The standard error of a sum of influences, each conversation's taken together."""
-    _, places = np.unique(prompts, return_inverse=True)
-    together = np.bincount(places, weights=influence)
-    return math.sqrt(float(together @ together))
+def _share(share: float, influence: Values, prompts: Prompts, samples: Sequence[Prompts], confidence: float) -> Share:
+    n = len(influence)
+    if min(len(np.unique(sample)) for sample in samples) < 2:
+        return Share(Estimate(share, None, None, n))
+    sure = worth(share, influence, prompts, samples)
+    low, high = share_interval(share, sure, confidence)
+    return Share(Estimate(share, low, high, n), share_p_value(share, sure, CHANCE))

@@ -102,6 +102,38 @@ def test_perfect_separation_keeps_an_interval():
     assert 0.5 < area.low < 0.6
 
 
+def test_one_conversation_has_no_interval():
+    """The influences of its responses sum to 0, whatever their spread."""
+    random, good = np.random.default_rng(0), np.arange(60) % 2 == 0
+    scores = random.normal(0.6 * good, 1)
+    assert accuracy(preferences(scores[good], scores[~good]), np.zeros(30, dtype=int)).estimate.interval is None
+    for prompts in (np.zeros(60, dtype=int), np.where(good, 0, np.arange(60))):
+        area = area_under_curve(scores, good, prompts)
+        assert area.estimate.mean > 0.5
+        assert (area.estimate.interval, area.p_value) == (None, None)
+
+
+def test_two_conversations_that_agree_tell_little():
+    right = np.concatenate([np.arange(100) < 70, np.arange(100) < 71]).astype(float)
+    found = accuracy(right, np.repeat([0, 1], 100))
+    assert found.p_value > 0.1
+    assert found.estimate.high - found.estimate.low > 0.5
+    copied = area_under_curve(np.tile([3.0, 2, 1, 2, 1, 0], 2), np.tile([True, False], 6), np.repeat([0, 1], 6))
+    assert copied.estimate.low < 0.3
+
+
+@pytest.mark.parametrize(("conversations", "rows"), [(2, 50), (3, 50), (5, 20), (10, 10)])
+def test_few_conversations_seldom_seem_to_differ_from_chance(conversations, rows):
+    random, prompts, told = np.random.default_rng(0), np.repeat(np.arange(conversations), rows), np.zeros(2)
+    good = np.arange(len(prompts)) % 2 == 0
+    for _ in range(300):
+        right = random.random(len(prompts)) < random.beta(2, 2, conversations)[prompts]
+        scores = random.normal(size=len(prompts)) + random.normal(size=conversations)[prompts] * (good - 0.5)
+        found = accuracy(right.astype(float), prompts), area_under_curve(scores, good, prompts)
+        told += [share.p_value <= 0.05 for share in found]
+    assert max(told) <= 0.08 * 300  # 0.05 and 2.6 standard errors
+
+
 def test_one_label_alone_has_no_area():
     assert area_under_curve(np.array([1.0, 2.0]), np.array([True, True]), np.arange(2)).estimate.mean is None
     assert area_under_curve(np.array([1.0, NAN]), np.array([True, False]), np.arange(2)).estimate.mean is None

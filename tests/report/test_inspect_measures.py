@@ -183,6 +183,13 @@ def test_repeated_prompts_are_worth_one_row():
     assert (once.n, thrice.n) == (54, 162)
 
 
+def test_few_prompts_that_agree_are_not_sure():
+    values, prompts = np.tile([1.0, 0, 1, 1], 50), np.repeat([0, 1], 100)  # each prompt's share is 3 / 4
+    estimate = mean_with_interval(values, prompts, is_share=True)
+    assert estimate.low < 0.3
+    assert mean_with_interval(np.ones(200), prompts, is_share=True).low == pytest.approx(0.3424, abs=1e-4)  # two rows'
+
+
 @pytest.mark.parametrize("is_share", [True, False])
 def test_intervals_are_those_of_the_bootstrap(is_share):
     rng = np.random.default_rng(0)

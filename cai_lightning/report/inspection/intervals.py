@@ -6,9 +6,15 @@ Rows of one prompt are no independent draws, so the spread is that between promp
 as many independent rows as that spread is worth: unlike the bootstrap, it has a width where no row has what is looked
 for. Any other mean gets Student's. On a hundred prompts and more both are the bootstrap's of
 `cai_lightning.statistics`, within a few per cent of their width.
+
+A spread that is seen between few prompts may be small by chance, so a share gets Student's quantile for it. No share
+varies more than one that is 0 or 1 for all rows of a prompt, whatever is seen: where prompts, each taken for one row,
+tell more than that, Wilson's interval is theirs. Where each prompt has one row, 0 or 1, this is always so.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +23,25 @@ from cai_lightning.statistics import Estimate
 from cai_lightning.statistics.intervals import wilson
 
 Values = NDArray[np.float64]
+Prompts = NDArray[np.int64]
 
 
-def mean_with_interval(
-    values: Values, prompts: NDArray[np.int64], is_share: bool = False, confidence: float = 0.95
-) -> Estimate:
+@dataclass(frozen=True)
+class Worth:
+    """How many independent rows a share is as sure as.
+
+    Args:
+        seen: By its spread between prompts.
+        prompts: By the number of prompts, of which the rows of each may all be alike.
+        freedom: Degrees of freedom of that spread.
+    """
+
+    seen: float
+    prompts: float
+    freedom: float
+
+
+def mean_with_interval(values: Values, prompts: Prompts, is_share: bool = False, confidence: float = 0.95) -> Estimate:
     """The mean of the values that are numbers, and its interval.
 
     Args:
@@ -34,63 +54,91 @@ def mean_with_interval(
     values, prompts = values[known], prompts[known]
     if not len(values):
         return Estimate(None, None, None, 0)
-    mean, spread, clusters = mean_and_spread(values, prompts)
-    if clusters < 2:
+    mean, influence = float(values.mean()), influence_on_mean(values)
+    if len(np.unique(prompts)) < 2:
         return Estimate(mean, None, None, len(values))
-    interval = share_interval if is_share else _student
-    low, high = interval(mean, spread, clusters, confidence)
+    if is_share:
+        low, high = share_interval(mean, worth(mean, influence, prompts, [prompts]), confidence)
+    else:
+        low, high = _student(mean, _together(influence, prompts), confidence)
     return Estimate(mean, low, high, len(values))
 
 
-def share_interval(share: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:
-    """Wilson's interval of a share for as many independent rows as its spread is worth.
+def influence_on_mean(values: Values) -> Values:
+    """How far each of these values moves their mean."""
+    influence: Values = (values - values.mean()) / len(values)
+    return influence
+
+
+def share_interval(share: float, worth: Worth, confidence: float) -> tuple[float, float]:
+    """The narrower of Wilson's intervals for what is seen and for what prompts are worth in any case.
 
     Args:
         share: The share, from 0 to 1.
-        spread: Its standard error; at 0, where all rows agree, every prompt is worth one row.
-        clusters: The number of prompts.
+        worth: How many independent rows it is as sure as.
         confidence: As in `mean_with_interval`.
     """
-    from scipy.special import ndtri
+    from scipy.special import ndtri, stdtrit
 
-    return wilson(share, _worth(share, spread, clusters), z=float(ndtri((1 + confidence) / 2)))
+    seen = wilson(share, worth.seen, float(stdtrit(worth.freedom, (1 + confidence) / 2)))
+    least = wilson(share, worth.prompts, float(ndtri((1 + confidence) / 2)))
+    return max(seen[0], least[0]), min(seen[1], least[1])
 
 
-def share_p_value(share: float, spread: float, clusters: int, chance: float = 0.5) -> float:
-    """The two-sided p-value of a share that is `chance` in truth: one less the confidence that ends Wilson's there.
+def share_p_value(share: float, worth: Worth, chance: float = 0.5) -> float:
+    """The two-sided p-value of a share that is `chance` in truth: one less the confidence that ends its interval there.
 
     Args:
         share: As in `share_interval`.
-        spread: As in `share_interval`.
-        clusters: As in `share_interval`.
+        worth: As in `share_interval`.
         chance: The share that is tested, between 0 and 1.
     """
-    from scipy.special import ndtr
+    from scipy.special import ndtr, stdtr
 
-    error = math.sqrt(chance * (1 - chance) / _worth(share, spread, clusters))
-    return float(2 * ndtr(-abs(share - chance) / error))
+    away = abs(share - chance) / math.sqrt(chance * (1 - chance))
+    seen, least = stdtr(worth.freedom, -away * math.sqrt(worth.seen)), ndtr(-away * math.sqrt(worth.prompts))
+    return float(2 * min(seen, least))
 
 
-def mean_and_spread(values: Values, prompts: NDArray[np.int64]) -> tuple[float, float, int]:
-    """The mean, its standard deviation over draws of prompts, and the number of prompts.
+def worth(share: float, influence: Values, prompts: Prompts, samples: Sequence[Prompts]) -> Worth:
+    """How many independent rows a share is as sure as.
+
+    Rows of a prompt that contradict each other may make it seem surer than independent rows would be: that is not
+    counted, unless these are surer than zeros and ones, as ties are.
 
     Args:
-        values: One finite number for each row.
+        share: The share.
+        influence: How far each row moves it.
         prompts: As in `mean_with_interval`.
+        samples: The prompts of the rows of each sample that the share compares; of a mean, those of all rows.
     """
-    _, places, sizes = np.unique(prompts, return_inverse=True, return_counts=True)
-    mean, clusters = float(values.mean()), len(sizes)
-    residuals = np.bincount(places, weights=values) - mean * sizes
-    return mean, math.sqrt(float(residuals @ residuals)) / len(values), clusters
+    clusters = min(len(np.unique(sample)) for sample in samples)
+    least = min(_equal_prompts(sample) for sample in samples)
+    together, variance = _together(influence, prompts), share * (1 - share)
+    alone = min(float(influence @ influence), variance / len(influence))
+    spread = max(float(together @ together), alone)
+    if not spread:
+        return Worth(least, least, clusters - 1)
+    seen = variance / spread
+    return Worth(seen * (clusters - 1) / clusters, min(seen, least), clusters - 1)
 
 
-def _worth(share: float, spread: float, clusters: int) -> float:
-    """How many independent rows would have this spread."""
-    return share * (1 - share) / spread**2 if spread else clusters
+def _together(influence: Values, prompts: Prompts) -> Values:
+    """The influence of each prompt's rows together."""
+    _, places = np.unique(prompts, return_inverse=True)
+    return np.bincount(places, weights=influence).astype(np.float64)
 
 
-def _student(mean: float, spread: float, clusters: int, confidence: float) -> tuple[float, float]:
+def _equal_prompts(prompts: Prompts) -> float:
+    """How many prompts with equally many rows would spread a mean over the rows as these do, were all rows alike."""
+    sizes = np.unique(prompts, return_counts=True)[1]
+    return float(sizes.sum() ** 2 / (sizes @ sizes))
+
+
+def _student(mean: float, together: Values, confidence: float) -> tuple[float, float]:
     from scipy.special import stdtrit
 
-    half = float(stdtrit(clusters - 1, (1 + confidence) / 2)) * spread * math.sqrt(clusters / (clusters - 1))
+    clusters = len(together)
+    spread = math.sqrt(float(together @ together) * clusters / (clusters - 1))
+    half = float(stdtrit(clusters - 1, (1 + confidence) / 2)) * spread
     return mean - half, mean + half
