@@ -103,7 +103,7 @@ def _estimate(group: Group, arm: str, runs: Sequence[str], confidence: float) ->
     own = group.arms.get(arm) or group.own(runs)
     if not own:
         return mean_interval({})
-    estimate = arm_mean(own, confidence)
+    estimate = arm_mean(own, confidence, group.column.unit_scale)
     if arm in group.differing and group.differing[arm][1] != (REFERENCES,):
         return replace(estimate, low=None, high=None)
     return estimate
@@ -113,7 +113,7 @@ def _difference(group: Group, arm: str, baseline: str, confidence: float) -> Pai
     """Over the pairs scored in both arms, also those that a third has not scored."""
     if arm == baseline or not {arm, baseline} <= group.arms.keys():
         return None
-    return arm_difference(group.every[arm], group.every[baseline], confidence)
+    return arm_difference(group.every[arm], group.every[baseline], confidence, group.column.unit_scale)
 
 
 def _corrected(columns: Sequence[ColumnComparison], confidence: float) -> tuple[ColumnComparison, ...]:

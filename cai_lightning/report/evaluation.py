@@ -55,6 +55,8 @@ def _columns(metric: ResponseMetric, model: Evaluation) -> list[ColumnReport]:
         ColumnReport(
             name=column.name,
             direction=column.direction,
+            low=column.low,
+            high=column.high,
             not_run=model.not_run.get(first),
             settings=metric_digest(metric),
             uses_references=metric.uses_references,

@@ -38,12 +38,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Column:
-    """What is compared: a metric's column, a behaviour, or a column over the prompts of one category."""
+    """What is compared: a metric's column, a behaviour, or a column over the prompts of one category.
+
+    Its `unit_scale` goes to the statistics: whether it goes from 0 to 1, so that ones may be a rate.
+    """
 
     name: str
     direction: Direction | None
     runs: Mapping[str, Measured]
     category: str | None = None
+    unit_scale: bool = True
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Container, Hashable, Iterable, Sequence
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.judging import REFERENCES, Column, Measured
 from cai_lightning.report.runs import Run
+from cai_lightning.report.summary import UNIT_SCALE
 
 BENIGN = "benign"
 MISSING = "not among its metrics"
@@ -54,8 +55,10 @@ def tells_harm(column: str) -> bool:
 
 
 def _metric(name: str, runs: Sequence[Run]) -> Column:
-    direction = next(entry["direction"] for run in runs if (entry := run.entry(name)))
-    return Column(name, direction, {run.name: _measured(name, run) for run in runs})
+    entries = [entry for run in runs if (entry := run.entry(name))]
+    measured = {run.name: _measured(name, run) for run in runs}
+    unit_scale = all(entry.get("scale", UNIT_SCALE) == UNIT_SCALE for entry in entries)
+    return Column(name, entries[0]["direction"], measured, unit_scale=unit_scale)
 
 
 def _measured(name: str, run: Run) -> Measured:
@@ -106,4 +109,4 @@ def _confined(column: Column, category: str, members: Container[str], runs: Sequ
         values = {id: value for id, value in whole.values.items() if id in members}
         unscored = sum(id in members and id not in values for id in run.responses)
         confined[run.name] = Measured(values, unscored if whole.values else 0, whole.not_run, whole.judged)
-    return Column(column.name, column.direction, confined, category)
+    return Column(column.name, column.direction, confined, category, column.unit_scale)

@@ -82,6 +82,8 @@ def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str
         unscored={r.id: why for r, why in zip(responses, scores.reasons, strict=True) if why is not None},
         details={r.id: detail for r, detail in zip(responses, scores.details, strict=True)},
     )
-    entry = {"direction": "higher", "references": source}
+    (similarity,) = metric.columns
+    scale = [similarity.low, similarity.high]
+    entry = {"direction": similarity.direction, "scale": scale, "references": source}
     metrics = run.summary["metrics"] | {COLUMN: entry}
     return replace(run, summary=run.summary | {"metrics": metrics}, scores=run.scores | {COLUMN: column})

@@ -5,6 +5,7 @@ read_summary(run)["metrics"]["harmlessness"]["mean"]
 """
 
 import json
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -21,6 +22,7 @@ PACKAGES = {"cai_lightning": "cai-lightning"} | {name: name for name in ("torch"
 """Module names of the packages whose versions are written down, with the names they are distributed under."""
 
 Direction = Literal["higher", "lower"]
+UNIT_SCALE = [0.0, 1.0]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class ColumnReport:
     Args:
         name: The column's name in `scores.jsonl`.
         direction: Whether `higher` or `lower` is better.
+        low: The least value it can take.
+        high: The greatest value it can take; infinite where it has no bound.
         not_run: Why its evaluator could not run; None where it ran.
         settings: Digest of the settings its scores were made under.
         uses_references: Whether its scores depend on the references, so that runs with other references do not compare.
@@ -39,6 +43,8 @@ class ColumnReport:
 
     name: str
     direction: Direction
+    low: float = 0.0
+    high: float = 1.0
     not_run: str | None = None
     settings: str | None = None
     uses_references: bool = True
@@ -120,7 +126,8 @@ def _lists_prompts(summary: dict[str, Any]) -> bool:
 
 
 def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:
-    estimate = mean_interval(scores.values)
+    scale = [column.low, column.high]
+    estimate = mean_interval(scores.values, unit_scale=scale == UNIT_SCALE)
     return {
         "mean": estimate.mean,
         "ci95": estimate.interval,
@@ -129,6 +136,7 @@ def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:
         "truncated": scores.truncated,
         "reasons": dict(scores.reasons.most_common()),
         "direction": column.direction,
+        "scale": [end if math.isfinite(end) else None for end in scale],
         "not_run": column.not_run,
         "evaluator": column.evaluator,
         "settings": column.settings,

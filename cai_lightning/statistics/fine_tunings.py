@@ -33,17 +33,18 @@ Ends = Callable[[float], Interval]
 """The interval over prompts at each confidence."""
 
 
-def arm_mean(fine_tunings: Sequence[Scores], confidence: float = 0.95) -> Estimate:
+def arm_mean(fine_tunings: Sequence[Scores], confidence: float = 0.95, unit_scale: bool = True) -> Estimate:
     """The mean over fine-tunings and prompts, over the ids scored in all fine-tunings.
 
     Args:
         fine_tunings: The scores by id of each fine-tuning; for a single one this is `mean_interval`.
         confidence: Share of intervals that shall hold the mean of all fine-tunings and prompts.
+        unit_scale: As in `mean_interval`.
     """
     if len(fine_tunings) == 1:
-        return mean_interval(fine_tunings[0], confidence)
+        return mean_interval(fine_tunings[0], confidence, unit_scale=unit_scale)
     shared = _shared(fine_tunings, _common(fine_tunings))
-    clusters, rates = by_prompt(_averaged(shared)), all(map(are_rates, shared))
+    clusters, rates = by_prompt(_averaged(shared)), unit_scale and all(map(are_rates, shared))
     if len(clusters) < 2:
         return without_interval(clusters)
     over_prompts = partial(rate_interval, clusters, averaged=len(shared)) if rates else partial(_student, clusters)
@@ -51,7 +52,9 @@ def arm_mean(fine_tunings: Sequence[Scores], confidence: float = 0.95) -> Estima
     return _estimate(clusters, *((max(0.0, low), min(1.0, high)) if rates else (low, high)))
 
 
-def arm_difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float = 0.95) -> PairedDifference:
+def arm_difference(
+    a: Sequence[Scores], b: Sequence[Scores], confidence: float = 0.95, unit_scale: bool = True
+) -> PairedDifference:
     """The difference of two arms, `a - b`, paired by prompt; for single fine-tunings this is `paired_difference`.
 
     The p-value is that at which the interval would end at 0. An arm with a single fine-tuning adds nothing to the
@@ -61,13 +64,14 @@ def arm_difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float =
         a: The scores by id of each fine-tuning of an arm.
         b: Those of the baseline.
         confidence: As in `arm_mean`; its complement is the level that `needed` and `needed_seeds` are for.
+        unit_scale: As in `mean_interval`.
     """
     if len(a) == len(b) == 1:
-        return paired_difference(a[0], b[0], confidence)
+        return paired_difference(a[0], b[0], confidence, unit_scale=unit_scale)
     ids = _common([*a, *b])
     left_out = len(set[str]().union(*a, *b)) - len(ids)
     arms = _shared(a, ids), _shared(b, ids)
-    clusters, over_prompts = _paired(*arms)
+    clusters, over_prompts = _paired(*arms, unit_scale)
     if len(clusters) < 2:
         return PairedDifference(without_interval(clusters), left_out)
     parts = [of_fine_tunings(arm) for arm in arms if len(arm) > 1]
@@ -95,12 +99,12 @@ def _averaged(fine_tunings: Sequence[Scores]) -> dict[str, float]:
     return {id: math.fsum(scores[id] for scores in fine_tunings) / len(fine_tunings) for id in fine_tunings[0]}
 
 
-def _paired(a: Sequence[Scores], b: Sequence[Scores]) -> tuple[Clusters, Ends]:
+def _paired(a: Sequence[Scores], b: Sequence[Scores], unit_scale: bool) -> tuple[Clusters, Ends]:
     """The differences of two arms' averages by prompt, and the interval that prompts alone would give them."""
     averages, baseline = _averaged(a), _averaged(b)
     differences = {id: averages[id] - baseline[id] for id in averages}
     clusters = by_prompt(differences)
-    if not all(map(are_rates, (*a, *b))):
+    if not (unit_scale and all(map(are_rates, (*a, *b)))):
         return clusters, partial(_student, clusters)
     squares = math.fsum(difference**2 for difference in differences.values())
     return clusters, partial(rate_difference_interval, clusters, squares)

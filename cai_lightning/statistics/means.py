@@ -15,7 +15,9 @@ from cai_lightning.statistics.power import effect_size, prompts_needed
 from cai_lightning.statistics.significance import sign_flip
 
 
-def mean_interval(values: Mapping[str, float], confidence: float = 0.95, seed: int = 0) -> Estimate:
+def mean_interval(
+    values: Mapping[str, float], confidence: float = 0.95, seed: int = 0, unit_scale: bool = True
+) -> Estimate:
     """The mean of scores and its interval: the studentized bootstrap's, or Wilson's where all are 0 or 1.
 
     Repetitions of a prompt are no independent draws, so whole prompts are resampled. Where all scores agree, but are
@@ -25,6 +27,7 @@ def mean_interval(values: Mapping[str, float], confidence: float = 0.95, seed: i
         values: Finite scores by id.
         confidence: Share of intervals that shall hold the true mean, between 0 and 1.
         seed: Seed of the resampling; the order of the values does not matter.
+        unit_scale: Whether the scale goes from 0 to 1; on any other, ones are no rate.
 
     Returns:
         The mean over all values; its interval is None with fewer than two prompts.
@@ -32,12 +35,17 @@ def mean_interval(values: Mapping[str, float], confidence: float = 0.95, seed: i
     clusters = by_prompt(values)
     if len(clusters) < 2:
         return without_interval(clusters)
-    ends = rate_interval(clusters, confidence) if are_rates(values) else score_interval(clusters, confidence, seed)
+    rates = unit_scale and are_rates(values)
+    ends = rate_interval(clusters, confidence) if rates else score_interval(clusters, confidence, seed)
     return Estimate(clusters.mean, *ends, len(values))
 
 
 def paired_difference(
-    a: Mapping[str, float], b: Mapping[str, float], confidence: float = 0.95, seed: int = 0
+    a: Mapping[str, float],
+    b: Mapping[str, float],
+    confidence: float = 0.95,
+    seed: int = 0,
+    unit_scale: bool = True,
 ) -> PairedDifference:
     """The mean of `a - b` over the ids scored in both, its interval, and whether it is told from 0.
 
@@ -46,13 +54,14 @@ def paired_difference(
         b: Finite scores of the baseline by id.
         confidence: As in `mean_interval`; its complement is the level that `needed` is for.
         seed: As in `mean_interval`.
+        unit_scale: As in `mean_interval`.
     """
     differences = {id: a[id] - b[id] for id in a.keys() & b.keys()}
     left_out = len(a.keys() ^ b.keys())
     clusters = by_prompt(differences)
     if len(clusters) < 2:
         return PairedDifference(without_interval(clusters), left_out)
-    if are_rates({id: a[id] for id in differences}) and are_rates({id: b[id] for id in differences}):
+    if unit_scale and all(are_rates({id: run[id] for id in differences}) for run in (a, b)):
         ends = rate_difference_interval(clusters, len([d for d in differences.values() if d]), confidence)
     else:
         ends = score_interval(clusters, confidence, seed)

@@ -41,6 +41,18 @@ def test_means_intervals_and_differences_are_those_of_the_statistics(make_run):
     assert comparison.notes == ()
 
 
+@pytest.mark.parametrize("seeds", [[""], ["@1", "@2"]])
+def test_ones_on_a_scale_from_1_to_5_are_no_rate(make_run, seeds):
+    ones, scale = dict.fromkeys(LOW, 1.0), {"low": 1.0, "high": 5.0}
+    names = [f"{arm}{seed}" for arm in ("base", "tuned") for seed in seeds]
+    runs = [make_run(name, {"judge": ones, "share": ones}, adapter=name, judge=scale) for name in names]
+    comparison = compare(*runs)
+    assert [cell.estimate.interval for cell in cells(comparison, "judge").values()] == [[1.0, 1.0]] * 2
+    assert cells(comparison, "judge")["tuned"].difference.estimate.interval == [0.0, 0.0]
+    assert [cell.estimate.low < 1 for cell in cells(comparison, "share").values()] == [True, True]
+    assert cells(comparison, "share")["tuned"].difference.estimate.interval != [0.0, 0.0]
+
+
 @pytest.mark.parametrize(("direction", "ranks"), [("higher", (2.0, 1.0)), ("lower", (1.0, 2.0))])
 def test_ranks_honour_the_direction(make_run, direction, ranks):
     report = {"harm": {"direction": direction}}

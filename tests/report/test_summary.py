@@ -89,6 +89,16 @@ def test_the_last_score_of_an_id_counts(tmp_path):
     assert (metric["mean"], metric["unscored"]) == (0.25, 0)
 
 
+@pytest.mark.parametrize(("high", "scale"), [(5.0, [1.0, 5.0]), (float("inf"), [1.0, None])])
+def test_ones_on_a_scale_that_starts_there_are_no_rate(tmp_path, high, scale):
+    ones = [Score(id, "judge", 1.0, adapter="a1", settings="s1") for id in "abcdefg"]
+    write_scores(tmp_path, *ones)
+    metric = summarize(tmp_path, ColumnReport("judge", "higher", 1.0, high, settings="s1"))["metrics"]["judge"]
+    assert (metric["ci95"], metric["scale"]) == ([1.0, 1.0], scale)
+    metric = summarize(tmp_path, ColumnReport("judge", "higher", settings="s1"))["metrics"]["judge"]
+    assert (metric["ci95"][0] < 1, metric["scale"]) == (True, [0.0, 1.0])
+
+
 def test_an_evaluator_that_could_not_run_says_why(tmp_path):
     metric = summarize(tmp_path, ColumnReport("judge", "higher", not_run="no server"))["metrics"]["judge"]
     assert (metric["mean"], metric["ci95"], metric["scored"], metric["not_run"]) == (None, None, 0, "no server")
