@@ -1,7 +1,7 @@
 """From examples to batches: conversations one behind the other in a single row, or padded to one length."""
 
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -56,6 +56,12 @@ def pad(examples: Sequence[Example], step_tokens: int, filling: int) -> Batch:
 def silent(example: Example) -> Example:
     """An example of which nothing is learned, for a process that has no batch in a step."""
     return Example(example.id, example.input_ids, [IGNORED] * len(example.labels), example.truncated)
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """A batch with its tensors on a device."""
+    content = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    return cast(Batch, content)
 
 
 def _labels(example: Example) -> list[int]:

@@ -17,6 +17,7 @@ from cai_lightning.engines.loading import DType, dtype_on, load_tokenizer
 from cai_lightning.errors import UserError
 from cai_lightning.modules import packed_attention, trained_state
 from cai_lightning.modules.costs import Costs, count_costs
+from cai_lightning.modules.isolation import check_isolation
 from cai_lightning.modules.learning_rate import LearningRate, Schedule
 from cai_lightning.modules.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize, shard
 from cai_lightning.modules.supervised_loss import check_loss, supervised_loss
@@ -130,7 +131,9 @@ class SupervisedFineTuning(LightningModule):
                 f"trainer.precision {precision} holds the adapter in 16 bits, which rounds small steps away; "
                 f"set {precision.replace('true', 'mixed')}."
             )
-        check_loss(base_of(self._trained()), self._summed_loss)
+        base = base_of(self._trained())
+        check_loss(base, self._summed_loss)
+        check_isolation(base, self._hidden_states, self.trainer.datamodule.packing)  # type: ignore[attr-defined]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Random numbers follow from the place in the training alone, so that a resumed run draws the same ones."""
@@ -202,14 +205,17 @@ class SupervisedFineTuning(LightningModule):
 
     def _summed_loss(self, batch: Batch) -> tuple[Tensor, int]:
         """The summed loss of a batch, and over how many tokens."""
+        return supervised_loss(self._hidden_states(batch), batch["labels"], head_of(self._trained()))
+
+    def _hidden_states(self, batch: Batch) -> Tensor:
         base = base_of(self._trained())
         inputs: dict[str, Any] = {"position_ids": batch["position_ids"], "attention_mask": batch.get("attention_mask")}
         inputs["use_cache"] = False  # the model's own settings stay as they are, for they are saved with it
         if "lengths" in batch:
             name = base.config._attn_implementation
             inputs |= packed_attention.boundaries(batch["lengths"], name, self.device)
-        hidden = base.base_model(batch["input_ids"], **inputs).last_hidden_state
-        return supervised_loss(hidden, batch["labels"], head_of(self._trained()))
+        hidden: Tensor = base.base_model(batch["input_ids"], **inputs).last_hidden_state
+        return hidden
 
     def _type_of_base(self) -> DType:
         if self.lora is None and self.base_dtype == "auto":

@@ -7,14 +7,14 @@ The projection to the vocabulary is where time and memory of fine-tuning go: 512
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from cai_lightning.data.collate import Batch, pad
+from cai_lightning.data.collate import Batch, moved, pad
 from cai_lightning.data.encoding import IGNORED, Example
 from cai_lightning.errors import UserError
 
@@ -60,12 +60,11 @@ def check_loss(model: PreTrainedModel, summed_loss: Callable[[Batch], tuple[Tens
     """
     ids = torch.arange(1, 1 + CHECKED) % model.config.get_text_config().vocab_size
     example = Example("check", ids.tolist(), [IGNORED, *ids[1:].tolist()], truncated=False)
-    batch = pad([example], CHECKED - 1, filling=0)  # any attention kernel can do that
-    on_device = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    batch = moved(pad([example], CHECKED - 1, filling=0), model.device)  # any attention kernel can do that
     training = model.training
     model.eval()
-    loss, tokens = summed_loss(cast(Batch, on_device))
-    own = model(input_ids=on_device["input_ids"], labels=on_device["labels"]).loss
+    loss, tokens = summed_loss(batch)
+    own = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
     model.train(training)
     if not torch.allclose(loss / tokens, own.to(loss.dtype), rtol=0.02, atol=0.02):
         raise UserError(

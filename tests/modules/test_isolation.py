@@ -1,0 +1,69 @@
+"""Architectures that read beyond a conversation, or ahead of a token, are refused before the first step."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from cai_lightning.errors import UserError
+from cai_lightning.modules.isolation import check_isolation
+from cai_lightning.modules.policy import Lora, base_of
+from cai_lightning.modules.sft import SupervisedFineTuning
+
+SIZES = {
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "initializer_range": 0.3,
+}
+ARCHITECTURES = {
+    "llama": {},
+    "gpt_neox": {},
+    "lfm2": {"layer_types": ["conv", "full_attention"], "block_ff_dim": 64},  # its convolution runs on
+    "nemotron": {},  # drops the boundaries on their way to its attention
+}
+LEAKS = {"lfm2", "nemotron"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folders with a small model of each architecture, made when first asked for."""
+
+    def folder(name):
+        path = tmp_path_factory.getbasetemp() / "architectures" / name
+        if not path.exists():
+            torch.manual_seed(0)
+            config = AutoConfig.for_model(name, **SIZES, **ARCHITECTURES[name])
+            AutoModelForCausalLM.from_config(config).save_pretrained(path)
+        return path
+
+    return folder
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_leaks_is_refused_where_conversations_are_packed(models, name, packing):
+    tuning = SupervisedFineTuning(str(models(name)), Lora(r=4), base_dtype="float32")
+    tuning.configure_model()
+    refused = packing and name in LEAKS
+    with pytest.raises(UserError, match=r"set data\.packing to false") if refused else nullcontext():
+        check_isolation(base_of(tuning.policy), tuning._hidden_states, packing)
+    assert tuning.policy.training
+
+
+def test_fit_refuses_before_the_first_step(experiment, models, tiny_model, capsys):
+    experiment.write_revisions()
+    folder = models("lfm2")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    assert experiment("fit", "--model.model", folder) == 1
+    assert "carries over from one packed conversation into the next" in capsys.readouterr().err
+    assert not (experiment.run / "adapter").exists()
+    assert experiment("fit", "--model.model", folder, "--data.packing", "false", "--trainer.max_epochs", 1) == 0
