@@ -1,6 +1,7 @@
 """Attention over conversations that lie one behind the other in a single row, so that nothing is padded.
 
-    register()                                  # once; then attn_implementation="packed"
+    register()                                  # once
+    install(model)                              # or attn_implementation="packed"
     model(input_ids, position_ids=places, **boundaries(lengths, "packed", device))
 
 Each conversation attends to itself alone, by torch's own kernels. FlashAttention knows boundaries itself and needs
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 
 from cai_lightning.errors import UserError
 
@@ -21,6 +22,13 @@ NAME = "packed"
 def register() -> None:
     """Makes the attention known to transformers under `NAME`."""
     AttentionInterface.register(NAME, packed_attention)
+
+
+def install(model: PreTrainedModel) -> None:
+    """Makes a model attend by it. Older architectures have attention code of their own, which they keep: with another
+    name, some of them drop their causal mask."""
+    if model.is_backend_compatible():
+        model.set_attn_implementation(NAME)
 
 
 def boundaries(lengths: list[int], implementation: str, device: torch.device) -> dict[str, Any]:
@@ -38,8 +46,8 @@ def boundaries(lengths: list[int], implementation: str, device: torch.device) ->
         return {"conversation_lengths": lengths}
     if not implementation.startswith("flash_attention"):
         raise UserError(
-            f"attn_implementation {implementation!r} does not keep packed conversations apart; leave it out, name "
-            "flash_attention_2, or set data.packing to false."
+            f"attn_implementation {implementation!r} does not keep packed conversations apart; leave it out if it "
+            "was set, name flash_attention_2, or set data.packing to false."
         )
     bounds = torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
     ends = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}

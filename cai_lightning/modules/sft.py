@@ -39,7 +39,7 @@ class SupervisedFineTuning(LightningModule):
         quantization: Holds the frozen base in 4 (`nf4`, `fp4`) or 8 bits (`int8`); needs bitsandbytes.
         gradient_checkpointing: Computes activations twice to save memory.
         attn_implementation: Attention kernel, such as `flash_attention_2`; null takes torch's own, conversation by
-            conversation.
+            conversation, or the model's own where the architecture's cannot be exchanged.
         compile_layers: Compiles the layers with torch.compile; the first steps take minutes.
         liger: Takes liger-kernel's fused norms, rotations and activations (CUDA).
         seed: Of the adapter's first weights and of dropout, whose random numbers follow from it and the step, so that
@@ -107,8 +107,10 @@ class SupervisedFineTuning(LightningModule):
             self._type_of_base(),
             self.quantization,
             self.gradient_checkpointing,
-            attn_implementation=self.attn_implementation or packed_attention.NAME,
+            attn_implementation=self.attn_implementation,
         )
+        if self.attn_implementation is None:
+            packed_attention.install(base_of(self.policy))
         optimize(self.policy, self.liger, self.compile_layers)
         if self.device_mesh is not None:
             shard(self.policy, self.device_mesh)

@@ -6,6 +6,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from cai_lightning.data.collate import pad
+from cai_lightning.data.encoding import Example
 from cai_lightning.errors import UserError
 from cai_lightning.modules.isolation import check_isolation
 from cai_lightning.modules.policy import Lora, base_of
@@ -29,8 +31,11 @@ ARCHITECTURES = {
     "gpt_neox": {},
     "lfm2": {"layer_types": ["conv", "full_attention"], "block_ff_dim": 64},  # its convolution runs on
     "nemotron": {},  # drops the boundaries on their way to its attention
+    "bloom": {},  # these three have attention code of their own
+    "falcon": {},
+    "gpt_neo": {"attention_types": [[["global"], 2]]},
 }
-LEAKS = {"lfm2", "nemotron"}
+LEAKS = {"lfm2", "nemotron", "bloom", "falcon", "gpt_neo"}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,25 @@ def test_what_leaks_is_refused_where_conversations_are_packed(models, name, pack
     with pytest.raises(UserError, match=r"set data\.packing to false") if refused else nullcontext():
         check_isolation(base_of(tuning.policy), tuning._hidden_states, packing)
     assert tuning.policy.training
+
+
+def test_an_architecture_that_sees_ahead_is_refused(models):
+    tuning = SupervisedFineTuning(str(models("bloom")), base_dtype="float32", attn_implementation="packed")
+    tuning.configure_model()
+    with pytest.raises(UserError, match="sees the tokens that it is to predict"):
+        check_isolation(base_of(tuning.policy), tuning._hidden_states, packing=False)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_padded_conversation_has_the_models_own_loss(models, name):
+    tuning = SupervisedFineTuning(str(models(name)), Lora(r=4), base_dtype="float32")
+    tuning.configure_model()
+    ids = [list(range(5, 40)), list(range(60, 80))]
+    examples = [Example("", row, row, truncated=False) for row in ids]
+    loss, tokens = tuning._summed_loss(pad(examples, 1, filling=0))
+    plain = AutoModelForCausalLM.from_pretrained(models(name), dtype=torch.float32)
+    own = [plain(torch.tensor([row]), labels=torch.tensor([row])).loss * (len(row) - 1) for row in ids]
+    torch.testing.assert_close(loss / tokens, sum(own) / tokens, atol=1e-4, rtol=1e-4)
 
 
 def test_fit_refuses_before_the_first_step(experiment, models, tiny_model, capsys):
