@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from transformers import BitsAndBytesConfig, PreTrainedModel
@@ -60,7 +61,8 @@ def open_policy(
         settings: Passed on to transformers, such as `attn_implementation`.
 
     Raises:
-        UserError: The base is not to be had, bitsandbytes is missing, or no layer is one of the adapter's targets.
+        UserError: The base is not to be had, bitsandbytes is missing, no layer is one of the adapter's targets, or
+            one of them is the head, or an embedding that is the head too.
     """
     if quantization is not None:
         settings["quantization_config"] = _quantization(quantization, lora)
@@ -151,9 +153,19 @@ def _with_adapter(base: PreTrainedModel, lora: Lora) -> PeftModel:
         policy = get_peft_model(base, config)
     except ValueError as error:
         raise UserError(f"model.lora does not fit {base.name_or_path}: {error!s:.300}") from error
+    _check_tied(base)
     if isinstance(lora.target_modules, list):
         _check_targets(lora.target_modules, policy.base_model.targeted_module_names)
     return policy
+
+
+def _check_tied(base: PreTrainedModel) -> None:
+    """Merged into a weight that the head shares, the update of the embeddings would change the head too."""
+    embeddings, head = base.get_input_embeddings(), head_of(base)
+    if isinstance(embeddings, BaseTunerLayer) and embeddings.weight is head.weight:
+        raise UserError(
+            f"{base.name_or_path}: the embeddings are the output head too; take them out of model.lora's targets."
+        )
 
 
 def _check_targets(asked: list[str], found: list[str]) -> None:
