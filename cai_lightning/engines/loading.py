@@ -81,14 +81,24 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     """The model with a LoRA adapter.
 
     Raises:
-        UserError: The folder holds no adapter, or one that was trained on another base.
+        UserError: The folder holds no adapter, one that was trained on another base, or one that lacks tensors.
     """
     check_adapter(model.config, folder)
     try:
         with opening("adapter", str(folder)):
-            return PeftModel.from_pretrained(model, folder)
+            policy = PeftModel.from_pretrained(model, folder)
+            found = policy.load_adapter(folder, policy.active_adapter)  # from_pretrained does not return this
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder}: this adapter is broken or of another base ({error!s:.200}).") from error
+    if found.missing_keys:
+        raise UserError(f"{folder}: this adapter lacks {_count(found.missing_keys)}; run fit again.")
+    if found.unexpected_keys:
+        raise UserError(f"{folder}: the base has no place for {_count(found.unexpected_keys)} of this adapter.")
+    return policy
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} tensors (such as {min(names)})"
 
 
 def is_whole_model(folder: Path) -> bool:

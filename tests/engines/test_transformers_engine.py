@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.engines import Sampling, TransformersEngine
@@ -206,6 +207,20 @@ def test_an_adapter_of_another_base_is_refused(tiny_model, adapter, tmp_path):
     deeper = {**json.loads((folder / FINGERPRINT).read_text()), "num_hidden_layers": 7}
     (folder / FINGERPRINT).write_text(json.dumps(deeper))
     with pytest.raises(UserError, match=r"num_hidden_layers 7; .* has 2"):
+        engine(tiny_model).start(torch.device("cpu"), folder)
+
+
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")  # PEFT warns where it is refused here
+def test_an_adapter_of_which_a_part_is_missing_or_left_over_is_refused(tiny_model, adapter, tmp_path):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    first = min(tensors)
+    save_file({name: tensor for name, tensor in tensors.items() if name != first}, folder / "adapter_model.safetensors")
+    with pytest.raises(UserError, match=r"lacks 1 tensors \(such as .*lora_A"):
+        engine(tiny_model).start(torch.device("cpu"), folder)
+    more = {first.replace("layers.0", "layers.7"): tensors[first].clone()}
+    save_file(tensors | more, folder / "adapter_model.safetensors")
+    with pytest.raises(UserError, match=r"no place for 1 tensors \(such as .*layers\.7"):
         engine(tiny_model).start(torch.device("cpu"), folder)
 
 

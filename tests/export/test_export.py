@@ -292,6 +292,16 @@ def test_an_adapter_that_is_not_finite_is_refused(run, tmp_path, capsys, merge):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")
+def test_an_adapter_that_lacks_tensors_is_not_merged(run, tmp_path, capsys):
+    path = run / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    save_file({name: tensors[name] for name in sorted(tensors)[1:]}, path)
+    assert export(run, tmp_path / "out", "--merge") == 1
+    assert "this adapter lacks 1 tensors" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_typo_of_a_type_is_named(run, tmp_path, capsys):
     assert export(run, tmp_path / "out", "--dtype", "bf16") == 2
     assert "bfloat16" in capsys.readouterr().err
