@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
@@ -17,6 +16,7 @@ from cai_lightning import journal, provenance, trainer_settings
 from cai_lightning.callbacks.best_checkpoint import BestCheckpoint
 from cai_lightning.callbacks.estimate import Estimate
 from cai_lightning.callbacks.first_validation import FirstValidation
+from cai_lightning.callbacks.last_checkpoint import LastCheckpoint
 from cai_lightning.callbacks.progress import RowProgress
 from cai_lightning.callbacks.record_writer import RecordWriter, merge_records
 from cai_lightning.callbacks.statement import Statement
@@ -104,7 +104,7 @@ class CAICLI(LightningCLI):
         by_name = isinstance(config["strategy"], str)
         if self.subcommand == "fit" and by_name and config["plugins"] is None:
             kwargs["plugins"] = WholeCheckpoints()
-        callbacks = self._callbacks(run)
+        callbacks = self._callbacks()
         try:
             trainer = self._instantiate_trainer({**config, **kwargs}, callbacks)
         except (TypeError, ImportError) as error:  # of a number of devices; of a precision that needs more packages
@@ -113,14 +113,13 @@ class CAICLI(LightningCLI):
             trainer.strategy._timeout = PATIENCE
         return trainer
 
-    def _callbacks(self, run: Path) -> list[Callback]:
+    def _callbacks(self) -> list[Callback]:
         if self._dry:
             return [EndOnTermination(), RowProgress(), Estimate()]
         if kinds := RECORDS.get(str(self.subcommand)):
             return [EndOnTermination(), RecordWriter(*kinds), RowProgress()]
-        every = {"every_n_train_steps": self._get(self.config, "checkpoint_every"), "save_on_train_epoch_end": False}
-        lasts = [_last_checkpoint(run, **when) for when in ({"save_on_train_epoch_end": True}, every)]
-        return [EndOnTermination(), FirstValidation(), BestCheckpoint(), Throughput(), Statement(), *lasts]
+        last = LastCheckpoint(self._get(self.config, "checkpoint_every"))
+        return [EndOnTermination(), FirstValidation(), BestCheckpoint(), Throughput(), Statement(), last]
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs a verb; what it locks is free when it has ended. Lightning makes an exit of Ctrl-C, which is undone."""
@@ -166,7 +165,7 @@ class CAICLI(LightningCLI):
             rank_zero_info(f"{self.run}: fit is finished already; --fresh begins anew.")
             return
         last = self.run / "checkpoints" / "last.ckpt"
-        if arguments["ckpt_path"] is None and last.exists():
+        if arguments["ckpt_path"] in (None, "last") and last.exists():
             rank_zero_info(f"going on from {last}")
             arguments["ckpt_path"] = str(last)
         self.trainer.fit(**{**arguments, "weights_only": True})
@@ -247,10 +246,6 @@ class CAICLI(LightningCLI):
     def _inputs(self) -> dict[str, str]:
         parts = [part for part in (self.model, self.datamodule) if isinstance(part, provenance.HasInputs)]
         return {f"digest of {name}": value for part in parts for name, value in part.inputs(self.run).items()}
-
-
-def _last_checkpoint(run: Path, **when: Any) -> ModelCheckpoint:
-    return ModelCheckpoint(dirpath=run / "checkpoints", filename="last", enable_version_counter=False, **when)
 
 
 def _checkpoint(run: Path) -> str:

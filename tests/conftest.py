@@ -61,6 +61,20 @@ class Stopped(Callback):
             raise self.end
 
 
+class Ended(Callback):
+    """Ends the process, as it were, when a hook is called for the nth time."""
+
+    def __init__(self, hook: str, nth: int):
+        self.left = nth
+        setattr(self, hook, self._count)
+
+    def _count(self, trainer, *others):
+        self.left -= not trainer.sanity_checking
+        if not self.left:
+            trainer.logger.save()
+            raise SystemExit(9)
+
+
 class Length(ResponseMetric):
     def __init__(self, scale: float = 1.0):
         super().__init__([Column("length", "higher", 0.0, float("inf"))])
