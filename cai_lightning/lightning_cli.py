@@ -169,9 +169,15 @@ class CAICLI(LightningCLI):
             rank_zero_info(f"going on from {last}")
             arguments["ckpt_path"] = str(last)
         self.trainer.fit(**{**arguments, "weights_only": True})
+        best = self.run / self.model.output
         if self.trainer.is_global_zero and _ended(self.trainer):
+            if not best.is_dir():
+                raise UserError(
+                    f"the training has ended, and there is no {best}: no validation has come to keep it. Look at "
+                    "trainer.val_check_interval, and begin anew: --fresh."
+                )
             provenance.finish(self.run, "fit")
-        if (best := self.run / self.model.output).is_dir():
+        if best.is_dir():
             rank_zero_info(f"the best {self.model.output} is in {best}")
 
     @rank_zero_only

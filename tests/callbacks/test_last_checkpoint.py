@@ -60,6 +60,14 @@ def test_killed_between_two_steps_it_loses_no_gradient(fitted):
     assert killed == fitted("whole", TWO, 1)
 
 
+def test_a_training_that_kept_nothing_is_not_finished(experiment, capsys):
+    experiment.write_revisions()
+    for _ in range(2):
+        assert experiment("fit", "--trainer.val_check_interval", "01:00:00:00") == 1
+        assert "error: the training has ended, and there is no" in capsys.readouterr().err
+    assert "finished" not in json.loads((experiment.run / "fit.json").read_text())
+
+
 def test_a_negative_number_of_steps_is_refused(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--checkpoint_every", -1) == 1
