@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
+from cai_lightning.json_file import load_json, object_at
 
 Verb = Literal["predict", "fit", "validate", "score", "import"]
 """What makes files in a run; `score` is validate without an engine, which makes no responses."""
@@ -77,7 +78,7 @@ def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
     """Writes down what a run is made under, or compares it with what stands there.
 
     Raises:
-        UserError: What was made before was made under other settings.
+        UserError: What was made before was made under other settings, or its note is damaged.
     """
     path = run / f"{verb}.json"
     now = json.loads(json.dumps(found, default=str))
@@ -87,7 +88,7 @@ def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
             f"{made[0]}: {path.name}, which says how it was made, is missing. Choose another --run, or add --fresh."
         )
     if made:
-        _compare(run, verb, json.loads(path.read_text(encoding="utf-8"))["settings"], now)
+        _compare(run, verb, _note(run, verb)["settings"], now)
         return
     record = {"verb": verb, "settings": now, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     journal.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -97,26 +98,23 @@ def agree(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
     """Makes sure that a verb of this run, where it has run, was given the same values.
 
     Raises:
-        UserError: It was given others; a test prompt could then have been trained on.
+        UserError: It was given others, and a test prompt could then have been trained on; or its note is damaged.
     """
-    path = run / f"{verb}.json"
-    if path.exists() and _made(run, verb):
-        before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    if (run / f"{verb}.json").exists() and _made(run, verb):
+        before = _note(run, verb)["settings"]
         _compare(run, verb, {key: before[key] for key in found if key in before}, found)
 
 
 def finish(run: Path, verb: Verb) -> None:
     """Notes that a verb has done all that it was asked to do."""
-    path = run / f"{verb}.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = _note(run, verb)
     record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    journal.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    journal.replace_text(run / f"{verb}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def is_finished(run: Path, verb: Verb) -> bool:
     """Whether a verb has done all that it was asked to do."""
-    path = run / f"{verb}.json"
-    return path.exists() and "finished" in json.loads(path.read_text(encoding="utf-8"))
+    return (run / f"{verb}.json").exists() and "finished" in _note(run, verb)
 
 
 def set_aside(run: Path, verb: Verb) -> Path | None:
@@ -138,6 +136,16 @@ def set_aside(run: Path, verb: Verb) -> Path | None:
     for path in made:
         path.rename(target / path.name)
     return target
+
+
+def _note(run: Path, verb: Verb) -> dict[str, Any]:
+    path = run / f"{verb}.json"
+    try:
+        note = object_at(path, "its top", load_json(path, "note of a run"))
+        object_at(path, "settings", note.get("settings"))
+    except UserError as error:
+        raise UserError(f"{error}. Choose another --run, or start {verb} with --fresh.") from None
+    return note
 
 
 def _made(run: Path, verb: Verb) -> list[Path]:

@@ -133,6 +133,39 @@ def test_rows_of_unknown_origin_are_not_adopted(tmp_path):
         provenance.settle(tmp_path, "predict", {"model.seed": 7})
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"settings": {',
+        b"[]",
+        b"null",
+        b"{}",
+        b"\xff\xfe\x00",
+        pytest.param(b"[" * 200_000, id="deep"),
+        b'{"settings": [1]}',
+    ],
+)
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda run: provenance.settle(run, "predict", {"n": 1}),
+        lambda run: provenance.agree(run, "predict", {"n": 1}),
+        lambda run: provenance.is_finished(run, "predict"),
+        lambda run: provenance.finish(run, "predict"),
+    ],
+    ids=["settle", "agree", "is_finished", "finish"],
+)
+def test_a_damaged_note_is_named_and_fresh_begins_anew(tmp_path, content, read):
+    made(tmp_path)
+    (tmp_path / "predict.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"predict\.json.*Choose another --run, or start predict with --fresh"):
+        read(tmp_path)
+    assert (provenance.set_aside(tmp_path, "predict") / "predict.json").read_bytes() == content
+    provenance.settle(tmp_path, "predict", {"n": 1})
+    read(tmp_path)
+
+
 def test_verbs_of_one_run_agree_on_the_split(tmp_path):
     provenance.settle(tmp_path, "fit", {"data.shares.test": 0.15, "model.learning_rate": 1})
     provenance.agree(tmp_path, "fit", {"data.shares.test": 0.9})  # nothing is trained yet
