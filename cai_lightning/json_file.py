@@ -51,7 +51,14 @@ def text_at(path: Path, place: str, value: Any, prefix: str = "", suffix: str = 
     if not text:
         found = "nothing" if value is None else shown(value)
         raise UserError(f"{path}, {place}: expected a text, found {found}")
+    if has_half_character(text):
+        raise UserError(f"{path}, {place}: holds half a character (a lone surrogate): {shown(text)}")
     return text
+
+
+def has_half_character(text: str) -> bool:
+    """Whether a text holds a lone surrogate, which JSON can say and no tokenizer reads."""
+    return not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def shown(value: Any) -> str:

@@ -104,6 +104,7 @@ def test_a_byte_order_mark_does_no_harm(write):
         ({"name": "x", "principles": [{**PRINCIPLE, "id": 7}]}, r"principles\[0\].id: expected a text, found 7"),
         ({"name": "x", "principles": [{**PRINCIPLE, "id": " "}]}, r'principles\[0\].id: expected a text, found " "'),
         ({"name": "x", "principles": [PRINCIPLE, PRINCIPLE]}, "2 principles have the id 'a'"),
+        ({"name": "x", "principles": [{**PRINCIPLE, "id": "\ud800"}]}, r"principles\[0\].id: holds half a character"),
         ({"constitutions": [{"critic": "One?"}]}, r"constitutions\[0\].revision: expected a text, found nothing"),
         ({"h0": {"prompt": ["a", "b"], "edit_request": "c"}}, r"h0.prompt: expected a list of one text"),
         ({"h0": {"prompt": ["Critique:"], "edit_request": "c"}}, r'h0.prompt\[0\]: expected a text, found "Critique:"'),

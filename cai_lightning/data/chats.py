@@ -12,6 +12,7 @@ from typing import Any
 from cai_lightning.data.prompts import read_dataset
 from cai_lightning.data.sources import Row, read_rows, shown, text_of, turns_of
 from cai_lightning.errors import UserError
+from cai_lightning.json_file import has_half_character
 from cai_lightning.records import Conversation, assistant, user
 
 _PAIRS = (("prompt", "response"), ("prompt", "completion"), ("instruction", "output"))
@@ -93,6 +94,8 @@ def _messages(messages: Any, where: str) -> Conversation:
     if not isinstance(messages, list) or not all(map(_is_message, messages)):
         roles = ", ".join(_ROLES)
         raise UserError(f"{where}: 'messages' must be a list of role ({roles}) and content, not {shown(messages)}")
+    if any(has_half_character(message["content"]) for message in messages):
+        raise UserError(f"{where}: 'messages' holds half a character (a lone surrogate): {shown(messages)}")
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from cai_lightning.data.anthropic import EVALUATION_FILES
 from cai_lightning.errors import UserError
+from cai_lightning.json_file import has_half_character
 from cai_lightning.records import Conversation, Turn
 
 Row = dict[str, Any]
@@ -97,7 +98,7 @@ def text_of(row: Row, field: str, where: str) -> str:
         raise UserError(f"{where}: {field!r} must be a text, not {shown(value)}")
     if not value.strip():
         raise UserError(f"{where}: {field!r} is empty: {shown(value)}")
-    if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
+    if has_half_character(value):
         raise UserError(f"{where}: {field!r} holds half a character (a lone surrogate): {shown(value)}")
     return value
 

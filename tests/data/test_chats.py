@@ -52,6 +52,7 @@ def test_earlier_turns_and_system_prompts_are_kept(tmp_path):
         ({"messages": [user("Hi"), assistant(" ")]}, "must end in an assistant turn"),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "role (system, user, assistant)"),
         ({"messages": "Hi"}, "role (system, user, assistant)"),
+        ({"messages": [user("Hi"), assistant("a\ud800")]}, "'messages' holds half a character"),
         ({"prompt": "Hi"}, "no 'messages'"),
         ({"prompt": "Hi", "response": 3}, "'response' must be a text"),
         ({"chosen": "Hello"}, "a transcript begins with 'Human:'"),

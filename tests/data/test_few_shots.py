@@ -99,6 +99,7 @@ def test_a_folder_that_holds_the_papers_file(tmp_path, place):
         ({"few_shots": [OURS]}, "name: expected a text, found nothing"),
         ({"name": "x", "few_shots": OURS}, "few_shots: expected a list of objects"),
         (ours(OURS, {**OURS, "critique": " "}), r'few_shots\[1\].critique: expected a text, found " "'),
+        (ours({**OURS, "prompt": "May I\udfff?"}), r"few_shots\[0\].prompt: holds half a character"),
         ([DIALOGUE, 7], r"\[1\]: expected a text, found 7"),
         (["Hello."], r'\[0\]: expected a dialogue .*found "Hello\."'),
         ([DIALOGUE.replace("Revision:", "Human:")], r"found Human, Assistant, .*RevisionRequest, Human$"),
