@@ -4,8 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cai_lightning.errors import UserError
+
 RUNS = {"runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "Folders of the runs."}}
 """The runs that a command is about, without an option's name in front."""
+
+
+def run_folder(name: str) -> Path:
+    """The folder that `--run` names; without a name, as from an unset variable, it would be the current folder.
+
+    Raises:
+        UserError: There is no name, or one that no folder can have.
+    """
+    if not name.strip() or "\0" in name:
+        raise UserError(f"--run: the name of a folder expected, found {name!r}.")
+    return Path(name)
 
 
 def call(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cai_lightning import journal, provenance
-from cai_lightning.arguments import call
+from cai_lightning.arguments import call, run_folder
 from cai_lightning.data.response_files import Columns, ForeignResponse, read_responses
 from cai_lightning.records import Response
 
@@ -25,7 +25,7 @@ def main(args: Sequence[str]) -> None:
 
 def import_responses(
     file: Path,
-    run: Path,
+    run: str,
     prompt: str = "prompt",
     response: str = "generated_response",
     reference: str | None = "ground_truth_response",
@@ -48,17 +48,18 @@ def import_responses(
     Raises:
         UserError: A row is malformed, or the run holds other responses.
     """
+    target = run_folder(run)
     columns = Columns(prompt, response, reference, category)
     rows = read_responses(file, columns)
     name = model or file.name.partition(".")[0]
-    run.mkdir(parents=True, exist_ok=True)
-    with journal.locked(run / "validate.json"):
-        if fresh and (folder := provenance.set_aside(run, "import")):
+    target.mkdir(parents=True, exist_ok=True)
+    with journal.locked(target / "validate.json"):
+        if fresh and (folder := provenance.set_aside(target, "import")):
             print(f"what the run held is now in {folder}")
         made_from = {"digest of the file": provenance.file_digest(file), "columns": asdict(columns), "model": name}
-        provenance.settle(run, "import", made_from)
-        journal.write(run / "responses.jsonl", (asdict(_response(row, name)) for row in rows))
-    print(f"{len(rows)} responses are in {run / 'responses.jsonl'}: {_counted(rows)}")
+        provenance.settle(target, "import", made_from)
+        journal.write(target / "responses.jsonl", (asdict(_response(row, name)) for row in rows))
+    print(f"{len(rows)} responses are in {target / 'responses.jsonl'}: {_counted(rows)}")
 
 
 def _response(row: ForeignResponse, model: str) -> Response:

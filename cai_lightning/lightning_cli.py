@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from cai_lightning import journal, provenance, trainer_settings
+from cai_lightning.arguments import run_folder
 from cai_lightning.callbacks.best_checkpoint import BestCheckpoint
 from cai_lightning.callbacks.estimate import Estimate
 from cai_lightning.callbacks.first_validation import FirstValidation
@@ -83,6 +84,15 @@ class CAICLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         self.config = parser.parse_args(cast(list[str], args))
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise UserError(f"seed_everything: {error}.") from None
+
+    def before_instantiate_classes(self) -> None:
+        run_folder(self._get(self.config, "run"))
 
     @property
     def run(self) -> Path:

@@ -66,6 +66,10 @@ def test_fresh_with_a_wrong_file_moves_nothing(experiment):
         (("--model.engine.init_args.sampling.temperature", "-1"), "temperature >= 0"),
         (("--model.constitution", "absent.json"), "absent.json: the constitution cannot be read"),
         (("--trainer.devices", "0"), "0"),
+        (("--seed_everything=-5",), "seed_everything: -5 is not in bounds"),
+        (("--model.engine.init_args.batch_size=0",), "batch_size >= 1 expected, found 0"),
+        (("--run", ""), "--run: the name of a folder expected, found ''"),
+        (("--run", "a\0b"), r"--run: the name of a folder expected, found 'a\x00b'"),
         (("--model.engine.init_args.model", "nobody/nothing"), "'nobody/nothing' cannot be opened"),
     ],
 )

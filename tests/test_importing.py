@@ -65,3 +65,11 @@ def test_a_column_that_is_not_there_leaves_no_run(table, tmp_path, capsys):
     assert run_import(table, tmp_path / "run", "--response", "answer") == 1
     assert "line 2: there is no 'answer', only 'prompt', 'generated_response'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("run", ["", "a\0b"])
+def test_a_run_without_a_name_is_refused(table, tmp_path, capsys, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    assert run_import(table, run) == 1
+    assert "error: --run: the name of a folder expected, found" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [table]

@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cai_lightning"
 LAYERS = (
-    {"arguments", "errors", "mistakes", "records", "vllm_plugin"},
-    {"json_file"},
+    {"errors", "mistakes", "records", "vllm_plugin"},
+    {"arguments", "json_file"},
     {"constitution", "concurrency", "journal", "folders", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "record_files", "services", "template"},
     {"rubric"},

@@ -12,6 +12,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import LightningModule
 
+from cai_lightning.arguments import run_folder
 from cai_lightning.errors import UserError
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.modules.evaluation import own_output
@@ -79,7 +80,7 @@ def read_experiment(options: Options) -> Experiment:
         parts = parser.instantiate_classes(settings)
     except ValueError as error:
         raise UserError(cause(error)) from error
-    return Experiment(*_models(parts), Path(settings.run))
+    return Experiment(*_models(parts), run_folder(settings.run))
 
 
 def _models(parts: Namespace) -> tuple[CritiqueRevision | None, Evaluation]:

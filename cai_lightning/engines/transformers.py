@@ -59,6 +59,8 @@ class TransformersEngine(Engine):
         attn_implementation: Literal["sdpa", "eager"] = "sdpa",
         batching: Literal["slots", "paged"] = "slots",
     ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"engine.batch_size: batch_size >= 1 expected, found {batch_size}")
         self.model = model
         self.sampling = sampling
         self.batch_size = batch_size
