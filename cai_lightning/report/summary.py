@@ -108,6 +108,8 @@ def read_summary(run: Path) -> dict[str, Any]:
         raise UserError(f"{path}: `prompts` is no list of ids; run validate again.")
     if not isinstance(summary.get("adapter"), str | None):
         raise UserError(f"{path}: `adapter` is no digest; run validate again.")
+    if not _counts(summary):
+        raise UserError(f"{path}: `counts` is no object of whole numbers; run validate again.")
     if not _has_columns(summary):
         raise UserError(f"{path}: no `metrics`, or one without its direction; run validate again.")
     return summary
@@ -123,6 +125,11 @@ def _has_columns(summary: dict[str, Any]) -> bool:
 def _lists_prompts(summary: dict[str, Any]) -> bool:
     prompts = summary.get("prompts")
     return prompts is None or (isinstance(prompts, list) and all(isinstance(id, str) for id in prompts))
+
+
+def _counts(summary: dict[str, Any]) -> bool:
+    counts = summary.get("counts", {})
+    return isinstance(counts, dict) and all(type(count) is int for count in counts.values())
 
 
 def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:

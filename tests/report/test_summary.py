@@ -128,6 +128,15 @@ def test_reading_what_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "counts", ["[]", "true", "-1", "NaN", '"none"', "null", '{"dropped": "3"}', '{"dropped": true}']
+)
+def test_reading_counts_that_count_nothing(tmp_path, counts):
+    (tmp_path / "summary.json").write_text(f'{{"metrics": {{}}, "counts": {counts}}}')
+    with pytest.raises(UserError, match=r"summary\.json: `counts` is no object of whole numbers; run validate again"):
+        read_summary(tmp_path)
+
+
+@pytest.mark.parametrize(
     "text", ["{", "[" * 200_000, "[]", '{"run": "x"}', '{"metrics": {"judge": {"direction": "up"}}}']
 )
 def test_reading_a_broken_summary(tmp_path, text):
