@@ -45,6 +45,11 @@ def as_record(row: journal.Row, kind: type[T], path: Path) -> T:
     return record
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, small enough to be reckoned with."""
+    return type(value) in (int, float) and abs(value) <= LARGEST
+
+
 def _place(row: journal.Row, path: Path) -> str:
     names = [f"{name} {str(row[name])[:40]}" for name in ("metric", "id") if name in row]
     return ", ".join([str(path), *names])
@@ -62,10 +67,6 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= LARGEST
-
-
 def _is_conversation(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_turn, value))
 
@@ -79,7 +80,7 @@ def _is_turn(turn: Any) -> bool:
 _KINDS: dict[Any, Check] = {
     str: (_is_text, "a text"),
     str | None: (lambda value: value is None or _is_text(value), "a text or null"),
-    float | None: (lambda value: value is None or _is_number(value), "a finite number or null"),
+    float | None: (lambda value: value is None or is_number(value), "a finite number or null"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     list[str]: (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
     dict[str, Any]: (lambda value: isinstance(value, dict), "an object"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_lightning.errors import UserError
+from cai_lightning.report.figures import count, interval, share
 from cai_lightning.report.numbers import p_value
 from cai_lightning.report.runs import Run
 
@@ -126,22 +127,19 @@ def _read(path: Path) -> AuditFile:
 
 def _column(entry: dict[str, Any]) -> ColumnAudit:
     pairs = entry["accuracy"] is not None
-    share, interval = (entry["accuracy"], entry["ci95"]) if pairs else (entry["auc"], entry["auc_ci95"])
+    figure, ends = ("accuracy", "ci95") if pairs else ("auc", "auc_ci95")
+    number = count(entry["n"])
     return ColumnAudit(
         settings=entry["settings"],
         revision=entry["revision"],
-        share=None if share is None else float(share),
-        interval=None if interval is None else _interval(*interval),
-        unit=f"{int(entry['n'])} comparisons right" if pairs else f"{int(entry['n'])} responses in order (AUC)",
+        share=share(entry[figure]),
+        interval=interval(entry[ends]),
+        unit=f"{number} comparisons right" if pairs else f"{number} responses in order (AUC)",
         better=entry["better_than_chance"],
         worse=bool(entry["worse_than_chance"]),
-        p_holm=None if entry.get("p_holm") is None else float(entry["p_holm"]),
+        p_holm=share(entry.get("p_holm")),
         missing=_missing(entry),
     )
-
-
-def _interval(low: float, high: float) -> tuple[float, float]:
-    return float(low), float(high)
 
 
 def _missing(entry: dict[str, Any]) -> str:

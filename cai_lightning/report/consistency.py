@@ -13,6 +13,7 @@ from typing import Any
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
+from cai_lightning.record_files import is_number
 from cai_lightning.report.scores import ColumnScores
 from cai_lightning.statistics.clusters import by_prompt
 
@@ -54,7 +55,7 @@ def _disagreement(entry: Mapping[str, Any], scores: ColumnScores) -> str | None:
     return f"the mean is {mean} here, {entry['mean']!r} in summary.json"
 
 
-def _close(one: object, other: float | None) -> bool:
-    if not isinstance(one, int | float) or other is None:
+def _close(one: Any, other: float | None) -> bool:
+    if not is_number(one) or other is None:
         return False
     return math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_lightning.errors import UserError
+from cai_lightning.report.figures import count, interval, share
 from cai_lightning.report.runs import Run, responses_digest
 from cai_lightning.statistics import Estimate
 
@@ -79,17 +80,16 @@ def _read(path: Path, names: Mapping[str, str]) -> WinRate | None:
 
 
 def _win_rate(document: dict[str, Any], run: str, other: str) -> WinRate:
-    mean, interval, consistency = document["win_rate"], document["ci95"], document["position_consistency"]
-    low, high = (None, None) if interval is None else map(float, interval)
-    wins, ties, losses = (int(document[name]) for name in ("wins", "ties", "losses"))
+    low, high = interval(document["ci95"]) or (None, None)
+    wins, ties, losses = (count(document[name]) for name in ("wins", "ties", "losses"))
     return WinRate(
         run=run,
         other=other,
         judge=str(document["judge"]["model"]),
-        estimate=Estimate(None if mean is None else float(mean), low, high, wins + ties + losses),
+        estimate=Estimate(share(document["win_rate"]), low, high, wins + ties + losses),
         wins=wins,
         ties=ties,
         losses=losses,
-        unscored=int(document["unscored"]),
-        consistency=None if consistency is None else float(consistency),
+        unscored=count(document["unscored"]),
+        consistency=share(document["position_consistency"]),
     )

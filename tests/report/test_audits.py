@@ -98,6 +98,25 @@ def test_what_is_no_audit_is_refused(tmp_path, text):
         read_audits([tmp_path / "absent.json"])
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {name: value}
+        for name, values in {
+            "n": (float("inf"), -1, 1.5),
+            "accuracy": (float("nan"), 10**400, 1.01),
+            "p_holm": (-1, 10**400),
+            "ci95": ([0.1, 10**400], [float("nan"), 0.5], [0.1]),
+        }.items()
+        for value in values
+    ],
+    ids=lambda changes: f"{changes!s:.40}",
+)
+def test_figures_that_cannot_be_are_refused(audit, changes):
+    with pytest.raises(UserError, match=r"audit\.json: not the audit\.json that audit writes"):
+        read_audits([audit(**changes)])
+
+
 def test_compare_shows_it_everywhere(make_run, audit, tmp_path, capsys):
     paths = [str(make_run(name, {"harm": SCORES})) for name in ("base", "tuned")]
     hostile = audit(labels="[red]x <b>\x1b[31m")

@@ -62,10 +62,11 @@ def test_a_summary_that_does_not_count_is_believed(run):
     assert len(loaded.values("m")) == 40
 
 
-def test_a_mean_that_is_no_number_is_an_error(run):
+@pytest.mark.parametrize("mean", ["high", True, float("nan"), 10**400], ids=lambda mean: f"{mean!s:.9}")
+def test_a_mean_that_is_no_number_is_an_error(run, mean):
     path = run / "summary.json"
     summary = json.loads(path.read_text())
-    summary["metrics"]["m"]["mean"] = "high"
+    summary["metrics"]["m"]["mean"] = mean
     path.write_text(json.dumps(summary))
     with pytest.raises(UserError, match=r"in summary\.json"):
         load_runs([run])

@@ -11,6 +11,7 @@ from cai_lightning.report.win_rates import read_win_rates
 
 IDS = [f"{n:04x}" for n in range(12)]
 SCORES = {id: n / 12 for n, id in enumerate(IDS)}
+NAN, INFINITE, HUGE = float("nan"), float("inf"), 10**400
 HOSTILE = "[red]judge <b>\x1b[31m"
 
 
@@ -70,7 +71,20 @@ def test_nothing_judged_is_no_number(paths, judged):
     assert (rate.estimate.mean, rate.estimate.interval, rate.consistency) == (None, None, None)
 
 
-@pytest.mark.parametrize("changes", [{"responses": 3}, {"responses": ["a"]}, {"win_rate": "all"}, {"judge": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"responses": 3},
+        {"responses": ["a"]},
+        {"judge": None},
+        *({"win_rate": value} for value in ("all", NAN, INFINITE, HUGE, 1.01, -0.01, True)),
+        *({"position_consistency": value} for value in (NAN, 2)),
+        *({"ci95": value} for value in ([NAN, NAN], [0.1, HUGE], [0.1], "01", 3)),
+        *({"wins": value} for value in (-5, INFINITE, 1.5, None)),
+        {"unscored": INFINITE},
+    ],
+    ids=lambda changes: f"{changes!s:.40}",
+)
 def test_what_is_no_win_rate_is_refused(paths, judged, changes, tmp_path):
     with pytest.raises(UserError, match=r"pairwise\.json: not the pairwise\.json that pairwise writes"):
         read_win_rates([judged(**changes)], load_runs(paths))
