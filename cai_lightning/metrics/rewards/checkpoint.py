@@ -110,6 +110,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected tensors by name, found {type(content).__name__}.")
     for key, value in content.items():
+        if not isinstance(key, str):
+            raise UserError(f"{path}: expected tensors by name, found one by {key!r:.60}.")
         if not isinstance(value, Tensor):
             raise UserError(f"{path} holds more than weights: {key!r} is no tensor but {type(value).__name__}.")
     return content
