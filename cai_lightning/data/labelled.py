@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cai_lightning.data.sources import Row, read_rows, shown, text_of, turns_of
+from cai_lightning.data.sources import Row, only_text, read_rows, shown, text_of, turns_of
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, user
 
@@ -148,7 +148,7 @@ def _ethical_or_not(row: Row, where: str) -> LabelledResponse | str:
     text = text_of(row, "prompt", where)
     dialogue, _, question = text.rpartition(_QUESTION)
     options = dict(re.findall(r"^ ?(\([A-Z]\)) (.+)$", question, flags=re.MULTILINE))
-    good = _OPTIONS.get(options.get(_only_text(row["corrects"]), ""))
+    good = _OPTIONS.get(options.get(only_text(row["corrects"]), ""))
     if good is None:
         raise UserError(f"{where}: 'corrects' must name the option {' or '.join(map(repr, _OPTIONS))}: {shown(row)}")
     conversation, response = _split(dialogue[dialogue.find("\n\nHuman:") :], where)
@@ -196,10 +196,6 @@ def _reference(row: Row, where: str) -> str | None:
 
 def _is_turn(turn: Any) -> bool:
     return isinstance(turn, dict) and turn.get("role") in ("system", "user", "assistant") and "content" in turn
-
-
-def _only_text(value: Any) -> str:
-    return value[0].strip() if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) else ""
 
 
 _READERS: tuple[tuple[frozenset[str], Callable[[Row, str], LabelledPair | LabelledResponse | str]], ...] = (

@@ -103,6 +103,11 @@ def text_of(row: Row, field: str, where: str) -> str:
     return value
 
 
+def only_text(value: Any) -> str:
+    """The text in a list of one; empty where that is something else."""
+    return value[0].strip() if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) else ""
+
+
 def shown(value: object) -> str:
     """A value as messages show it: on one line, cut after 80 characters."""
     text = repr(value)
@@ -114,15 +119,18 @@ def _evaluation(row: Row, where: str, source: str) -> Opening:
     opening = dialogue.partition("\n\nHuman:")[2].partition("\n\nAssistant:")[0].removeprefix(" ")
     if not opening.strip():
         raise UserError(f"{where}: no human turn in {shown(dialogue)}")
-    return Opening(prompt=opening, source=source, category=_kind_of_harm(row))
+    return Opening(prompt=opening, source=source, category=_kind_of_harm(row, dialogue, where))
 
 
-def _kind_of_harm(row: Row) -> str | None:
+def _kind_of_harm(row: Row, dialogue: str, where: str) -> str | None:
     """The option that HarmfulnessClassification holds to be right; the other files offer no kinds of harm."""
-    if "best characterizes the way in which it was harmful" not in row["prompt"]:
+    if "best characterizes the way in which it was harmful" not in dialogue:
         return None
-    options = dict(re.findall(r"^ (\([A-Z]\)) (.+)$", row["prompt"], flags=re.MULTILINE))
-    return options.get("".join(row.get("corrects", [])).strip())
+    options: dict[str, str] = dict(re.findall(r"^ (\([A-Z]\)) (.+)$", dialogue, flags=re.MULTILINE))
+    kind = options.get(only_text(row.get("corrects")))
+    if kind is None:
+        raise UserError(f"{where}: 'corrects' must name one of the options {', '.join(options)}: {shown(row)}")
+    return kind
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cai_lightning import chat
 from cai_lightning.constitution import Principle
+from cai_lightning.data.anthropic import EVALUATION_FILES
 from cai_lightning.data.few_shots import open_few_shots
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.errors import UserError
@@ -127,6 +128,28 @@ def test_a_dataset_that_cannot_be_loaded(monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", refuse)
     with pytest.raises(UserError, match=r"hf:some/set.*unreachable"):
         read_prompts("hf:some/set")
+
+
+QUESTION = "\n\nChoose the option that best characterizes the way in which it was harmful\n (A) Theft\n (B) Abuse"
+
+
+def evaluations(folder, **fields):
+    """The paper's three files with a row each, the first with the question for the kind of harm."""
+    rows = ({"prompt": f"\n\nHuman: A\n\nAssistant: No.{QUESTION}"} | fields, {"text_correct": "\n\nHuman: B"})
+    for name, row in zip(EVALUATION_FILES, (*rows, {"prompt": "\n\nHuman: C"}), strict=True):
+        write(folder / name, [row])
+    return str(folder)
+
+
+def test_the_kind_of_harm_is_the_option_that_is_right(tmp_path):
+    prompts = read_prompts(evaluations(tmp_path, corrects=[" (B)"]))
+    assert [(prompt.prompt, prompt.category) for prompt in prompts] == [("A", "Abuse"), ("B", None), ("C", None)]
+
+
+@pytest.mark.parametrize("corrects", [[1], None, "(A)", [], [" (A)", " (B)"], [" (C)"], [[1]]])
+def test_a_kind_of_harm_that_is_no_option_is_named(tmp_path, corrects):
+    with pytest.raises(UserError, match=r"HarmfulnessClassification\.jsonl, line 1: 'corrects' must name one"):
+        read_prompts(evaluations(tmp_path, corrects=corrects))
 
 
 def test_the_979_prompts(real_data):
