@@ -37,6 +37,19 @@ BLOCKS = 64
 BLOCK = 2**16
 
 
+BROKEN = (
+    OSError,
+    ValueError,
+    SafetensorError,
+    UnpicklingError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    RecursionError,
+)
+"""What the libraries raise for a model that is missing or broken, see `opening`."""
+
+
 def revision(name: str) -> str | None:
     """What stands behind the name of a model at present, told in milliseconds without loading it.
 
@@ -80,7 +93,8 @@ def opening(kind: str, name: str) -> Iterator[None]:
 
     Seen: OSError without a network, for an unknown name and for a missing folder or weights; ValueError for a folder
     without a readable `config.json`; SafetensorError for weights that are cut short; UnpicklingError for a `.bin` that
-    holds more than weights.
+    holds more than weights; KeyError, AttributeError, TypeError, RecursionError and a bare Exception for a file of a
+    tokenizer that is JSON of another kind.
 
     Args:
         kind: What is opened, such as `sentence encoder`.
@@ -88,7 +102,9 @@ def opening(kind: str, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, SafetensorError, UnpicklingError) as error:
+    except Exception as error:
+        if not isinstance(error, BROKEN) and type(error) is not Exception:
+            raise
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         cause = first_line.split(". ")[0].rstrip(".")
         raise UserError(

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from lightning.pytorch.plugins import CheckpointIO
@@ -30,12 +30,22 @@ class WholeCheckpoints(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         try:
-            checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+            checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except (RuntimeError, EOFError, UnpicklingError) as error:
-            raise UserError(
-                f"{path}: no readable checkpoint ({error!s:.120}). Remove it, or begin anew: --fresh."
-            ) from error
+            raise _unreadable(path, str(error)) from error
+        if not _is_whole(checkpoint):
+            raise _unreadable(path, "it is none of a training")
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def _is_whole(checkpoint: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(checkpoint, dict):
+        return False
+    return "pytorch-lightning_version" in checkpoint and isinstance(checkpoint.get("state_dict"), dict)
+
+
+def _unreadable(path: Any, why: str) -> UserError:
+    return UserError(f"{path}: no readable checkpoint ({why:.120}). Remove it, or begin anew: --fresh.")

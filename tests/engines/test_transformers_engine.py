@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.engines import Sampling, TransformersEngine
 from cai_lightning.engines.fingerprint import FINGERPRINT, save_fingerprint
-from cai_lightning.engines.loading import load_model
+from cai_lightning.engines.loading import load_model, load_tokenizer
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import assistant, user
 
@@ -229,6 +229,26 @@ def test_what_cannot_be_opened_is_said(tiny_model, tmp_path):
         engine(tiny_model).start(torch.device("cpu"), tmp_path)
     with pytest.raises(UserError, match=r"language model .* cannot be opened"):
         engine(tmp_path / "absent").start(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", "{}"),
+        ("tokenizer.json", "null"),
+        ("tokenizer.json", '{"added_tokens": 3}'),
+        ("tokenizer.json", '{"added_tokens": []}'),
+        ("tokenizer_config.json", "[]"),
+        ("tokenizer_config.json", '{"eos_token": [1]}'),
+        pytest.param("tokenizer_config.json", "[" * 200_000, id="deep"),
+    ],
+)
+def test_a_tokenizer_of_another_kind_of_json_is_refused(tiny_model, tmp_path, file, content):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    (folder / file).write_text(content)
+    with pytest.raises(UserError, match=r"language model .* cannot be opened"):
+        load_tokenizer(str(folder))
 
 
 def test_a_model_whose_files_lack_tensors_is_refused(tiny_model, tmp_path):
