@@ -3,14 +3,17 @@
 facts = read_facts(Path("runs/qwen_contextual"), weights)
 """
 
+from argparse import ArgumentError
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentParser
 
 from cai_lightning import journal, provenance
+from cai_lightning.data import RevisionData
 from cai_lightning.errors import UserError
 from cai_lightning.export.weights import Weights
 from cai_lightning.json_file import load_json, object_at
@@ -43,7 +46,7 @@ class Facts:
         weights: What is exported.
         fit: The settings of the training, by dotted name.
         predict: Those of the revisions; empty where their notes are not beside them.
-        corpus: None where it is no longer there.
+        corpus: None where what was trained on is no longer there.
         scores: `metrics` of the run's summary, by column, if it speaks of this very model; otherwise empty.
         unscored: Why there are no scores.
     """
@@ -63,14 +66,15 @@ def read_facts(run: Path, weights: Weights) -> Facts:
     Raises:
         UserError: A note is broken.
     """
-    source = _corpus_path(run)
+    fit = _settings(run / "fit.json")
+    source = _corpus_path(run, fit.get("digest of corpus"))
     scores, unscored = _scores(run, weights)
     return Facts(
         run.resolve().name,
         weights,
-        _settings(run / "fit.json"),
-        _settings(source.with_name("predict.json")),
-        _corpus(source),
+        fit,
+        _settings(source.with_name("predict.json")) if source else {},
+        _corpus(source) if source else None,
         scores,
         unscored,
     )
@@ -83,20 +87,30 @@ def _settings(path: Path) -> Settings:
     return object_at(path, "settings", note.get("settings"))
 
 
-def _corpus_path(run: Path) -> Path:
-    """The revisions that fit has read: those that its configuration names, or the run's own."""
+def _corpus_path(run: Path, digest: object) -> Path | None:
+    """The revisions that fit has read; None where they are gone, are others by now, or it cannot be told."""
+    settings = _data_settings(run)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RevisionData, "data")
+    try:
+        data: RevisionData = parser.instantiate_classes(parser.parse_object({"data": settings})).data
+        same = data.inputs(run)["corpus"] == digest
+    except (ArgumentError, ValueError, UserError):
+        return None
+    return (data.corpus or run / "revisions.jsonl") if same else None
+
+
+def _data_settings(run: Path) -> dict[str, Any]:
+    """What fit's configuration says of its data."""
     path = run / "fit.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        named = config.get("data", {}).get("init_args", {}).get("corpus")
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError, RecursionError) as error:
+        return dict(config.get("data", {}).get("init_args", {}))
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from None
-    return Path(str(named)) if named else run / "revisions.jsonl"
 
 
-def _corpus(path: Path) -> Corpus | None:
-    if not path.is_file():
-        return None
+def _corpus(path: Path) -> Corpus:
     rows = list(journal.read(path).values())
     made = [row["constitution"] for row in rows if isinstance(row.get("constitution"), dict)]
     constitutions = {f"{one.get('name')} (digest {one.get('digest')})" for one in made}

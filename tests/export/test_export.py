@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning import provenance
 from cai_lightning.cli import main
+from cai_lightning.data import RevisionData
 from cai_lightning.engines.fingerprint import save_fingerprint
 from cai_lightning.engines.loading import load_config
 
@@ -52,19 +53,30 @@ def put_on(base, adapter):
 
 
 def write_notes(run, base, constitution, column="harmlessness"):
-    fit = {"model.model": base, "model.lora.r": 4, "data.target": "revision", "digest of corpus": "00ff"}
-    (run / "fit.json").write_text(json.dumps({"verb": "fit", "settings": fit}))
-    predict = {"model.selector.class": "cai_lightning.selection.contextual.ContextualSelector", "model.selector.k": 1}
+    predict = {
+        "model.selector.class": "cai_lightning.selection.contextual.ContextualSelector",
+        "model.selector.k": 1,
+    }
     (run / "predict.json").write_text(json.dumps({"verb": "predict", "settings": predict}))
-    rows = [
-        {"id": str(n), "model": base, "constitution": {"name": constitution, "digest": "abcd"}, "prompt": "Hi"}
-        for n in range(3)
-    ]
-    (run / "revisions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_corpus(run, base, constitution)
+    data = {"class_path": "cai_lightning.data.RevisionData", "init_args": {"limit": 40}}
+    (run / "fit.yaml").write_text(yaml.safe_dump({"data": data}))
+    fit = {"model.model": base, "model.lora.r": 4, "data.target": "revision", "digest of corpus": digest_of_corpus(run)}
+    (run / "fit.json").write_text(json.dumps({"verb": "fit", "settings": fit}))
     entry = {"mean": 0.75, "ci95": [0.5, 0.9], "scored": 8, "unscored": 1, "direction": "higher", "not_run": None}
     adapter = provenance.folder_digest(run / "adapter") if (run / "adapter").exists() else None
     summary = {"run": run.name, "metrics": {column: entry}, "adapter": adapter}
     (run / "summary.json").write_text(json.dumps(summary))
+
+
+def write_corpus(run, base, constitution, revision="I will not help with that."):
+    made = {"model": base, "constitution": {"name": constitution, "digest": "abcd"}, "revision": revision}
+    rows = [{"id": str(n), "prompt": f"Tell me lie {n}.", **made} for n in range(40)]
+    (run / "revisions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def digest_of_corpus(run):
+    return RevisionData(limit=40).inputs(run)["corpus"]
 
 
 @pytest.fixture
@@ -193,6 +205,26 @@ def test_what_fit_leaves_can_be_exported(experiment, tiny_model, tmp_path, ids):
     assert "This model has not been evaluated." in card
 
 
+def test_a_corpus_made_after_the_training_stays_out_of_the_card(run, tiny_model, tmp_path):
+    before = digest_of_corpus(run)
+    write_corpus(run, str(tiny_model), "malice", revision="Gladly.")
+    assert export(run, tmp_path / "out") == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "The corpus is no longer beside the run" in card
+    assert before in card
+    assert "malice" not in card
+    assert "ContextualSelector" not in card
+
+
+@pytest.mark.parametrize("spoiling", ["absent: 1", "prompts: absent.jsonl", "corpus: absent.jsonl", "limit: 0"])
+def test_a_corpus_that_cannot_be_told_stays_out_of_the_card(run, tmp_path, spoiling):
+    config = yaml.safe_load((run / "fit.yaml").read_text())
+    config["data"]["init_args"] |= yaml.safe_load(spoiling)
+    (run / "fit.yaml").write_text(yaml.safe_dump(config))
+    assert export(run, tmp_path / "out") == 0
+    assert "The corpus is no longer beside the run" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_the_card_says_what_it_was_made_of(run, tmp_path):
     assert export(run, tmp_path / "out") == 0
     card = ModelCard.load(tmp_path / "out" / "README.md")
@@ -204,7 +236,7 @@ def test_the_card_says_what_it_was_made_of(run, tmp_path):
     for said in (
         "`kindness (digest abcd)`",
         "ContextualSelector",
-        "`00ff`",
+        f"`{digest_of_corpus(run)}`",
         "0.750",
         "0.500 to 0.900",
         "`path/to/tiny`",
