@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from cai_lightning.export.facts import Facts
+from cai_lightning.export.facts import Facts, Settings
 from cai_lightning.export.hub import REPOSITORY
 from cai_lightning.export.licence import licence
 from cai_lightning.export.markdown import code, fenced, table
@@ -20,6 +20,9 @@ from cai_lightning.report.runs import printable
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM has room for."""
+
+NAMED = {"model.model", "model.engine.model", "digest of constitution", "digest of few-shots"}
+"""Settings that the card gives in words."""
 
 LIMITS = """\
 ## Intended use and limits
@@ -132,13 +135,14 @@ def _training(facts: Facts) -> Iterator[str]:
         rows: list[tuple[str, object]] = [("revisions in the corpus, all parts", corpus.rows)]
         rows += [("written by", _public(model)) for model in corpus.models]
         rows += [("constitution", constitution) for constitution in corpus.constitutions]
-        rows += [(key, value) for key, value in facts.predict.items() if key.startswith("model.selector.")]
-        yield table(("corpus", ""), rows)
+        rows += [("few-shot examples", examples) for examples in corpus.few_shots or ("none",)]
+        yield table(("corpus", ""), [*rows, *_shown(facts.predict)])
     if facts.fit:
-        shown = [
-            (key, _public(value)) for key, value in facts.fit.items() if key != "model.model" and value is not None
-        ]
-        yield table(("setting", "value"), shown)
+        yield table(("setting", "value"), _shown(facts.fit))
+
+
+def _shown(settings: Settings) -> list[tuple[str, str]]:
+    return [(key, _public(value)) for key, value in settings.items() if key not in NAMED and value is not None]
 
 
 def _evaluation(facts: Facts) -> str:

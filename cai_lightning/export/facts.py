@@ -4,7 +4,7 @@ facts = read_facts(Path("runs/qwen_contextual"), weights)
 """
 
 from argparse import ArgumentError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,13 @@ class Corpus:
         rows: How many revisions there are, before those of the test part are left out.
         models: The models that wrote them.
         constitutions: Name and digest of what they were revised by.
+        few_shots: Those of the examples in front of the critiques; none where there were none.
     """
 
     rows: int
     models: tuple[str, ...]
     constitutions: tuple[str, ...]
+    few_shots: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,13 @@ def _data_settings(run: Path) -> dict[str, Any]:
 
 def _corpus(path: Path) -> Corpus:
     rows = list(journal.read(path).values())
-    made = [row["constitution"] for row in rows if isinstance(row.get("constitution"), dict)]
-    constitutions = {f"{one.get('name')} (digest {one.get('digest')})" for one in made}
     models = {str(row["model"]) for row in rows if row.get("model")}
-    return Corpus(len(rows), tuple(sorted(models)), tuple(sorted(constitutions)))
+    return Corpus(len(rows), tuple(sorted(models)), _named(rows, "constitution"), _named(rows, "few_shots"))
+
+
+def _named(rows: Sequence[journal.Row], field: str) -> tuple[str, ...]:
+    found = [row[field] for row in rows if isinstance(row.get(field), dict)]
+    return tuple(sorted({f"{one.get('name')} (digest {one.get('digest')})" for one in found}))
 
 
 def _scores(run: Path, weights: Weights) -> tuple[Mapping[str, Mapping[str, Any]], str]:

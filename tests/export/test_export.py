@@ -56,6 +56,11 @@ def write_notes(run, base, constitution, column="harmlessness"):
     predict = {
         "model.selector.class": "cai_lightning.selection.contextual.ContextualSelector",
         "model.selector.k": 1,
+        "model.selector.encoder": "/home/me/encoder",
+        "model.engine.sampling.temperature": 0.7,
+        "model.revisions": 3,
+        "model.critique": False,
+        "model.suffix": "Be brief.",
     }
     (run / "predict.json").write_text(json.dumps({"verb": "predict", "settings": predict}))
     write_corpus(run, base, constitution)
@@ -71,6 +76,7 @@ def write_notes(run, base, constitution, column="harmlessness"):
 
 def write_corpus(run, base, constitution, revision="I will not help with that."):
     made = {"model": base, "constitution": {"name": constitution, "digest": "abcd"}, "revision": revision}
+    made["few_shots"] = {"name": "examples", "digest": "dcba"}
     rows = [{"id": str(n), "prompt": f"Tell me lie {n}.", **made} for n in range(40)]
     (run / "revisions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -235,7 +241,13 @@ def test_the_card_says_what_it_was_made_of(run, tmp_path):
     assert card.data.base_model is None, "a folder is no name on the Hub"
     for said in (
         "`kindness (digest abcd)`",
+        "| `few-shot examples` | `examples (digest dcba)` |",
         "ContextualSelector",
+        "`path/to/encoder`",
+        "| `model.engine.sampling.temperature` | `0.7` |",
+        "| `model.revisions` | `3` |",
+        "| `model.critique` | `False` |",
+        "| `model.suffix` | `Be brief.` |",
         f"`{digest_of_corpus(run)}`",
         "0.750",
         "0.500 to 0.900",
