@@ -27,7 +27,7 @@ from cai_lightning.callbacks.whole_checkpoints import WholeCheckpoints
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.data.response_data import ResponseData
 from cai_lightning.errors import UserError
-from cai_lightning.mistakes import Parser
+from cai_lightning.mistakes import Parser, cause
 from cai_lightning.modules import Evaluation
 from cai_lightning.processes import launched_by_the_first
 from cai_lightning.quiet import quiet
@@ -35,7 +35,7 @@ from cai_lightning.record_files import read_records
 from cai_lightning.records import Failure, Record, Response, Revision, Score
 from cai_lightning.report.evaluation import show_evaluation, write_evaluation
 from cai_lightning.report.failures import tell_failures, tell_missing
-from cai_lightning.verbs import DESCRIPTIONS, PROGRAM, add_options, cause, parser_settings
+from cai_lightning.verbs import DESCRIPTIONS, PROGRAM, add_options, parser_settings
 
 RECORDS: dict[str, tuple[type[Record], ...]] = {"predict": (Revision, Failure), "validate": (Response, Score)}
 """What the verbs make row by row."""

@@ -39,12 +39,24 @@ def mistake(message: str) -> str:
     """
     if option := OPTION.search(message):
         return f"trainer has no setting {option[1]!r}{_nearest(option[1], _settings(Trainer))}"
-    causes = [line for line in message.splitlines() if line.startswith(" ") and not FRAME.match(line.strip(" -"))]
-    if not causes or not KEY.match(message):
+    deepest = _deepest(message)
+    if not deepest or not KEY.match(message):
         return message
-    deepest = max(causes, key=lambda line: len(line) - len(line.lstrip()))
     before, _, after = message.partition(deepest)
     return f"{'.'.join(KEY.findall(before))}: {_worded(deepest.strip(' -'), before, after)}"
+
+
+def cause(error: Exception) -> str:
+    """What a constructor had to say, out of the several lines that jsonargparse makes of it."""
+    text = str(error)
+    deepest = _deepest(text) if FRAME.match(text) else ""
+    return deepest.strip(" -") or " ".join(text.split())
+
+
+def _deepest(message: str) -> str:
+    """The first of the lines that are indented most, those left out that are put around what is wrong."""
+    causes = [line for line in message.splitlines() if line.startswith(" ") and not FRAME.match(line.strip(" -"))]
+    return max(causes, key=lambda line: len(line) - len(line.lstrip()), default="")
 
 
 def _worded(cause: str, before: str, after: str) -> str:

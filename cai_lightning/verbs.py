@@ -1,4 +1,4 @@
-"""What the command line says of the verbs of a run: usages, options of their own, and errors in one line."""
+"""What the command line says of the verbs of a run: usages, and options of their own."""
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -50,10 +50,3 @@ def add_options(parser: LightningArgumentParser, verb: str) -> None:
         parser.add_argument(
             "--strict", action="store_true", help="Ends with an error where an evaluator could not run."
         )
-
-
-def cause(error: Exception) -> str:
-    """What a constructor had to say, out of the several lines that jsonargparse makes of it."""
-    text = str(error)
-    causes = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- ")]
-    return causes[0] if causes else " ".join(text.split())

@@ -35,6 +35,14 @@ def test_it_is_found_in_a_file_too(experiment, capsys, section, name):
     assert f"has no setting '{name}'; did you mean " in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_what_a_constructor_lacks_is_said(experiment, capsys, monkeypatch):
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
+    experiment.write_revisions()
+    assert experiment("fit", "--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=logs") == 1
+    assert "error: Neither `tensorboard` nor `tensorboardX` is available." in capsys.readouterr().err
+
+
 @given(st.text() | st.text(alphabet="\n -Expctd a<>'").map('Parser key "a":\n{}'.format))
 def test_any_other_text_stays(text):
     assert isinstance(mistake(text), str)

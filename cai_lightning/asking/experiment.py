@@ -14,10 +14,11 @@ from lightning.pytorch import LightningModule
 
 from cai_lightning.arguments import run_folder
 from cai_lightning.errors import UserError
+from cai_lightning.mistakes import cause
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.modules.evaluation import own_output
 from cai_lightning.sections import read_section, verbs_in
-from cai_lightning.verbs import PROGRAM, cause
+from cai_lightning.verbs import PROGRAM
 
 USAGE = f"{PROGRAM} ask [PROMPT] --config FILE [--run DIR] [--seed N] [--model.KEY VALUE ...]"
 CLASSES: dict[str, type[LightningModule]] = {"predict": CritiqueRevision, "validate": Evaluation}

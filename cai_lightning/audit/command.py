@@ -21,9 +21,10 @@ from cai_lightning.audit.tables import PLOT, markdown, terminal
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.errors import UserError
 from cai_lightning.metrics import Judge, ResponseMetric
+from cai_lightning.mistakes import cause
 from cai_lightning.quiet import quiet
 from cai_lightning.report.command import WIDTH
-from cai_lightning.verbs import PROGRAM, cause
+from cai_lightning.verbs import PROGRAM
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
