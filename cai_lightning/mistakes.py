@@ -23,6 +23,14 @@ OPTION = re.compile(r"does not accept option 'trainer\.(\w+)'")
 EXPECTED = re.compile(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\])(?:\. Got value: (.*))?$")
 GIVEN = re.compile(r"Given value: (.*)")
 
+REWORDED = {
+    "No supported gpu backend found!": (
+        "the configuration sets trainer.accelerator: gpu, but this machine has no GPU that PyTorch can use. Add "
+        "--trainer.accelerator cpu, which is slow, or begin with configs/laptop_contextual.yaml."
+    )
+}
+"""Lightning's own words that tell a user nothing, and what is said instead."""
+
 
 class Parser(LightningArgumentParser):
     """Says in one line which setting is wrong, and how."""
@@ -47,10 +55,10 @@ def mistake(message: str) -> str:
 
 
 def cause(error: Exception) -> str:
-    """What a constructor had to say, out of the several lines that jsonargparse makes of it."""
+    """What a constructor had to say, in words that a user can act on."""
     text = str(error)
     deepest = _deepest(text) if FRAME.match(text) else ""
-    return deepest.strip(" -") or " ".join(text.split())
+    return REWORDED.get(text) or deepest.strip(" -") or " ".join(text.split())
 
 
 def _deepest(message: str) -> str:

@@ -43,6 +43,16 @@ def test_what_a_constructor_lacks_is_said(experiment, capsys, monkeypatch):
     assert "error: Neither `tensorboard` nor `tensorboardX` is available." in capsys.readouterr().err
 
 
+def test_without_a_gpu_it_names_the_ways_out(experiment, capsys, monkeypatch):
+    for name in ("CUDAAccelerator", "MPSAccelerator"):
+        monkeypatch.setattr(f"lightning.pytorch.accelerators.{name}.is_available", lambda: False)
+    assert experiment("predict", "--trainer.accelerator=gpu") == 1
+    said = capsys.readouterr().err
+    assert "sets trainer.accelerator: gpu, but " in said
+    assert "--trainer.accelerator cpu" in said
+    assert "configs/laptop_contextual.yaml" in said
+
+
 @given(st.text() | st.text(alphabet="\n -Expctd a<>'").map('Parser key "a":\n{}'.format))
 def test_any_other_text_stays(text):
     assert isinstance(mistake(text), str)
