@@ -33,10 +33,14 @@ REWORDED = {
 
 
 class Parser(LightningArgumentParser):
-    """Says in one line which setting is wrong, and how."""
+    """Says in one line which setting is wrong, and how, below the usage of the verb."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        super().error(mistake(message) if self.exit_on_error else message, ex)  # else one for a part of the settings
+        if not self.exit_on_error:  # one for a part of the settings
+            super().error(message, ex)
+        if self._subcommands_action:
+            self._subcommands_action.choices[self.args[0]].error(message, ex)
+        super().error(mistake(message), ex)
 
 
 def mistake(message: str) -> str:

@@ -53,6 +53,14 @@ def test_without_a_gpu_it_names_the_ways_out(experiment, capsys, monkeypatch):
     assert "configs/laptop_contextual.yaml" in said
 
 
+def test_the_usage_is_that_of_the_verb(experiment, capsys):
+    assert experiment("fit", "--trainer.logger=TensorBoardLogger") == 2
+    usage, tip, error = capsys.readouterr().err.splitlines()[-3:]
+    assert usage.startswith("usage: python -m cai_lightning fit --config FILE")
+    assert tip.endswith("python -m cai_lightning fit --help")
+    assert error == "error: trainer.logger: the following arguments are required: save_dir"
+
+
 @given(st.text() | st.text(alphabet="\n -Expctd a<>'").map('Parser key "a":\n{}'.format))
 def test_any_other_text_stays(text):
     assert isinstance(mistake(text), str)
