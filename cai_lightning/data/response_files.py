@@ -15,6 +15,9 @@ from cai_lightning.records import number_ids
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
+OPTIONAL = ("reference", "category")
+"""What a file need not have."""
+
 LONGEST_CELL = 2**24
 """Characters of a cell; a longer one is a quotation mark without its partner."""
 
@@ -68,18 +71,23 @@ def read_responses(path: Path, columns: Columns) -> list[ForeignResponse]:
 
 def _texts(row: dict[str, Any], where: str, columns: Columns) -> tuple[str, str, str | None, str | None]:
     """Prompt, response, reference and category of a row."""
-    prompt = _text(row, columns.prompt, where)
+    prompt = _text(row, "prompt", columns.prompt, where)
     if not prompt.strip():
         raise UserError(f"{where}: the prompt ({columns.prompt!r}) is empty: {shown(row)}")
     reference, category = (
-        _text(row, column, where) or None if column else None for column in (columns.reference, columns.category)
+        _text(row, option, column, where) or None if column else None
+        for option, column in (("reference", columns.reference), ("category", columns.category))
     )
-    return prompt, _text(row, columns.response, where), reference, category
+    return prompt, _text(row, "response", columns.response, where), reference, category
 
 
-def _text(row: dict[str, Any], column: str, where: str) -> str:
+def _text(row: dict[str, Any], option: str, column: str, where: str) -> str:
     if column not in row:
-        raise UserError(f"{where}: there is no {column!r}, only {', '.join(map(repr, row))}; say which column it is.")
+        none = f", or --{option} null where there is none" if option in OPTIONAL else ""
+        raise UserError(
+            f"{where}: there is no {column!r}, only {', '.join(map(repr, row))}; name the column by "
+            f"--{option} COLUMN{none}."
+        )
     value = "" if row[column] is None else row[column]
     if not isinstance(value, str):
         raise UserError(f"{where}: {column!r} must be a text, not {shown(value)}")

@@ -73,7 +73,12 @@ HEAD = 'prompt,answer,truth\n"two\nlines",a,b\n'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prompt,answer\nHi,Ho\n", r"line 2: there is no 'truth', only 'prompt', 'answer'; say which column it is"),
+        (
+            "prompt,answer\nHi,Ho\n",
+            r"line 2: there is no 'truth', only 'prompt', 'answer'; name the column by --reference COLUMN, "
+            "or --reference null where there is none",
+        ),
+        ("prompt,truth\nHi,Ho\n", r"line 2: there is no 'answer', only .*; name the column by --response COLUMN\."),
         (HEAD + "Hi,Ho\n", r"line 4: 2 cells, but line 1 names 3 columns: \['Hi', 'Ho'\]"),
         (HEAD + " ,Ho,x\n", r"line 4: the prompt \('prompt'\) is empty"),
         (HEAD + 'Hi,"Ho"!,x\n', r"line 4: not CSV"),
