@@ -147,7 +147,9 @@ class Moderation(ResponseMetric):
         try:
             endpoint.check()
         except TransientError as error:
-            raise UserError(f"no moderation server is there ({error}). Start it, or mend base_url.") from None
+            raise UserError(
+                f"no moderation server is there ({error}). Start it, or mend Moderation's base_url."
+            ) from None
         return endpoint
 
     async def _moderate_batch(self, results: list[list[Result | str]], batch: list[Window]) -> None:

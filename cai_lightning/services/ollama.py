@@ -91,7 +91,7 @@ class OllamaServer(AnswerServer):
                 response = client.request(method, self.url + path, json=body, timeout=CHECK_SECONDS)
         except httpx.RequestError as error:
             raise UserError(
-                f"no Ollama is there ({self._excerpt(_cause(error))}). Start it (ollama serve), or mend base_url."
+                f"no Ollama is there ({self._excerpt(_cause(error))}). Start it (ollama serve), or mend judge.base_url."
             ) from None
         try:
             found = json.loads(response.content)

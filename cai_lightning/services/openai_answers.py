@@ -29,7 +29,7 @@ class OpenAIServer(AnswerServer):
         try:
             models = self._endpoint.models()
         except TransientError as error:
-            raise UserError(f"no server is there ({error}). Start it, or mend base_url.") from None
+            raise UserError(f"no server is there ({error}). Start it, or mend judge.base_url.") from None
         if models and self.model not in models:
             known = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
             raise UserError(f"{self._endpoint.url}: no model {self.model!r} there, but {known}. Name one of these.")

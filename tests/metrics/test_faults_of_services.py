@@ -159,7 +159,7 @@ def test_a_server_that_is_not_there_is_said_before_any_work(make):
     with judging(lambda *_: None) as server:
         url = server.url
     for start in (make(url).revision, lambda: make(url).load(CPU)):
-        with pytest.raises(UserError, match=r"no .*is there \(.*Start it"):
+        with pytest.raises(UserError, match=r"no .*is there \(.*Start it.* mend (judge\.|Moderation's )base_url"):
             start()
 
 
