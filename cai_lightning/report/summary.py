@@ -70,13 +70,13 @@ def write_summary(
         references: Digest of the file of references; None where there is none.
         config: Digest of the settings of the run.
         adapter: Digest of the adapter whose scores count; None for the base model.
-        ids: The prompts whose scores count; None takes all.
+        ids: The prompts whose scores count, and are missing where there are none; None takes all that there are.
     """
     made_by = {column.name: (column.settings, column.revision) for column in columns}
     scores = read_scores(run, made_by, adapter, ids)
     summary = {
         "run": run.resolve().name,
-        "metrics": {column.name: _entry(column, scores[column.name]) for column in columns},
+        "metrics": {column.name: _entry(column, scores[column.name], ids) for column in columns},
         "counts": counts,
         "versions": {name: _version(distribution) for name, distribution in PACKAGES.items()},
         "references": references,
@@ -132,14 +132,16 @@ def _counts(summary: dict[str, Any]) -> bool:
     return isinstance(counts, dict) and all(type(count) is int for count in counts.values())
 
 
-def _entry(column: ColumnReport, scores: ColumnScores) -> dict[str, Any]:
+def _entry(column: ColumnReport, scores: ColumnScores, ids: Collection[str] | None) -> dict[str, Any]:
     scale = [column.low, column.high]
     estimate = mean_interval(scores.values, unit_scale=scale == UNIT_SCALE)
+    tried = scores.values.keys() | scores.unscored.keys()
     return {
         "mean": estimate.mean,
         "ci95": estimate.interval,
         "scored": estimate.n,
         "unscored": scores.reasons.total(),
+        "missing": len(set(ids or ()) - tried),
         "truncated": scores.truncated,
         "reasons": dict(scores.reasons.most_common()),
         "direction": column.direction,

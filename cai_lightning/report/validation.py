@@ -37,6 +37,7 @@ def _mean(entry: dict[str, Any]) -> str:
 def _notes(entry: dict[str, Any]) -> str:
     """Why there are no scores, or fewer than there are rows, and how many are of truncated texts."""
     parts = [f"not run: {entry['not_run']}"] if entry["not_run"] else []
+    parts += [f"{entry['missing']} not scored yet"] if entry.get("missing") else []
     reasons = [f"{count} x {reason}" for reason, count in entry["reasons"].items()]
     others = len(reasons) - MOST_REASONS
     parts += [*reasons[:MOST_REASONS], f"{others} other reasons"] if others > 0 else reasons

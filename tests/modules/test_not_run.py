@@ -36,11 +36,13 @@ def test_it_is_said_and_the_others_go_on(unable, capsys, where, error, why):
     assert unable(where=where, error=error) == 0
     metrics = unable.experiment.summary()["metrics"]
     assert metrics["unable"]["not_run"].startswith(why)
-    assert metrics["unable"]["scored"] == (3 if where == "score" else 0)
+    scored = 3 if where == "score" else 0
+    assert [metrics["unable"][count] for count in ("scored", "unscored", "missing")] == [scored, 0, 7 - scored]
     assert (metrics["length"]["not_run"], metrics["length"]["scored"]) == (None, 7)
     assert metrics["fragile"]["scored"] + metrics["fragile"]["unscored"] == 7
     shown = " ".join(capsys.readouterr().out.split())
     assert f"not run: {why}"[:30] in shown
+    assert f"{7 - scored} not scored yet" in shown
     assert "x about bread" in shown
 
 
@@ -52,7 +54,7 @@ def test_what_it_scored_before_it_gave_up_is_kept_and_it_goes_on_from_there(unab
     assert unable(where="nowhere") == 0
     assert len(evaluators.scored) == 4
     entry = unable.experiment.summary()["metrics"]["unable"]
-    assert (entry["not_run"], entry["scored"], entry["mean"]) == (None, 7, 0.25)
+    assert (entry["not_run"], entry["scored"], entry["missing"], entry["mean"]) == (None, 7, 0, 0.25)
 
 
 def test_while_its_revision_cannot_be_told_its_scores_stand(unable):

@@ -46,6 +46,11 @@ def test_truncated_texts_are_told_where_there_are_any():
     ]
 
 
+def test_rows_that_wait_for_an_evaluator_are_counted():
+    (row,) = shown(judge=entry(mean=0.5, scored=4, unscored=1, missing=2, reasons={"slow": 1}, not_run="no server"))[1:]
+    assert row == "judge ↑ 0.500 4/7 1 not run: no server; 2 not scored yet; 1 x slow"
+
+
 def test_one_that_gave_up_has_both():
     assert shown(judge=entry(mean=0.5, scored=2, unscored=1, reasons={"slow": 1}, not_run="the server is gone"))[1] == (
         "judge ↑ 0.500 2/7 1 not run: the server is gone; 1 x slow"
