@@ -33,7 +33,7 @@ def test_an_evaluator_from_outside_needs_its_class_path_alone(validation, tests,
     assert column["mean"] == pytest.approx(sum(lengths) / len(lengths))
     assert column["ci95"][0] <= column["mean"] <= column["ci95"][1]
     assert (column["scored"], column["unscored"], column["direction"]) == (len(tests), 0, "higher")
-    assert column["not_run"] is None
+    assert (column["scale"], column["not_run"]) == ([0.0, None], None)
     assert len(column["settings"]) == 16
     assert evaluators.calls == ["Length.load", *(prompt.id for prompt in tests), "Length.free"]
 
