@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 CAI := $(PY) -m cai_lightning
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help install demo test test-browser test-vllm check bench bench-training sandbox clean
+.PHONY: help install demo test test-slow test-browser test-vllm check bench bench-training sandbox clean
 
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,9 +33,15 @@ install: $(VENV)/installed  ## Makes the environment in .venv.
 demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
 	$(OFFLINE) PYTHON=$(abspath $(PY)) scripts/sandbox_experiment.sh
 
-test: $(VENV)/installed-dev  ## Runs the tests, in one process more than there are cores: some of them wait.
-	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest --dist worksteal --maxprocesses 8 \
-	  --numprocesses $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 1))
+# One process more than there are cores: some tests wait.
+PYTEST = $(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest --dist worksteal --maxprocesses 8 \
+  --numprocesses $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 1))
+
+test: $(VENV)/installed-dev  ## Runs the tests.
+	$(PYTEST) -m 'not browser and not slow'
+
+test-slow: $(VENV)/installed-dev  ## Runs those that start many processes, are killed, or compile: some three minutes.
+	$(PYTEST) -m slow
 
 test-browser: $(VENV)/installed-browser  ## Opens a report in Chromium and uses it; needs chromium and chromedriver.
 	@command -v chromedriver >/dev/null || { echo "needs Chromium: apt-get install chromium chromium-driver"; exit 1; }

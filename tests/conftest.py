@@ -112,11 +112,6 @@ class Fragile(ResponseMetric):
 '''
 
 
-def pytest_collection_modifyitems(items):
-    """Slow tests come first."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def interruptible():
     """Ctrl-C reaches the tests and what they start, though shells ignore it for what they run in the background."""

@@ -198,8 +198,7 @@ def test_killed_it_goes_on_to_the_same_loss(experiment):
     assert all("lora_" in name for name in checkpoint["state_dict"])
 
 
-@pytest.mark.parametrize("stopped_at", [1, 3, 4, 7])
-def test_stopped_at_any_step_it_goes_on_with_the_same_losses(experiment, monkeypatch, stopped_at):
+def test_stopped_at_any_step_it_goes_on_with_the_same_losses(experiment):
     """Data order, dropout, moments and learning rate are those of a run that was never stopped."""
     experiment.write_revisions()
     fit = experiment.sections["fit"]
@@ -211,17 +210,18 @@ def test_stopped_at_any_step_it_goes_on_with_the_same_losses(experiment, monkeyp
     assert experiment("fit") == 0
     expected = losses(experiment, "train_loss")
     assert len(set(expected)) == len(expected) == 8
-    experiment.run = whole.with_name("stopped")
-    experiment.write_revisions()
-    fit["trainer"]["callbacks"] = [{"class_path": "outside.Stopped", "init_args": {"step": stopped_at}}]
-    experiment.save()
-    assert experiment("fit", "--checkpoint_every", 1) == 9
-    del fit["trainer"]["callbacks"]
-    experiment.save()
-    assert experiment("fit", "--checkpoint_every", 1) == 0
-    assert losses(experiment, "train_loss") == expected
-    weights = [(run / "adapter" / "adapter_model.safetensors").read_bytes() for run in (whole, experiment.run)]
-    assert weights[0] == weights[1]
+    adapter = (whole / "adapter" / "adapter_model.safetensors").read_bytes()
+    for step in (1, 3, 4, 7):
+        experiment.run = whole.with_name(f"stopped_at_{step}")
+        experiment.write_revisions()
+        fit["trainer"]["callbacks"] = [{"class_path": "outside.Stopped", "init_args": {"step": step}}]
+        experiment.save()
+        assert experiment("fit", "--checkpoint_every", 1) == 9
+        del fit["trainer"]["callbacks"]
+        experiment.save()
+        assert experiment("fit", "--checkpoint_every", 1) == 0
+        assert losses(experiment, "train_loss") == expected
+        assert (experiment.run / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
 
 
 TWO = ["--trainer.accelerator", "cpu", "--trainer.devices", "2"]
