@@ -102,7 +102,7 @@ def opening(kind: str, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # a bare one is what tokenizers raises; any other goes on
         if not isinstance(error, BROKEN) and type(error) is not Exception:
             raise
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
