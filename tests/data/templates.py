@@ -1,7 +1,8 @@
-"""Small tokenizers with five families' chat formats, written here after what their makers document.
+"""Small tokenizers with six families' chat formats, written here after what their makers document.
 
 Each has the special tokens, the pre-tokenization and the habits of its family that matter to what is learned: a default
-system prompt, a beginning-of-text token in the template, an end of turn that is not the end of text, no system role.
+system prompt, a beginning-of-text token in the template, an end of turn that is not the end of text, no system role,
+thoughts that are dropped later.
 """
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -55,6 +56,24 @@ GEMMA = (
     "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 
+QWEN3 = (
+    "{% set query = namespace(last=0) %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{% set query.last = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role != 'assistant' %}{{ m.content }}"
+    "{% else %}"
+    "{% set thought, answer = m.reasoning_content | default('', true), m.content %}"
+    "{% if not thought and '</think>' in m.content %}"
+    "{% set thought, answer = m.content.split('</think>')[0].split('<think>')[-1], m.content.split('</think>')[-1] %}"
+    "{% endif %}"
+    "{% if loop.index0 > query.last and (loop.last or thought) %}"
+    "<think>\n{{ thought.strip('\n') }}\n</think>\n\n{% endif %}"
+    "{{ answer.lstrip('\n') }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+"""The thoughts of a turn are dropped once a user's turn follows; the last turn has them, be they empty."""
+
 
 def chatml():
     return _byte_level(CHATML, ["<|im_start|>"], eos_token="<|im_end|>", pad_token="<|endoftext|>")
@@ -62,6 +81,13 @@ def chatml():
 
 def qwen():
     return _byte_level(QWEN, ["<|im_start|>"], eos_token="<|im_end|>", pad_token="<|endoftext|>")
+
+
+def qwen3():
+    """One that thinks: the words around thoughts are tokens of their own, though no special ones."""
+    tokenizer = _byte_level(QWEN3, ["<|im_start|>"], eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in ("<think>", "</think>")])
+    return tokenizer
 
 
 def llama3():
@@ -81,6 +107,9 @@ def gemma():
 
 
 FAMILIES = {"qwen": qwen, "mistral": mistral, "llama3": llama3, "gemma": gemma, "chatml": chatml}
+
+THINKING = {"qwen3": qwen3}
+"""Families whose templates write thoughts, and drop earlier ones."""
 
 
 def _byte_level(template, more, **roles):
