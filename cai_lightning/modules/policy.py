@@ -67,6 +67,7 @@ def open_policy(
     if quantization is not None:
         settings["quantization_config"] = _quantization(quantization, lora)
     base = load_model(name, dtype, **settings)
+    _keep_layout(base)
     if gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
@@ -173,6 +174,17 @@ def _check_targets(asked: list[str], found: list[str]) -> None:
     absent = [name for name in asked if not any(f".{layer}".endswith(f".{name}") for layer in found)]
     if absent:
         raise UserError(f"model.lora.target_modules: no layer is called {', '.join(absent)}.")
+
+
+def _keep_layout(base: PreTrainedModel) -> None:
+    """Stops bitsandbytes from packing weights of 4 bits anew where they are evaluated on a CPU with AVX512-BF16.
+
+    The other form, whose scales are rounded, is never taken back, and its kernel has no gradient: the training after
+    the first validation would fail.
+    """
+    for module in base.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _quantization(kind: Quantization, lora: Lora | None) -> BitsAndBytesConfig:

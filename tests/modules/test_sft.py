@@ -313,8 +313,10 @@ def test_compiled_layers_learn_the_same(batch, tiny_model, quick_compiler):
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
 
 
-def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
-    pytest.importorskip("bitsandbytes")
+@pytest.mark.parametrize("packs", [True, False], ids=["avx512_bf16", "another_cpu"])
+def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model, packs, monkeypatch):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: packs)
     experiment.write_revisions()
     assert experiment("fit", "--model.quantization", "nf4", "--trainer.max_epochs", 4) == 0
     assert losses(experiment)[-1] < 0.7 * losses(experiment)[0]
@@ -324,6 +326,22 @@ def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model):
     assert type(layer).__name__ == "Linear4bit"
     assert layer.weight.numel() < layer.in_features * layer.out_features
     check_adapter(load_config(str(tiny_model)), experiment.run / "adapter")
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_weights_of_four_bits_are_evaluated_as_they_are_trained(batch, tiny_model, kind, monkeypatch):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: True)
+    module = SupervisedFineTuning(str(tiny_model), Lora(r=4), base_dtype="float32", quantization=kind)
+    module.configure_model()
+    before = {name: buffer.clone() for name, buffer in module.policy.state_dict().items()}
+    trained = module._summed_loss(batch)[0]
+    with torch.no_grad():
+        evaluated = module.eval()._summed_loss(batch)[0]
+    torch.testing.assert_close(evaluated, trained.detach(), atol=1e-3, rtol=1e-3)
+    after = module.policy.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    module.train()._summed_loss(batch)[0].backward()
 
 
 @pytest.mark.parametrize(
