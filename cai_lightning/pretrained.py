@@ -8,6 +8,7 @@ The libraries raise several kinds of error, some of them a page long, for a miss
 """
 
 import hashlib
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,8 @@ BROKEN = (
     AttributeError,
     TypeError,
     RecursionError,
+    IndexError,
+    struct.error,
 )
 """What the libraries raise for a model that is missing or broken, see `opening`."""
 
@@ -54,13 +57,15 @@ def revision(name: str) -> str | None:
     """What stands behind the name of a model at present, told in milliseconds without loading it.
 
     Args:
-        name: A folder, or a name on the Hugging Face hub.
+        name: A folder, a `.gguf` file, or a name on the Hugging Face hub.
 
     Returns:
         Of a folder 16 hex digits that stand for the names, sizes and contents of its files, large files by samples; of
-        a name the commit in this machine's cache; None where there is neither.
+        a file those of its content; of a name the commit in this machine's cache; None where there is none of these.
     """
     folder = Path(name)
+    if folder.is_file():
+        return weights_revision(name)
     if folder.is_dir():
         return _folder_revision(folder)
     snapshot = _snapshot(name)
@@ -71,14 +76,14 @@ def weights_revision(name: str) -> str | None:
     """What stands in the weight files of a model: the same for a name on the hub and a folder that was made of it.
 
     Args:
-        name: A folder, or a name on the Hugging Face hub.
+        name: A folder, a `.gguf` file, or a name on the Hugging Face hub.
 
     Returns:
         16 hex digits of the contents of the files that transformers reads, large ones by samples; None where they are
         not all on this machine.
     """
-    folder = Path(name) if Path(name).is_dir() else _snapshot(name)
-    files = _weight_files(folder) if folder else []
+    place = Path(name) if Path(name).exists() else _snapshot(name)
+    files = _weight_files(place) if place else []
     if not files or not all(path.is_file() for path in files):
         return None
     whole = hashlib.sha256()
@@ -94,7 +99,7 @@ def opening(kind: str, name: str) -> Iterator[None]:
     Seen: OSError without a network, for an unknown name and for a missing folder or weights; ValueError for a folder
     without a readable `config.json`; SafetensorError for weights that are cut short; UnpicklingError for a `.bin` that
     holds more than weights; KeyError, AttributeError, TypeError, RecursionError and a bare Exception for a file of a
-    tokenizer that is JSON of another kind.
+    tokenizer that is JSON of another kind; IndexError and struct.error for a `.gguf` file that is cut short.
 
     Args:
         kind: What is opened, such as `sentence encoder`.
@@ -135,6 +140,8 @@ def _snapshot(name: str) -> Path | None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
     found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if found is None or found.suffix != ".json":
         return [found] if found else []

@@ -1,9 +1,11 @@
 """Opening a causal language model, its tokenizer and its adapter, with nothing silently initialised or mismatched."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from peft import PeftModel
 from transformers import (
     AutoConfig,
@@ -26,8 +28,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: The model is not to be had.
     """
+    place, file = _source(name)
     with opening("language model", name):
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **file)
+    tokenizer.name_or_path = name
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -38,30 +42,43 @@ def load_config(name: str) -> PreTrainedConfig:
     Raises:
         UserError: The model is not to be had.
     """
+    place, file = _source(name)
     with opening("language model", name):
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False, **file)
+    config.name_or_path = name
+    return config
 
 
 def load_model(name: str, dtype: DType = "auto", **settings: Any) -> PreTrainedModel:
     """A causal language model; every tensor of it comes from its files.
 
     Args:
-        name: Name on the Hugging Face Hub, or a folder.
-        dtype: `auto` takes the type of the files.
+        name: Name on the Hugging Face Hub, a folder, or a `.gguf` file, whose weights are unpacked.
+        dtype: `auto` takes the type of the files, and bfloat16 for a `.gguf` file.
         settings: Passed on, such as `attn_implementation`.
 
     Raises:
         UserError: The model is not to be had, or its files lack tensors.
     """
+    place, file = _source(name)
+    if file:
+        settings |= _unpacked(name, settings)
+        dtype = "bfloat16" if dtype == "auto" else dtype
     kind = "auto" if dtype == "auto" else getattr(torch, dtype)
     with opening("language model", name):
         model, info = AutoModelForCausalLM.from_pretrained(
-            name, dtype=kind, trust_remote_code=False, output_loading_info=True, **settings
+            place, dtype=kind, trust_remote_code=False, output_loading_info=True, **file, **settings
         )
+    model.name_or_path = model.config.name_or_path = name
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise UserError(f"language model {name!r}: its files lack {len(missing)} tensors, such as {missing[0]}.")
     return model
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a model is named by a file of llama.cpp's format, which holds tokenizer and chat template, too."""
+    return Path(name).suffix == ".gguf"
 
 
 def dtype_on(device: torch.device, dtype: DType) -> DType:
@@ -95,6 +112,33 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     if found.unexpected_keys:
         raise UserError(f"{folder}: the base has no place for {_count(found.unexpected_keys)} of this adapter.")
     return policy
+
+
+def _source(name: str) -> tuple[str, dict[str, str]]:
+    """What transformers opens a model by: a `.gguf` file by its folder and its name in there.
+
+    Raises:
+        UserError: There is no such file, or the package that reads it is missing.
+    """
+    if not is_gguf(name):
+        return name, {}
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(f"language model {name!r}: there is no such file.")
+    if importlib.util.find_spec("gguf") is None:
+        raise UserError(f"language model {name!r}: this needs gguf: pip install 'cai_lightning[gguf]'.")
+    return str(path.parent), {"gguf_file": path.name}
+
+
+def _unpacked(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Asks for weights in numbers, which can be trained, and not in the file's blocks; some versions do only that."""
+    if "quantization_config" in settings:
+        raise UserError(
+            f"language model {name!r}: a .gguf file is not quantized anew; make a folder of it with "
+            "scripts/convert_gguf.py, and name that."
+        )
+    known = getattr(transformers, "GgufConfig", None)
+    return {"quantization_config": known(dequantize=True)} if known else {}
 
 
 def _count(names: list[str]) -> str:

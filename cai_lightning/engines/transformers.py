@@ -34,7 +34,7 @@ class TransformersEngine(Engine):
     """Serves a model with transformers in this process.
 
     Args:
-        model: Name on the Hugging Face Hub, or a folder.
+        model: Name on the Hugging Face Hub, a folder, or a `.gguf` file.
         sampling: How replies are drawn.
         batch_size: Conversations answered together; a larger one is faster and takes more memory. It is halved when
             memory runs out.

@@ -15,7 +15,7 @@ import torch
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.encoding import Template, decode
 from cai_lightning.engines.fingerprint import check_adapter
-from cai_lightning.engines.loading import DType, is_whole_model, load_config, load_tokenizer
+from cai_lightning.engines.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
 from cai_lightning.errors import UserError
@@ -80,6 +80,11 @@ class VLLMEngine(Engine):
         Raises:
             UserError: vLLM is not installed, or does not serve this model, adapter or setting.
         """
+        if is_gguf(self.model):
+            raise UserError(
+                f"engine.model: vLLM reads no .gguf file ({self.model}); make a folder of it with "
+                "scripts/convert_gguf.py and name that, or take TransformersEngine."
+            )
         import_vllm()
         self._transcripts = Transcripts(load_tokenizer(self.model), self.template)
         sampling_parameters(**self._drawing(""))  # what is refused of it is said before the model loads

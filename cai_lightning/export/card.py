@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from cai_lightning.engines.loading import is_gguf
 from cai_lightning.export.facts import Facts, Settings
 from cai_lightning.export.hub import REPOSITORY
 from cai_lightning.export.licence import licence
@@ -87,17 +88,29 @@ def _adapter_usage(facts: Facts, name: str) -> str:
     base = printable(facts.weights.public_base)
     load = (
         "from peft import PeftModel\n"
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        f'base = AutoModelForCausalLM.from_pretrained({json.dumps(base)}, dtype="auto")\n'
+        f"from transformers import AutoModelForCausalLM, AutoTokenizer{', GgufConfig' if is_gguf(base) else ''}\n\n"
+        f"base = AutoModelForCausalLM.from_pretrained({_opened(base)})\n"
         f"model = PeftModel.from_pretrained(base, {_quoted(name)})\n"
         f"tokenizer = AutoTokenizer.from_pretrained({_quoted(name)})"
     )
-    serve = (
+    serve = fenced(
+        "bash",
         f"vllm serve {shlex.quote(base)} --enable-lora --max-lora-rank {_room(facts.weights.config)} "
-        f"--lora-modules cai={shlex.quote(printable(name))}"
+        f"--lora-modules cai={shlex.quote(printable(name))}",
     )
+    if is_gguf(base):
+        serve = "vLLM reads no `.gguf` file: it takes this adapter merged into its base."
     note = f"Its base was read from a folder: put the place of your copy where {code(base)} stands.\n\n"
-    return f"{note if base != facts.weights.base else ''}{fenced('python', load)}\n\n{fenced('bash', serve)}"
+    return f"{note if base != facts.weights.base else ''}{fenced('python', load)}\n\n{serve}"
+
+
+def _opened(base: str) -> str:
+    """What transformers opens a base by; a `.gguf` file by its folder and its name in there."""
+    if not is_gguf(base):
+        return f'{json.dumps(base)}, dtype="auto"'
+    folder, _, file = base.rpartition("/")
+    unpacked = 'quantization_config=GgufConfig(dequantize=True), dtype="bfloat16"'
+    return f"{json.dumps(folder)}, gguf_file={json.dumps(file)}, {unpacked}"
 
 
 def _model_usage(name: str) -> str:

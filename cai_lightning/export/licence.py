@@ -14,7 +14,7 @@ def licence(base: str) -> dict[str, str]:
     """The licence's keys in the front matter of the base model's card; empty where it has none or is not to be had.
 
     Args:
-        base: Its name on the Hugging Face Hub, or a folder.
+        base: Its name on the Hugging Face Hub, a folder, or a `.gguf` file.
     """
     card = _card(base)
     front = _front_matter(card.read_text(encoding="utf-8", errors="replace")) if card else {}
@@ -23,7 +23,7 @@ def licence(base: str) -> dict[str, str]:
 
 
 def _card(base: str) -> Path | None:
-    if Path(base).is_dir():
+    if Path(base).exists():
         card = Path(base) / "README.md"
         return card if card.is_file() else None
     try:

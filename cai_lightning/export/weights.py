@@ -110,7 +110,7 @@ def _write_adapter(source: Path, folder: Path, dtype: DType) -> None:
 
 def _write_base(weights: Weights, folder: Path, public: bool) -> None:
     """Writes what an adapter says of its base; that of a folder holds from anywhere on this machine."""
-    here = str(Path(weights.base).resolve()) if Path(weights.base).is_dir() else weights.base
+    here = str(Path(weights.base).resolve()) if Path(weights.base).exists() else weights.base
     base = weights.public_base if public else here
     config = json.dumps(weights.config | {"base_model_name_or_path": base}, indent=2, ensure_ascii=False)
     (folder / "adapter_config.json").write_text(config + "\n", encoding="utf-8")

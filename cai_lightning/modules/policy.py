@@ -53,7 +53,7 @@ def open_policy(
     """Opens a base and puts an adapter on it, ready for training.
 
     Args:
-        name: Name on the Hugging Face Hub, or a folder.
+        name: Name on the Hugging Face Hub, a folder, or a `.gguf` file.
         lora: Shape of the adapter; null trains the whole model.
         dtype: Type of the base; adapters are in float32.
         quantization: Holds the frozen base in 4 or 8 bits (QLoRA, Dettmers et al. 2023).

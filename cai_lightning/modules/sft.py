@@ -27,7 +27,7 @@ class SupervisedFineTuning(LightningModule):
     """Trains a LoRA adapter, or the whole model; the loss is the mean cross-entropy of all supervised tokens of a step.
 
     Args:
-        model: Base model: name on the Hugging Face Hub, or a folder.
+        model: Base model: name on the Hugging Face Hub, a folder, or a `.gguf` file.
         lora: Shape of the adapter; null trains the whole model, which is then saved in the run's folder `model`.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Of AdamW.
