@@ -49,6 +49,12 @@ def tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """All special tokens, also those that have no role among the tokenizer's own; no word melts into them."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return tuple(sorted(added | set(tokenizer.all_special_tokens)))
+
+
 def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, prompt: bool) -> str:
     return str(tokenizer.apply_chat_template(conversation, add_generation_prompt=prompt, tokenize=False))
 

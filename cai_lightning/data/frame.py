@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.errors import UserError
 from cai_lightning.records import assistant, user
-from cai_lightning.template import render, tokens
+from cai_lightning.template import control_tokens, render, tokens
 
 QUESTION = user("Lorem")
 RESPONSE = "Ipsum"
@@ -58,7 +58,7 @@ def _frame(tokenizer: PreTrainedTokenizerBase, template: str) -> Frame:
         raise _unfit(tokenizer, "has no assistant's turn: it leaves out what the assistant says")
     asked, _, behind = whole.partition(RESPONSE)
     before = _before(tokenizer, start, asked)
-    control = _control_tokens(tokenizer)
+    control = control_tokens(tokenizer)
     found = [(behind.find(token), -len(token), token) for token in control if token in behind]
     if not found:
         raise _unfit(tokenizer, "puts no special token behind a response, so that a model would not learn to end")
@@ -84,11 +84,6 @@ def _before(tokenizer: PreTrainedTokenizerBase, start: str, asked: str) -> str:
 def _unshared(text: str, other: str) -> str:
     """The text without the characters that both begin with."""
     return text[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False))) :]
-
-
-def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return tuple(sorted(added | set(tokenizer.all_special_tokens)))
 
 
 def _unfit(tokenizer: PreTrainedTokenizerBase, why: str) -> UserError:

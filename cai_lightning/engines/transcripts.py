@@ -5,15 +5,26 @@ ids = transcripts.encode(conversation)
 transcripts.remember(conversation, ids, reply, written)  # the next turn's tokens begin with these
 """
 
+from dataclasses import dataclass
+
 from transformers import PreTrainedTokenizerBase
 
 from cai_lightning import chat
 from cai_lightning.engines.encoding import Template, encode
 from cai_lightning.records import Conversation
-from cai_lightning.template import render
+from cai_lightning.template import control_tokens, render, tokens
 
 REMEMBERED = 4096
 """Conversations whose tokens are kept; the oldest are forgotten first."""
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A conversation that was answered: its words before the reply, the reply, and the tokens of both."""
+
+    asked: str
+    reply: str
+    ids: list[int]
 
 
 class Transcripts:
@@ -30,15 +41,23 @@ class Transcripts:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template = "chat") -> None:
         self.tokenizer = tokenizer
         self.template: Template = template
-        self._known: dict[str, tuple[str, list[int]]] = {}
+        self._control = control_tokens(tokenizer)
+        self._known: dict[str, _Answered] = {}
 
     def encode(self, conversation: Conversation) -> list[int]:
-        """The tokens of a conversation, up to where the assistant's next turn begins."""
-        text, ids = self._known.pop(str(conversation[:-1]), ("", []))
-        rest = self._worded(conversation).removeprefix(text) if text else ""
-        if not rest.startswith(tuple(self.tokenizer.all_special_tokens)):
+        """The tokens of a conversation, up to where the assistant's next turn begins.
+
+        They are the template's, but inside what the model has written. Where a template words earlier turns
+        differently once another follows, the conversation is encoded anew.
+        """
+        known = self._known.pop(str(conversation[:-1]), None)
+        if known is None:
             return encode(self.tokenizer, conversation, self.template)
-        return [*ids, *self.tokenizer(rest, add_special_tokens=False)["input_ids"]]
+        text = self._worded(conversation)
+        rest = _behind(known, text)
+        if not rest.startswith(self._control):
+            return tokens(self.tokenizer, text)
+        return [*known.ids, *tokens(self.tokenizer, rest)]
 
     def remember(self, conversation: Conversation, ids: list[int], reply: str, written: list[int]) -> None:
         """Keeps the tokens of an answered conversation for its next turn.
@@ -54,8 +73,18 @@ class Transcripts:
             return
         if len(self._known) >= REMEMBERED:
             del self._known[next(iter(self._known))]
-        known = (self._worded(conversation) + reply, [*ids, *written])
-        self._known[str(chat.answered(conversation, reply))] = known
+        answered = _Answered(self._worded(conversation), reply, [*ids, *written])
+        self._known[str(chat.answered(conversation, reply))] = answered
 
     def _worded(self, conversation: Conversation) -> str:
         return render(self.tokenizer, conversation, prompt=True)
+
+
+def _behind(known: _Answered, text: str) -> str:
+    """What a template puts behind a reply, if it leaves alone what came before.
+
+    White space around a reply is the model's: Mistral's template puts a blank in front of it, which the model has
+    written in its first token.
+    """
+    said = text.removeprefix(known.asked).lstrip() if text.startswith(known.asked) else ""
+    return said.removeprefix(known.reply).lstrip() if said.startswith(known.reply) else ""

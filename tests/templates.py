@@ -5,6 +5,8 @@ system prompt, a beginning-of-text token in the template, an end of turn that is
 thoughts that are dropped later.
 """
 
+import json
+
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -122,26 +124,26 @@ def _byte_level(template, more, **roles):
     )
     learner.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    _train(learner, trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False), more, roles)
-    return _tokenizer(learner, template, roles)
+    learner.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False)
+    )
+    return _tokenizer(learner, template, more, roles)
 
 
 def _sentence_piece(template, more, prepend, **roles):
-    """Blanks as `▁`; other bytes than those of the words learned have tokens of their own."""
+    """Blanks as `▁`; other bytes than those of the words learned have tokens of their own, which are not special."""
     learner = Tokenizer(models.BPE(unk_token=roles["unk_token"], byte_fallback=True))
     learner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepend, split=True)
     learner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     given = [roles["unk_token"], *(f"<0x{byte:02X}>" for byte in range(256))]
-    _train(learner, trainers.BpeTrainer(vocab_size=600, special_tokens=given, show_progress=False), more, roles)
-    return _tokenizer(learner, template, roles)
-
-
-def _train(learner, trainer, more, roles):
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=given, show_progress=False)
     learner.train_from_iterator(TEXTS, trainer)
+    learned = json.loads(learner.to_str())
+    return _tokenizer(Tokenizer.from_str(json.dumps(learned | {"added_tokens": []})), template, more, roles)
+
+
+def _tokenizer(learner, template, more, roles):
     learner.add_special_tokens([AddedToken(token, normalized=False) for token in [*roles.values(), *more]])
-
-
-def _tokenizer(learner, template, roles):
     if "bos_token" in roles:
         bos = roles["bos_token"]
         learner.post_processor = processors.TemplateProcessing(
