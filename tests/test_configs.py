@@ -56,6 +56,12 @@ def test_the_promised_experiments_are_there():
     assert {name: found.get(name) for name in PROMISED} == PROMISED
 
 
+def test_the_original_experiment_learns_from_english_letters_alone():
+    fits = {path.stem: yaml.safe_load(path.read_text())["fit"] for path, verb in CASES if verb == "fit"}
+    plain = {name for name, fit in fits.items() if fit["data"]["init_args"].get("ascii") == "all"}
+    assert plain == {name for name in fits if name.startswith(("qwen_", "mistral_"))}
+
+
 @pytest.mark.parametrize(("path", "verb"), CASES, ids=[f"{path.stem}-{verb}" for path, verb in CASES])
 def test_it_parses(path, verb, capsys):
     config = yaml.safe_load(printed(capsys, verb, "--config", str(path)))

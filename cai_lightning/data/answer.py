@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from cai_lightning.data.commentary import Kind, Subject, introduces, judge
+from cai_lightning.data.markdown import blocks
 
-_FENCE = re.compile(r"[ \t>]*(?:```|~~~)")
 _LIST_MARKER = re.compile(r"[ \t]*(?:\d{1,3}|[A-Za-z])[.)][ \t]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u2019\u201d)\]*_]*[ \t]+")
 _RULE = re.compile(r"[-*_=#>\s\"`]*")
@@ -35,7 +35,7 @@ def pieces(text: str) -> list[Piece]:
     """Everything in a text but the white space between."""
     subject = Subject.of(text)
     found: list[Piece] = []
-    for start, end, is_code in _blocks(text):
+    for start, end, is_code in blocks(text):
         if is_code:
             found.append(_trimmed(text, "code", start, end))
             continue
@@ -90,24 +90,6 @@ def _code_ahead(found: Sequence[Piece]) -> list[bool]:
         ahead.append(code and piece.kind in ("label", "comment"))
         code = piece.kind == "code" or (code and piece.kind not in ("label", "speaker", "turn"))
     return ahead[::-1]
-
-
-def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
-    """The lines of a text, those of one code block together; a block that is never closed runs to the end."""
-    start, code = 0, None
-    for line in text.splitlines(keepends=True):
-        end = start + len(line)
-        is_fence = _FENCE.match(line) is not None
-        if code is None and is_fence:
-            code = start
-        elif code is not None and is_fence:
-            yield code, end, True
-            code = None
-        elif code is None:
-            yield start, end, False
-        start = end
-    if code is not None:
-        yield code, start, True
 
 
 def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

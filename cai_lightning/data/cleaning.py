@@ -1,23 +1,19 @@
-"""Cleans revisions before they are trained on: plain ASCII, and only the words that answer.
+"""Cleans revisions before they are trained on: plain characters, and only the words that answer.
 
 cleaned = clean("Certainly! Here's a revised response: I'd rather not. This revised response avoids harm.")
 cleaned.text     # "I'd rather not."
 cleaned.changes  # ("meta_commentary",)
 """
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from anyascii import anyascii
-
 from cai_lightning.data.answer import Piece, answer, pieces
+from cai_lightning.data.characters import Ascii, CharacterChange, in_place, plain
 
-Change = Literal["ascii", "meta_commentary", "empty"]
+Change = CharacterChange | Literal["meta_commentary", "empty"]
 SpanKind = Literal["commentary", "turn", "repeat"]
-
-_LINE_SEPARATORS = str.maketrans({"\u0085": "\n", "\u2028": "\n", "\u2029": "\n\n"})
 
 
 @dataclass(frozen=True)
@@ -26,12 +22,17 @@ class Cleaned:
 
     Args:
         text: What is left.
-        changes: `ascii` where characters were transliterated, `meta_commentary` where some was removed, `empty` where
+        changes: What became of its characters (see `Plain`), `meta_commentary` where some was removed, `empty` where
             nothing is left.
     """
 
     text: str
     changes: tuple[Change, ...] = ()
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether there is nothing in it to learn from: no word, or letters that were not to be there."""
+        return "empty" in self.changes or "other_letters" in self.changes
 
 
 class Span(NamedTuple):
@@ -49,23 +50,16 @@ class Span(NamedTuple):
     kind: SpanKind
 
 
-def clean(text: str) -> Cleaned:
-    """Strips a text of its meta-commentary and transliterates it to ASCII."""
+def clean(text: str, ascii: Ascii = "typography") -> Cleaned:
+    """Strips a text of its meta-commentary and makes its characters plain, as far as `plain` is asked to."""
     stripped = strip_meta_commentary(text)
-    plain = to_ascii(stripped)
-    changes: list[Change] = []
-    if plain != stripped:
-        changes.append("ascii")
+    made, characters = plain(stripped, ascii)
+    changes: list[Change] = list(characters)
     if stripped != text:
         changes.append("meta_commentary")
-    if not plain.strip():
+    if not made.strip():
         changes.append("empty")
-    return Cleaned(plain, tuple(changes))
-
-
-def to_ascii(text: str) -> str:
-    """The text in ASCII: typographic marks and accents transliterated, line breaks and tabs kept."""
-    return anyascii(unicodedata.normalize("NFC", text.translate(_LINE_SEPARATORS)))
+    return Cleaned(made, tuple(changes))
 
 
 def strip_meta_commentary(text: str) -> str:
@@ -101,16 +95,9 @@ def commentary_spans(text: str) -> list[Span]:
 
 def _sorted(text: str) -> tuple[list[Piece], set[Piece]]:
     """The pieces of a text, and those of them that stay."""
-    plain = _plain(text)
-    found = pieces(plain)
-    return found, set(answer(plain, found))
-
-
-def _plain(text: str) -> str:
-    """The text in ASCII where that moves no character."""
-    return "".join(
-        mark if not character.isascii() and len(mark := to_ascii(character)) == 1 else character for character in text
-    )
+    marked = in_place(text)
+    found = pieces(marked)
+    return found, set(answer(marked, found))
 
 
 def _span_kinds(found: Sequence[Piece]) -> Iterator[tuple[Piece, SpanKind]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cai_lightning import chat, journal
+from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean
 from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
@@ -28,9 +29,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The samples of each part; how many `rows` and how many responses in them were `read`, and how many of these were
-    transliterated (`ascii`), stripped of `meta_commentary`, or dropped because nothing was left (`empty`). Of a
-    mixture, how many `chats` there were, how many were `held_out` for testing or validating, how many `mixed` in.
+    """The samples of each part; how many `rows` and how many responses in them were `read`, and in how many of these
+    marks (`typography`) or `accents` were made plain or other characters kept (`not_ascii`), how many were stripped of
+    `meta_commentary`, or dropped because nothing was left (`empty`) or other letters than ASCII's (`other_letters`). Of
+    a mixture, how many `chats` there were, how many were `held_out` for testing or validating, how many `mixed` in.
 
     `aside` holds the normalised texts of all prompts in the file that are tested or validated on, whatever was chosen.
     """
@@ -46,6 +48,7 @@ def read_corpus(
     shares: Shares = Shares(),
     prompts: Sequence[Prompt] | None = None,
     limit: int | None = None,
+    ascii: Ascii = "typography",
 ) -> Corpus:
     """Reads a run's revisions; the raw rows stay as they are.
 
@@ -56,6 +59,7 @@ def read_corpus(
         shares: How the prompts are split.
         prompts: Takes the rows of these prompts alone; null takes all.
         limit: Takes the rows of the first so many prompts of `prompts`, or of the file; samples of a prompt are one.
+        ascii: How plain the characters of the responses shall be, as in `plain`; `all` drops those that cannot be.
 
     Raises:
         UserError: The file is missing, a row is malformed, or a part is empty.
@@ -68,7 +72,7 @@ def read_corpus(
     corpus = Corpus({"train": [], "validation": [], "test": []}, Counter(), aside)
     for row in rows:
         if _prompt_id(row) in chosen:
-            _add(corpus, row, path, target, shares)
+            _add(corpus, row, path, target, shares, ascii)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
             raise UserError(
@@ -117,14 +121,14 @@ def _rows(path: Path) -> list[journal.Row]:
     return rows
 
 
-def _add(corpus: Corpus, row: journal.Row, path: Path, target: Target, shares: Shares) -> None:
+def _add(corpus: Corpus, row: journal.Row, path: Path, target: Target, shares: Shares, ascii: Ascii) -> None:
     prompt = _prompt(row, path)
     samples = corpus.parts[part(prompt_text(prompt), shares)]
     corpus.counts["rows"] += 1
     for response in _targets(row, path, target):
-        cleaned = clean(response)
+        cleaned = clean(response, ascii)
         corpus.counts.update(["read", *cleaned.changes])
-        if "empty" not in cleaned.changes:
+        if not cleaned.is_dropped:
             samples.append(Sample(prompt.id, chat.opening(prompt), cleaned.text))
 
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cai_lightning import provenance
 from cai_lightning.data.batches import Batches, Planned, Sizes, fill, plan
+from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Mixture
 from cai_lightning.data.collate import Batch, pack, pad, silent
 from cai_lightning.data.corpus import Corpus, Sample, Target, mix, read_corpus
@@ -24,6 +25,10 @@ class RevisionData(LightningDataModule):
         corpus: A run's `revisions.jsonl`; null takes the run's own.
         target: Learns from the last `revision`, from those of all `rounds` (as the paper does), or from the `initial`
             response (the control of the experiment).
+        ascii: How plain the characters of the responses are made outside of code. `typography` mends curly quotes,
+            dashes, ellipses, odd spaces and invisible characters, and takes the accents off words of an English text;
+            other scripts, languages and symbols stay. `all` takes off every accent and drops a response that has other
+            letters than English even so; nothing is transliterated. `off` changes nothing. All are counted.
         mixture: Conversations to learn from beside the revisions, such as helpfulness data in the paper.
         batch_size: Conversations in a batch, on each device; an optimizer step takes
             trainer.accumulate_grad_batches of them.
@@ -47,6 +52,7 @@ class RevisionData(LightningDataModule):
         self,
         corpus: Path | None = None,
         target: Target = "revision",
+        ascii: Ascii = "typography",
         mixture: list[Mixture] | None = None,
         batch_size: int = 8,
         max_tokens: int | None = None,
@@ -67,6 +73,7 @@ class RevisionData(LightningDataModule):
             raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
         self.corpus = corpus
         self.target: Target = target
+        self.ascii: Ascii = ascii
         self.mixture = mixture
         self.batch_size = batch_size
         self.max_tokens = max_tokens
@@ -124,7 +131,8 @@ class RevisionData(LightningDataModule):
 
     def _read(self, run: Path) -> Corpus:
         prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None
-        corpus = read_corpus(self.corpus or run / "revisions.jsonl", self.target, self.shares, prompts, self.limit)
+        path = self.corpus or run / "revisions.jsonl"
+        corpus = read_corpus(path, self.target, self.shares, prompts, self.limit, self.ascii)
         return mix(corpus, self.mixture or (), self.shares, self.seed)
 
     def _encode(self, sample: Sample) -> Example:
@@ -158,16 +166,19 @@ class RevisionData(LightningDataModule):
         rows = [example for part in self.examples.values() for example in part]
         truncated = sum(example.truncated for example in rows)
         lines = [
-            f"corpus: {counts['rows']} rows with {counts['read']} responses read, {counts['ascii']} put into ASCII, "
+            f"corpus: {counts['rows']} rows with {counts['read']} responses read, "
             f"{counts['meta_commentary']} stripped of meta-commentary, {counts['empty']} dropped as empty, "
             f"{len(self._corpus.parts['test'])} of the test part left out",
+            f"characters: {counts['typography']} responses with marks made plain, {counts['accents']} with accents "
+            f"taken off, {counts['other_letters']} dropped for letters that are not English, "
+            f"{counts['not_ascii'] - counts['other_letters']} with other characters kept",
             f"learning from {len(self.examples['train'])}, validating on {len(self.examples['validation'])}: "
             f"{sum(example.supervised for example in rows):,} supervised of "
             f"{sum(len(example.input_ids) for example in rows):,} tokens, {truncated} cut at {self.max_length} tokens",
         ]
         if self.mixture:
             lines.insert(
-                1,
+                2,
                 f"mixture: {counts['mixed']} conversations of {counts['chats']} drawn, "
                 f"{counts['held_out']} left out because they hold a test or validation prompt",
             )

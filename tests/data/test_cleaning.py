@@ -1,13 +1,14 @@
 """Cleaning takes away the words about the answer, and leaves the words that answer."""
 
 import json
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.cleaning import Cleaned, clean, commentary_spans, strip_meta_commentary, to_ascii
+from cai_lightning.data.cleaning import Cleaned, clean, commentary_spans, strip_meta_commentary
 
 ANSWER = "Rinse the cut, and keep it dry."
 
@@ -84,19 +85,7 @@ def test_nothing_is_left_where_nothing_answers(text):
 
 def test_changes_are_told():
     assert clean(ANSWER) == Cleaned(ANSWER)
-    assert clean(f"Assistant: \u201c{ANSWER}\u201d") == Cleaned(f'"{ANSWER}"', ("ascii", "meta_commentary"))
-
-
-def test_marks_and_accents_are_transliterated():
-    text = "\u201cCaf\u00e9\u201d \u2013 it\u2019s na\u0131\u0308ve\u2026\u00a0\n\tyes\u2028no"
-    assert to_ascii(text) == '"Cafe" - it\'s naive... \n\tyes\nno'
-
-
-@given(st.text())
-def test_ascii_is_plain_and_final(text):
-    plain = to_ascii(text)
-    assert plain.isascii()
-    assert to_ascii(plain) == plain
+    assert clean(f"Assistant: \u201c{ANSWER}\u201d") == Cleaned(f'"{ANSWER}"', ("typography", "meta_commentary"))
 
 
 def test_a_remark_about_the_assistant_goes_alone():
@@ -146,6 +135,7 @@ def test_real_revisions(real_data):
     cleaned = [clean(json.loads(line)["revision"]) for line in lines]
     changed = sum("meta_commentary" in row.changes for row in cleaned)
     assert 200 <= changed <= 240
-    assert sum("ascii" in row.changes for row in cleaned) == 23
+    counts = Counter(change for row in cleaned for change in row.changes)
+    assert (counts["typography"], counts["accents"], counts["not_ascii"]) == (14, 5, 5)
     assert sum("empty" in row.changes for row in cleaned) <= 5
     assert all("CritiqueRequest" not in row.text and "revised response" not in row.text for row in cleaned)

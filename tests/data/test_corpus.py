@@ -1,10 +1,14 @@
 """The corpus of fine-tuning: what is learned from, on which side it is, and how it is counted."""
 
+from types import SimpleNamespace
+
 import pytest
+from transformers import AutoTokenizer
 
 from cai_lightning import journal
 from cai_lightning.data.chats import Mixture
 from cai_lightning.data.corpus import mix, read_corpus
+from cai_lightning.data.revision_data import RevisionData
 from cai_lightning.data.split import Shares, part
 from cai_lightning.errors import UserError
 from cai_lightning.records import Prompt, assistant, prompt_id, user
@@ -65,12 +69,20 @@ def test_limit_takes_prompts_with_all_their_samples(path, given):
     assert (corpus.counts["rows"], corpus.counts["read"], len(ids)) == (60, 120, 120)
 
 
-def test_an_empty_round_is_dropped_alone_and_every_round_is_cleaned(tmp_path):
-    rows = [row(text, rounds=(" ", "Na\u00efve.", "Here is a revised response: No.")) for text in TEXTS]
-    journal.write(tmp_path / "revisions.jsonl", rows)
-    corpus = read_corpus(tmp_path / "revisions.jsonl", "rounds")
-    assert sorted(set(responses(corpus))) == ["Naive.", "No."]
-    assert corpus.counts == {"rows": 40, "read": 120, "empty": 40, "ascii": 40, "meta_commentary": 40}
+@pytest.mark.parametrize(
+    ("ascii", "left", "counted"),
+    [
+        ("typography", ["'No'", "Na\u00efve \u03bb", "No."], {"typography": 40, "not_ascii": 40}),
+        ("all", ["'No'", "No."], {"typography": 40, "accents": 40, "not_ascii": 40, "other_letters": 40}),
+        ("off", ["Na\u00efve \u03bb", "No.", "\u2018No\u2019"], {"not_ascii": 80}),
+    ],
+)
+def test_rounds_are_dropped_alone_and_every_round_is_cleaned(tmp_path, ascii, left, counted):
+    said = (" ", "Na\u00efve \u03bb", "\u2018No\u2019", "Here is a revised response: No.")
+    journal.write(tmp_path / "revisions.jsonl", [row(text, rounds=said) for text in TEXTS])
+    corpus = read_corpus(tmp_path / "revisions.jsonl", "rounds", ascii=ascii)
+    assert sorted(set(responses(corpus))) == left
+    assert corpus.counts == {"rows": 40, "read": 160, "empty": 40, "meta_commentary": 40, **counted}
 
 
 @pytest.mark.parametrize(
@@ -120,3 +132,18 @@ def test_turns_that_are_no_prompt_leave_a_conversation_in(path, tmp_path):
     journal.write(tmp_path / "chats.jsonl", [{"messages": each} for each in told])
     corpus = mix(read_corpus(path, "revision"), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
     assert 0.1 < corpus.counts["held_out"] / 300 < 0.3
+
+
+def test_what_became_of_the_characters_is_stated(path, tiny_model):
+    said = ["\u2018No\u2019", "\u4f60", "5 \u20ac", "No."]
+    journal.write(path, [row(text, rounds=(said[n % 4],)) for n, text in enumerate(TEXTS)])
+    data = RevisionData(path, ascii="all")
+    data.trainer = SimpleNamespace(
+        default_root_dir=path.parent,
+        lightning_module=SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(tiny_model)),
+    )
+    data.setup("fit")
+    assert (
+        "characters: 10 responses with marks made plain, 0 with accents taken off, 10 dropped for letters that are not"
+        " English, 10 with other characters kept"
+    ) in data.statement()
