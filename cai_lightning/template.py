@@ -3,6 +3,10 @@
 text = render(tokenizer, [user("How do I pick a lock?")], prompt=True)
 """
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
@@ -11,6 +15,35 @@ from cai_lightning.records import Conversation, user
 
 FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a template can raise: it is a program that came with the model."""
+
+GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
+"""What a template is always told, so that no setting can tell it."""
+
+
+def with_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] | None) -> PreTrainedTokenizerBase:
+    """Writes arguments such as `enable_thinking` into a tokenizer's chat template, which then has them wherever it is
+    used, also where it is saved with what was trained on its words.
+
+    Args:
+        tokenizer: It is changed.
+        arguments: Their names and values; a caller who gives the template a value of his own overrides it.
+
+    Raises:
+        UserError: A name is no argument of a template.
+    """
+    for name in arguments or ():
+        if not name.isidentifier() or name in GIVEN or name in tokenizer.special_tokens_map:
+            raise UserError(f"chat_template_kwargs: {name!r} is no argument of a chat template that can be set.")
+    defaults = "".join(
+        f"{{% if {name} is not defined %}}{{% set {name} = {_literal(value)} %}}{{% endif %}}"
+        for name, value in (arguments or {}).items()
+    )
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        tokenizer.chat_template = {name: defaults + text for name, text in template.items()}
+    elif template:
+        tokenizer.chat_template = defaults + template
+    return tokenizer
 
 
 def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, prompt: bool) -> str:
@@ -57,6 +90,15 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 
 def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, prompt: bool) -> str:
     return str(tokenizer.apply_chat_template(conversation, add_generation_prompt=prompt, tokenize=False))
+
+
+def _literal(value: Any) -> str:
+    """A value of a YAML file as Jinja writes it."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_literal(key)}: {_literal(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _without_system(conversation: Conversation) -> Conversation:

@@ -7,7 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cai_lightning"
 LAYERS = (
-    {"errors", "mistakes", "records", "vllm_plugin"},
+    {"errors", "mistakes", "thoughts", "vllm_plugin"},
+    {"records"},
     {"arguments", "json_file"},
     {"constitution", "concurrency", "journal", "folders", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "record_files", "services", "template"},

@@ -6,6 +6,7 @@ No list of templates is kept. A word that stands for a response is put into a co
 stands around it is read off.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
@@ -15,9 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from cai_lightning.errors import UserError
 from cai_lightning.records import assistant, user
 from cai_lightning.template import control_tokens, render, tokens
+from cai_lightning.thoughts import CLOSE, OPEN
 
 QUESTION = user("Lorem")
 RESPONSE = "Ipsum"
+_EMPTY_THOUGHT = re.compile(rf"{OPEN}\s*{CLOSE}\s*")
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,23 @@ def _frame(tokenizer: PreTrainedTokenizerBase, template: str) -> Frame:
 
 
 def _before(tokenizer: PreTrainedTokenizerBase, start: str, asked: str) -> str:
-    """What is written between the prompt, as a model is asked, and the response."""
-    before, more = _unshared(asked, start), _unshared(start, asked)
+    """What is written between the prompt, as a model is asked, and the response.
+
+    A thought that is left empty, as Qwen3's template has it, is not: nobody writes it where the model is asked.
+    """
+    if start.rstrip().endswith(OPEN):
+        raise _unfit(
+            tokenizer,
+            f"begins the assistant's turn with {OPEN}, and revisions have no thoughts to put there; some templates "
+            "leave it out with chat_template_kwargs, such as {enable_thinking: false}",
+        )
+    before, more = _EMPTY_THOUGHT.sub("", _unshared(asked, start)), _unshared(start, asked)
     if not more:
         if before.strip() and start == render(tokenizer, [QUESTION], prompt=False):
             raise _unfit(tokenizer, "does not say where the assistant's turn begins: it ignores add_generation_prompt")
         return before
     if before.strip() or QUESTION["content"] in more:
         raise _unfit(tokenizer, "words the prompt differently once the response follows")
-    if "<think>" in more and "</think>" not in more:
-        raise _unfit(tokenizer, "begins the assistant's turn with <think>, and revisions have no thoughts to put there")
     return ""
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from cai_lightning.records import Conversation
+from cai_lightning.thoughts import why_silent
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,23 @@ class Reply:
     """What the model said, and what it took.
 
     Args:
-        text: The words, without the end of turn or the stop text.
+        text: The words, without thoughts, the end of turn or the stop text; blank where none came.
         finish_reason: `length` where the reply was cut at its maximum of tokens.
         tokens: Tokens written.
         prompt_tokens: Tokens of the conversation before them.
+        thought: What the model thought before it spoke; null where it did not.
     """
 
     text: str
     finish_reason: Literal["stop", "length"]
     tokens: int
     prompt_tokens: int = 0
+    thought: str | None = None
+
+    @property
+    def why_silent(self) -> str | None:
+        """Why this is no reply: it is empty, or nothing but an unfinished thought; None where it has words."""
+        return why_silent(self.text, self.thought)
 
 
 class Engine(ABC):
@@ -74,7 +82,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def reply(self, conversation: Conversation, seed: str) -> Reply:
-        """The assistant's next turn.
+        """The assistant's next turn; it is for the caller to see whether there are words in it.
 
         Args:
             conversation: Ends in a user turn.

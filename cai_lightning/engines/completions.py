@@ -7,20 +7,29 @@ from typing import Literal
 from cai_lightning.engines.base import Reply
 from cai_lightning.errors import ReplyError
 from cai_lightning.services.completions import Completion, Token
+from cai_lightning.thoughts import joined, split_thoughts
 
 
 def as_reply(completion: Completion, stop: Sequence[str]) -> Reply:
     """The reply in a completion, cut at the first stop string, for some servers leave it in.
 
+    Thoughts are told apart, whether the server does so or leaves them in the text. One that a chat template has begun
+    and that is cut before its end looks like words, unless the server's parser knows better.
+
     Raises:
-        ReplyError: There is no text, or it ends for another reason than its end or its length.
+        ReplyError: It ends for another reason than its end or its length, or the server refuses it.
     """
-    text, reason = completion.text, completion.finish_reason
-    if text is None or reason not in ("stop", "length"):
-        raise ReplyError(f"the server answers with {'no' if text is None else 'a'} text, finish reason {reason!r}")
+    reason, is_silent = completion.finish_reason, completion.text is None
+    if reason not in ("stop", "length") or (is_silent and completion.refusal):
+        refusal = f": {completion.refusal}" if completion.refusal else ""
+        text = "no text" if is_silent else "a text"
+        raise ReplyError(f"the server answers with {text}, finish reason {reason!r}{refusal}")
+    text, thought = split_thoughts(completion.text or "")
     end = min((text.index(found) for found in stop if found in text), default=None)
     finish: Literal["stop", "length"] = "length" if end is None and reason == "length" else "stop"
-    return Reply(text[:end].strip(), finish, completion.tokens, completion.prompt_tokens)
+    return Reply(
+        text[:end].strip(), finish, completion.tokens, completion.prompt_tokens, joined([completion.thought, thought])
+    )
 
 
 def option_shares(tokens: Sequence[Token], options: Sequence[str]) -> list[float]:

@@ -1,6 +1,7 @@
 """Opening a causal language model, its tokenizer and its adapter, with nothing silently initialised or mismatched."""
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,25 @@ from cai_lightning.engines.fingerprint import check_adapter
 from cai_lightning.errors import UserError
 from cai_lightning.pretrained import DType as DType
 from cai_lightning.pretrained import opening
+from cai_lightning.template import with_arguments
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, chat_template_kwargs: Mapping[str, Any] | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model; padding falls back on the end-of-text token where there is none.
 
+    Args:
+        name: Name on the Hugging Face Hub, or a folder.
+        chat_template_kwargs: Arguments that its chat template is given.
+
     Raises:
-        UserError: The model is not to be had.
+        UserError: The model is not to be had, or its chat template takes no such argument.
     """
     place, file = _source(name)
     with opening("language model", name):
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **file)
     tokenizer.name_or_path = name
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    return tokenizer
+    return with_arguments(tokenizer, chat_template_kwargs)
 
 
 def load_config(name: str) -> PreTrainedConfig:

@@ -43,6 +43,8 @@ class OpenAIEngine(Engine):
             null where no server needs one.
         adapter_model: Name under which the servers serve the adapter that `validate` evaluates.
         extra_body: Further fields of every request, such as OpenRouter's `provider`.
+        chat_template_kwargs: Arguments of the servers' chat template, such as `{enable_thinking: false}`, sent as a
+            field of that name, which vLLM and SGLang know.
         concurrency: Requests in flight.
         max_retries: Tries after the first at each address, after waits that double from a second on.
         max_wait: The longest of these waits, in seconds; a server that asks for a longer one is given up.
@@ -63,6 +65,7 @@ class OpenAIEngine(Engine):
         api_key_variable: str | None = "OPENAI_API_KEY",
         adapter_model: str | None = None,
         extra_body: dict[str, Any] | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
         concurrency: int = 16,
         max_retries: int = 8,
         max_wait: float = 120.0,
@@ -75,6 +78,7 @@ class OpenAIEngine(Engine):
         self.api_key_variable = api_key_variable
         self.adapter_model = adapter_model
         self.extra_body = extra_body
+        self.chat_template_kwargs = chat_template_kwargs
         self.concurrency = concurrency
         self.max_retries = max_retries
         self.max_wait = max_wait
@@ -123,7 +127,7 @@ class OpenAIEngine(Engine):
         request = {"model": self._served, "messages": conversation, "max_tokens": max_tokens, **settings}
         reasons, first = [], self._first
         for number in (*range(first, len(self._endpoints)), *range(first)):
-            attempt = partial(self._attempt, self._endpoints[number], {**request, "extra_body": self.extra_body})
+            attempt = partial(self._attempt, self._endpoints[number], {**request, "extra_body": self._more()})
             try:
                 completion = await persist(attempt, self.max_retries, self.max_wait, self._sleep)
             except TransientError as error:
@@ -144,6 +148,12 @@ class OpenAIEngine(Engine):
         if used := completion.prompt_tokens + completion.tokens:
             self._budget.correct(estimate, used)
         return completion
+
+    def _more(self) -> dict[str, Any] | None:
+        """Further fields of a request."""
+        if self.chat_template_kwargs is None:
+            return self.extra_body
+        return {**(self.extra_body or {}), "chat_template_kwargs": self.chat_template_kwargs}
 
     def _served_model(self, adapter: Path | None) -> str:
         if adapter is None:

@@ -10,10 +10,12 @@ from cai_lightning import journal, provenance
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, transcript_text, user
+from cai_lightning.thoughts import split_thoughts
 
 
 class RecordedEngine(Engine):
-    """Answers a prompt with what stands beside it in a JSON Lines file; of several samples the first counts.
+    """Answers a prompt with what stands beside it in a JSON Lines file, thoughts told apart from words; of several
+    samples the first counts.
 
     Args:
         path: File with a field `prompt`, and `turns` where that is a transcript, such as a run's `revisions.jsonl`.
@@ -44,7 +46,8 @@ class RecordedEngine(Engine):
         opening = transcript_text(conversation)
         if opening not in self._answers:
             raise UserError(f"{self.path}: no answer to the prompt {conversation[-1]['content'][:80]!r}.")
-        return Reply(self._answers[opening], "stop", 0)
+        text, thought = split_thoughts(self._answers[opening])
+        return Reply(text, "stop", 0, thought=thought)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         raise UserError(

@@ -8,6 +8,7 @@ import torch
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.errors import ReplyError
 from cai_lightning.records import Conversation
+from cai_lightning.thoughts import split_thoughts
 
 
 class ScriptedEngine(Engine):
@@ -35,7 +36,8 @@ class ScriptedEngine(Engine):
         self.asked.append(conversation)
         script = self.script
         text = script(conversation) if callable(script) else script[(len(self.asked) - 1) % len(script)]
-        return Reply(text, "stop", len(text.split()))
+        words, thought = split_thoughts(text)
+        return Reply(words, "stop", len(text.split()), thought=thought)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         """All on the option that the script says next.

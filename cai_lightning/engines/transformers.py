@@ -6,7 +6,7 @@ engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=
 import gc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,6 +41,7 @@ class TransformersEngine(Engine):
         dtype: Type of the weights; `auto` takes that of the files, but float32 on a CPU without bfloat16.
         template: `chat` words conversations with the tokenizer's chat template; `plain` joins the turns by blank
             lines, as the original experiment did.
+        chat_template_kwargs: Arguments of the chat template, such as `{enable_thinking: false}`; fit takes them too.
         attn_implementation: Attention kernel.
         batching: `slots` keeps each conversation's cache from turn to turn, and draws each reply from random numbers
             of its own; `paged` is transformers' own continuous batching, made for CUDA: its replies depend on what
@@ -56,6 +57,7 @@ class TransformersEngine(Engine):
         batch_size: int = 16,
         dtype: DType = "auto",
         template: Template = "chat",
+        chat_template_kwargs: dict[str, Any] | None = None,
         attn_implementation: Literal["sdpa", "eager"] = "sdpa",
         batching: Literal["slots", "paged"] = "slots",
     ) -> None:
@@ -66,6 +68,7 @@ class TransformersEngine(Engine):
         self.batch_size = batch_size
         self.dtype: DType = dtype
         self.template: Template = template
+        self.chat_template_kwargs = chat_template_kwargs
         self.attn_implementation: Literal["sdpa", "eager"] = attn_implementation
         self.batching: Literal["slots", "paged"] = batching
         self._batch: ContinuousBatch | PagedBatch | None = None
@@ -76,7 +79,7 @@ class TransformersEngine(Engine):
         return self.batch_size
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
-        tokenizer = load_tokenizer(self.model)
+        tokenizer = load_tokenizer(self.model, self.chat_template_kwargs)
         dtype = dtype_on(device, self.dtype)
         tuned = adapter is not None and is_whole_model(adapter)
         policy = load_model(str(adapter) if tuned else self.model, dtype, attn_implementation=self.attn_implementation)
@@ -107,10 +110,10 @@ class TransformersEngine(Engine):
             raise ReplyError(f"a conversation of {len(ids)} tokens leaves no room in a context of {len(ids) + room}")
         written = await batch.write(ids, seed, min(room, self.sampling.max_new_tokens))
         said = written[:-1] if written[-1] in batch.ends else written
-        text = decode(transcripts.tokenizer, said, self.sampling.stop)
+        text, thought = decode(transcripts.tokenizer, ids, said, self.sampling.stop)
         is_whole = written[-1] in batch.ends or self._is_stopped(written)
         transcripts.remember(conversation, ids, text, said)
-        return Reply(text, "stop" if is_whole else "length", len(written), len(ids))
+        return Reply(text, "stop" if is_whole else "length", len(written), len(ids), thought)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         batch, transcripts = self._serving()

@@ -36,6 +36,7 @@ class VLLMEngine(Engine):
         dtype: Type of the weights; `auto` takes that of the files, and bfloat16 for files in float32.
         template: `chat` words conversations with the tokenizer's chat template; `plain` joins the turns by blank
             lines, as the original experiment did.
+        chat_template_kwargs: Arguments of the chat template, such as `{enable_thinking: false}`; fit takes them too.
         max_model_len: Tokens of a conversation with its reply; null takes the model's own limit.
         tensor_parallel_size: GPUs that share the model.
         gpu_memory_utilization: Share of each GPU's memory that vLLM takes; without a GPU, of the machine's.
@@ -55,6 +56,7 @@ class VLLMEngine(Engine):
         concurrency: int = 256,
         dtype: DType = "auto",
         template: Template = "chat",
+        chat_template_kwargs: dict[str, Any] | None = None,
         max_model_len: int | None = None,
         tensor_parallel_size: int = 1,
         gpu_memory_utilization: float = 0.9,
@@ -66,6 +68,7 @@ class VLLMEngine(Engine):
         self.concurrency = concurrency
         self.dtype: DType = dtype
         self.template: Template = template
+        self.chat_template_kwargs = chat_template_kwargs
         self.max_model_len = max_model_len
         self.tensor_parallel_size = tensor_parallel_size
         self.gpu_memory_utilization = gpu_memory_utilization
@@ -86,7 +89,7 @@ class VLLMEngine(Engine):
                 "scripts/convert_gguf.py and name that, or take TransformersEngine."
             )
         import_vllm()
-        self._transcripts = Transcripts(load_tokenizer(self.model), self.template)
+        self._transcripts = Transcripts(load_tokenizer(self.model, self.chat_template_kwargs), self.template)
         sampling_parameters(**self._drawing(""))  # what is refused of it is said before the model loads
         arguments = {**self._own_arguments(), **_devices(device, self.tensor_parallel_size)}
         if adapter is not None and is_whole_model(adapter):
@@ -108,9 +111,9 @@ class VLLMEngine(Engine):
         # A stop string ends with the last token; any other reply that is whole has its end of turn there.
         is_ended = completion.finish_reason == "stop" and not isinstance(completion.stop_reason, str)
         said = written[:-1] if is_ended else written
-        text = decode(transcripts.tokenizer, said, self.sampling.stop)
+        text, thought = decode(transcripts.tokenizer, ids, said, self.sampling.stop)
         transcripts.remember(conversation, ids, text, said)
-        return Reply(text, completion.finish_reason, len(written), len(ids))
+        return Reply(text, completion.finish_reason, len(written), len(ids), thought)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         transcripts = self._serving()[1]

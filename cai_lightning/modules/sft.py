@@ -29,6 +29,8 @@ class SupervisedFineTuning(LightningModule):
     Args:
         model: Base model: name on the Hugging Face Hub, a folder, or a `.gguf` file.
         lora: Shape of the adapter; null trains the whole model, which is then saved in the run's folder `model`.
+        chat_template_kwargs: Arguments of the chat template, such as `{enable_thinking: false}`, as the engines take
+            them; the tokenizer that is saved has them in its template.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Of AdamW.
         warmup: While the learning rate rises: a share of all steps below 1, a number of steps from 1 on.
@@ -52,6 +54,7 @@ class SupervisedFineTuning(LightningModule):
         self,
         model: str,
         lora: Lora | None = Lora(),
+        chat_template_kwargs: dict[str, Any] | None = None,
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         warmup: float = 0.03,
@@ -67,6 +70,7 @@ class SupervisedFineTuning(LightningModule):
         super().__init__()
         self.model = model
         self.lora = lora
+        self.chat_template_kwargs = chat_template_kwargs
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
@@ -88,7 +92,7 @@ class SupervisedFineTuning(LightningModule):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base model's tokenizer, loaded on first use."""
         if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self.model)
+            self._tokenizer = load_tokenizer(self.model, self.chat_template_kwargs)
         return self._tokenizer
 
     @property

@@ -4,6 +4,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from cai_lightning.thoughts import joined
+
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Where servers put thoughts: DeepSeek's and vLLM's of old, OpenRouter's with vLLM's and Ollama's of today, Ollama's
+own."""
+
 
 @dataclass(frozen=True)
 class Token:
@@ -29,6 +35,7 @@ class Completion:
         prompt_tokens: Tokens of the conversation before them; 0 where the server does not count.
         logprobs: The tokens with their alternatives; empty where the server does not tell them.
         refusal: What a server says that tells refusals apart from answers.
+        thought: What the model thought, of a server that tells it apart from the words.
     """
 
     text: str | None
@@ -37,6 +44,7 @@ class Completion:
     prompt_tokens: int
     logprobs: list[Token]
     refusal: str | None = None
+    thought: str | None = None
 
 
 def read_completion(body: bytes) -> Completion:
@@ -50,6 +58,7 @@ def read_completion(body: bytes) -> Completion:
         choice = answer["choices"][0]
         text, reason = choice["message"].get("content"), choice.get("finish_reason")
         refusal = choice["message"].get("refusal")
+        thought = joined(said for field in THOUGHTS if isinstance(said := choice["message"].get(field), str))
         usage = answer.get("usage") or {}
         tokens, prompt_tokens = (int(usage.get(key) or 0) for key in ("completion_tokens", "prompt_tokens"))
         logprobs = _read_logprobs(choice)
@@ -57,7 +66,7 @@ def read_completion(body: bytes) -> Completion:
             raise ValueError(reason)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValueError(f"no chat completion, but: {body.decode(errors='replace')}") from None
-    return Completion(text, reason, tokens, prompt_tokens, logprobs, refusal)
+    return Completion(text, reason, tokens, prompt_tokens, logprobs, refusal, thought)
 
 
 def read_models(body: bytes) -> list[str]:

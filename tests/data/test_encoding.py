@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from templates import CHATML, FAMILIES
+from templates import CHATML, FAMILIES, THINKING
 from transformers import AutoTokenizer
 
 from cai_lightning.data.encoding import IGNORED, encode
@@ -12,6 +12,7 @@ from cai_lightning.data.frame import frame
 from cai_lightning.engines import encoding as engines
 from cai_lightning.errors import UserError
 from cai_lightning.records import assistant, user
+from cai_lightning.template import with_arguments
 
 END_OF_TURN = {
     "qwen": "<|im_end|>",
@@ -184,12 +185,30 @@ def test_thoughts_that_are_closed_are_read_and_not_learned(chatml):
     assert chatml.decode(learned(example)) == "No.<|im_end|>"
 
 
-def test_empty_thoughts_in_the_answer_alone_are_learned(chatml):
+def test_empty_thoughts_in_the_answer_alone_are_left_out(chatml):
     chatml.chat_template = CHATML.replace(
         "{{ m.content }}", "{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}"
     )
     example = encode(chatml, "x", [user("Hi")], "No.", 4096)
-    assert chatml.decode(learned(example)) == "<think>\n\n</think>\n\nNo.<|im_end|>"
+    assert chatml.decode(learned(example)) == "No.<|im_end|>"
+    assert "<think>" not in chatml.decode(example.input_ids)  # nobody writes it where the model is asked
+
+
+@pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
+@pytest.mark.parametrize("response", RESPONSES)
+@pytest.mark.parametrize("arguments", [None, {"enable_thinking": True}, {"enable_thinking": False}])
+@pytest.mark.parametrize("family", THINKING)
+def test_a_template_that_thinks_is_learned_behind_what_a_model_is_asked(family, arguments, response, opening):
+    tokenizer, plain = with_arguments(THINKING[family](), arguments), THINKING[family]()
+    example = encode(tokenizer, "x", opening, response, 4096)
+    asked = plain.apply_chat_template(opening, add_generation_prompt=True, return_dict=True, **(arguments or {}))[
+        "input_ids"
+    ]
+    assert example.input_ids[: len(asked)] == asked == engines.encode(tokenizer, opening, "chat")
+    assert example.labels == [IGNORED] * len(asked) + example.input_ids[len(asked) :]
+    assert tokenizer.decode(learned(example)) == response + "<|im_end|>"
+    if arguments == {"enable_thinking": False}:
+        assert example.input_ids == worded(plain, opening, response)
 
 
 UNFIT = {

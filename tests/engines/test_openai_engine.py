@@ -203,7 +203,7 @@ def test_a_row_fails_with_the_reason_when_every_server_stays_down():
         (error(400, "maximum context length is 4096"), "status 400: .*maximum context length"),
         (error(403, "flagged", metadata={"flagged_input": "hello", "reasons": ["violence"]}), "flagged"),
         (completion("half", "content_filter"), "content_filter"),
-        (completion(None, "length"), "no text, finish reason 'length'"),
+        (completion(None, "content_filter"), "no text, finish reason 'content_filter'"),
         (completion(None, "tool_calls"), "tool_calls"),
     ],
 )
