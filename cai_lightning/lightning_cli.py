@@ -33,6 +33,7 @@ from cai_lightning.processes import launched_by_the_first
 from cai_lightning.quiet import quiet
 from cai_lightning.record_files import read_records
 from cai_lightning.records import Failure, Record, Response, Revision, Score
+from cai_lightning.report.cuts import told_cuts
 from cai_lightning.report.evaluation import show_evaluation, write_evaluation
 from cai_lightning.report.failures import tell_failures, tell_missing
 from cai_lightning.verbs import DESCRIPTIONS, PROGRAM, add_options, parser_settings
@@ -195,6 +196,8 @@ class CAICLI(LightningCLI):
         if self._dry:
             return
         rank_zero_info(f"the revisions are in {self.run / 'revisions.jsonl'}")
+        if cuts := told_cuts(self.run / "revisions.jsonl"):
+            rank_zero_info(cuts)
         if isinstance(self.datamodule, PromptData):
             path, tried = self.run / "failed.jsonl", {prompt.id for prompt in self.datamodule.missing}
             failed = [failure.reason for id, failure in read_records(path, Failure).items() if id in tried]

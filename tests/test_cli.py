@@ -12,14 +12,20 @@ import pytest
 from cai_lightning import journal
 from cai_lightning.cli import main
 
+KINDS = ("responses", "critiques", "revisions")
 
-def test_predict_does_everything_once(experiment):
-    assert experiment("predict") == 0
+
+def test_predict_does_everything_once(experiment, caplog):
+    with caplog.at_level("INFO"):
+        assert experiment("predict") == 0
     text = (experiment.run / "revisions.jsonl").read_text()
     rows = experiment.rows("revisions.jsonl")
     assert len(rows) == len({row["id"] for row in rows}) == 40
     assert experiment("predict", "--model.engine.init_args.batch_size", 3) == 0
     assert (experiment.run / "revisions.jsonl").read_text() == text
+    cut = [sum(row["finish_reasons"][n] == "length" for row in rows) for n in range(3)]
+    told = [f"{n} of 40 {kind} ({100 * n / 40:.0f} %)" for n, kind in zip(cut, KINDS, strict=True)]
+    assert f"cut at their limit of tokens: {', '.join(told)}" in caplog.text
 
 
 def test_limit_takes_the_first_rows_and_can_be_raised(experiment):

@@ -1,4 +1,4 @@
-"""A bar of rows, tokens per second and the time left; in a log file, a line every half minute instead."""
+"""A bar of rows, replies cut, tokens per second and the time left; in a log file, a line every half minute instead."""
 
 import time
 from datetime import timedelta
@@ -14,7 +14,10 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class RowProgress(RecordListener):
-    """Shows rows done and failed, tokens per second and the time left, on the first process and for its share alone."""
+    """Shows rows done and failed, replies cut at their limit, tokens per second and the time left.
+
+    The first process does so, and for its share alone.
+    """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -39,12 +42,15 @@ class RowProgress(RecordListener):
         self._end_stage()
         self._name = name + self._share
         self._total, self._before, self._rows, self._failed, self._tokens = total, done, done, 0, 0
+        self._replies, self._cut = 0, 0
         self._began = time.monotonic()
         self._stage = self._bar.add_task(self._name, total=total, completed=done, state="")
         self._say()
 
     def on_reply(self, reply: Reply) -> None:
         self._tokens += reply.tokens
+        self._replies += 1
+        self._cut += reply.finish_reason == "length"
         self._show()
 
     def on_row(self, failed: bool = False) -> None:
@@ -76,13 +82,15 @@ class RowProgress(RecordListener):
             self._stage = None
 
     def _state(self) -> str:
-        """Such as `120/979 rows, 2 failed, 1,432 tokens/s, 0:07:03 left`."""
+        """Such as `120/979 rows, 2 failed, 4 of 366 replies cut, 1,432 tokens/s, 0:07:03 left`."""
         seconds = time.monotonic() - self._began
         ended = self._rows - self._before + self._failed
         left = self._total - self._rows - self._failed
         parts = [f"{self._rows}/{self._total} rows"]
         if self._failed:
             parts.append(f"{self._failed} failed")
+        if self._cut:
+            parts.append(f"{self._cut} of {self._replies} replies cut")
         if self._tokens and seconds > 0:
             parts.append(f"{self._tokens / seconds:,.0f} tokens/s")
         if ended and left:

@@ -93,6 +93,16 @@ def commentary_spans(text: str) -> list[Span]:
     return spans
 
 
+def has_words_behind(text: str) -> bool:
+    """Whether some of what `strip_meta_commentary` takes away stands behind all that it keeps.
+
+    The writer had then come to the end of the answer, even where the text as a whole was cut.
+    """
+    found, kept = _sorted(text)
+    end = max((piece.end for piece in kept), default=len(text))
+    return any(piece.start >= end and piece.kind != "rule" for piece in found)
+
+
 def _sorted(text: str) -> tuple[list[Piece], set[Piece]]:
     """The pieces of a text, and those of them that stay."""
     marked = in_place(text)

@@ -10,29 +10,34 @@ from typing import Any, Literal
 from cai_lightning import chat, journal
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Chat, Mixture, read_chats
-from cai_lightning.data.cleaning import clean
+from cai_lightning.data.cleaning import clean, has_words_behind
+from cai_lightning.data.endings import finish_reasons, is_cut
 from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, Prompt, prompt_id, transcript_text, without_sample
 
 Target = Literal["revision", "rounds", "initial"]
+CutReplies = Literal["open", "drop", "learn"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A conversation to learn from: its opening and the cleaned response."""
+    """A conversation to learn from: its opening and the cleaned response, whose end is learned where it is finished."""
 
     id: str
     opening: Conversation
     response: str
+    finished: bool = True
 
 
 @dataclass(frozen=True)
 class Corpus:
     """The samples of each part; how many `rows` and how many responses in them were `read`, and in how many of these
     marks (`typography`) or `accents` were made plain or other characters kept (`not_ascii`), how many were stripped of
-    `meta_commentary`, or dropped because nothing was left (`empty`) or other letters than ASCII's (`other_letters`). Of
-    a mixture, how many `chats` there were, how many were `held_out` for testing or validating, how many `mixed` in.
+    `meta_commentary`, or dropped because nothing was left (`empty`) or other letters than ASCII's (`other_letters`);
+    how many of the others were `cut` at their limit of tokens, and how many of these only `look_cut`, for want of a
+    finish reason. Of a mixture, how many `chats` there were, how many were `held_out` for testing or validating, how
+    many `mixed` in.
 
     `aside` holds the normalised texts of all prompts in the file that are tested or validated on, whatever was chosen.
     """
@@ -49,8 +54,11 @@ def read_corpus(
     prompts: Sequence[Prompt] | None = None,
     limit: int | None = None,
     ascii: Ascii = "typography",
+    cut_replies: CutReplies = "open",
 ) -> Corpus:
     """Reads a run's revisions; the raw rows stay as they are.
+
+    A reply that was cut behind the end of its answer, in words about it that cleaning takes away, is a finished answer.
 
     Args:
         path: A run's `revisions.jsonl`.
@@ -60,6 +68,8 @@ def read_corpus(
         prompts: Takes the rows of these prompts alone; null takes all.
         limit: Takes the rows of the first so many prompts of `prompts`, or of the file; samples of a prompt are one.
         ascii: How plain the characters of the responses shall be, as in `plain`; `all` drops those that cannot be.
+        cut_replies: What is done with replies that were cut: `open` says that they are not finished, `drop` leaves them
+            out, `learn` takes them as finished.
 
     Raises:
         UserError: The file is missing, a row is malformed, or a part is empty.
@@ -72,12 +82,12 @@ def read_corpus(
     corpus = Corpus({"train": [], "validation": [], "test": []}, Counter(), aside)
     for row in rows:
         if _prompt_id(row) in chosen:
-            _add(corpus, row, path, target, shares, ascii)
+            _add(corpus, row, path, target, shares, ascii, cut_replies)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
             raise UserError(
-                f"{path}: of its {corpus.counts['rows']} rows none is in the {name} part; take more, or change"
-                " data.shares."
+                f"{path}: of its {corpus.counts['rows']} rows none is in the {name} part"
+                f"{_dropped(corpus, cut_replies)}; take more, or change data.shares."
             )
     return corpus
 
@@ -121,30 +131,61 @@ def _rows(path: Path) -> list[journal.Row]:
     return rows
 
 
-def _add(corpus: Corpus, row: journal.Row, path: Path, target: Target, shares: Shares, ascii: Ascii) -> None:
+def _dropped(corpus: Corpus, cut_replies: CutReplies) -> str:
+    """What may have emptied a part, for the message about it."""
+    counts = corpus.counts
+    dropped = {
+        "are cut": counts["cut"] if cut_replies == "drop" else 0,
+        "are empty": counts["empty"],
+        "have letters that are not English": counts["other_letters"],
+    }
+    told = [f"{count} {why}" for why, count in dropped.items() if count]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _add(
+    corpus: Corpus,
+    row: journal.Row,
+    path: Path,
+    target: Target,
+    shares: Shares,
+    ascii: Ascii,
+    cut_replies: CutReplies,
+) -> None:
     prompt = _prompt(row, path)
     samples = corpus.parts[part(prompt_text(prompt), shares)]
     corpus.counts["rows"] += 1
-    for response in _targets(row, path, target):
+    for response, reason in _targets(row, path, target):
         cleaned = clean(response, ascii)
         corpus.counts.update(["read", *cleaned.changes])
-        if not cleaned.is_dropped:
-            samples.append(Sample(prompt.id, chat.opening(prompt), cleaned.text))
+        if cleaned.is_dropped:
+            continue
+        cut = is_cut(response, reason) and not has_words_behind(response)
+        if cut:
+            corpus.counts.update(["cut", *(["look_cut"] if reason is None else [])])
+        if not (cut and cut_replies == "drop"):
+            finished = not cut or cut_replies == "learn"
+            samples.append(Sample(prompt.id, chat.opening(prompt), cleaned.text, finished))
 
 
 def _prompt(row: journal.Row, path: Path) -> Prompt:
     return Prompt(_text(row, "id", path), _text(row, "prompt", path), turns=row.get("turns"))
 
 
-def _targets(row: journal.Row, path: Path, target: Target) -> Iterator[str]:
-    """The responses of a row that are learned from."""
+def _targets(row: journal.Row, path: Path, target: Target) -> Iterator[tuple[str, str | None]]:
+    """The responses of a row that are learned from, each with its finish reason."""
+    rounds = row.get("rounds")
+    wanted = isinstance(rounds, list) and rounds and all(isinstance(made, dict) for made in rounds)
+    if not wanted and (target == "rounds" or rounds is not None):
+        raise UserError(f"{path}, row {row['id']}: field 'rounds' shall be a list of rounds, found {rounds!r}.")
+    reasons = finish_reasons(row, f"{path}, row {row['id']}")
     if target == "rounds":
-        rounds = row.get("rounds")
-        if not isinstance(rounds, list) or not rounds or not all(isinstance(made, dict) for made in rounds):
-            raise UserError(f"{path}, row {row['id']}: field 'rounds' shall be a list of rounds, found {rounds!r}.")
-        yield from (_text({"id": row["id"], **made}, "revision", path) for made in rounds)
+        texts = [_text({"id": row["id"], **made}, "revision", path) for made in row["rounds"]]
+        yield from zip(texts, reasons.revisions, strict=True)
+    elif target == "initial":
+        yield _text(row, "initial_response", path), reasons.response
     else:
-        yield _text(row, {"revision": "revision", "initial": "initial_response"}[target], path)
+        yield _text(row, "revision", path), reasons.revisions[-1]
 
 
 def _prompt_id(row: journal.Row) -> str:

@@ -29,7 +29,12 @@ class Example:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, id: str, opening: Conversation, response: str, max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    id: str,
+    opening: Conversation,
+    response: str,
+    max_length: int,
+    finished: bool = True,
 ) -> Example:
     """Words a conversation with the chat template; its response and end of turn are what is learned.
 
@@ -43,6 +48,8 @@ def encode(
         opening: The turns before the response.
         response: What the assistant shall say.
         max_length: Tokens kept.
+        finished: Whether the response has come to its end; the words of one that was cut are learned, and no end of
+            turn stands behind them.
 
     Raises:
         UserError: Nothing of the response is left to learn, or the chat template is not fit for training.
@@ -55,18 +62,21 @@ def encode(
         )
     asked = render(tokenizer, opening, prompt=True)
     start = tokens(tokenizer, asked)
-    reply = _reply(tokenizer, around, asked, start, response.strip())
+    end = around.end if finished else ""
+    reply = _reply(tokenizer, around, asked, start, response.strip(), end)
     prompt = _cut(start, max(max_length - len(reply), max_length // 2), tokenizer.bos_token_id)
     kept = reply[: max_length - len(prompt)]
     return Example(id, prompt + kept, [IGNORED] * len(prompt) + kept, truncated=len(start) + len(reply) > max_length)
 
 
-def _reply(tokenizer: PreTrainedTokenizerBase, around: Frame, asked: str, start: list[int], response: str) -> list[int]:
-    """The tokens of a response and its end of turn, as they follow those of the prompt."""
+def _reply(
+    tokenizer: PreTrainedTokenizerBase, around: Frame, asked: str, start: list[int], response: str, end: str
+) -> list[int]:
+    """The tokens of a response and what ends its turn, as they follow those of the prompt."""
     if any(token in response for token in around.control):
         spelt = tokenizer(response, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [*tokens(tokenizer, around.before), *spelt, *tokens(tokenizer, around.end)]
-    text = around.before + response + around.end
+        return [*tokens(tokenizer, around.before), *spelt, *tokens(tokenizer, end)]
+    text = around.before + response + end
     whole = tokens(tokenizer, asked + text)
     if whole[: len(start)] == start:
         return whole[len(start) :]

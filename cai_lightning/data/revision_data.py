@@ -1,5 +1,6 @@
 """The cleaned revisions as Lightning's data module: what fit trains and validates on."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -12,10 +13,16 @@ from cai_lightning.data.batches import Batches, Planned, Sizes, fill, plan
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Mixture
 from cai_lightning.data.collate import Batch, pack, pad, silent
-from cai_lightning.data.corpus import Corpus, Sample, Target, mix, read_corpus
+from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Target, mix, read_corpus
 from cai_lightning.data.encoding import Example, encode
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Part, Shares
+
+_CUT_REPLIES: dict[CutReplies, str] = {
+    "open": "whose end is not learned",
+    "drop": "which are left out",
+    "learn": "learned as if they were finished",
+}
 
 
 class RevisionData(LightningDataModule):
@@ -29,6 +36,9 @@ class RevisionData(LightningDataModule):
             dashes, ellipses, odd spaces and invisible characters, and takes the accents off words of an English text;
             other scripts, languages and symbols stay. `all` takes off every accent and drops a response that has other
             letters than English even so; nothing is transliterated. `off` changes nothing. All are counted.
+        cut_replies: What is learned from replies that were cut at their limit of tokens, told by their finish reason
+            or, where none was recorded, by their text: `open` learns their words, and not that they end there; `drop`
+            leaves them out; `learn` takes them as finished.
         mixture: Conversations to learn from beside the revisions, such as helpfulness data in the paper.
         batch_size: Conversations in a batch, on each device; an optimizer step takes
             trainer.accumulate_grad_batches of them.
@@ -53,6 +63,7 @@ class RevisionData(LightningDataModule):
         corpus: Path | None = None,
         target: Target = "revision",
         ascii: Ascii = "typography",
+        cut_replies: CutReplies = "open",
         mixture: list[Mixture] | None = None,
         batch_size: int = 8,
         max_tokens: int | None = None,
@@ -74,6 +85,7 @@ class RevisionData(LightningDataModule):
         self.corpus = corpus
         self.target: Target = target
         self.ascii: Ascii = ascii
+        self.cut_replies: CutReplies = cut_replies
         self.mixture = mixture
         self.batch_size = batch_size
         self.max_tokens = max_tokens
@@ -92,7 +104,12 @@ class RevisionData(LightningDataModule):
     def inputs(self, run: Path) -> dict[str, str]:
         """Digest of the cleaned corpus."""
         corpus = self._read(run)
-        return {"corpus": provenance.digest([(s.id, s.response) for part in corpus.parts.values() for s in part])}
+        samples = [(s.id, s.response, s.finished) for part in corpus.parts.values() for s in part]
+        return {"corpus": provenance.digest(samples)}
+
+    def counts(self, run: Path) -> Counter[str]:
+        """What was changed and left out of the corpus, see `Corpus`."""
+        return self._read(run).counts
 
     def setup(self, stage: str) -> None:
         trainer = self.trainer
@@ -132,11 +149,11 @@ class RevisionData(LightningDataModule):
     def _read(self, run: Path) -> Corpus:
         prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None
         path = self.corpus or run / "revisions.jsonl"
-        corpus = read_corpus(path, self.target, self.shares, prompts, self.limit, self.ascii)
+        corpus = read_corpus(path, self.target, self.shares, prompts, self.limit, self.ascii, self.cut_replies)
         return mix(corpus, self.mixture or (), self.shares, self.seed)
 
     def _encode(self, sample: Sample) -> Example:
-        return encode(self._tokenizer, sample.id, sample.opening, sample.response, self.max_length)
+        return encode(self._tokenizer, sample.id, sample.opening, sample.response, self.max_length, sample.finished)
 
     def _sizes(self, batches_per_step: int = 1, world_size: int = 1) -> Sizes:
         return Sizes(self.batch_size, self.max_tokens, batches_per_step, world_size)
@@ -172,6 +189,8 @@ class RevisionData(LightningDataModule):
             f"characters: {counts['typography']} responses with marks made plain, {counts['accents']} with accents "
             f"taken off, {counts['other_letters']} dropped for letters that are not English, "
             f"{counts['not_ascii'] - counts['other_letters']} with other characters kept",
+            f"cut at their limit of tokens: {counts['cut']} of {counts['read']} ({counts['look_cut']} told by their "
+            f"text alone), {_CUT_REPLIES[self.cut_replies]}",
             f"learning from {len(self.examples['train'])}, validating on {len(self.examples['validation'])}: "
             f"{sum(example.supervised for example in rows):,} supervised of "
             f"{sum(len(example.input_ids) for example in rows):,} tokens, {truncated} cut at {self.max_length} tokens",

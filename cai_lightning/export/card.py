@@ -146,6 +146,7 @@ def _training(facts: Facts) -> Iterator[str]:
         yield "The corpus is no longer beside the run; the digest below is of what was read of it."
     else:
         rows: list[tuple[str, object]] = [("revisions in the corpus, all parts", corpus.rows)]
+        rows.append(("replies in it cut at their limit of tokens", corpus.cut))
         rows += [("written by", _public(model)) for model in corpus.models]
         rows += [("constitution", constitution) for constitution in corpus.constitutions]
         rows += [("few-shot examples", examples) for examples in corpus.few_shots or ("none",)]

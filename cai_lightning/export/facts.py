@@ -28,12 +28,14 @@ class Corpus:
 
     Args:
         rows: How many revisions there are, before those of the test part are left out.
+        cut: How many of the replies that were learned from were cut at their limit of tokens.
         models: The models that wrote them.
         constitutions: Name and digest of what they were revised by.
         few_shots: Those of the examples in front of the critiques; none where there were none.
     """
 
     rows: int
+    cut: int
     models: tuple[str, ...]
     constitutions: tuple[str, ...]
     few_shots: tuple[str, ...]
@@ -69,14 +71,15 @@ def read_facts(run: Path, weights: Weights) -> Facts:
         UserError: A note is broken.
     """
     fit = _settings(run / "fit.json")
-    source = _corpus_path(run, fit.get("digest of corpus"))
+    data = _data(run, fit.get("digest of corpus"))
+    source = (data.corpus or run / "revisions.jsonl") if data else None
     scores, unscored = _scores(run, weights)
     return Facts(
         run.resolve().name,
         weights,
         fit,
         _settings(source.with_name("predict.json")) if source else {},
-        _corpus(source) if source else None,
+        _corpus(source, data.counts(run)["cut"]) if data and source else None,
         scores,
         unscored,
     )
@@ -89,17 +92,16 @@ def _settings(path: Path) -> Settings:
     return object_at(path, "settings", note.get("settings"))
 
 
-def _corpus_path(run: Path, digest: object) -> Path | None:
-    """The revisions that fit has read; None where they are gone, are others by now, or it cannot be told."""
+def _data(run: Path, digest: object) -> RevisionData | None:
+    """What has read the revisions for fit; None where they are gone, are others by now, or it cannot be told."""
     settings = _data_settings(run)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RevisionData, "data")
     try:
         data: RevisionData = parser.instantiate_classes(parser.parse_object({"data": settings})).data
-        same = data.inputs(run)["corpus"] == digest
+        return data if data.inputs(run)["corpus"] == digest else None
     except (ArgumentError, ValueError, UserError):
         return None
-    return (data.corpus or run / "revisions.jsonl") if same else None
 
 
 def _data_settings(run: Path) -> dict[str, Any]:
@@ -112,10 +114,10 @@ def _data_settings(run: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from None
 
 
-def _corpus(path: Path) -> Corpus:
+def _corpus(path: Path, cut: int) -> Corpus:
     rows = list(journal.read(path).values())
     models = {str(row["model"]) for row in rows if row.get("model")}
-    return Corpus(len(rows), tuple(sorted(models)), _named(rows, "constitution"), _named(rows, "few_shots"))
+    return Corpus(len(rows), cut, tuple(sorted(models)), _named(rows, "constitution"), _named(rows, "few_shots"))
 
 
 def _named(rows: Sequence[journal.Row], field: str) -> tuple[str, ...]:

@@ -42,6 +42,13 @@ def test_the_state_is_reckoned_from_this_runs_rows(monkeypatch, clock):
     assert shown._state() == "99/100 rows, 1 failed, 1,000 tokens/s"
 
 
+def test_replies_that_were_cut_are_counted(monkeypatch, clock):
+    shown = started(monkeypatch)
+    for reason in ("stop", "length", "stop"):
+        shown.on_reply(Reply("text", reason, 0))
+    assert shown._state() == "20/100 rows, 1 of 3 replies cut"
+
+
 def test_a_log_gets_a_line_every_half_minute(monkeypatch, clock, capsys):
     shown = started(monkeypatch, size=2)
     for _ in range(7):

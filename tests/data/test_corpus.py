@@ -1,5 +1,6 @@
 """The corpus of fine-tuning: what is learned from, on which side it is, and how it is counted."""
 
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -98,8 +99,108 @@ def test_rows_without_rounds_are_named(tmp_path, rounds, message):
     journal.write(tmp_path / "revisions.jsonl", [{**row(TEXTS[0]), "rounds": rounds}])
     with pytest.raises(UserError, match=f"revisions.jsonl, row {prompt_id(TEXTS[0])}: .*{message}"):
         read_corpus(tmp_path / "revisions.jsonl", "rounds")
-    with pytest.raises(UserError, match="of its 1 rows none is in the"):
+    if rounds != [] and rounds != [3]:
+        with pytest.raises(UserError, match="of its 1 rows none is in the"):
+            read_corpus(tmp_path / "revisions.jsonl", "revision")
+
+
+def chain(text, reasons, critique=True):
+    """A row whose replies name their own reasons, given in their order: response, then round by round."""
+    response, *others = reasons
+    pairs = [others[n : n + 2] for n in range(0, len(others), 2)] if critique else [[None, one] for one in others]
+    rounds = [
+        {"critique": critiqued and f"Critique {critiqued}.", "revision": f"{revised}."} for critiqued, revised in pairs
+    ]
+    return {
+        "id": prompt_id(text),
+        "prompt": text,
+        "initial_response": f"{response}.",
+        "rounds": rounds,
+        "revision": rounds[-1]["revision"],
+        "finish_reasons": reasons,
+    }
+
+
+@pytest.mark.parametrize("critique", [True, False])
+@pytest.mark.parametrize("target", ["revision", "rounds", "initial"])
+def test_each_reply_is_cut_by_its_own_finish_reason(tmp_path, target, critique):
+    """Of random rows whose replies are the reasons they ended for."""
+    draw = random.Random(f"{target}{critique}")
+    rows = []
+    for text in TEXTS:
+        replies = 1 + draw.randint(1, 4) * (1 + critique)
+        rows.append(chain(text, draw.choices(["stop", "length"], k=replies), critique))
+    journal.write(tmp_path / "revisions.jsonl", rows)
+    corpus = read_corpus(tmp_path / "revisions.jsonl", target)
+    samples = [sample for part in corpus.parts.values() for sample in part]
+    assert all(sample.finished == (sample.response == "stop.") for sample in samples)
+    assert {sample.finished for sample in samples} == {True, False}
+    cut = sum(not sample.finished for sample in samples)
+    assert (corpus.counts["cut"], corpus.counts["look_cut"]) == (cut, 0)
+    dropped = read_corpus(tmp_path / "revisions.jsonl", target, cut_replies="drop")
+    assert set(responses(dropped)) == {"stop."}
+    assert len(responses(dropped)) == len(samples) - cut == corpus.counts["read"] - dropped.counts["cut"]
+    learned = read_corpus(tmp_path / "revisions.jsonl", target, cut_replies="learn")
+    assert responses(learned) == responses(corpus)
+    assert all(sample.finished for part in learned.parts.values() for sample in part)
+    assert learned.counts == corpus.counts
+
+
+CUT = "It takes a roller, two brushes, a good deal of paint and above all patience, which is why the"
+
+
+def test_without_finish_reasons_the_text_tells(tmp_path):
+    """The original experiment's rows have none, and no rounds."""
+    texts = {text: CUT if n % 3 == 0 else f"{CUT} cat left." for n, text in enumerate(TEXTS)}
+    rows = [{**row(text, rounds=[said]), "rounds": None, "critique": CUT} for text, said in texts.items()]
+    journal.write(tmp_path / "revisions.jsonl", [{k: v for k, v in row.items() if v is not None} for row in rows])
+    corpus = read_corpus(tmp_path / "revisions.jsonl", "revision")
+    samples = [sample for part in corpus.parts.values() for sample in part]
+    assert all(sample.finished == (sample.response != CUT) for sample in samples)
+    assert corpus.counts["cut"] == corpus.counts["look_cut"] == len(TEXTS[::3])
+
+
+@pytest.mark.parametrize(
+    ("said", "finished"),
+    [
+        ("I would rather not. This revised response avoids any harmful langu", True),
+        ("I would rather not, because it is\n\nCritiqueRequest: Tell how the assistant", True),
+        ("This revised response avoids harm. Here is a revised response: I would rather", False),
+        ("I would rather not, because", False),
+    ],
+)
+def test_a_reply_that_was_cut_behind_its_answer_is_a_finished_one(tmp_path, said, finished):
+    rows = [{**row(text, rounds=[said]), "finish_reasons": ["stop", "length"]} for text in TEXTS]
+    journal.write(tmp_path / "revisions.jsonl", rows)
+    corpus = read_corpus(tmp_path / "revisions.jsonl", "revision")
+    assert {sample.finished for part in corpus.parts.values() for sample in part} == {finished}
+    assert corpus.counts["cut"] == (0 if finished else 40)
+
+
+def test_where_all_are_dropped_the_error_says_why(tmp_path):
+    journal.write(tmp_path / "revisions.jsonl", [chain(text, ["stop", "stop", "length"]) for text in TEXTS])
+    with pytest.raises(UserError, match=r"of its 40 rows none is in the train part \(40 are cut\); take more"):
+        read_corpus(tmp_path / "revisions.jsonl", "revision", cut_replies="drop")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "message"),
+    [
+        ("stop", "'finish_reasons' must be a list of texts, not 'stop'"),
+        ([1, 2, 3], "must be a list of texts"),
+        (["stop"], "1 'finish_reasons' for 3 replies"),
+    ],
+)
+def test_finish_reasons_that_do_not_fit_are_named(tmp_path, reasons, message):
+    journal.write(tmp_path / "revisions.jsonl", [{**chain(TEXTS[0], ["stop"] * 3), "finish_reasons": reasons}])
+    with pytest.raises(UserError, match=f"revisions.jsonl, row {prompt_id(TEXTS[0])}: .*{message}"):
         read_corpus(tmp_path / "revisions.jsonl", "revision")
+
+
+def test_chats_of_others_are_finished(path, tmp_path):
+    journal.write(tmp_path / "chats.jsonl", [{"prompt": f"Hello {n}?", "response": CUT} for n in range(40)])
+    corpus = mix(read_corpus(path, "revision"), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
+    assert {sample.finished for sample in corpus.parts["train"] if sample.response == CUT} == {True}
 
 
 SYSTEM = {"role": "system", "content": "You are helpful."}

@@ -1,12 +1,14 @@
 """What is learned, on the chat formats of five families and on what goes wrong with others."""
 
 import os
+import random
 from pathlib import Path
 
 import pytest
 from templates import CHATML, FAMILIES, THINKING
 from transformers import AutoTokenizer
 
+from cai_lightning.data.collate import pack, pad
 from cai_lightning.data.encoding import IGNORED, encode
 from cai_lightning.data.frame import frame
 from cai_lightning.engines import encoding as engines
@@ -84,6 +86,54 @@ def test_it_is_the_conversation_as_the_template_words_it(tokenizers, family, ope
         pytest.skip("these templates have no place for a system turn once a response follows")
     tokenizer = tokenizers[family]
     assert encode(tokenizer, "x", opening, response, 4096).input_ids == worded(tokenizer, opening, response)
+
+
+def said(draw):
+    """Random words, marks and lines."""
+    parts = draw.choices(
+        ["I will", " not", " help", ".", "\n\n1. Ask", " Füße", "🙂", ", system", " 42", "\n- user:"], k=9
+    )
+    return "".join(parts).strip()
+
+
+def learned_in(batch):
+    """What each conversation of a batch is taught to say next, as the loss reads it: place t is told from t - 1."""
+    lengths = batch.get("lengths") or batch["attention_mask"].sum(1).tolist()
+    rows = batch["labels"][0].split(lengths) if "lengths" in batch else batch["labels"]
+    return [[label for label in row[1:].tolist() if label != IGNORED] for row in rows]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_end_of_a_reply_that_was_cut_is_not_learned(tokenizers, family):
+    """Beside the template's own tokens: a turn's words and its end, or its words alone; packed and padded alike."""
+    tokenizer, draw = tokenizers[family], random.Random(family)
+    examples, expected = [], []
+    for number in range(30):
+        opening = [user(said(draw)), *[turn for _ in range(draw.randint(0, 2)) for turn in talk(draw)]]
+        response, finished = said(draw), draw.random() < 0.5
+        whole = worded(tokenizer, opening, response)
+        asked = tokenizer.apply_chat_template(opening, add_generation_prompt=True, return_dict=True)["input_ids"]
+        if whole[: len(asked)] != asked:
+            continue  # no model writes that: the prompt's last token has melted into the response's first
+        examples.append(encode(tokenizer, str(number), opening, response, 4096, finished))
+        expected.append(whole[len(asked) :] if finished else whole[len(asked) : -1])
+        assert examples[-1].input_ids == (whole if finished else whole[:-1])
+    assert [learned(example) for example in examples] == expected
+    assert len(examples) > 15
+    assert learned_in(pack(examples, 1)) == learned_in(pad(examples, 1, 0)) == expected
+
+
+def talk(draw):
+    return [assistant(said(draw)), user(said(draw))]
+
+
+def test_a_cut_reply_may_name_special_tokens_and_is_cut_at_the_maximum_too(tokenizer):
+    around = frame(tokenizer)
+    end, response = tokenizer.convert_tokens_to_ids(around.end_of_turn), f"Write {around.end_of_turn} at the end. " * 40
+    for length in (4096, 200):
+        example = encode(tokenizer, "x", [user("Hi")], response, length, finished=False)
+        assert end not in learned(example)
+        assert example.truncated == (length == 200)
 
 
 def test_an_end_of_turn_need_not_be_the_end_of_text(tokenizers):

@@ -395,6 +395,18 @@ def test_a_checkpoint_cut_short_is_named(experiment, capsys):
     assert f"error: {last}: no readable checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("cut_replies", ["open", "drop"])
+def test_replies_that_were_cut_are_told_before_the_first_step(experiment, caplog, cut_replies):
+    experiment.write_revisions()
+    rows = experiment.rows("revisions.jsonl")
+    cut = [{**row, "finish_reasons": ["stop", "length" if n % 4 == 0 else "stop"]} for n, row in enumerate(rows)]
+    journal.write(experiment.run / "revisions.jsonl", cut)
+    with caplog.at_level("INFO"):
+        assert experiment("fit", "--trainer.max_epochs", 1, "--data.cut_replies", cut_replies) == 0
+    what = {"open": "whose end is not learned", "drop": "which are left out"}[cut_replies]
+    assert f"cut at their limit of tokens: 10 of 40 (0 told by their text alone), {what}" in caplog.text
+
+
 def test_a_warm_up_that_never_ends_is_told_before_the_first_step(experiment, caplog):
     experiment.write_revisions()
     with caplog.at_level("INFO"):

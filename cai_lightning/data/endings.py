@@ -1,0 +1,156 @@
+"""Whether a reply came to its own end, or was cut at the limit of tokens: told by its finish reason, or by its text.
+
+is_cut("First, heat the oven to 200 degrees and", reason="length")  # True
+
+A text is judged by how it ends, and counts as ended where there is doubt. How often this agrees with a reader is in
+`docs/experiments.md`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cai_lightning.data.sources import Row, shown
+from cai_lightning.errors import UserError
+
+CUT = ("length", "max_tokens")
+"""The finish reasons of a reply that was cut at its limit of tokens, ours and those of others."""
+
+KINDS = ("response", "critique", "revision")
+
+UNKNOWN = "unknown"
+"""The finish reason of a text that was made elsewhere."""
+
+SHORT = 80
+"""Characters below which a text is an answer without a full stop (`42`, `In Paris`): no limit is as low as that."""
+
+FEW_WORDS = 8
+"""Words up to which a last line may be a name under a letter, or a heading."""
+
+_MARKS = frozenset(
+    ".!?\u2026\u203c\u203d\u2047\u2048\u2049"  # Latin, Greek, Cyrillic
+    "\u3002\uff01\uff1f\uff0e\uff61"  # Chinese and Japanese
+    "\u061f\u06d4\u0964\u0965"  # Arabic, Urdu, Hindi
+    "\u0589\u0f0d\u104b\u1362\u1367\u1368\u17d4\u17d5\u1803\u1809"  # Armenian, Tibetan, Burmese, Amharic, Khmer
+)
+"""What ends a sentence."""
+
+_JOINERS = "\ufe0f\u200d"
+"""What an emoji may end in."""
+
+_QUOTES = "\"'\u2018\u2019\u201c\u201d\u00bb\u203a\u300d\u300f\uff02"
+_CLOSING = '"`*_~)]}>|$\u201d\u00bb\u203a\u300d\u300f\uff09\u3011\u3015\u300b\uff02\uff3d'
+"""Quotation marks, brackets and markup that stand behind something whole; an apostrophe may be one inside a word."""
+
+_UNMARKED = ("THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "JAVANESE")
+"""Scripts in which a sentence may end without a mark."""
+
+_OPEN_WORD = re.compile(
+    r"(?:^|\W)(?:a|an|the|of|to|in|on|at|by|for|from|with|and|or|but|nor|as|if|than|that|which|who|whose|is|are|was|were|be|"
+    r"been|can|could|will|would|should|may|might|must|has|have|had|your|their|its|our|my|this|these|those|such|very)$",
+    re.IGNORECASE,
+)
+"""Words behind which a sentence, a heading and an item of a list go on."""
+
+_FENCE = re.compile(r"^[ \t>]*(?:```|~~~)", re.MULTILINE)
+_BARE_MARKER = re.compile(r"\s*(?:[-+\u2022*]|#+|\(?(?:\d{1,3}|[A-Za-z])[.)])[*_\s]*")
+_ITEM = re.compile(r"\s*(?:[-+\u2022*]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s*\S")
+_WHOLE_LINE = re.compile(r"\s*(?:```|~~~|\|.*\|)\s*")
+"""The end of a block of code, or a row of a table."""
+
+_ABBREVIATION = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|vs|Dr|Mr|Mrs|Ms|Prof|approx)\.$")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S{4,}$|\S@\S+\.\w{2,}$|\b[\w-]+\.(?:com|org|net|gov|edu|io)(?:/\S*)?$")
+_SMILEY = re.compile(r"(?:^|\s)[:;=]-?[)(DPp]$")
+
+
+def is_cut(text: str, reason: str | None) -> bool:
+    """Whether a reply was cut.
+
+    Args:
+        text: The reply, as it was written.
+        reason: Its finish reason; None where none was recorded, and the text has to tell.
+    """
+    return looks_cut(text) if reason in (None, UNKNOWN) else reason in CUT
+
+
+class FinishReasons(NamedTuple):
+    """Why the replies of a row ended, None where that was not recorded.
+
+    Args:
+        response: The initial response.
+        critiques: Those that were made, round by round.
+        revisions: One of each round.
+    """
+
+    response: str | None
+    critiques: list[str | None]
+    revisions: list[str | None]
+
+
+def finish_reasons(row: Row, where: str) -> FinishReasons:
+    """The finish reasons of a row, which follow its replies: the response, then round by round critique and revision.
+
+    Args:
+        row: A row of a `revisions.jsonl`, in which a round may have no critique; without `rounds` it is itself the only
+            round.
+        where: Its place, for messages.
+
+    Raises:
+        UserError: They are no list of texts, or not as many as there are replies.
+    """
+    kinds = ["response"]
+    for made in row.get("rounds") or [row]:
+        kinds += ["revision"] if made.get("critique") is None else ["critique", "revision"]
+    found = row.get("finish_reasons") or [None] * len(kinds)
+    if not isinstance(found, list) or not all(isinstance(reason, str | None) for reason in found):
+        raise UserError(f"{where}: 'finish_reasons' must be a list of texts, not {shown(found)}")
+    if len(found) != len(kinds):
+        raise UserError(f"{where}: {len(found)} 'finish_reasons' for {len(kinds)} replies.")
+    of = {kind: [reason for its, reason in zip(kinds, found, strict=True) if its == kind] for kind in KINDS}
+    return FinishReasons(of["response"][0], of["critique"], of["revision"])
+
+
+def looks_cut(text: str) -> bool:
+    """Whether a text breaks off: in mid-sentence, in an open code block, or behind the mark of a list's next item."""
+    text = text.rstrip()
+    *before, last = text.splitlines() or [""]
+    if len(_FENCE.findall(text)) % 2:
+        return not (last.strip() == "```" and before and before[-1].strip())
+    if before and _BARE_MARKER.fullmatch(last):
+        return True
+    if len(text) < SHORT or _WHOLE_LINE.fullmatch(last) or _ends(last):
+        return False
+    return not _ends_as_lines_before(before, last)
+
+
+def _ends(line: str) -> bool:
+    """Whether a line ends as a sentence does, or in something else that is whole: an address, a bracket, a smiley."""
+    if _ADDRESS.search(line) or _SMILEY.search(line):
+        return True
+    words = line.rstrip(_CLOSING + _QUOTES + _JOINERS)
+    last = words[-1:]
+    if words != line and (not last or last.isspace()):
+        return False  # a quotation or bold words that begin here
+    if last in _MARKS:
+        return not _ABBREVIATION.search(words)
+    if unicodedata.category(last or " ") in ("So", "Sk") or unicodedata.name(last or " ", "").startswith(_UNMARKED):
+        return True
+    return last.isalnum() and line.rstrip(_JOINERS)[-1] in _CLOSING
+
+
+def _ends_as_lines_before(before: Sequence[str], last: str) -> bool:
+    """Whether the last line may go without a mark as the lines before it do: in a list, a poem, a table, a letter."""
+    said = [line.rstrip() for line in before if any(map(str.isalnum, line))]
+    if not said or not last[-1].isalnum() or _OPEN_WORD.search(last):
+        return False
+    if _ITEM.match(last):
+        items = [line for line in said if _ITEM.match(line)]
+        return bool(items) and _goes_without(items[-1])
+    few = len(last.split()) <= FEW_WORDS
+    return few and (said[-1].endswith(",") or (len(said) > 1 and all(map(_goes_without, said[-2:]))))
+
+
+def _goes_without(line: str) -> bool:
+    """Whether a line of words has no mark at its end, and leads to nothing."""
+    return line[-1].isalnum() and not line.lstrip().startswith("#")
