@@ -1,9 +1,11 @@
 """The contract of an engine: it serves a model, and it alone decides how requests are batched."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -11,26 +13,60 @@ import torch
 from cai_lightning.records import Conversation
 from cai_lightning.thoughts import why_silent
 
+NEUTRAL: Mapping[str, float] = MappingProxyType(
+    {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+)
+"""The settings of sampling with which a model's own distribution is drawn from, as it is."""
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is drawn.
+    """How a reply is drawn. What is null is neutral, or what `preset` says.
 
     Args:
-        temperature: 0 takes the likeliest token; 1 (the paper) samples from the model's own distribution.
-        top_p: Keeps the likeliest tokens whose probabilities add up to this share, in (0, 1].
+        temperature: 0 takes the likeliest token; 1, the neutral one (and the paper's), samples from the model's own
+            distribution.
+        top_p: Keeps the likeliest tokens whose probabilities add up to this share, in (0, 1]; 1 keeps all.
         max_new_tokens: A reply is cut after this many tokens; its finish reason is then `length`.
         stop: Texts that end a reply; they are not part of it.
+        top_k: Keeps so many of the likeliest tokens; 0 keeps all.
+        min_p: Keeps the tokens that are at least this share as likely as the likeliest, in [0, 1]; 0 keeps all.
+        repetition_penalty: Makes tokens that stand in the conversation or the reply less likely, from 1 on: their
+            logits are divided by it where they are positive, and multiplied by it where they are negative. 1 has no
+            effect; 1.05 to 1.2 is usual.
+        preset: Where what is null comes from: `none` is neutral; `model` takes what the model's own
+            `generation_config.json` says. A server is sent what is set here alone, and temperature and top_p with
+            `none`; the rest is its own business.
     """
 
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
     max_new_tokens: int = 512
     stop: list[str] = field(default_factory=list)
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    preset: Literal["none", "model"] = "none"
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
-            raise ValueError(f"Sampling: temperature >= 0, 0 < top_p <= 1, max_new_tokens >= 1 expected, found {self}")
+        possible = (
+            self.temperature is None or 0 <= self.temperature < math.inf,
+            self.top_p is None or 0 < self.top_p <= 1,
+            self.max_new_tokens >= 1,
+            self.top_k is None or self.top_k >= 0,
+            self.min_p is None or 0 <= self.min_p <= 1,
+            self.repetition_penalty is None or 0 < self.repetition_penalty < math.inf,
+        )
+        if not all(possible):
+            raise ValueError(
+                "Sampling: temperature >= 0, 0 < top_p <= 1, max_new_tokens >= 1, top_k >= 0, 0 <= min_p <= 1, "
+                f"repetition_penalty > 0 expected, found {self}"
+            )
+
+    def filled(self, values: Mapping[str, float]) -> "Sampling":
+        """The same with these values where it is null."""
+        unset = {name: value for name, value in values.items() if getattr(self, name) is None}
+        return replace(self, **unset) if unset else self  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,10 @@ class ContinuousBatch:
 
     def _take(self, requests: Sequence[_Request], logits: torch.Tensor) -> None:
         """Draws each one's next token; who is finished leaves, his slot remembering the conversation."""
-        for request, token in zip(requests, draw(logits, self.sampling, [r.numbers for r in requests]), strict=True):
+        penalized = self.sampling.repetition_penalty not in (None, 1)
+        seen = [[*request.ids, *request.written] for request in requests] if penalized else ()
+        tokens = draw(logits, self.sampling, [request.numbers for request in requests], seen)
+        for request, token in zip(requests, tokens, strict=True):
             request.written.append(token)
             if self._is_finished(request):
                 del self._active[request.slot]

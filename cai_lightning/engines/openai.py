@@ -6,7 +6,7 @@ engine = OpenAIEngine("qwen2.5:3b", ["http://127.0.0.1:11434/v1"], Sampling(max_
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,12 @@ from cai_lightning.services.token_budget import TokenBudget
 
 log = logging.getLogger(__name__)
 
+SENT: Mapping[str, float] = {"temperature": 1.0, "top_p": 1.0}
+"""What every request says of sampling, unless it is left to the server; all servers know it."""
+
+EXTRA = ("top_k", "min_p", "repetition_penalty")
+"""What requests say of it only where it is set: OpenAI's own protocol does not know it."""
+
 CHARACTERS_PER_TOKEN = 4
 """What a request will take is estimated from its text, and corrected by what the server counts."""
 
@@ -38,7 +44,8 @@ class OpenAIEngine(Engine):
     Args:
         model: Name of the model, as the servers know it.
         base_urls: Addresses such as `http://127.0.0.1:8000/v1`; where one keeps failing, the next one is asked.
-        sampling: How replies are drawn.
+        sampling: How replies are drawn. Servers are sent `top_k`, `min_p` and `repetition_penalty` only where they are
+            set; whether they obey them is their business.
         api_key_variable: The environment variable that holds the key, which a server on this machine can do without;
             null where no server needs one.
         adapter_model: Name under which the servers serve the adapter that `validate` evaluates.
@@ -74,7 +81,7 @@ class OpenAIEngine(Engine):
     ) -> None:
         self.model = model
         self.base_urls = base_urls
-        self.sampling = sampling
+        self.sampling = sampling.filled(SENT if sampling.preset == "none" else {})
         self.api_key_variable = api_key_variable
         self.adapter_model = adapter_model
         self.extra_body = extra_body
@@ -106,14 +113,17 @@ class OpenAIEngine(Engine):
 
     async def reply(self, conversation: Conversation, seed: str) -> Reply:
         sampling = self.sampling
-        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": integer_seed(seed)}
+        drawn = {name: value for name in SENT if (value := getattr(sampling, name)) is not None}
+        extra = {name: value for name in EXTRA if (value := getattr(sampling, name)) is not None}
         stop = {"stop": sampling.stop} if sampling.stop else {}
-        completion = await self._ask(conversation, sampling.max_new_tokens, **drawn, **stop)
+        settings = {**drawn, **stop, "seed": integer_seed(seed), "extra_body": {**self._more(), **extra}}
+        completion = await self._ask(conversation, sampling.max_new_tokens, **settings)
         return as_reply(completion, sampling.stop)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         enough = max(map(len, options)) + 2
-        completion = await self._ask(conversation, enough, temperature=0.0, logprobs=True, top_logprobs=20)
+        told = {"temperature": 0.0, "logprobs": True, "top_logprobs": 20, "extra_body": self._more()}
+        completion = await self._ask(conversation, enough, **told)
         if not any(token.alternatives for token in completion.logprobs):
             raise UserError(
                 f"{self._endpoints[self._first].url}: this server does not tell probabilities (it ignores `logprobs`), "
@@ -127,7 +137,7 @@ class OpenAIEngine(Engine):
         request = {"model": self._served, "messages": conversation, "max_tokens": max_tokens, **settings}
         reasons, first = [], self._first
         for number in (*range(first, len(self._endpoints)), *range(first)):
-            attempt = partial(self._attempt, self._endpoints[number], {**request, "extra_body": self._more()})
+            attempt = partial(self._attempt, self._endpoints[number], request)
             try:
                 completion = await persist(attempt, self.max_retries, self.max_wait, self._sleep)
             except TransientError as error:
@@ -149,11 +159,10 @@ class OpenAIEngine(Engine):
             self._budget.correct(estimate, used)
         return completion
 
-    def _more(self) -> dict[str, Any] | None:
+    def _more(self) -> dict[str, Any]:
         """Further fields of a request."""
-        if self.chat_template_kwargs is None:
-            return self.extra_body
-        return {**(self.extra_body or {}), "chat_template_kwargs": self.chat_template_kwargs}
+        more = {} if self.chat_template_kwargs is None else {"chat_template_kwargs": self.chat_template_kwargs}
+        return {**(self.extra_body or {}), **more}
 
     def _served_model(self, adapter: Path | None) -> str:
         if adapter is None:
@@ -184,6 +193,8 @@ class OpenAIEngine(Engine):
                 f"expected, found {self.concurrency}, {self.max_retries}, {self.max_wait}, {self.timeout}, "
                 f"{self.tokens_per_minute}"
             )
+        if doubled := {"model", "messages", "max_tokens", "stop", *SENT, *EXTRA} & set(self.extra_body or ()):
+            raise ValueError(f"OpenAIEngine: extra_body: {min(doubled)!r} has a setting of its own, take that")
         if not self.base_urls:
             raise ValueError("OpenAIEngine: base_urls: at least one address expected, such as http://127.0.0.1:8000/v1")
         for url in self.base_urls:

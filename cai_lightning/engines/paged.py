@@ -25,7 +25,8 @@ class PagedBatch:
     Args:
         policy: The model.
         requests: Conversations in the batch.
-        sampling: How tokens are drawn. A reply is cut at its stop strings when it is finished, not before.
+        sampling: How tokens are drawn, nothing of it null, and without a penalty for repetition, which transformers
+            drops here. A reply is cut at its stop strings when it is finished, not before.
         ends: Tokens that end a reply.
     """
 
@@ -58,7 +59,8 @@ class PagedBatch:
 
     def _started(self) -> ContinuousBatchingManager:
         sampling = self.sampling
-        drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        kept = {"top_p": sampling.top_p, "top_k": sampling.top_k, "min_p": sampling.min_p or None}
+        drawn = {"do_sample": True, "temperature": sampling.temperature, **kept}
         on_gpu = self.policy.device.type == "cuda"
         manager = self.policy.init_continuous_batching(
             GenerationConfig(

@@ -25,6 +25,7 @@ from cai_lightning.engines.loading import (
     load_tokenizer,
 )
 from cai_lightning.engines.paged import PagedBatch
+from cai_lightning.engines.sampling import settle_sampling
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import Conversation
@@ -64,7 +65,12 @@ class TransformersEngine(Engine):
         if batch_size < 1:
             raise ValueError(f"engine.batch_size: batch_size >= 1 expected, found {batch_size}")
         self.model = model
-        self.sampling = sampling
+        self.sampling = settle_sampling(sampling, model)
+        if batching == "paged" and self.sampling.repetition_penalty != 1:
+            raise ValueError(
+                "engine.batching: `paged` knows no repetition_penalty, which is "
+                f"{self.sampling.repetition_penalty}; take `slots`, or set engine.sampling.repetition_penalty to 1"
+            )
         self.batch_size = batch_size
         self.dtype: DType = dtype
         self.template: Template = template

@@ -16,6 +16,7 @@ from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.encoding import Template, decode
 from cai_lightning.engines.fingerprint import check_adapter
 from cai_lightning.engines.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer
+from cai_lightning.engines.sampling import settle_sampling
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
 from cai_lightning.errors import UserError
@@ -64,7 +65,7 @@ class VLLMEngine(Engine):
         arguments: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.sampling = sampling
+        self.sampling = settle_sampling(sampling, model)
         self.concurrency = concurrency
         self.dtype: DType = dtype
         self.template: Template = template
@@ -140,6 +141,9 @@ class VLLMEngine(Engine):
         return {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "repetition_penalty": sampling.repetition_penalty,
             "max_tokens": sampling.max_new_tokens,
             "stop": sampling.stop,
             "seed": int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) >> 1,

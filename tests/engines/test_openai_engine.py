@@ -70,9 +70,9 @@ def dead_url():
 
 
 def test_a_request_says_all_that_was_set():
-    sampling = Sampling(temperature=0.3, top_p=0.9, max_new_tokens=11, stop=["END", "."])
+    sampling = Sampling(temperature=0.3, top_p=0.9, max_new_tokens=11, stop=["END", "."], top_k=4, min_p=0.0)
     reply, asked = ask_once(
-        lambda request, headers: completion("  one. two END ", "length"), sampling=sampling, extra_body={"top_k": 4}
+        lambda request, headers: completion("  one. two END ", "length"), sampling=sampling, extra_body={"provider": {}}
     )
     (request,) = asked
     seed = request.pop("seed")
@@ -85,12 +85,28 @@ def test_a_request_says_all_that_was_set():
         "max_tokens": 11,
         "stop": ["END", "."],
         "top_k": 4,
+        "min_p": 0.0,
+        "provider": {},
     }
     assert (reply.text, reply.finish_reason, reply.tokens, reply.prompt_tokens) == ("one", "stop", 3, 7)
     again, other = ask_once(lambda request, headers: completion("cut", "length"))
     assert other[0]["seed"] == seed
     assert "stop" not in other[0]
     assert again.finish_reason == "length"
+
+
+def test_what_is_not_set_is_not_sent():
+    _, (plain,) = ask_once(lambda request, headers: "yes")
+    assert plain.keys() == {"model", "messages", "temperature", "top_p", "seed", "max_tokens"}
+    assert (plain["temperature"], plain["top_p"]) == (1.0, 1.0)
+    _, (left,) = ask_once(lambda request, headers: "yes", sampling=Sampling(repetition_penalty=1.1, preset="model"))
+    assert left.keys() == {"model", "messages", "seed", "max_tokens", "repetition_penalty"}
+
+
+@pytest.mark.parametrize("name", ["top_k", "repetition_penalty", "temperature", "max_tokens"])
+def test_a_field_with_a_setting_of_its_own_is_refused(name):
+    with pytest.raises(ValueError, match=f"extra_body: '{name}' has a setting of its own"):
+        OpenAIEngine("m", ["http://127.0.0.1:1/v1"], extra_body={name: 1})
 
 
 def misbehaviours(number):

@@ -19,6 +19,7 @@ from cai_lightning import journal
 from cai_lightning.engines import Sampling, TransformersEngine, VLLMEngine
 from cai_lightning.engines.fingerprint import FINGERPRINT, save_fingerprint
 from cai_lightning.engines.loading import load_model
+from cai_lightning.engines.sampling import settle_sampling
 from cai_lightning.engines.vllm import _devices
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import assistant, user
@@ -87,7 +88,7 @@ def sampled(engines):
 
     def draw(sampling):
         for engine in engines:
-            engine.sampling = sampling
+            engine.sampling = settle_sampling(sampling, str(MODEL))
         return engines
 
     yield draw

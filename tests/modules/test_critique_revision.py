@@ -78,7 +78,7 @@ def test_the_record_says_everything():
         assert (made.critique, made.revision, made.similarity) == (f"critique {turn}", f"revision {turn}", None)
     assert record.finish_reasons == ["stop"] * 5
     assert (record.model, record.engine, record.seed) == ("scripted", "ScriptedEngine", 7)
-    assert record.sampling == {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 512, "stop": []}
+    assert record.sampling == asdict(Sampling())
     assert record.constitution == {"name": "default", "digest": read_constitution("default").digest}
 
 
