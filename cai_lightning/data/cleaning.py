@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 
 from cai_lightning.data.answer import Piece, answer, pieces
 from cai_lightning.data.characters import Ascii, CharacterChange, in_place, plain
+from cai_lightning.thoughts import split_thoughts
 
-Change = CharacterChange | Literal["meta_commentary", "empty"]
+Change = CharacterChange | Literal["thoughts", "meta_commentary", "empty", "unfinished_thought"]
 SpanKind = Literal["commentary", "turn", "repeat"]
 
 
@@ -22,8 +23,8 @@ class Cleaned:
 
     Args:
         text: What is left.
-        changes: What became of its characters (see `Plain`), `meta_commentary` where some was removed, `empty` where
-            nothing is left.
+        changes: What became of its characters (see `Plain`), `thoughts` or `meta_commentary` where some were removed;
+            where nothing is left `unfinished_thought` if it was one, `empty` otherwise.
     """
 
     text: str
@@ -32,7 +33,7 @@ class Cleaned:
     @property
     def is_dropped(self) -> bool:
         """Whether there is nothing in it to learn from: no word, or letters that were not to be there."""
-        return "empty" in self.changes or "other_letters" in self.changes
+        return not {"empty", "unfinished_thought", "other_letters"}.isdisjoint(self.changes)
 
 
 class Span(NamedTuple):
@@ -51,14 +52,17 @@ class Span(NamedTuple):
 
 
 def clean(text: str, ascii: Ascii = "typography") -> Cleaned:
-    """Strips a text of its meta-commentary and makes its characters plain, as far as `plain` is asked to."""
-    stripped = strip_meta_commentary(text)
+    """Strips a text of thoughts and meta-commentary, and makes its characters plain, as far as `plain` is asked to."""
+    words, thought = split_thoughts(text)
+    stripped = strip_meta_commentary(words)
     made, characters = plain(stripped, ascii)
     changes: list[Change] = list(characters)
-    if stripped != text:
+    if words != text:
+        changes.append("thoughts")
+    if stripped != words:
         changes.append("meta_commentary")
     if not made.strip():
-        changes.append("empty")
+        changes.append("unfinished_thought" if thought and not words else "empty")
     return Cleaned(made, tuple(changes))
 
 

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from cai_lightning.data.endings import finish_reasons, is_cut
 from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, Prompt, prompt_id, transcript_text, without_sample
+from cai_lightning.thoughts import split_thoughts
 
 Target = Literal["revision", "rounds", "initial"]
 CutReplies = Literal["open", "drop", "learn"]
@@ -34,10 +35,10 @@ class Sample:
 class Corpus:
     """The samples of each part; how many `rows` and how many responses in them were `read`, and in how many of these
     marks (`typography`) or `accents` were made plain or other characters kept (`not_ascii`), how many were stripped of
-    `meta_commentary`, or dropped because nothing was left (`empty`) or other letters than ASCII's (`other_letters`);
-    how many of the others were `cut` at their limit of tokens, and how many of these only `look_cut`, for want of a
-    finish reason. Of a mixture, how many `chats` there were, how many were `held_out` for testing or validating, how
-    many `mixed` in.
+    `thoughts` or `meta_commentary`, or dropped because nothing was left (`empty`, or `unfinished_thought` where it was
+    one) or other letters than ASCII's (`other_letters`); how many of the others were `cut` at their limit of tokens,
+    and how many of these only `look_cut`, for want of a finish reason. Of a mixture, how many `chats` there were, how
+    many were `held_out` for testing or validating, how many `mixed` in.
 
     `aside` holds the normalised texts of all prompts in the file that are tested or validated on, whatever was chosen.
     """
@@ -100,13 +101,21 @@ def mix(corpus: Corpus, mixture: Sequence[Mixture], shares: Shares, seed: int) -
     """
     revisions = len(corpus.parts["train"])
     for source in mixture:
-        chats = read_chats(source.source, source.split)
+        chats = [_without_thought(chat, corpus.counts) for chat in read_chats(source.source, source.split)]
+        chats = [chat for chat in chats if chat.response]
         open_to_training = [chat for chat in chats if _is_open(chat, corpus.aside, shares)]
         count = min(round(source.weight * revisions), len(open_to_training))
         drawn = random.Random(f"{seed}:{source.source}").sample(open_to_training, count)
         corpus.parts["train"] += [Sample(prompt_id(_text_of(c.opening)), c.opening, c.response) for c in drawn]
         corpus.counts.update(chats=len(chats), held_out=len(chats) - len(open_to_training), mixed=count)
     return corpus
+
+
+def _without_thought(chat: Chat, counts: Counter[str]) -> Chat:
+    """A conversation whose response has lost its thoughts, and everything where it was nothing else."""
+    words = split_thoughts(chat.response).words
+    counts.update(thoughts=words != chat.response, unfinished_thought=not words)
+    return replace(chat, response=words)
 
 
 def _is_open(chat: Chat, aside: frozenset[str], shares: Shares) -> bool:
@@ -137,6 +146,7 @@ def _dropped(corpus: Corpus, cut_replies: CutReplies) -> str:
     dropped = {
         "are cut": counts["cut"] if cut_replies == "drop" else 0,
         "are empty": counts["empty"],
+        "are unfinished thoughts": counts["unfinished_thought"],
         "have letters that are not English": counts["other_letters"],
     }
     told = [f"{count} {why}" for why, count in dropped.items() if count]
@@ -160,7 +170,8 @@ def _add(
         corpus.counts.update(["read", *cleaned.changes])
         if cleaned.is_dropped:
             continue
-        cut = is_cut(response, reason) and not has_words_behind(response)
+        words = split_thoughts(response).words
+        cut = is_cut(words, reason) and not has_words_behind(words)
         if cut:
             corpus.counts.update(["cut", *(["look_cut"] if reason is None else [])])
         if not (cut and cut_replies == "drop"):

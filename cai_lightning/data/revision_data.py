@@ -201,4 +201,10 @@ class RevisionData(LightningDataModule):
                 f"mixture: {counts['mixed']} conversations of {counts['chats']} drawn, "
                 f"{counts['held_out']} left out because they hold a test or validation prompt",
             )
+        if counts["thoughts"]:
+            lines.insert(
+                1,
+                f"thoughts: taken out of {counts['thoughts']} responses; {counts['unfinished_thought']} of these were "
+                "nothing but an unfinished thought, and are dropped",
+            )
         return "\n".join(lines)

@@ -139,3 +139,24 @@ def test_real_revisions(real_data):
     assert (counts["typography"], counts["accents"], counts["not_ascii"]) == (14, 5, 5)
     assert sum("empty" in row.changes for row in cleaned) <= 5
     assert all("CritiqueRequest" not in row.text and "revised response" not in row.text for row in cleaned)
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "changes"),
+    [
+        ("<think>Harmful? Yes.</think>\n\nI'd rather not.", "I'd rather not.", ("thoughts",)),
+        ("<think>\n\n</think>\n\nI'd rather not.", "I'd rather not.", ("thoughts",)),
+        ("Harmful? Yes.\n</think>\n\nI'd rather not.", "I'd rather not.", ("thoughts",)),
+        ("<think>Harmful? Yes. I should", "", ("thoughts", "unfinished_thought")),
+        ("<think>Harmful?</think>\n", "", ("thoughts", "unfinished_thought")),
+        ("<think>\n</think>", "", ("thoughts", "empty")),
+        (
+            "<think>Hm.</think>Certainly! Here's a revised response: I'd rather not.",
+            "I'd rather not.",
+            ("thoughts", "meta_commentary"),
+        ),
+    ],
+)
+def test_thoughts_are_no_words(text, left, changes):
+    assert clean(text) == Cleaned(left, changes)
+    assert clean(text).is_dropped == (not left)

@@ -248,3 +248,27 @@ def test_what_became_of_the_characters_is_stated(path, tiny_model):
         "characters: 10 responses with marks made plain, 0 with accents taken off, 10 dropped for letters that are not"
         " English, 10 with other characters kept"
     ) in data.statement()
+
+
+def test_thoughts_of_old_corpora_and_of_mixtures_are_not_learned(tmp_path, tiny_model):
+    forms = ["<think>Hm.</think>\n\nNo. {}", "<think>Hm, number {}", "No. {}", "Hm.\n</think>No. {}"]
+    rows = [row(text, rounds=(forms[n % 4].format(n),)) for n, text in enumerate(TEXTS)]
+    journal.write(tmp_path / "revisions.jsonl", rows)
+    others = [{"prompt": f"What is {n}?", "response": forms[n % 4].format(n)} for n in range(40)]
+    journal.write(tmp_path / "chats.jsonl", others)
+    corpus = read_corpus(tmp_path / "revisions.jsonl", "rounds")
+    assert sorted(responses(corpus)) == sorted(f"No. {n}" for n in range(40) if n % 4 != 1)
+    assert (corpus.counts["thoughts"], corpus.counts["unfinished_thought"], corpus.counts["empty"]) == (30, 10, 0)
+    mixed = mix(corpus, [Mixture(str(tmp_path / "chats.jsonl"), 100.0)], Shares(), 42)
+    assert all(sample.response.startswith("No. ") for sample in mixed.parts["train"])
+    assert mixed.counts["thoughts"] == 60
+    assert mixed.counts["mixed"] > 0
+
+    data = RevisionData(tmp_path / "revisions.jsonl")
+    data.trainer = SimpleNamespace(
+        lightning_module=SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(tiny_model)), default_root_dir=tmp_path
+    )
+    data.setup("fit")
+    assert data.statement().splitlines()[1] == (
+        "thoughts: taken out of 30 responses; 10 of these were nothing but an unfinished thought, and are dropped"
+    )
