@@ -8,6 +8,9 @@ from torch import Tensor
 
 from cai_lightning.data.encoding import IGNORED, Example
 
+GRAIN = 128
+"""On a GPU a packed row is as wide as a multiple of this, so that its kernels and its allocator meet few widths."""
+
 
 class Batch(TypedDict):
     """N conversations: packed, as B = 1 row of all their tokens with `lengths`; or padded on the right, as B = N rows
@@ -26,15 +29,24 @@ class Batch(TypedDict):
     step_tokens: int
 
 
-def pack(examples: Sequence[Example], step_tokens: int) -> Batch:
-    """Puts conversations one behind the other; positions begin anew with each."""
-    lengths = [len(example.input_ids) for example in examples]
+def pack(examples: Sequence[Example], step_tokens: int, grain: int = 1) -> Batch:
+    """Puts conversations one behind the other; positions begin anew with each.
+
+    Args:
+        examples: The conversations.
+        step_tokens: Supervised tokens of the whole step.
+        grain: The row is filled up to a multiple of so many tokens, by a conversation of which nothing is learned.
+    """
+    tokens = sum(len(example.input_ids) for example in examples)
+    filling = -tokens % grain
+    rows = [*examples, Example("filling", [0] * filling, [IGNORED] * filling, truncated=False)] if filling else examples
+    lengths = [len(row.input_ids) for row in rows]
     return Batch(
-        input_ids=torch.tensor([[id for example in examples for id in example.input_ids]]),
-        labels=torch.tensor([[label for example in examples for label in _labels(example)]]),
+        input_ids=torch.tensor([[id for row in rows for id in row.input_ids]]),
+        labels=torch.tensor([[label for row in rows for label in _labels(row)]]),
         position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
         lengths=lengths,
-        tokens=sum(lengths),
+        tokens=tokens,
         step_tokens=step_tokens,
     )
 

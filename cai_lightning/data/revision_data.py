@@ -12,7 +12,7 @@ from cai_lightning import provenance
 from cai_lightning.data.batches import Batches, Planned, Sizes, fill, plan
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Mixture
-from cai_lightning.data.collate import Batch, pack, pad, silent
+from cai_lightning.data.collate import GRAIN, Batch, pack, pad, silent
 from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Target, mix, read_corpus
 from cai_lightning.data.encoding import Example, encode
 from cai_lightning.data.prompts import read_prompts
@@ -161,11 +161,13 @@ class RevisionData(LightningDataModule):
     def _batches(self, part: Part, planned: Callable[[], Sequence[Planned]], done: int = 0) -> Batches[Batch]:
         examples = self.examples[part]
         company = silent(min(examples, key=lambda example: len(example.input_ids)))
+        assert self.trainer is not None
+        grain = GRAIN if self.trainer.strategy.root_device.type == "cuda" else 1
 
         def make(batch: Planned) -> Batch:
             rows = [examples[row] for row in batch.rows] or [company]
             if self.packing:
-                return pack(rows, batch.step_tokens)
+                return pack(rows, batch.step_tokens, grain)
             return pad(rows, batch.step_tokens, cast(int, self._tokenizer.pad_token_id))
 
         return Batches(planned, make, done)

@@ -58,6 +58,9 @@ def load_config(name: str) -> PreTrainedConfig:
 def load_model(name: str, dtype: DType = "auto", **settings: Any) -> PreTrainedModel:
     """A causal language model; every tensor of it comes from its files.
 
+    From then on attention is not cuDNN's in this process: on H100 and later torch prefers it, and it plans anew for
+    every shape, for longer than it computes.
+
     Args:
         name: Name on the Hugging Face Hub, a folder, or a `.gguf` file, whose weights are unpacked.
         dtype: `auto` takes the type of the files, and bfloat16 for a `.gguf` file.
@@ -66,6 +69,7 @@ def load_model(name: str, dtype: DType = "auto", **settings: Any) -> PreTrainedM
     Raises:
         UserError: The model is not to be had, or its files lack tensors.
     """
+    torch.backends.cuda.enable_cudnn_sdp(False)
     place, file = _source(name)
     if file:
         settings |= _unpacked(name, settings)
