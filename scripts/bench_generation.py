@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 r"""Benchmark: engines and baselines answer, critique and revise the same prompts, in turn; their medians are compared.
 
-    python scripts/bench_generation.py --prompts prompts.jsonl --peers ../peers            # two cores, 50 M parameters
+    python scripts/bench_generation.py --prompts prompts.jsonl --peers ../peers --model smollm2 --batch-size 48 \
+        --max-new-tokens 128                                                               # two cores, a real model
+    python scripts/bench_generation.py --prompts prompts.jsonl --peers ../peers            # 51 M random parameters
     python scripts/bench_generation.py --prompts prompts.jsonl --peers ../peers --vllm-python .venv-vllm/bin/python \
         --contenders transformers naive vllm vllm_offline
     python scripts/bench_generation.py --prompts prompts.jsonl --peers ../peers --shape qwen2.5-3b --rows 979 \
         --max-new-tokens 512 --lengths varied --batch-size 256 --naive-rows 4 --bandwidth 4800 \
         --contenders transformers paged naive                                             # one H200
 
-The model is made at random, in Qwen2's architecture, with a tokenizer learned from the prompts; generation is greedy in
-bfloat16. `--lengths equal`: every reply has `--max-new-tokens` tokens; `varied`: the model ends most of them earlier.
+Without --model one is made at random, in Qwen2's architecture, with a tokenizer learned from the prompts. Generation is
+greedy. Replies of a random model all have `--max-new-tokens` tokens (`--lengths equal`), or most of them fewer
+(`varied`); those of a real one end where it ends them.
 """
 
 import argparse
@@ -23,8 +26,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_model
 import torch
-from random_model import SHAPES, make_model
+from random_model import Shape
 from rich.console import Console
 from rich.table import Table
 
@@ -39,7 +43,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder of the baselines' scripts; without it they are left out")
     parser.add_argument("--contenders", nargs="+", default=["transformers", "naive"],
                         choices=["transformers", "paged", "vllm", *PEERS])  # fmt: skip
-    parser.add_argument("--shape", choices=SHAPES, default="50m")
+    bench_model.add_arguments(parser)
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--naive-rows", type=int, help="rows of the naive loop, where all would take days")
     parser.add_argument("--max-new-tokens", type=int, default=64)
@@ -50,8 +54,8 @@ def main() -> None:
     parser.add_argument("--vllm-python", default=sys.executable, help="the interpreter of an environment with vLLM")
     parser.add_argument("--output", type=Path, help="where the runs' figures are written as JSON Lines")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    bench_model.with_dtype(args)
     if args.worker:
         print(json.dumps(asyncio.run(measure(args))))
     else:
@@ -59,20 +63,22 @@ def main() -> None:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Makes the model, runs every contender `--repeats` times in turn, and prints the table."""
+    """Runs every contender `--repeats` times in turn, and prints the table."""
     runs: dict[str, list[dict]] = {name: [] for name in args.contenders}
     with tempfile.TemporaryDirectory() as folder:
-        args.model = Path(folder) / "model"
-        make_model(SHAPES[args.shape], args.prompts, args.model, args.lengths == "varied")
+        args.lengths = "varied" if args.model else args.lengths
+        title = f"{args.model or args.shape}, {args.dtype}, {bench_model.device()}, {args.lengths} lengths"
+        args.model = bench_model.prepare(args, args.prompts, Path(folder), args.lengths == "varied")
         for repeat in range(args.repeats):
             for name in args.contenders:
                 result = run(args, name)
                 runs[name].append(result)
                 print(f"run {repeat + 1} of {args.repeats}: {json.dumps(result)}", file=sys.stderr, flush=True)
+        shape = bench_model.shape_of(args.model)
     if args.output:
         lines = [json.dumps({"contender": name, **result}) + "\n" for name in runs for result in runs[name]]
         args.output.write_text("".join(lines), encoding="utf-8")
-    show(args, runs)
+    show(args, title, shape, runs)
 
 
 def run(args: argparse.Namespace, name: str) -> dict:
@@ -82,8 +88,9 @@ def run(args: argparse.Namespace, name: str) -> dict:
     if name in PEERS:
         command = [args.peers / PEERS[name], args.model, *common, "--limit", rows]
         command += ["--ignore-eos"] if args.lengths == "equal" else []
+        command += ["--dtype", args.dtype] if name == "naive" else []
     else:
-        own = ["--rows", rows, "--batch-size", args.batch_size, "--lengths", args.lengths]
+        own = ["--rows", rows, "--batch-size", args.batch_size, "--dtype", args.dtype]
         command = [__file__, *common, *own, "--worker", name, "--model", args.model]
     python = args.vllm_python if name.startswith("vllm") else sys.executable
     done = subprocess.run([str(python), *map(str, command)], capture_output=True, text=True, env=environment())
@@ -129,9 +136,9 @@ async def measure(args: argparse.Namespace) -> dict:
 def make_engine(args: argparse.Namespace) -> Engine:
     sampling = Sampling(temperature=0, max_new_tokens=args.max_new_tokens)
     if args.worker == "vllm":
-        return VLLMEngine(str(args.model), sampling, dtype="bfloat16", max_model_len=2048)
+        return VLLMEngine(str(args.model), sampling, dtype=args.dtype, max_model_len=2048)
     batching = "paged" if args.worker == "paged" else "slots"
-    return TransformersEngine(str(args.model), sampling, args.batch_size, dtype="bfloat16", batching=batching)
+    return TransformersEngine(str(args.model), sampling, args.batch_size, dtype=args.dtype, batching=batching)
 
 
 def peer_requests(args: argparse.Namespace) -> list[str]:
@@ -144,9 +151,9 @@ def peer_requests(args: argparse.Namespace) -> list[str]:
     return [f"CritiqueRequest: {naive_generation.CRITIQUE}", f"RevisionRequest: {naive_generation.REVISION}"]
 
 
-def show(args: argparse.Namespace, runs: dict[str, list[dict]]) -> None:
+def show(args: argparse.Namespace, title: str, shape: Shape, runs: dict[str, list[dict]]) -> None:
     """The medians, and their ratios to the last contender's."""
-    table = Table("contender", "rows", "seconds", "tokens", "tokens/s", "ratio", title=f"{args.shape}, {args.lengths}")
+    table = Table("contender", "rows", "seconds", "tokens", "tokens/s", "ratio", title=title)
     if args.bandwidth:
         table.add_column("of the bandwidth")
     medians = {name: statistics.median(r["tokens_per_s"] for r in results) for name, results in runs.items()}
@@ -156,14 +163,14 @@ def show(args: argparse.Namespace, runs: dict[str, list[dict]]) -> None:
         middle = min(results, key=lambda result: abs(result["tokens_per_s"] - speed))
         figures = [f"{middle['seconds']:.1f}", f"{middle['tokens']:,}", f"{speed:,.0f}", f"{speed / base:.2f}"]
         if args.bandwidth:
-            figures.append(f"{speed * bytes_per_token(args, name, middle) / args.bandwidth / 1e9:.0%}")
+            figures.append(f"{speed * bytes_per_token(args, shape, name, middle) / args.bandwidth / 1e9:.0%}")
         table.add_row(name, str(middle["rows"]), *figures)
     Console().print(table)
 
 
-def bytes_per_token(args: argparse.Namespace, name: str, result: dict) -> float:
+def bytes_per_token(args: argparse.Namespace, shape: Shape, name: str, result: dict) -> float:
     """What is read from memory at the least to write one token: the weights, shared by the batch, and its cache."""
-    shape, replies = SHAPES[args.shape], 3 * result["rows"]
+    replies = 3 * result["rows"]
     context = (result.get("prompt_tokens", 0) + result["tokens"] / 2) / replies
     batch = 1 if name == "naive" else min(args.batch_size, result["rows"])
     return shape.weight_bytes / batch + shape.cache_bytes * context

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 r"""Benchmark: this project and TRL fine-tune the same model on the same rows, in turn; their medians are compared.
 
-    python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers              # two cores, 51 M parameters
-    python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers --shape 45m  # a vocabulary of 151,936
+    python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers --model smollm2  # a real one, two cores
+    python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers                  # 51 M random parameters
+    python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers --shape 45m      # 151,936 words
     python scripts/bench_training.py --corpus revisions.jsonl --peers ../peers --shape qwen2.5-3b --rows 979 \
-        --max-length 2048 --max-tokens 16384 --attn flash_attention_2                          # one GPU
+        --max-length 2048 --max-tokens 10000 --attn flash_attention_2                              # one GPU
 
-Needs `pip install trl`. The model is made at random in its architecture, with a tokenizer learned from the corpus. LoRA
-of rank 16 on all linear layers, one epoch, loss on the response only. Where the processor does not compute in bfloat16
-(or with --dtype float32), the peer's script runs with that word changed. Ratios are to the better mode of TRL.
+Needs `pip install trl`. Without --model one is made at random, with a tokenizer learned from the corpus. LoRA of rank
+16 on all linear layers, one epoch, loss on the response only. Where the processor does not compute in bfloat16 (or with
+--dtype float32), the peer's script runs with that word changed. Ratios are to the better mode of TRL.
 """
 
 import argparse
@@ -22,9 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import bench_model
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from random_model import SHAPES, make_model
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +33,6 @@ from cai_lightning.callbacks.throughput import matrix_rate, peak_bytes
 from cai_lightning.data.batches import Batches, Sizes, plan
 from cai_lightning.data.collate import pack
 from cai_lightning.data.encoding import Example, encode
-from cai_lightning.engines.loading import dtype_on
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.quiet import quiet
 from cai_lightning.records import user
@@ -47,36 +47,29 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="JSON Lines with fields prompt and revision")
     parser.add_argument("--peers", type=Path, required=True, help="folder of trl_sft.py")
     parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
-    parser.add_argument("--shape", choices=SHAPES, default="50m")
+    bench_model.add_arguments(parser)
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, help="of our batches, instead of --batch-size rows")
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--attn", help="attention implementation of all contenders, such as flash_attention_2")
-    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, help="where the runs' figures are written as JSON Lines")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.dtype == "auto":
-        args.dtype = "float32" if dtype_on(device(), "auto") == "float32" else "bfloat16"
+    bench_model.with_dtype(args)
     if args.worker:
         print(json.dumps(measure(args)))
     else:
         compare(args)
 
 
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def compare(args: argparse.Namespace) -> None:
-    """Makes the model, runs every contender `--repeats` times in turn, and prints the table."""
+    """Runs every contender `--repeats` times in turn, and prints the table."""
     runs: dict[str, list[dict]] = {name: [] for name in args.contenders}
     with tempfile.TemporaryDirectory() as folder:
-        args.model = Path(folder) / "model"
-        make_model(SHAPES[args.shape], args.corpus, args.model, ends=False)
+        title = f"{args.model or args.shape}, {args.dtype}, {bench_model.device()}, medians of {args.repeats}"
+        args.model = bench_model.prepare(args, args.corpus, Path(folder))
         for repeat in range(args.repeats):
             for name in args.contenders:
                 result = run(args, name, Path(folder))
@@ -85,7 +78,7 @@ def compare(args: argparse.Namespace) -> None:
     if args.output:
         lines = [json.dumps({"contender": name, **result}) + "\n" for name in runs for result in runs[name]]
         args.output.write_text("".join(lines), encoding="utf-8")
-    show(args, runs)
+    show(title, runs)
     check_losses([result for results in runs.values() for result in results])
 
 
@@ -124,6 +117,7 @@ class Rows(LightningDataModule):
     def __init__(self, examples: list[Example], args: argparse.Namespace) -> None:
         super().__init__()
         self.examples = examples
+        self.packing = True
         self.sizes = Sizes(len(examples) if args.max_tokens else args.batch_size, args.max_tokens)
 
     def train_dataloader(self) -> Batches[Any]:
@@ -190,13 +184,12 @@ def measure(args: argparse.Namespace) -> dict:
             "matrix_tflops": round(rate / 1e12, 2)}  # fmt: skip
 
 
-def show(args: argparse.Namespace, runs: dict[str, list[dict]]) -> None:
+def show(title: str, runs: dict[str, list[dict]]) -> None:
     """Medians, and their ratios to the faster mode of TRL."""
     medians = {name: {key: statistics.median(r[key] for r in results) for key in results[0] if key != "peer"}
                for name, results in runs.items()}  # fmt: skip
     rivals = [name for name in medians if name != "cai_lightning"] or list(medians)
     best = medians[max(rivals, key=lambda name: medians[name]["tokens_per_s"])]
-    title = f"{args.shape}, {args.dtype}, {device()}, medians of {args.repeats}"
     table = Table("contender", "seconds", "tokens/s", "ratio", "MB above loaded", "ratio", "loss before", title=title)
     for name, figures in medians.items():
         above = figures["bytes_above_loaded"]

@@ -10,7 +10,7 @@ import argparse
 import json
 import random
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -29,20 +29,31 @@ from cai_lightning.sandbox.build.tokenizer import build_tokenizer
 from cai_lightning.sandbox.dialogues import draw_few_shot, principle
 from cai_lightning.sandbox.world import HARMS
 
-FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
+SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
 HARMFUL, BENIGN = 1200, 450
 FEW_SHOTS = 1
 STEPS = {"chat": 2000, "encoder": 500, "classifier": 400, "reward": 500, "moderation": 300, "judge": 450}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a part is built by."""
+
+    folder: Path
+    seed: int
+    steps: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(BUILDERS), default=list(BUILDERS), help="parts to build")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="of each training, instead of its own number, for a try")
+    parser.add_argument("--output", type=Path, default=SHIPPED, help="where the parts are written")
     args = parser.parse_args()
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    args.output.mkdir(parents=True, exist_ok=True)
     for name in args.only:
-        BUILDERS[name](args.seed)
+        BUILDERS[name](Build(args.output, args.seed, args.steps or STEPS.get(name, 0)))
 
 
 def in_training(text: str) -> bool:
@@ -50,9 +61,9 @@ def in_training(text: str) -> bool:
     return part(text) == "train"
 
 
-def build_prompts(seed: int) -> None:
+def build_prompts(build: Build) -> None:
     """Distinct requests of all parts, the harmful and the benign mixed."""
-    rng = random.Random(f"prompts:{seed}")
+    rng = random.Random(f"prompts:{build.seed}")
     rows: dict[str, str] = {}
     for rate, count in ((1.0, HARMFUL), (0.0, BENIGN)):
         goal = len(rows) + count
@@ -61,52 +72,52 @@ def build_prompts(seed: int) -> None:
             rows[request.text] = request.topic.name if request.harmful else "benign"
     lines = [json.dumps({"prompt": text, "category": category}) for text, category in rows.items()]
     rng.shuffle(lines)
-    (FOLDER / "prompts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (build.folder / "prompts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def build_constitution(seed: int) -> None:
+def build_constitution(build: Build) -> None:
     """The sixteen principles of the grammar in this package's format."""
     principles = [asdict(principle(scope)) for scope in grammar.scopes()]
     text = json.dumps({"name": "sandbox", "principles": principles}, indent=2)
-    (FOLDER / "constitution.json").write_text(text + "\n", encoding="utf-8")
+    (build.folder / "constitution.json").write_text(text + "\n", encoding="utf-8")
 
 
-def build_few_shots(seed: int) -> None:
+def build_few_shots(build: Build) -> None:
     """One example of critique and revision, as the chat model has been trained with, in this package's format."""
-    rng = random.Random(f"few-shots:{seed}")
+    rng = random.Random(f"few-shots:{build.seed}")
     few_shots = [draw_few_shot(rng, topic, in_training) for topic in rng.sample(HARMS, FEW_SHOTS)]
     text = json.dumps({"name": "sandbox", "few_shots": few_shots}, indent=2)
-    (FOLDER / "few_shots.json").write_text(text + "\n", encoding="utf-8")
+    (build.folder / "few_shots.json").write_text(text + "\n", encoding="utf-8")
 
 
-def build_chat(seed: int) -> None:
-    tokenizer = build_tokenizer(FOLDER / "chat", seed)
-    build_chat_model(FOLDER / "chat", tokenizer, seed, STEPS["chat"], in_training)
+def build_chat(build: Build) -> None:
+    tokenizer = build_tokenizer(build.folder / "chat", build.seed)
+    build_chat_model(build.folder / "chat", tokenizer, build.seed, build.steps, in_training)
 
 
-def build_sentence_encoder(seed: int) -> None:
+def build_sentence_encoder(build: Build) -> None:
     """The encoder shares the chat model's tokenizer, which is built before."""
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER / "chat")
-    build_encoder(FOLDER / "encoder", tokenizer, seed, STEPS["encoder"], in_training)
+    tokenizer = AutoTokenizer.from_pretrained(build.folder / "chat")
+    build_encoder(build.folder / "encoder", tokenizer, build.seed, build.steps, in_training)
 
 
-def build_harmlessness(seed: int) -> None:
-    build_classifier(FOLDER / "classifier", seed, STEPS["classifier"], in_training)
+def build_harmlessness(build: Build) -> None:
+    build_classifier(build.folder / "classifier", build.seed, build.steps, in_training)
 
 
-def build_helpfulness(seed: int) -> None:
-    build_reward(FOLDER / "reward", seed, STEPS["reward"], in_training)
+def build_helpfulness(build: Build) -> None:
+    build_reward(build.folder / "reward", build.seed, build.steps, in_training)
 
 
-def build_moderation_service(seed: int) -> None:
-    build_moderation(FOLDER / "moderation", seed, STEPS["moderation"], in_training)
+def build_moderation_service(build: Build) -> None:
+    build_moderation(build.folder / "moderation", build.seed, build.steps, in_training)
 
 
-def build_judge_service(seed: int) -> None:
-    build_judge(FOLDER / "judge", seed, STEPS["judge"], in_training)
+def build_judge_service(build: Build) -> None:
+    build_judge(build.folder / "judge", build.seed, build.steps, in_training)
 
 
-BUILDERS: dict[str, Callable[[int], None]] = {
+BUILDERS: dict[str, Callable[[Build], None]] = {
     "prompts": build_prompts,
     "constitution": build_constitution,
     "few_shots": build_few_shots,

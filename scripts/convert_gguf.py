@@ -6,9 +6,9 @@
 `package:NAME` takes the one `.gguf` file that an installed Python package carries. A folder that is there stays.
 """
 
+import argparse
 import importlib.util
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from cai_lightning.engines.loading import load_model, load_tokenizer
@@ -16,16 +16,19 @@ from cai_lightning.errors import UserError
 from cai_lightning.folders import replacing
 
 
-def main(arguments: Sequence[str]) -> None:
-    source, output = arguments
-    if Path(output).exists():
-        print(f"{output} is there already")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="a .gguf file, or package:NAME")
+    parser.add_argument("output", type=Path, help="the folder that is made")
+    args = parser.parse_args()
+    if args.output.exists():
+        print(f"{args.output} is there already")
         return
-    file = str(find(source))
-    with replacing(Path(output)) as folder:
+    file = str(find(args.source))
+    with replacing(args.output) as folder:
         load_model(file).save_pretrained(folder)
         load_tokenizer(file).save_pretrained(folder)
-    print(f"{file} is in {output}")
+    print(f"{file} is in {args.output}")
 
 
 def find(source: str) -> Path:
@@ -48,6 +51,6 @@ def find(source: str) -> Path:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main()
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -3,6 +3,7 @@
 python scripts/interval_coverage.py
 """
 
+import argparse
 import math
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
 from cai_lightning.statistics.clusters import Clusters
 from cai_lightning.statistics.intervals import RESAMPLES, draws, rate_difference_interval, studentized_quantiles
 
-PROMPTS, EXPERIMENTS, SEED = 100, 2_000, 7
+PROMPTS, SEED = 100, 7
 Array = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Array]
 
@@ -30,11 +31,14 @@ CHANGES = [(0.05, 0.05), (0.02, 0.1), (0.09, 0.09), (0.08, 0.18), (0.25, 0.25)]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--experiments", type=int, default=2_000, help="simulated ones; 40 at the least, for a try")
+    experiments = parser.parse_args().experiments
     rates()
-    scores()
-    changes()
-    arms()
-    arms_of_rates()
+    scores(experiments)
+    changes(experiments)
+    arms(experiments)
+    arms_of_rates(experiments)
 
 
 def rates() -> None:
@@ -55,10 +59,10 @@ def rates() -> None:
         print(f"rates of 0.1 to 0.9, {name}: {span} %; at the tenths {', '.join(tenths)} %")
 
 
-def scores() -> None:
+def scores(experiments: int) -> None:
     times = draws(np.random.default_rng(SEED), PROMPTS, RESAMPLES)
     for name, (draw, truth) in SCORES.items():
-        values = draw(np.random.default_rng(SEED), (EXPERIMENTS, PROMPTS))
+        values = draw(np.random.default_rng(SEED), (experiments, PROMPTS))
         shipped = np.concatenate([studentized(rows) for rows in np.split(values, 8)])
         percentile = np.concatenate(
             [np.quantile(rows @ times.T / PROMPTS, [0.025, 0.975], axis=1).T for rows in np.split(values, 8)]
@@ -72,10 +76,10 @@ def studentized(rows: Array) -> Array:
     return np.stack([means - high * errors, means - low * errors], axis=1)
 
 
-def changes() -> None:
+def changes(experiments: int) -> None:
     for gained, lost in CHANGES:
         rng = np.random.default_rng(SEED)
-        counts = rng.multinomial(PROMPTS, [gained, lost, 1 - gained - lost], size=EXPERIMENTS).tolist()
+        counts = rng.multinomial(PROMPTS, [gained, lost, 1 - gained - lost], size=experiments).tolist()
         of = {(up, down): change(up, down) for up, down, _ in counts}
         intervals = np.array([of[up, down] for up, down, _ in counts])
         print(f"differences of rates, {gained} gained and {lost} lost: {held(intervals, gained - lost)} %")
@@ -86,12 +90,12 @@ def change(gained: int, lost: int) -> tuple[float, float]:
     return rate_difference_interval(Clusters(values, np.ones(PROMPTS)), gained + lost, 0.95)
 
 
-def arms() -> None:
+def arms(experiments: int) -> None:
     """Scores with a deviation of 1 between prompts, 0.5 within, and some between fine-tunings."""
     for seeds in (2, 3, 4, 5):
         for between in (0.0, 0.1, 0.3, 1.0):
             rng, means, differences = np.random.default_rng(SEED), [], []
-            for _ in range(EXPERIMENTS // 2):
+            for _ in range(experiments // 2):
                 drawn = rng.normal(size=PROMPTS) + rng.normal(scale=between, size=(2, seeds, 1))
                 drawn = drawn + rng.normal(scale=0.5, size=(2, seeds, PROMPTS))
                 arm, other = ([by_id(row) for row in rows] for rows in drawn)
@@ -101,22 +105,22 @@ def arms() -> None:
             print(f"{seeds} fine-tunings, {between} between them: {found}", flush=True)
 
 
-def arms_of_rates() -> None:
+def arms_of_rates(experiments: int) -> None:
     """Rates of arms whose fine-tunings do not differ, for prompts of which some give the same in all of them."""
     for rate in (0.005, 0.02, 0.1, 0.3):
         for alike in (0.0, 0.5, 0.75, 1.0):
-            found = ", ".join(arm_of_rates(rate, alike, seeds) for seeds in (2, 3, 5))
+            found = ", ".join(arm_of_rates(experiments, rate, alike, seeds) for seeds in (2, 3, 5))
             print(f"rate {rate}, {alike} of the prompts alike in all of 2, 3, 5 fine-tunings: {found}", flush=True)
 
 
-def arm_of_rates(rate: float, alike: float, seeds: int) -> str:
+def arm_of_rates(experiments: int, rate: float, alike: float, seeds: int) -> str:
     """Of the mean of an arm, and (less often, for it takes longer) of its difference to one of twice the rate."""
     rng, means, differences = np.random.default_rng(SEED), [], []
-    for number in range(EXPERIMENTS // 2):
+    for number in range(experiments // 2):
         drawn = np.where(rng.random(PROMPTS) < alike, rng.random(PROMPTS), rng.random((2, seeds, PROMPTS)))
         arm, other = ([by_id(row < at) for row in rows] for rows, at in zip(drawn, (rate, 2 * rate), strict=True))
         means.append(arm_mean(arm).interval)
-        if number < EXPERIMENTS // 20:
+        if number < experiments // 20:
             differences.append(arm_difference(arm, other).estimate.interval)
     return f"mean {held(np.array(means), rate)} %, difference {held(np.array(differences), -rate)} %"
 

@@ -50,6 +50,7 @@ class Shape:
 
 
 SHAPES = {
+    "tiny": Shape(16_000, 64, 128, 2, 4),
     "50m": Shape(16_000, 512, 2048, 9, 8),
     "45m": Shape(151_936, 256, 1024, 6, 4, tie_word_embeddings=True),
     "qwen2.5-3b": Shape(151_936, 2048, 11_008, 36, 16, tie_word_embeddings=True),

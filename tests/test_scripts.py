@@ -1,0 +1,130 @@
+"""Every script runs, in miniature: one that is new and stands in no table here fails."""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cai_lightning.engines import Sampling, TransformersEngine
+from cai_lightning.records import user
+
+TESTS = Path(__file__).parent
+SCRIPTS = TESTS.parent / "scripts"
+ELSEWHERE = {
+    "kill_test.py": "callbacks/test_kills.py",
+    "harm_by_round.py": "sandbox/test_harm_by_round.py",
+    "sandbox_experiment.sh": "sandbox/test_experiment.py",
+}
+"""Scripts whose tests need more than their output, and the files of those."""
+
+LIBRARIES = {"bench_model.py": "bench_generation.py", "random_model.py": "bench_model.py"}
+"""Files that run nothing by themselves, and what imports them."""
+
+HERE = {"bench_generation.py", "bench_training.py", "build_sandbox.py", "convert_gguf.py", "interval_coverage.py"}
+
+
+def run(script, *options):
+    """What a script prints, run as a person would: from elsewhere, by its path."""
+    command = [sys.executable, str(SCRIPTS / script), *map(str, options)]
+    environment = {**os.environ, "COLUMNS": "160"}
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_every_script_has_its_test():
+    assert {path.name for path in SCRIPTS.iterdir() if path.is_file()} == {*HERE, *ELSEWHERE, *LIBRARIES}
+
+
+@pytest.mark.parametrize(("script", "file"), ELSEWHERE.items())
+def test_what_is_tested_elsewhere_is_named_there(script, file):
+    assert script.partition(".")[0] in (TESTS / file).read_text()
+
+
+@pytest.mark.parametrize(("library", "user"), LIBRARIES.items())
+def test_what_runs_nothing_is_used(library, user):
+    assert library.removesuffix(".py") in (SCRIPTS / user).read_text()
+
+
+@pytest.fixture
+def corpus(tmp_path, prompts_file):
+    """Rows that both benchmarks read."""
+    prompts = [json.loads(line)["prompt"] for line in prompts_file.read_text().splitlines()]
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(json.dumps({"prompt": p, "revision": f"I will not say how: {p}"}) + "\n" for p in prompts))
+    return path
+
+
+def figures(path):
+    return {row["contender"]: row for row in map(json.loads, path.read_text().splitlines())}
+
+
+def test_generation_is_measured_beside_a_peer(tmp_path, tiny_model, corpus):
+    options = ["--prompts", corpus, "--peers", TESTS / "peers", "--model", tiny_model, "--rows", 4, "--repeats", 1]
+    contenders = ["--contenders", "transformers", "paged", "naive", "--max-new-tokens", 5, "--bandwidth", 50]
+    printed = run("bench_generation.py", *options, *contenders, "--output", tmp_path / "figures")
+    found = figures(tmp_path / "figures")
+    assert list(found) == ["transformers", "paged", "naive"]
+    assert 0 < found["transformers"]["tokens"] <= 3 * 4 * 5
+    assert found["naive"]["tokens_per_s"] == 1.0
+    assert "of the bandwidth" in printed
+
+
+def test_training_is_measured_beside_a_peer_that_finds_the_same_loss(tmp_path, tiny_model, corpus):
+    options = ["--corpus", corpus, "--peers", TESTS / "peers", "--model", tiny_model, "--rows", 6, "--repeats", 1]
+    contenders = ["--contenders", "cai_lightning", "trl-packed", "--max-length", 200, "--dtype", "float32"]
+    printed = run("bench_training.py", *options, *contenders, "--output", tmp_path / "figures")
+    own, peer = figures(tmp_path / "figures").values()
+    assert own["loss_before"] == pytest.approx(peer["loss_before"], rel=1e-4)
+    assert own["bytes_above_loaded"] > 0
+    assert "MFU of cai_lightning" in printed
+
+
+@pytest.mark.parametrize("lengths", ["equal", "varied"])
+def test_a_model_at_random_replies_at_equal_or_varied_lengths(tmp_path, corpus, monkeypatch, lengths):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import bench_model
+
+    args = argparse.Namespace(model=None, shape="tiny")
+    folder = bench_model.prepare(args, corpus, tmp_path, lengths == "varied")
+    assert bench_model.shape_of(folder) == bench_model.SHAPES["tiny"]
+    engine = TransformersEngine(str(folder), Sampling(temperature=0, max_new_tokens=150), dtype="float32")
+    engine.start(torch.device("cpu"))
+
+    async def answers():
+        return await asyncio.gather(*(engine.reply([user(f"{n} loaves?")], "1") for n in range(16)))
+
+    assert ({reply.tokens for reply in asyncio.run(answers())} == {150}) is (lengths == "equal")
+
+
+def test_a_gguf_file_that_a_package_carries_becomes_a_folder_once(tmp_path):
+    """Without unpacking one: the folder is there already, or no package carries a file."""
+    assert "is there already" in run("convert_gguf.py", "package:nothing", tmp_path)
+    command = [sys.executable, str(SCRIPTS / "convert_gguf.py"), "package:json", str(tmp_path / "new")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stderr) == (
+        1,
+        "error: package:json: there are 0 .gguf files in it, not one.\n",
+    )
+
+
+@pytest.mark.slow
+def test_the_sandbox_is_built_and_what_is_drawn_is_what_ships(tmp_path):
+    run("build_sandbox.py", "--steps", 1, "--output", tmp_path)
+    shipped = SCRIPTS.parent / "checkpoints" / "sandbox"
+    for name in ("prompts.jsonl", "constitution.json", "few_shots.json", "chat/tokenizer.json"):
+        assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes(), name
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in shipped.iterdir()}
+
+
+@pytest.mark.slow
+def test_the_coverage_of_intervals_is_simulated():
+    lines = run("interval_coverage.py", "--experiments", 40).splitlines()
+    assert [line.split(" of ")[0] for line in lines[:2]] == ["rates", "rates"]
+    assert len(lines) == 2 + 5 + 5 + 16 + 16
