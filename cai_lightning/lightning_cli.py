@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from cai_lightning import journal, provenance, trainer_settings
+from cai_lightning import journal, provenance, slurm, trainer_settings
 from cai_lightning.arguments import run_folder
 from cai_lightning.callbacks.best_checkpoint import BestCheckpoint
 from cai_lightning.callbacks.estimate import Estimate
@@ -116,12 +116,14 @@ class CAICLI(LightningCLI):
         if self.subcommand == "fit" and by_name and config["plugins"] is None:
             kwargs["plugins"] = WholeCheckpoints()
         callbacks = self._callbacks()
+        slurm.check_tasks()
         try:
             trainer = self._instantiate_trainer({**config, **kwargs}, callbacks)
         except (TypeError, ImportError) as error:  # of a number of devices; of a precision that needs more packages
             raise UserError(f"trainer: {cause(error)}") from error
         if self.subcommand != "fit" and by_name and isinstance(trainer.strategy, DDPStrategy):
             trainer.strategy._timeout = PATIENCE
+        slurm.prepare(trainer)
         return trainer
 
     def _callbacks(self) -> list[Callback]:
@@ -175,11 +177,13 @@ class CAICLI(LightningCLI):
         if provenance.is_finished(self.run, "fit"):
             rank_zero_info(f"{self.run}: fit is finished already; --fresh begins anew.")
             return
-        last = self.run / "checkpoints" / "last.ckpt"
-        if arguments["ckpt_path"] in (None, "last") and last.exists():
-            rank_zero_info(f"going on from {last}")
-            arguments["ckpt_path"] = str(last)
-        self.trainer.fit(**{**arguments, "weights_only": True})
+        last, begun = self.run / "checkpoints" / "last.ckpt", arguments["ckpt_path"]
+        if begun in (None, "last"):
+            begun = str(last) if last.exists() else None
+        if begun:
+            rank_zero_info(f"going on from {begun}")
+        slurm.begin_from(self.trainer, begun)
+        self.trainer.fit(**{**arguments, "ckpt_path": None, "weights_only": True})
         best = self.run / self.model.output
         if self.trainer.is_global_zero and _ended(self.trainer):
             if not best.is_dir():
@@ -229,6 +233,8 @@ class CAICLI(LightningCLI):
         self._locks.enter_context(journal.locked(self.run / f"{verb}.json"))
         if self._get(self.config, "fresh") and (folder := provenance.set_aside(self.run, verb)):
             rank_zero_info(f"what {verb} had made before is now in {folder}")
+        for path in slurm.left_over(self.run):
+            rank_zero_info(f"{path}: Lightning has written this in the midst of a step; it is not used.")
         provenance.settle(self.run, verb, found)
         if isinstance(self.datamodule, PromptData):
             merge_records(self.run, RECORDS.get(verb, ()), self.datamodule.order)

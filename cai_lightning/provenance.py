@@ -20,6 +20,7 @@ Verb = Literal["predict", "fit", "validate", "score", "import"]
 """What makes files in a run; `score` is validate without an engine, which makes no responses."""
 
 _SCORES = ("scores.jsonl", "scores.rank*.jsonl", "summary.json")
+_FROM_SLURM = "hpc_ckpt_*.ckpt"  # Lightning's own, see `slurm`
 _RESPONSES = ("responses.jsonl", "responses.rank*.jsonl")
 
 OUTPUTS: dict[Verb, tuple[str, ...]] = {
@@ -32,13 +33,13 @@ OUTPUTS: dict[Verb, tuple[str, ...]] = {
 """What each verb makes under its settings; those of a verb that has made nothing yet may still change."""
 
 NOTES: dict[Verb, tuple[str, ...]] = {
-    "predict": ("predict.json", "failed.jsonl", "failed.rank*.jsonl"),
-    "fit": ("fit.json",),
-    "validate": ("validate.json",),
+    "predict": ("predict.json", "failed.jsonl", "failed.rank*.jsonl", _FROM_SLURM),
+    "fit": ("fit.json", _FROM_SLURM),
+    "validate": ("validate.json", _FROM_SLURM),
     "score": (),
     "import": ("import.json", "validate.json"),
 }
-"""What each verb writes down beside it."""
+"""What each verb writes down beside it, or has left there."""
 
 
 @runtime_checkable

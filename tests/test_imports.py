@@ -17,7 +17,7 @@ LAYERS = (
     {"callbacks", "importing"},
     {"modules"},
     {"report"},
-    {"quiet", "trainer_settings", "verbs"},
+    {"quiet", "slurm", "trainer_settings", "verbs"},
     {"lightning_cli"},
     {"asking", "export", "pairwise"},
     {"audit"},
