@@ -44,8 +44,8 @@ def prepare(trainer: Trainer) -> None:
     tasks, devices, nodes = environment.world_size(), trainer.num_devices, trainer.num_nodes
     if tasks != devices * nodes:
         raise UserError(
-            f"this Slurm job has {tasks} tasks (SLURM_NTASKS), and the trainer wants {devices * nodes} (trainer.devices "
-            f"{devices}, trainer.num_nodes {nodes}): start the verb with srun --ntasks-per-node={devices}, or set "
+            f"this Slurm job has {tasks} tasks (SLURM_NTASKS), and the trainer wants {devices * nodes} "
+            f"(trainer.devices {devices}, trainer.num_nodes {nodes}): start the verb with srun --ntasks-per-node={devices}, or set "
             "trainer.devices."
         )
 

@@ -2,12 +2,15 @@
 
 import importlib.util
 from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -149,6 +152,20 @@ def _unpacked(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         )
     known = getattr(transformers, "GgufConfig", None)
     return {"quantization_config": known(dequantize=True)} if known else {}
+
+
+def shared_targets(policy: torch.nn.Module) -> list[str]:
+    """The layers of an adapter whose weights are another layer's too, as where the embeddings are the output head.
+
+    Merged into such a weight, an update made for one layer would change both.
+    """
+    holders = Counter(id(weight) for _, weight in policy.named_parameters(remove_duplicate=False))
+    bases = {
+        name: module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
+        for name, module in policy.named_modules()
+        if isinstance(module, BaseTunerLayer | ModulesToSaveWrapper)
+    }
+    return [name for name, base in bases.items() if any(holders[id(weight)] > 1 for weight in base.parameters())]
 
 
 def _count(names: list[str]) -> str:

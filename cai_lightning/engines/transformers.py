@@ -23,6 +23,7 @@ from cai_lightning.engines.loading import (
     load_adapter,
     load_model,
     load_tokenizer,
+    shared_targets,
 )
 from cai_lightning.engines.paged import PagedBatch
 from cai_lightning.engines.sampling import settle_sampling
@@ -91,7 +92,8 @@ class TransformersEngine(Engine):
         policy = load_model(str(adapter) if tuned else self.model, dtype, attn_implementation=self.attn_implementation)
         if adapter is not None and not tuned:
             policy = load_adapter(policy, adapter)
-            policy = policy.merge_and_unload() if dtype == "float32" else policy
+            is_exact = dtype == "float32" and not shared_targets(policy)
+            policy = policy.merge_and_unload() if is_exact else policy
         policy = policy.to(device).eval()
         ends = _ends(policy, tokenizer)
         self._transcripts = Transcripts(tokenizer, self.template)

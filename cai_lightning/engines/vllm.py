@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from safetensors import safe_open
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.encoding import Template, decode
@@ -20,6 +21,7 @@ from cai_lightning.engines.sampling import settle_sampling
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
 from cai_lightning.errors import UserError
+from cai_lightning.pretrained import opening
 from cai_lightning.records import Conversation
 
 
@@ -168,7 +170,13 @@ class VLLMEngine(Engine):
         """The room that an adapter takes, for the ranks that vLLM has kernels for."""
         from vllm.config.lora import MaxLoRARanks
 
-        check_adapter(load_config(self.model), adapter)
+        base = load_config(self.model)
+        check_adapter(base, adapter)
+        if base.get_text_config(decoder=True).tie_word_embeddings and _changes_embeddings(adapter):
+            raise UserError(
+                f"{adapter}: this adapter changes the embeddings or the output head, which are one in {self.model}, and "
+                "vLLM would change both; take the transformers engine."
+            )
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
         rank = max([config["r"], *config.get("rank_pattern", {}).values()])
         room = min((size for size in get_args(MaxLoRARanks) if size >= rank), default=None)
@@ -180,6 +188,12 @@ class VLLMEngine(Engine):
         assert self._served is not None, "start() comes before reply()"
         assert self._transcripts is not None
         return self._served, self._transcripts
+
+
+def _changes_embeddings(adapter: Path) -> bool:
+    """Whether an adapter has tensors for the embeddings or the head, by the names that transformers gives them."""
+    with opening("adapter", str(adapter)), safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        return any("embed" in name or "lm_head" in name for name in file.keys())  # noqa: SIM118
 
 
 def _devices(device: torch.device, gpus: int) -> dict[str, Any]:

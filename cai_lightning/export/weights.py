@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.data.frame import frame
 from cai_lightning.engines.fingerprint import check_adapter, copy_fingerprint
-from cai_lightning.engines.loading import DType, load_adapter, load_config, load_model, load_tokenizer
+from cai_lightning.engines.loading import DType, load_adapter, load_config, load_model, load_tokenizer, shared_targets
 from cai_lightning.errors import UserError
 from cai_lightning.json_file import load_json, object_at, text_at
 from cai_lightning.pretrained import opening
@@ -125,6 +125,11 @@ def _merged(weights: Weights, dtype: DType) -> PreTrainedModel:
     base = load_model(weights.base)
     target = base.dtype if dtype == "auto" else getattr(torch, dtype)
     policy: PeftModel = load_adapter(base, weights.folder)
+    if shared := shared_targets(policy):
+        raise UserError(
+            f"{weights.folder}: the adapter changes {shared[0].rpartition('.')[2]}, and the embeddings of "
+            f"{weights.base} are its output head too: merged, the update would change both. Export without --merge."
+        )
     for layer in [module for module in policy.modules() if isinstance(module, BaseTunerLayer)]:
         layer.float()
         try:

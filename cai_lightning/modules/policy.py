@@ -9,12 +9,11 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from cai_lightning.engines.loading import DType, load_model
+from cai_lightning.engines.loading import DType, load_model, shared_targets
 from cai_lightning.errors import UserError
 
 Quantization = Literal["nf4", "fp4", "int8"]
@@ -161,9 +160,9 @@ def _with_adapter(base: PreTrainedModel, lora: Lora) -> PeftModel:
 
 
 def _check_tied(base: PreTrainedModel) -> None:
-    """Merged into a weight that the head shares, the update of the embeddings would change the head too."""
-    embeddings, head = base.get_input_embeddings(), head_of(base)
-    if isinstance(embeddings, BaseTunerLayer) and embeddings.weight is head.weight:
+    """Refuses an adapter that could not be merged; one on the head has no plain layer to compute the loss by."""
+    head_of(base)
+    if shared_targets(base):
         raise UserError(
             f"{base.name_or_path}: the embeddings are the output head too; take them out of model.lora's targets."
         )
