@@ -45,8 +45,8 @@ def prepare(trainer: Trainer) -> None:
     if tasks != devices * nodes:
         raise UserError(
             f"this Slurm job has {tasks} tasks (SLURM_NTASKS), and the trainer wants {devices * nodes} "
-            f"(trainer.devices {devices}, trainer.num_nodes {nodes}): start the verb with srun --ntasks-per-node={devices}, or set "
-            "trainer.devices."
+            f"(trainer.devices {devices}, trainer.num_nodes {nodes}): start the verb with srun "
+            f"--ntasks-per-node={devices}, or set trainer.devices."
         )
 
 

@@ -1,8 +1,8 @@
 """Opening a causal language model, its tokenizer and its adapter, with nothing silently initialised or mismatched."""
 
 import importlib.util
-from collections.abc import Mapping
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 

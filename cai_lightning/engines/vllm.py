@@ -174,7 +174,7 @@ class VLLMEngine(Engine):
         check_adapter(base, adapter)
         if base.get_text_config(decoder=True).tie_word_embeddings and _changes_embeddings(adapter):
             raise UserError(
-                f"{adapter}: this adapter changes the embeddings or the output head, which are one in {self.model}, and "
+                f"{adapter}: this adapter changes the embeddings or the output head, which are one in {self.model}; "
                 "vLLM would change both; take the transformers engine."
             )
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
