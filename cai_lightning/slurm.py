@@ -8,7 +8,8 @@ the end of its epoch. Here SIGUSR1 ends a verb at once, as SIGTERM does, and eac
 import os
 from pathlib import Path
 
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
 
 from cai_lightning.errors import UserError
