@@ -12,6 +12,7 @@ from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean, has_words_behind
 from cai_lightning.data.endings import finish_reasons, is_cut
+from cai_lightning.data.repetition import repeated_ngrams
 from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, Prompt, prompt_id, transcript_text, without_sample
@@ -36,9 +37,9 @@ class Corpus:
     """The samples of each part; how many `rows` and how many responses in them were `read`, and in how many of these
     marks (`typography`) or `accents` were made plain or other characters kept (`not_ascii`), how many were stripped of
     `thoughts` or `meta_commentary`, or dropped because nothing was left (`empty`, or `unfinished_thought` where it was
-    one) or other letters than ASCII's (`other_letters`); how many of the others were `cut` at their limit of tokens,
-    and how many of these only `look_cut`, for want of a finish reason. Of a mixture, how many `chats` there were, how
-    many were `held_out` for testing or validating, how many `mixed` in.
+    one), other letters than ASCII's (`other_letters`) or too much that had stood before (`repetitive`); how many of the
+    others were `cut` at their limit of tokens, and how many of these only `look_cut`, for want of a finish reason. Of a
+    mixture, how many `chats` there were, how many were `held_out` for testing or validating, how many `mixed` in.
 
     `aside` holds the normalised texts of all prompts in the file that are tested or validated on, whatever was chosen.
     """
@@ -56,6 +57,7 @@ def read_corpus(
     limit: int | None = None,
     ascii: Ascii = "typography",
     cut_replies: CutReplies = "open",
+    max_repetition: float | None = None,
 ) -> Corpus:
     """Reads a run's revisions; the raw rows stay as they are.
 
@@ -71,6 +73,8 @@ def read_corpus(
         ascii: How plain the characters of the responses shall be, as in `plain`; `all` drops those that cannot be.
         cut_replies: What is done with replies that were cut: `open` says that they are not finished, `drop` leaves them
             out, `learn` takes them as finished.
+        max_repetition: Leaves out responses with a larger share of repeated 4-grams, see `repeated_ngrams`; null takes
+            all.
 
     Raises:
         UserError: The file is missing, a row is malformed, or a part is empty.
@@ -83,7 +87,7 @@ def read_corpus(
     corpus = Corpus({"train": [], "validation": [], "test": []}, Counter(), aside)
     for row in rows:
         if _prompt_id(row) in chosen:
-            _add(corpus, row, path, target, shares, ascii, cut_replies)
+            _add(corpus, row, path, target, shares, ascii, cut_replies, max_repetition)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
             raise UserError(
@@ -146,6 +150,7 @@ def _dropped(corpus: Corpus, cut_replies: CutReplies) -> str:
     dropped = {
         "are cut": counts["cut"] if cut_replies == "drop" else 0,
         "are empty": counts["empty"],
+        "repeat themselves": counts["repetitive"],
         "are unfinished thoughts": counts["unfinished_thought"],
         "have letters that are not English": counts["other_letters"],
     }
@@ -161,6 +166,7 @@ def _add(
     shares: Shares,
     ascii: Ascii,
     cut_replies: CutReplies,
+    max_repetition: float | None,
 ) -> None:
     prompt = _prompt(row, path)
     samples = corpus.parts[part(prompt_text(prompt), shares)]
@@ -169,6 +175,9 @@ def _add(
         cleaned = clean(response, ascii)
         corpus.counts.update(["read", *cleaned.changes])
         if cleaned.is_dropped:
+            continue
+        if max_repetition is not None and repeated_ngrams(cleaned.text) > max_repetition:
+            corpus.counts["repetitive"] += 1
             continue
         words = split_thoughts(response).words
         cut = is_cut(words, reason) and not has_words_behind(words)

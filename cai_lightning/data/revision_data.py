@@ -16,6 +16,7 @@ from cai_lightning.data.collate import GRAIN, Batch, pack, pad, silent
 from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Target, mix, read_corpus
 from cai_lightning.data.encoding import Example, encode
 from cai_lightning.data.prompts import read_prompts
+from cai_lightning.data.repetition import LOOPING, repeated_ngrams
 from cai_lightning.data.split import Part, Shares
 
 _CUT_REPLIES: dict[CutReplies, str] = {
@@ -39,6 +40,8 @@ class RevisionData(LightningDataModule):
         cut_replies: What is learned from replies that were cut at their limit of tokens, told by their finish reason
             or, where none was recorded, by their text: `open` learns their words, and not that they end there; `drop`
             leaves them out; `learn` takes them as finished.
+        max_repetition: Leaves out responses in which a larger share of the runs of four words (4-grams) has stood
+            before, such as 0.3, above which a response loops; null takes all. Both are counted.
         mixture: Conversations to learn from beside the revisions, such as helpfulness data in the paper.
         batch_size: Conversations in a batch, on each device; an optimizer step takes
             trainer.accumulate_grad_batches of them.
@@ -64,6 +67,7 @@ class RevisionData(LightningDataModule):
         target: Target = "revision",
         ascii: Ascii = "typography",
         cut_replies: CutReplies = "open",
+        max_repetition: float | None = None,
         mixture: list[Mixture] | None = None,
         batch_size: int = 8,
         max_tokens: int | None = None,
@@ -80,12 +84,15 @@ class RevisionData(LightningDataModule):
         for name, number in (("batch_size", batch_size), ("max_tokens", max_tokens), ("max_length", max_length)):
             if number is not None and number < 1:
                 raise ValueError(f"data.{name}: a number from 1 on expected, found {number}")
+        if max_repetition is not None and not 0 <= max_repetition <= 1:
+            raise ValueError(f"data.max_repetition: a share from 0 to 1 expected, found {max_repetition}")
         if limit is not None and limit < 1:
             raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
         self.corpus = corpus
         self.target: Target = target
         self.ascii: Ascii = ascii
         self.cut_replies: CutReplies = cut_replies
+        self.max_repetition = max_repetition
         self.mixture = mixture
         self.batch_size = batch_size
         self.max_tokens = max_tokens
@@ -149,7 +156,9 @@ class RevisionData(LightningDataModule):
     def _read(self, run: Path) -> Corpus:
         prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None
         path = self.corpus or run / "revisions.jsonl"
-        corpus = read_corpus(path, self.target, self.shares, prompts, self.limit, self.ascii, self.cut_replies)
+        corpus = read_corpus(
+            path, self.target, self.shares, prompts, self.limit, self.ascii, self.cut_replies, self.max_repetition
+        )
         return mix(corpus, self.mixture or (), self.shares, self.seed)
 
     def _encode(self, sample: Sample) -> Example:
@@ -193,6 +202,7 @@ class RevisionData(LightningDataModule):
             f"{counts['not_ascii'] - counts['other_letters']} with other characters kept",
             f"cut at their limit of tokens: {counts['cut']} of {counts['read']} ({counts['look_cut']} told by their "
             f"text alone), {_CUT_REPLIES[self.cut_replies]}",
+            self._repetition(),
             f"learning from {len(self.examples['train'])}, validating on {len(self.examples['validation'])}: "
             f"{sum(example.supervised for example in rows):,} supervised of "
             f"{sum(len(example.input_ids) for example in rows):,} tokens, {truncated} cut at {self.max_length} tokens",
@@ -210,3 +220,16 @@ class RevisionData(LightningDataModule):
                 "nothing but an unfinished thought, and are dropped",
             )
         return "\n".join(lines)
+
+    def _repetition(self) -> str:
+        """How much of what is learned says again what it has said before."""
+        learned = [sample for part in self.examples for sample in self._corpus.parts[part]]
+        found = [repeated_ngrams(sample.response) for sample in learned]
+        looping = sum(share > LOOPING for share in found)
+        told = (
+            f"repetition: {100 * sum(found) / len(found):.1f} % of a response's 4-grams have stood before in it on "
+            f"average, over {100 * LOOPING:g} % in {looping} of {len(found)} responses"
+        )
+        if self.max_repetition is None:
+            return told
+        return f"{told}; {self._corpus.counts['repetitive']} dropped for more than {100 * self.max_repetition:g} %"

@@ -82,7 +82,7 @@ class Comparison:
         ranking: The runs by their mean rank over the metrics.
         notes: What the tables cannot say, such as what does not compare and why.
         behaviours: What is read off the responses without a model: `refusal_rate` and, where prompts are of the
-            category `benign`, `evasiveness`. They are not ranked.
+            category `benign`, `evasiveness`, then `repetition` and `cut`. They are not ranked.
         categories: The columns that tell harm, once for each category of prompts; not ranked.
         fine_tunings: The runs that make up each of `runs`: itself, or the seeds of an arm.
         win_rates: How single runs do against each other before a judge.

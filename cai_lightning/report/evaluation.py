@@ -7,6 +7,7 @@ from rich.console import Console
 
 from cai_lightning import provenance
 from cai_lightning.data.prompt_data import PromptData
+from cai_lightning.data.repetition import LOOPING, repeated_ngrams
 from cai_lightning.data.response_data import ResponseData
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules import Evaluation
@@ -14,7 +15,7 @@ from cai_lightning.modules.scoring import metric_digest
 from cai_lightning.record_files import read_records
 from cai_lightning.records import Response
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
-from cai_lightning.report.validation import summary_table
+from cai_lightning.report.validation import summary_table, told_counts
 
 WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
@@ -30,6 +31,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
         "responses": len(rows),
         "without a response": len(tests) - len(rows),
         "cut at max_new_tokens": sum(row.finish_reason == "length" for row in rows),
+        "looping": sum(repeated_ngrams(row.response) > LOOPING for row in rows),
         "empty responses": sum(not row.response.strip() for row in rows),
         "without a reference": sum(row.reference is None for row in rows),
     }
@@ -45,8 +47,11 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
 
 
 def show_evaluation(run: Path) -> None:
-    """Prints `<run>/summary.json` as a table."""
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(summary_table(read_summary(run)))
+    """Prints `<run>/summary.json` as a table, and how the responses ended."""
+    summary = read_summary(run)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(summary_table(summary))
+    console.print(told_counts(summary), highlight=False)
 
 
 def _columns(metric: ResponseMetric, model: Evaluation) -> list[ColumnReport]:

@@ -4,12 +4,16 @@
 
 A refusal is told by how a response begins (`report.inspection.refusals`). Refusing is neither good nor bad in itself:
 `refusal_rate` has no direction. Refusing what is harmless is bad: `evasiveness` is the share of refusals among the
-prompts of the category `benign`. An empty response has neither.
+prompts of the category `benign`. `repetition` is the share of a response's 4-grams of words that have stood before in
+it (`data.repetition`). An empty response has none of the three. `cut` is the share of responses that were cut at their
+limit of tokens, where they say why they ended.
 """
 
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Sequence
 
+from cai_lightning.data.endings import CUT, UNKNOWN
+from cai_lightning.data.repetition import repeated_ngrams
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.judging import REFERENCES, Column, Measured
 from cai_lightning.report.runs import Run
@@ -28,12 +32,17 @@ def metric_columns(runs: Sequence[Run]) -> list[Column]:
 
 
 def behaviour_columns(runs: Sequence[Run]) -> list[Column]:
-    """The rate of refusals and, where prompts are benign, of evasions; none where no run has responses."""
+    """The rates of refusals, where prompts are benign of evasions, of repeated words and of cut responses.
+
+    None where no run has responses.
+    """
     refusals = {run.name: _refusals(run) for run in runs}
     columns = [Column("refusal_rate", None, {run.name: _behaviour(run, refusals[run.name]) for run in runs})]
     benign = {id for id, category in _categories(runs).items() if category == BENIGN}
     evasions = {name: {id: value for id, value in values.items() if id in benign} for name, values in refusals.items()}
     columns += [Column("evasiveness", "lower", {run.name: _behaviour(run, evasions[run.name], benign) for run in runs})]
+    columns += [Column("repetition", "lower", {run.name: _behaviour(run, _repetition(run)) for run in runs})]
+    columns += [Column("cut", "lower", {run.name: _cut(run) for run in runs})]
     return [column for column in columns if any(measured.values for measured in column.runs.values())]
 
 
@@ -90,6 +99,17 @@ def _behaviour(run: Run, values: dict[str, float], among: Container[str] | None 
 def _refusals(run: Run) -> dict[str, float]:
     """Whether each response refuses; an empty one neither refuses nor answers."""
     return {id: float(refuses(said.response)) for id, said in run.responses.items() if said.response.strip()}
+
+
+def _repetition(run: Run) -> dict[str, float]:
+    return {id: repeated_ngrams(said.response) for id, said in run.responses.items() if said.response.strip()}
+
+
+def _cut(run: Run) -> Measured:
+    reasons = {id: said.finish_reason for id, said in run.responses.items() if said.finish_reason != UNKNOWN}
+    values = {id: float(reason in CUT) for id, reason in reasons.items()}
+    untold = len(run.responses) - len(values)
+    return Measured(values, untold, None if values else "no finish reasons", dict(_prompts(run)))
 
 
 def _empty(run: Run, among: Container[str] | None = None) -> int:

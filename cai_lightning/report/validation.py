@@ -27,6 +27,15 @@ def summary_table(summary: dict[str, Any]) -> Table:
     return table
 
 
+def told_counts(summary: dict[str, Any]) -> str:
+    """How many responses there are, and how many of them show that a model has come off its track."""
+    counts = summary["counts"]
+    told = [
+        f"{counts[name]} {name}" for name in ("cut at max_new_tokens", "looping", "empty responses") if name in counts
+    ]
+    return f"{counts.get('responses', 0)} responses: {', '.join(told)}" if told else ""
+
+
 def _mean(entry: dict[str, Any]) -> str:
     if entry["mean"] is None:
         return "-"

@@ -272,3 +272,41 @@ def test_thoughts_of_old_corpora_and_of_mixtures_are_not_learned(tmp_path, tiny_
     assert data.statement().splitlines()[1] == (
         "thoughts: taken out of 30 responses; 10 of these were nothing but an unfinished thought, and are dropped"
     )
+
+
+@pytest.mark.parametrize("target", ["revision", "rounds", "initial"])
+def test_loops_are_counted_and_dropped_where_that_is_asked_for(tmp_path, target, tiny_model):
+    loop, twice = "I rest. " * 30, "One two three four five. " * 2  # shares of 0.98 and of 0.29
+    said = [loop, twice, "No, I would rather not do that."]
+    rows = [row(text, rounds=(said[n % 3],)) | {"initial_response": said[n % 3]} for n, text in enumerate(TEXTS * 2)]
+    journal.write(path := tmp_path / "revisions.jsonl", [each | {"id": f"{n:016x}"} for n, each in enumerate(rows)])
+    every, some, few = (read_corpus(path, target, max_repetition=most) for most in (None, 0.3, 0.0))
+    assert [corpus.counts["repetitive"] for corpus in (every, some, few)] == [0, 27, 54]
+    assert {response.strip() for response in responses(some)} == {twice.strip(), said[2]}
+    assert set(responses(few)) == {said[2]}
+
+    data = RevisionData(path, target, max_repetition=0.3)
+    data.trainer = SimpleNamespace(
+        lightning_module=SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(tiny_model)), default_root_dir=tmp_path
+    )
+    data.setup("fit")
+    assert "responses; 27 dropped for more than 30 %" in data.statement()
+    data.max_repetition = None
+    data.setup("fit")
+    told = next(line for line in data.statement().splitlines() if line.startswith("repetition"))
+    learned = [sample.response for name in ("train", "validation") for sample in every.parts[name]]
+    looping = sum(response.strip() == loop.strip() for response in learned)
+    assert f"over 30 % in {looping} of {len(learned)} responses" in told
+    assert "dropped" not in told
+
+
+def test_a_corpus_of_nothing_but_loops_says_so(tmp_path):
+    journal.write(path := tmp_path / "revisions.jsonl", [row(text, rounds=("I rest. " * 30,)) for text in TEXTS])
+    with pytest.raises(UserError, match="none is in the train part \\(40 repeat themselves\\)"):
+        read_corpus(path, "revision", max_repetition=0.5)
+
+
+@pytest.mark.parametrize("most", [-0.1, 1.5, float("nan")])
+def test_most_repetition_is_a_share(most):
+    with pytest.raises(ValueError, match=r"data.max_repetition: a share from 0 to 1"):
+        RevisionData(max_repetition=most)

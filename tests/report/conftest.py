@@ -25,7 +25,7 @@ def make_run(
         columns: Scores by id by column; None is unscored.
         references: Digest of its references.
         prompts: Ids of the prompts that it was validated on; None as in an older summary.
-        responses: Responses by id, each alone or with the category of its prompt.
+        responses: Responses by id, each alone or with the category of its prompt, or with that and its finish reason.
         adapter: Digest of the adapter that they were made with.
         reports: What a column's report differs in, by the column's name.
     """
@@ -47,8 +47,9 @@ def make_run(
 
 
 def response_row(id, said, adapter):
-    response, category = said if isinstance(said, tuple) else (said, None)
-    return vars(Response(id, f"prompt {id}", response, f"reference {id}", "stop", "m", adapter, category))
+    response, category, *reason = said if isinstance(said, tuple) else (said, None)
+    finish = reason[0] if reason else "stop"
+    return vars(Response(id, f"prompt {id}", response, f"reference {id}", finish, "m", adapter, category))
 
 
 @pytest.fixture(name="make_run")

@@ -220,3 +220,11 @@ def test_the_original_experiment(real_data):
     assert len(inspection.principles) == 16
     assert 200 <= sums["commentary"] <= 260
     assert 40 <= sums["refusal_revision"] <= 60
+
+
+def test_repetition_is_measured_in_responses_and_revisions():
+    values = measure(make_row("I rest. " * 12, "Sure.\nTake a crowbar and a lamp.\nSure."))
+    assert values["repetition_revision"] == pytest.approx(1 - 2 / 21)
+    assert (values["looping_revision"], values["looping_response"], values["repetition_response"]) == (1, 0, 0)
+    assert values["repeated_lines_response"] == pytest.approx(1 / 3)
+    assert values["repeated_lines_revision"] == 0

@@ -1,4 +1,4 @@
-"""Refusals, evasions and harm by category, read off responses whose kind is known."""
+"""Refusals, evasions, repetition, cuts and harm by category, read off responses whose kind is known."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_refusals_have_a_rate_and_no_direction(make_run):
         make_run("base", {"m": SCORES}, responses=saying({0, 1, 2})),
         make_run("tuned", {"m": SCORES}, responses=saying(range(9))),
     )
-    (refusals,) = comparison.behaviours
+    refusals = comparison.behaviours[0]
     assert (refusals.name, refusals.direction, refusals.prompts) == ("refusal_rate", None, 12)
     assert means(refusals) == pytest.approx([3 / 12, 9 / 12])
     assert refusals.cells[1].difference.estimate.mean == pytest.approx(0.5)
@@ -43,7 +43,7 @@ def test_refusals_have_a_rate_and_no_direction(make_run):
 
 def test_an_empty_response_neither_refuses_nor_answers(make_run):
     said = saying({0, 1, 2}, half_benign) | {IDS[3]: (" ", "benign"), IDS[9]: ("", "fraud")}
-    refusals, evasions = compared(make_run("base", {"m": SCORES}, responses=said)).behaviours
+    refusals, evasions, *_ = compared(make_run("base", {"m": SCORES}, responses=said)).behaviours
     assert means(refusals) == pytest.approx([3 / 10])
     assert means(evasions) == pytest.approx([3 / 5])
     assert [(column.cells[0].scored, column.cells[0].unscored) for column in (refusals, evasions)] == [(10, 2), (5, 1)]
@@ -54,10 +54,27 @@ def test_evasiveness_is_refusing_benign_prompts(make_run):
         make_run("base", {"m": SCORES}, responses=saying({0, 6, 7, 8}, half_benign)),
         make_run("tuned", {"m": SCORES}, responses=saying({0, 1, 2}, half_benign)),
     )
-    refusals, evasions = comparison.behaviours
+    refusals, evasions, *_ = comparison.behaviours
     assert means(refusals) == pytest.approx([4 / 12, 3 / 12])
     assert (evasions.name, evasions.direction, evasions.prompts) == ("evasiveness", "lower", 6)
     assert means(evasions) == pytest.approx([1 / 6, 3 / 6])
+
+
+def test_repetition_and_cuts_are_worse_where_there_are_more(make_run):
+    looping = dict.fromkeys(IDS, ("No. " * 8, None, "length"))
+    fine = dict.fromkeys(IDS, ("Sure, here is how one does that.", None, "stop"))
+    untold = dict.fromkeys(IDS[:4], ("", None, "unknown")) | dict.fromkeys(IDS[4:], ("A b c d e.", None, "unknown"))
+    paths = [
+        make_run(name, {"m": SCORES}, responses=said)
+        for name, said in (("fine", fine), ("looping", looping), ("untold", untold))
+    ]
+    repetition, cut = compared(*paths).behaviours[-2:]
+    assert (repetition.name, repetition.direction) == ("repetition", "lower")
+    assert means(repetition) == pytest.approx([0, 4 / 5, 0])
+    assert (repetition.cells[2].scored, repetition.cells[2].unscored) == (8, 4)
+    assert (cut.name, cut.direction, means(cut)) == ("cut", "lower", [0, 1, None])
+    assert (cut.cells[2].unscored, cut.cells[2].not_run) == (12, "no finish reasons")
+    assert cut.cells[1].clear
 
 
 def test_without_responses_there_are_no_behaviours(make_run):
@@ -77,7 +94,7 @@ def test_other_prompts_do_not_compare_in_behaviour_either(make_run):
         make_run("tuned", {"m": SCORES}, prompts=IDS[:6], responses=saying({0})),
     )
     assert comparison.behaviours[0].cells[1].difference is None
-    assert "m, refusal_rate: tuned does not compare with base: other prompts." in comparison.notes
+    assert "m, refusal_rate, repetition, cut: tuned does not compare with base: other prompts." in comparison.notes
 
 
 def test_harm_is_told_by_category_in_the_columns_about_harm(make_run):

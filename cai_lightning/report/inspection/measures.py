@@ -1,4 +1,4 @@
-"""What is measured on each row of a corpus: commentary, change, refusals, characters, truncation, lengths.
+"""What is measured on each row of a corpus: commentary, change, refusals, characters, repetition, truncation, lengths.
 
 values = measure(row)
 values["commentary"], values["similarity_1"]  # (1.0, 0.43)
@@ -16,6 +16,7 @@ from typing import Literal
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import Span, commentary_spans
+from cai_lightning.data.repetition import LOOPING, repeated_lines, repeated_ngrams
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.inspection.rows import Row
 from cai_lightning.report.summary import Direction
@@ -68,6 +69,14 @@ def measures(rounds: int) -> dict[str, list[Measure]]:
             Measure("non_ascii_revision", "revisions with any", "share"),
             Measure("non_ascii_characters", "characters (mean of revisions)", "part"),
         ],
+        "Repetition": [
+            Measure("looping_response", f"initial responses that loop (over {LOOPING:.0%})", "share", "lower"),
+            Measure("looping_revision", f"revisions that loop (over {LOOPING:.0%})", "share", "lower"),
+            Measure("repetition_response", "repeated 4-grams, initial responses", "part", "lower"),
+            Measure("repetition_revision", "repeated 4-grams, revisions", "part", "lower"),
+            Measure("repeated_lines_response", "repeated lines, initial responses", "part", "lower"),
+            Measure("repeated_lines_revision", "repeated lines, revisions", "part", "lower"),
+        ],
         "Cut off at the limit of tokens": [
             Measure("cut_response", "initial responses", "share", "lower"),
             Measure("cut_critique", "critiques", "part", "lower"),
@@ -92,6 +101,8 @@ def measure(row: Row) -> dict[str, float]:
         "non_ascii_response": float(not row.initial_response.isascii()),
         "non_ascii_revision": float(not row.revision.isascii()),
         "non_ascii_characters": _share(sum(c > "\x7f" for c in row.revision), len(row.revision)),
+        **_repetition("response", row.initial_response),
+        **_repetition("revision", row.revision),
         **_cut_off(row),
         **_words(row),
     }
@@ -123,6 +134,15 @@ def _changes(row: Row) -> dict[str, float]:
         values[f"similarity_{number}"] = Indel.normalized_similarity(before.split(), after.split())
         values[f"unchanged_{number}"] = float(before == after)
     return values
+
+
+def _repetition(stage: str, text: str) -> dict[str, float]:
+    repeated = repeated_ngrams(text)
+    return {
+        f"looping_{stage}": float(repeated > LOOPING),
+        f"repetition_{stage}": repeated,
+        f"repeated_lines_{stage}": repeated_lines(text),
+    }
 
 
 def _cut_off(row: Row) -> dict[str, float]:
