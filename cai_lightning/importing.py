@@ -11,7 +11,7 @@ from pathlib import Path
 from cai_lightning import journal, provenance
 from cai_lightning.arguments import call, run_folder
 from cai_lightning.data.response_files import Columns, ForeignResponse, read_responses
-from cai_lightning.records import Response
+from cai_lightning.records import Response, prompt_id
 
 FILE = {"file": {"type": Path, "metavar": "FILE", "help": "CSV (.csv, .tsv) or JSON Lines file of responses."}}
 FRESH = {
@@ -72,6 +72,7 @@ def _response(row: ForeignResponse, model: str) -> Response:
         model=model,
         adapter=None,
         category=row.category,
+        prompt_id=prompt_id(row.prompt),
     )
 
 

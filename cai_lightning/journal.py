@@ -9,9 +9,11 @@ once it ends in a newline, so a line torn by a kill is cut off when its file is 
 """
 
 import fcntl
+import gzip
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -98,18 +100,33 @@ def rank_files(path: Path) -> list[Path]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Row]]:
-    """The lines of one JSON Lines file with their numbers from 1.
+    """The lines of one JSON Lines file, plain or gzip, with their numbers from 1.
 
     In a rank file a last line without newline is torn and does not count; any other file is read to its end.
 
     Raises:
         UserError: A line is no JSON object; the message names file, line and what stands there.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            torn = not line.endswith(b"\n") and ".rank" in path.name
-            if line.strip() and not torn:
-                yield number, _parse(path, number, line)
+    for number, line in enumerate(raw_lines(path), 1):
+        torn = not line.endswith(b"\n") and ".rank" in path.name
+        if line.strip() and not torn:
+            yield number, _parse(path, number, line)
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, plain or `.gz`.
+
+    Raises:
+        UserError: It cannot be read.
+        FileNotFoundError: There is no such file.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from error
 
 
 def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:

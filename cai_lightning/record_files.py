@@ -81,6 +81,7 @@ _KINDS: dict[Any, Check] = {
     str: (_is_text, "a text"),
     str | None: (lambda value: value is None or _is_text(value), "a text or null"),
     float | None: (lambda value: value is None or is_number(value), "a finite number or null"),
+    int: (lambda value: type(value) is int, "a whole number"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     list[str]: (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
     dict[str, Any]: (lambda value: isinstance(value, dict), "an object"),

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 Turn = dict[str, str]
 """One turn of a conversation: `role` (system, user or assistant) and `content`."""
@@ -34,6 +34,8 @@ class Prompt:
         source: Where the prompt was read.
         category: Kind of harm, where the source knows it.
         turns: The whole transcript; null for a single prompt.
+        prompt_id: The id that all rows about the same prompt share, its repetitions and samples; null in older files.
+        sample: Which sample of it, from 0.
     """
 
     id: str
@@ -41,6 +43,8 @@ class Prompt:
     source: str | None = None
     category: str | None = None
     turns: Conversation | None = None
+    prompt_id: str | None = None
+    sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Revision:
-    """A prompt with its initial response and every round of critique and revision."""
+    """A prompt with its initial response and every round of critique and revision; ids are those of the prompt."""
 
     id: str
     prompt: str
@@ -73,6 +77,8 @@ class Revision:
     created: str
     turns: Conversation | None = None
     few_shots: dict[str, str] | None = None
+    prompt_id: str | None = None
+    sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ class Response:
     adapter: str | None
     category: str | None = None
     turns: Conversation | None = None
+    prompt_id: str | None = None
+    sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,15 +160,20 @@ class Failure:
     reason: str
     created: str
     turns: Conversation | None = None
+    prompt_id: str | None = None
+    sample: int = 0
 
 
 Record = Revision | Response | Score | Judgement | Failure
 
+_LEFT_OUT = ("turns", "category", "few_shots", "prompt_id")
+"""Fields that are not written where they are null."""
+
 
 def to_json(record: Record) -> str:
-    """The record as one line of JSON without its newline; absent `turns`, `category` and `few_shots` are left out."""
+    """The record as one line of JSON without its newline; what is null for want of it is left out."""
     fields = asdict(record)
-    kept = {k: v for k, v in fields.items() if v is not None or k not in ("turns", "category", "few_shots")}
+    kept = {k: v for k, v in fields.items() if v is not None or k not in _LEFT_OUT}
     return json.dumps(kept, ensure_ascii=False)
 
 
@@ -183,16 +196,29 @@ def prompt_id(text: str, occurrence: int = 1, sample: int = 0) -> str:
 
 def samples_of(prompt: Prompt, count: int) -> list[Prompt]:
     """A prompt as often as it is sampled, each time under an id, and so with random numbers, of its own."""
-    return [prompt, *(replace(prompt, id=f"{prompt.id}.{sample}") for sample in range(1, count))]
+    return [prompt, *(replace(prompt, id=f"{prompt.id}.{sample}", sample=sample) for sample in range(1, count))]
 
 
-def without_sample(id: str) -> str:
-    """The id of a prompt's first sample, for that of any.
+class AboutPrompt(Protocol):
+    """A record that says what was asked."""
 
-    >>> without_sample("00aa-2.1")
-    '00aa-2'
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def turns(self) -> Conversation | None: ...
+
+    @property
+    def prompt_id(self) -> str | None: ...
+
+
+def shared_id(record: AboutPrompt) -> str:
+    """What all records about the same prompt share: its `prompt_id`, or the id of its text where that is not recorded.
+
+    Every other id is opaque: nothing is to be read off it.
     """
-    return id.partition(".")[0]
+    text = transcript_text(record.turns) if record.turns else record.prompt
+    return record.prompt_id or prompt_id(text)
 
 
 def number_ids(texts: Iterable[str]) -> list[str]:

@@ -15,9 +15,9 @@ from cai_lightning.records import (
     number_ids,
     prompt_id,
     samples_of,
+    shared_id,
     to_json,
     transcript_text,
-    without_sample,
 )
 
 anything = st.text(st.characters(), max_size=20) | st.sampled_from(
@@ -44,7 +44,15 @@ def test_samples_of_a_prompt_are_joined_by_their_ids():
     samples = samples_of(prompt, 3)
     assert [sample.id for sample in samples] == [prompt_id("a", 2, k) for k in range(3)]
     assert {(sample.prompt, sample.source, sample.category) for sample in samples} == {("a", "source", "kind")}
-    assert {without_sample(sample.id) for sample in samples} == {prompt.id}
+    assert [sample.sample for sample in samples] == [0, 1, 2]
+    assert {shared_id(sample) for sample in samples} == {prompt_id("a")}
+
+
+def test_what_records_share_is_recorded_or_follows_from_what_was_asked():
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    assert shared_id(Prompt("x.1", "a")) == shared_id(Prompt("y-2", "a")) == prompt_id("a")
+    assert shared_id(Prompt("x.1", "c", turns=turns)) == prompt_id(transcript_text(turns))
+    assert shared_id(Prompt("x.1", "a", prompt_id="p.q-2")) == "p.q-2"
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c"])))
@@ -88,4 +96,4 @@ def test_a_score_survives_json(value, reason):
 
 def test_what_design_names_is_always_there_and_absent_turns_are_not():
     fields = json.loads(to_json(Response("id", "p", "r", None, "stop", "m", None)))
-    assert list(fields) == ["id", "prompt", "response", "reference", "finish_reason", "model", "adapter"]
+    assert list(fields) == ["id", "prompt", "response", "reference", "finish_reason", "model", "adapter", "sample"]

@@ -2,23 +2,23 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from cai_lightning import chat, journal
+from cai_lightning import chat
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean, has_words_behind
-from cai_lightning.data.endings import finish_reasons, is_cut
+from cai_lightning.data.corpus_rows import CorpusRow, Target, read_corpus_rows
+from cai_lightning.data.endings import is_cut
 from cai_lightning.data.repetition import repeated_ngrams
 from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
 from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation, Prompt, prompt_id, transcript_text, without_sample
+from cai_lightning.records import Conversation, Prompt, prompt_id, shared_id, transcript_text
 from cai_lightning.thoughts import split_thoughts
 
-Target = Literal["revision", "rounds", "initial"]
 CutReplies = Literal["open", "drop", "learn"]
 
 
@@ -34,7 +34,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The samples of each part; how many `rows` and how many responses in them were `read`, and in how many of these
+    """The samples of each part. Of the file how many rows were left out because they were exactly `repeated`, because
+    their prompt is an `other_prompt`, and how many of the `rows` that were taken are `further` answers to a prompt that
+    stands there already. How many responses in these were `read`, and in how many of these
     marks (`typography`) or `accents` were made plain or other characters kept (`not_ascii`), how many were stripped of
     `thoughts` or `meta_commentary`, or dropped because nothing was left (`empty`, or `unfinished_thought` where it was
     one), other letters than ASCII's (`other_letters`) or too much that had stood before (`repetitive`); how many of the
@@ -58,8 +60,9 @@ def read_corpus(
     ascii: Ascii = "typography",
     cut_replies: CutReplies = "open",
     max_repetition: float | None = None,
+    own: bool = False,
 ) -> Corpus:
-    """Reads a run's revisions; the raw rows stay as they are.
+    """Reads the revisions of a run, or of several in one file; the raw rows stay as they are.
 
     A reply that was cut behind the end of its answer, in words about it that cleaning takes away, is a finished answer.
 
@@ -75,19 +78,22 @@ def read_corpus(
             out, `learn` takes them as finished.
         max_repetition: Leaves out responses with a larger share of repeated 4-grams, see `repeated_ngrams`; null takes
             all.
+        own: Whether this is the run's own file, see `read_corpus_rows`.
 
     Raises:
         UserError: The file is missing, a row is malformed, or a part is empty.
     """
-    rows = _rows(path)
-    ids = [prompt.id for prompt in prompts] if prompts is not None else list(dict.fromkeys(map(_prompt_id, rows)))
-    chosen = set(ids[:limit])
-    texts = {prompt_text(_prompt(row, path)) for row in rows}
+    rows, repeated = read_corpus_rows(path, own)
+    source = [row.prompt for row in rows] if prompts is None else prompts
+    chosen = set(list(dict.fromkeys(map(shared_id, source)))[:limit])
+    taken = [row for row in rows if shared_id(row.prompt) in chosen]
+    texts = {prompt_text(row.prompt) for row in rows}
     aside = frozenset(normalised(text) for text in texts if part(text, shares) != "train")
     corpus = Corpus({"train": [], "validation": [], "test": []}, Counter(), aside)
-    for row in rows:
-        if _prompt_id(row) in chosen:
-            _add(corpus, row, path, target, shares, ascii, cut_replies, max_repetition)
+    further = len(taken) - len({shared_id(row.prompt) for row in taken})
+    corpus.counts.update(rows=len(taken), repeated=repeated, other_prompt=len(rows) - len(taken), further=further)
+    for row in taken:
+        _add(corpus, row, target, shares, ascii, cut_replies, max_repetition)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
             raise UserError(
@@ -135,15 +141,6 @@ def _text_of(opening: Conversation) -> str:
     return opening[0]["content"] if len(opening) == 1 else transcript_text(opening)
 
 
-def _rows(path: Path) -> list[journal.Row]:
-    if not path.exists() and not journal.rank_files(path):
-        raise UserError(f"{path}: no revisions there. Run predict first, or name another file in data.corpus.")
-    rows = list(journal.read(path).values())
-    if not rows:
-        raise UserError(f"{path}: the file holds no revisions.")
-    return rows
-
-
 def _dropped(corpus: Corpus, cut_replies: CutReplies) -> str:
     """What may have emptied a part, for the message about it."""
     counts = corpus.counts
@@ -160,18 +157,15 @@ def _dropped(corpus: Corpus, cut_replies: CutReplies) -> str:
 
 def _add(
     corpus: Corpus,
-    row: journal.Row,
-    path: Path,
+    row: CorpusRow,
     target: Target,
     shares: Shares,
     ascii: Ascii,
     cut_replies: CutReplies,
     max_repetition: float | None,
 ) -> None:
-    prompt = _prompt(row, path)
-    samples = corpus.parts[part(prompt_text(prompt), shares)]
-    corpus.counts["rows"] += 1
-    for response, reason in _targets(row, path, target):
+    samples = corpus.parts[part(prompt_text(row.prompt), shares)]
+    for response, reason in row.targets(target):
         cleaned = clean(response, ascii)
         corpus.counts.update(["read", *cleaned.changes])
         if cleaned.is_dropped:
@@ -185,34 +179,4 @@ def _add(
             corpus.counts.update(["cut", *(["look_cut"] if reason is None else [])])
         if not (cut and cut_replies == "drop"):
             finished = not cut or cut_replies == "learn"
-            samples.append(Sample(prompt.id, chat.opening(prompt), cleaned.text, finished))
-
-
-def _prompt(row: journal.Row, path: Path) -> Prompt:
-    return Prompt(_text(row, "id", path), _text(row, "prompt", path), turns=row.get("turns"))
-
-
-def _targets(row: journal.Row, path: Path, target: Target) -> Iterator[tuple[str, str | None]]:
-    """The responses of a row that are learned from, each with its finish reason."""
-    rounds = row.get("rounds")
-    wanted = isinstance(rounds, list) and rounds and all(isinstance(made, dict) for made in rounds)
-    if not wanted and (target == "rounds" or rounds is not None):
-        raise UserError(f"{path}, row {row['id']}: field 'rounds' shall be a list of rounds, found {rounds!r}.")
-    reasons = finish_reasons(row, f"{path}, row {row['id']}")
-    if target == "rounds":
-        texts = [_text({"id": row["id"], **made}, "revision", path) for made in row["rounds"]]
-        yield from zip(texts, reasons.revisions, strict=True)
-    elif target == "initial":
-        yield _text(row, "initial_response", path), reasons.response
-    else:
-        yield _text(row, "revision", path), reasons.revisions[-1]
-
-
-def _prompt_id(row: journal.Row) -> str:
-    return without_sample(str(row["id"]))
-
-
-def _text(row: dict[str, Any], field: str, path: Path) -> str:
-    if not isinstance(row.get(field), str):
-        raise UserError(f"{path}, row {row.get('id')}: field {field!r} shall be a text, found {row.get(field)!r}.")
-    return str(row[field])
+            samples.append(Sample(row.prompt.id, chat.opening(row.prompt), cleaned.text, finished))

@@ -12,7 +12,7 @@ from cai_lightning import journal, provenance
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Shares, part, prompt_text
 from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt, samples_of, without_sample
+from cai_lightning.records import Prompt, prompt_id, samples_of, shared_id, transcript_text
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class PromptData(LightningDataModule):
     def reference_digest(self, run: Path) -> str:
         """16 hex digits that stand for the references, in whatever order they were made; further samples are none."""
         rows = journal.read(self.reference_file(run))
-        return provenance.digest({id: _reference(row) for id, row in rows.items() if id == without_sample(str(id))})
+        return provenance.digest({id: _reference(row) for id, row in rows.items() if not row.get("sample")})
 
     def setup(self, stage: str) -> None:
         """Finds what is missing while nobody writes yet, so that all processes find the same."""
@@ -124,7 +124,9 @@ class PromptData(LightningDataModule):
             self.missing = sorted(missing, key=lambda prompt: prompt.id in failed)  # who failed before comes last
         else:
             revisions = journal.read(self.reference_file(run))
-            self.tests = [ReferencedPrompt(p, _reference(revisions.get(p.id))) for p in self._part("test")]
+            by_prompt = {_prompt_id(row): row for row in reversed(revisions.values()) if not row.get("sample")}
+            found = [(p, revisions.get(p.id) or by_prompt.get(shared_id(p))) for p in self._part("test")]
+            self.tests = [ReferencedPrompt(prompt, _reference(row)) for prompt, row in found]
 
     def predict_dataloader(self) -> DataLoader[Prompt]:
         """What this process shall make; of it the first so many where a dry run has set `first`."""
@@ -153,6 +155,12 @@ class PromptData(LightningDataModule):
         """This process's share: every n-th row, none repeated to make the shares even."""
         trainer = self.trainer
         return rows[trainer.global_rank :: trainer.world_size] if trainer else rows
+
+
+def _prompt_id(row: journal.Row) -> str:
+    """What a row shares with the others about its prompt, as `shared_id` of a record."""
+    text = transcript_text(row["turns"]) if row.get("turns") else str(row.get("prompt"))
+    return str(row.get("prompt_id") or prompt_id(text))
 
 
 def _reference(row: journal.Row | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 from cai_lightning.data.anthropic import EVALUATION_FILES, evaluation_files
 from cai_lightning.data.sources import Opening, from_evaluations, from_row, from_transcript, read_rows, shown
 from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt, number_ids, transcript_text
+from cai_lightning.records import Prompt, number_ids, prompt_id, transcript_text
 
 _TRANSCRIPT_COLUMNS = ("chosen", "rejected", "transcript")
 
@@ -90,5 +90,8 @@ def _dataset(name: str, split: str) -> Any:
 
 
 def _numbered(openings: list[Opening]) -> list[Prompt]:
-    ids = number_ids(transcript_text(o.turns) if o.turns else o.prompt for o in openings)
-    return [Prompt(id, o.prompt, o.source, o.category, o.turns) for id, o in zip(ids, openings, strict=True)]
+    texts = [transcript_text(opening.turns) if opening.turns else opening.prompt for opening in openings]
+    return [
+        Prompt(id, o.prompt, o.source, o.category, o.turns, prompt_id(text))
+        for id, o, text in zip(number_ids(texts), openings, texts, strict=True)
+    ]

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from cai_lightning import provenance
 from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.record_files import read_records
-from cai_lightning.records import Prompt, Response
+from cai_lightning.records import Prompt, Response, shared_id
 
 
 class ResponseData(LightningDataModule):
@@ -49,5 +49,5 @@ def _responses(run: Path) -> dict[str, Response]:
 
 
 def _test(made: Response) -> ReferencedPrompt:
-    prompt = Prompt(made.id, made.prompt, category=made.category, turns=made.turns)
+    prompt = Prompt(made.id, made.prompt, None, made.category, made.turns, shared_id(made), made.sample)
     return ReferencedPrompt(prompt, made.reference)

@@ -13,7 +13,8 @@ from cai_lightning.data.batches import Batches, Planned, Sizes, fill, plan
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Mixture
 from cai_lightning.data.collate import GRAIN, Batch, pack, pad, silent
-from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Target, mix, read_corpus
+from cai_lightning.data.corpus import Corpus, CutReplies, Sample, mix, read_corpus
+from cai_lightning.data.corpus_rows import Target
 from cai_lightning.data.encoding import Example, encode
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.repetition import LOOPING, repeated_ngrams
@@ -30,7 +31,8 @@ class RevisionData(LightningDataModule):
     """Cleans a run's revisions, adds other conversations to them where asked, and makes batches of their tokens.
 
     Args:
-        corpus: A run's `revisions.jsonl`; null takes the run's own.
+        corpus: A run's `revisions.jsonl`, or a file like it (plain or .gz), perhaps put together from several runs:
+            rows with the same id are then different answers to one prompt. Null takes the run's own.
         target: Learns from the last `revision`, from those of all `rounds` (as the paper does), or from the `initial`
             response (the control of the experiment).
         ascii: How plain the characters of the responses are made outside of code. `typography` mends curly quotes,
@@ -54,8 +56,8 @@ class RevisionData(LightningDataModule):
         prompts: Source of prompts; rows of other prompts are left out. Null takes every row.
         column: Field of that source that holds the prompt.
         split: Split of it, where it is a Hugging Face dataset.
-        limit: Takes the first so many prompts of the source, or of the corpus where none is given, with all their
-            samples.
+        limit: Takes the first so many prompts of the source, or of the corpus where none is given, with all answers to
+            them.
         seed: Seed of the order of batches.
     """
 
@@ -155,9 +157,16 @@ class RevisionData(LightningDataModule):
 
     def _read(self, run: Path) -> Corpus:
         prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None
-        path = self.corpus or run / "revisions.jsonl"
         corpus = read_corpus(
-            path, self.target, self.shares, prompts, self.limit, self.ascii, self.cut_replies, self.max_repetition
+            self.corpus or run / "revisions.jsonl",
+            self.target,
+            self.shares,
+            prompts,
+            self.limit,
+            self.ascii,
+            self.cut_replies,
+            self.max_repetition,
+            own=self.corpus is None,
         )
         return mix(corpus, self.mixture or (), self.shares, self.seed)
 
@@ -194,6 +203,8 @@ class RevisionData(LightningDataModule):
         rows = [example for part in self.examples.values() for example in part]
         truncated = sum(example.truncated for example in rows)
         lines = [
+            f"rows: {counts['rows']} taken, {counts['further']} of them further answers to a prompt; left out "
+            f"{counts['repeated']} that repeat another exactly and {counts['other_prompt']} of prompts not chosen",
             f"corpus: {counts['rows']} rows with {counts['read']} responses read, "
             f"{counts['meta_commentary']} stripped of meta-commentary, {counts['empty']} dropped as empty, "
             f"{len(self._corpus.parts['test'])} of the test part left out",

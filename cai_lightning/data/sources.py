@@ -3,15 +3,14 @@
 Each reader turns one row into an `Opening`; what is wrong with a row is said with its file, its line and its value.
 """
 
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cai_lightning import journal
 from cai_lightning.data.anthropic import EVALUATION_FILES
 from cai_lightning.errors import UserError
 from cai_lightning.json_file import has_half_character
@@ -135,9 +134,8 @@ def _kind_of_harm(row: Row, dialogue: str, where: str) -> str | None:
 
 def _lines(path: Path) -> Iterator[bytes]:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
-    except (OSError, EOFError, zlib.error) as error:
+        yield from journal.raw_lines(path)
+    except FileNotFoundError as error:
         raise UserError(f"{path}: cannot be read ({error}).") from error
 
 

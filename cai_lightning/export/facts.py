@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 
 from cai_lightning import journal, provenance
 from cai_lightning.data import RevisionData
+from cai_lightning.data.corpus_rows import read_corpus_rows
 from cai_lightning.errors import UserError
 from cai_lightning.export.weights import Weights
 from cai_lightning.json_file import load_json, object_at
@@ -79,7 +80,7 @@ def read_facts(run: Path, weights: Weights) -> Facts:
         weights,
         fit,
         _settings(source.with_name("predict.json")) if source else {},
-        _corpus(source, data.counts(run)["cut"]) if data and source else None,
+        _corpus(source, data.corpus is None, data.counts(run)["cut"]) if data and source else None,
         scores,
         unscored,
     )
@@ -114,8 +115,8 @@ def _data_settings(run: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from None
 
 
-def _corpus(path: Path, cut: int) -> Corpus:
-    rows = list(journal.read(path).values())
+def _corpus(path: Path, own: bool, cut: int) -> Corpus:
+    rows = [row.fields for row in read_corpus_rows(path, own)[0]]
     models = {str(row["model"]) for row in rows if row.get("model")}
     return Corpus(len(rows), cut, tuple(sorted(models)), _named(rows, "constitution"), _named(rows, "few_shots"))
 

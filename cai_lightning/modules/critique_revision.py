@@ -18,7 +18,7 @@ from cai_lightning.data.constitutions import open_constitution
 from cai_lightning.data.few_shots import FewShots, open_few_shots
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.errors import ReplyError
-from cai_lightning.records import Conversation, Failure, Prompt, Revision, Round
+from cai_lightning.records import Conversation, Failure, Prompt, Revision, Round, shared_id
 from cai_lightning.selection import PrincipleSelector
 
 
@@ -142,7 +142,16 @@ class CritiqueRevision(LightningModule):
             listener.on_row()
 
     def _set_aside(self, prompt: Prompt, error: ReplyError) -> None:
-        failure = Failure(prompt.id, prompt.prompt, error.stage, str(error), _now(), prompt.turns)
+        failure = Failure(
+            id=prompt.id,
+            prompt=prompt.prompt,
+            stage=error.stage,
+            reason=str(error),
+            created=_now(),
+            turns=prompt.turns,
+            prompt_id=shared_id(prompt),
+            sample=prompt.sample,
+        )
         for listener in listeners(self.trainer):
             listener.on_record(failure)
             listener.on_row(failed=True)
@@ -174,6 +183,8 @@ class CritiqueRevision(LightningModule):
             few_shots={"name": examples.name, "digest": examples.digest} if examples.examples else None,
             created=_now(),
             turns=prompt.turns,
+            prompt_id=shared_id(prompt),
+            sample=prompt.sample,
         )
 
 

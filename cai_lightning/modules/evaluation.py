@@ -18,7 +18,7 @@ from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules.running import Running
 from cai_lightning.modules.scoring import Scoring
 from cai_lightning.record_files import read_records
-from cai_lightning.records import Prompt, Response, Score
+from cai_lightning.records import Prompt, Response, Score, shared_id
 
 
 class Evaluation(LightningModule):
@@ -173,6 +173,8 @@ class Evaluation(LightningModule):
             adapter=self._digest,
             category=prompt.category,
             turns=prompt.turns,
+            prompt_id=shared_id(prompt),
+            sample=prompt.sample,
         )
         for listener in listeners(self.trainer):
             listener.on_reply(reply)

@@ -1,9 +1,13 @@
 """The corpus of fine-tuning: what is learned from, on which side it is, and how it is counted."""
 
+import gzip
+import json
 import random
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from cai_lightning import journal
@@ -14,6 +18,7 @@ from cai_lightning.data.split import Shares, part
 from cai_lightning.errors import UserError
 from cai_lightning.records import Prompt, assistant, prompt_id, user
 
+ALL = Shares(test=0.0, validation=0.5)
 TEXTS = [f"How do I paint a house in {n} hours?" for n in range(40)]
 PROMPTS = [Prompt(prompt_id(text), text) for text in TEXTS]
 assert {part(text) for text in TEXTS} == {"train", "validation", "test"}
@@ -66,7 +71,7 @@ def test_limit_takes_prompts_with_all_their_samples(path, given):
     corpus = read_corpus(path, "rounds", prompts=given, limit=30)
     expected = {prompt.id for prompt in (given or PROMPTS)[:30]}
     ids = [sample.id for samples in corpus.parts.values() for sample in samples]
-    assert {id.partition(".")[0] for id in ids} == expected
+    assert set(ids) == {id for prompt in expected for id in (prompt, f"{prompt}.1")}
     assert (corpus.counts["rows"], corpus.counts["read"], len(ids)) == (60, 120, 120)
 
 
@@ -83,7 +88,7 @@ def test_rounds_are_dropped_alone_and_every_round_is_cleaned(tmp_path, ascii, le
     journal.write(tmp_path / "revisions.jsonl", [row(text, rounds=said) for text in TEXTS])
     corpus = read_corpus(tmp_path / "revisions.jsonl", "rounds", ascii=ascii)
     assert sorted(set(responses(corpus))) == left
-    assert corpus.counts == {"rows": 40, "read": 160, "empty": 40, "meta_commentary": 40, **counted}
+    assert +corpus.counts == {"rows": 40, "read": 160, "empty": 40, "meta_commentary": 40, **counted}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_rounds_are_dropped_alone_and_every_round_is_cleaned(tmp_path, ascii, le
 )
 def test_rows_without_rounds_are_named(tmp_path, rounds, message):
     journal.write(tmp_path / "revisions.jsonl", [{**row(TEXTS[0]), "rounds": rounds}])
-    with pytest.raises(UserError, match=f"revisions.jsonl, row {prompt_id(TEXTS[0])}: .*{message}"):
+    with pytest.raises(UserError, match=f"revisions.jsonl, line 1: .*{message}"):
         read_corpus(tmp_path / "revisions.jsonl", "rounds")
     if rounds != [] and rounds != [3]:
         with pytest.raises(UserError, match="of its 1 rows none is in the"):
@@ -193,7 +198,7 @@ def test_where_all_are_dropped_the_error_says_why(tmp_path):
 )
 def test_finish_reasons_that_do_not_fit_are_named(tmp_path, reasons, message):
     journal.write(tmp_path / "revisions.jsonl", [{**chain(TEXTS[0], ["stop"] * 3), "finish_reasons": reasons}])
-    with pytest.raises(UserError, match=f"revisions.jsonl, row {prompt_id(TEXTS[0])}: .*{message}"):
+    with pytest.raises(UserError, match=f"revisions.jsonl, line 1: .*{message}"):
         read_corpus(tmp_path / "revisions.jsonl", "revision")
 
 
@@ -201,6 +206,85 @@ def test_chats_of_others_are_finished(path, tmp_path):
     journal.write(tmp_path / "chats.jsonl", [{"prompt": f"Hello {n}?", "response": CUT} for n in range(40)])
     corpus = mix(read_corpus(path, "revision"), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
     assert {sample.finished for sample in corpus.parts["train"] if sample.response == CUT} == {True}
+
+
+opaque = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6) | st.sampled_from(
+    ["a.1", "a-2", "a", "0f.3-1", " ", "a b", "1", "é.é"]
+)
+entries = st.lists(st.tuples(opaque, st.integers(0, 30), st.integers(0, 2)), min_size=1, max_size=30)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(entries, st.integers(1, 12) | st.none(), st.booleans(), st.sampled_from([".jsonl", ".jsonl.gz"]))
+def test_whatever_ids_a_corpus_has_every_different_row_is_an_answer_to_its_prompt(tmp_path, made, limit, own, ending):
+    """Beside a plain reference: of a given file all that differs, of a run's own the last line of each id."""
+    rows = [{"id": id, "prompt": TEXTS[text], "revision": f"Answer {answer}."} for id, text, answer in made]
+    path = tmp_path / f"{'revisions' if own else 'elsewhere'}{ending}"
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(lines) if ending.endswith("gz") else lines)
+    different = {row["id"]: row for row in rows}.values() if own else {tuple(row.items()): row for row in rows}.values()
+    prompts = list(dict.fromkeys(row["prompt"] for row in different))[:limit]
+    taken = [row for row in different if row["prompt"] in prompts]
+    expected = sorted((row["id"], row["prompt"], row["revision"]) for row in taken)
+    if len({part(row["prompt"], ALL) for row in taken}) < 2:
+        with pytest.raises(UserError, match="none is in the"):
+            read_corpus(path, "revision", ALL, limit=limit, own=own)
+        return
+    corpus = read_corpus(path, "revision", ALL, limit=limit, own=own)
+    samples = [sample for part in corpus.parts.values() for sample in part]
+    assert sorted((sample.id, sample.opening[0]["content"], sample.response) for sample in samples) == expected
+    counts = {"rows": len(taken), "further": len(taken) - len({row["prompt"] for row in taken})}
+    counts |= {"other_prompt": len(different) - len(taken), "repeated": 0 if own else len(rows) - len(different)}
+    assert {name: corpus.counts[name] for name in counts} == counts
+
+
+def test_the_files_of_two_seeds_are_learned_from_whole(tmp_path):
+    """Put together by `cat`, their ids are the same."""
+    seeds = [[{**row(text, rounds=[f"Seed {seed}."]), "seed": seed} for text in TEXTS] for seed in (1, 2)]
+    journal.write(tmp_path / "both.jsonl", [*seeds[0], *seeds[1], *seeds[0][:5]])
+    corpus = read_corpus(tmp_path / "both.jsonl", "revision")
+    assert sorted(responses(corpus)) == ["Seed 1."] * 40 + ["Seed 2."] * 40
+    assert (corpus.counts["rows"], corpus.counts["further"], corpus.counts["repeated"]) == (80, 40, 5)
+
+
+def test_what_is_recorded_of_a_prompt_counts_before_its_text(tmp_path):
+    rows = [{**row(text), "id": f"{n}", "prompt_id": f"group {n // 4}"} for n, text in enumerate(TEXTS)]
+    journal.write(tmp_path / "revisions.jsonl", rows)
+    corpus = read_corpus(tmp_path / "revisions.jsonl", "revision", limit=8)
+    assert len(responses(corpus)) == corpus.counts["rows"] == 32
+
+
+def test_rows_of_other_prompts_are_counted(path):
+    corpus = read_corpus(path, "revision", prompts=PROMPTS[:30])
+    assert (corpus.counts["rows"], corpus.counts["other_prompt"]) == (60, 20)
+
+
+def test_rows_without_ids_are_known_by_their_prompts(tmp_path):
+    rows = [{k: v for k, v in row(text).items() if k not in ("id", "rounds")} for text in TEXTS * 2]
+    journal.write(tmp_path / "foreign.jsonl", [{**row, "n": n} for n, row in enumerate(rows)])
+    corpus = read_corpus(tmp_path / "foreign.jsonl", "revision", limit=30)
+    assert {sample.id for part in corpus.parts.values() for sample in part} == {prompt.id for prompt in PROMPTS[:30]}
+    assert len(responses(corpus)) == 60
+
+
+def test_a_foreign_row_is_told_what_it_needs(tmp_path):
+    journal.write(tmp_path / "foreign.jsonl", [{"question": "Why?", "answer": "So."}])
+    with pytest.raises(UserError) as error:
+        read_corpus(tmp_path / "foreign.jsonl", "revision")
+    message = str(error.value)
+    assert message.startswith(
+        f"{tmp_path / 'foreign.jsonl'}, line 1: no field 'prompt' in this row, which has question"
+    )
+    assert "needs the texts prompt, initial_response, revision" in message
+    example = json.loads(message[message.index("{") : message.index("}") + 1])
+    journal.write(tmp_path / "foreign.jsonl", [{**example, "prompt": text} for text in TEXTS])
+    assert len(responses(read_corpus(tmp_path / "foreign.jsonl", "revision"))) == 40
+
+
+def test_a_broken_archive_is_named(tmp_path):
+    (tmp_path / "corpus.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "Why?"}' * 900)[:-20])
+    with pytest.raises(UserError, match=r"corpus\.jsonl\.gz: cannot be read"):
+        read_corpus(tmp_path / "corpus.jsonl.gz", "revision")
 
 
 SYSTEM = {"role": "system", "content": "You are helpful."}

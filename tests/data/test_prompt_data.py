@@ -1,8 +1,14 @@
 """Several samples of a prompt: ids and random numbers of their own, the same side, one answer in validate."""
 
+import gzip
+import json
+from types import SimpleNamespace
+
 import pytest
 
+from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.data.prompts import read_prompts
+from cai_lightning.data.split import Shares
 
 
 def ids(experiment):
@@ -71,3 +77,22 @@ def test_fit_learns_from_all_samples_and_rounds(scripted, capsys, caplog):
 def test_no_sample_is_no_number(experiment, capsys):
     assert experiment("predict", "--data.samples", 0) == 1
     assert "data.samples: a number from 1 on expected, found 0" in capsys.readouterr().err
+
+
+def test_references_of_others_are_found_by_their_prompts_whatever_their_ids(tmp_path, prompts_file):
+    """A file of references, packed, with ids of its own; a further sample is none."""
+    prompts = read_prompts(str(prompts_file))
+    rows = [{"id": f"x.{n}-1", "prompt": each.prompt, "revision": f"Answer {n}."} for n, each in enumerate(prompts)]
+    rows.insert(0, {**rows[0], "id": "y", "sample": 1, "revision": "Another."})
+    path = tmp_path / "references.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    data = PromptData(str(prompts_file), references=path, shares=Shares(test=1.0, validation=0.0))
+    data.trainer = SimpleNamespace(default_root_dir=str(tmp_path))
+    data.setup("validate")
+    assert [test.reference for test in data.tests] == [f"Answer {n}." for n in range(len(prompts))]
+
+
+def test_records_say_which_sample_of_which_prompt_they_are(experiment, prompts):
+    assert experiment("predict", "--data.limit", 2, "--data.samples", 2) == 0
+    rows = experiment.rows("revisions.jsonl")
+    assert [(row["prompt_id"], row["sample"]) for row in rows] == [(id, n) for id in prompts[:2] for n in (0, 1)]

@@ -7,6 +7,7 @@ import pytest
 from cai_lightning.errors import UserError
 from cai_lightning.records import prompt_id
 from cai_lightning.report.inspection.corpus import read_corpora
+from cai_lightning.report.inspection.inspection import inspect_corpus
 
 ROUND = {"principle_id": "harm", "similarity": 0.5, "principle_used": "Is it harmful?", "revision_request": "Rewrite."}
 ROW = {
@@ -69,12 +70,32 @@ def test_failed_rows_count_until_they_are_made(write):
 
 
 def test_a_foreign_corpus_is_read_by_its_prompts_and_says_what_it_lacks(write):
-    path = write(FOREIGN, FOREIGN, {**FOREIGN, "prompt": "Why?"}, name="elsewhere.jsonl")
+    other = {**FOREIGN, "revision": "Never."}
+    path = write(FOREIGN, other, {**FOREIGN, "prompt": "Why?"}, FOREIGN, name="elsewhere.jsonl")
     (corpus,) = read_corpora([path])
     assert corpus.name == "elsewhere.jsonl"
     assert [row.id for row in corpus.rows] == [prompt_id("How?"), prompt_id("How?", 2), prompt_id("Why?")]
     assert corpus.rows[0].rounds[0].principle_id == "Is it?"
+    assert corpus.repeated == 1
     assert [lacking.partition(":")[0] for lacking in corpus.lacking] == ["no ids", "no finish reasons", "no rounds"]
+
+
+def test_a_given_file_keeps_every_answer_and_groups_them_by_their_prompt(write):
+    """Such as the files of two seeds, one behind the other; whatever their ids are."""
+    path = write(
+        *({**ROW, "revision": revision} for revision in ("No.", "Never.", "No.")),
+        {**ROW, "id": "a1.2-x", "revision": "Not now."},
+        {**ROW, "id": "b", "prompt": "Why?"},
+        {**ROW, "id": "c", "prompt_id": "d"},
+        {**ROW, "id": "d.1", "prompt_id": "d"},
+        name="both.jsonl",
+    )
+    (corpus,) = read_corpora([path])
+    assert [row.id for row in corpus.rows] == ["a1", "a1", "a1.2-x", "b", "c", "d.1"]
+    inspection = inspect_corpus(corpus)
+    assert inspection.prompts.tolist() == [0, 0, 0, 1, 2, 2]
+    assert inspection.places.keys() == {("a1", 0), ("a1", 1), ("a1.2-x", 0), ("b", 0), ("c", 0), ("d.1", 0)}
+    assert corpus.repeated == 1
 
 
 def test_the_least_that_a_corpus_has(write):

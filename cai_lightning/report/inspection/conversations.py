@@ -23,8 +23,8 @@ REMOVED = "red"
 
 def draw(corpus: Corpus, size: int, seed: int) -> list[Row]:
     """So many rows, or all where there are fewer; of corpora with the same ids the same ones."""
-    rows = {row.id: row for row in corpus.rows}
-    return [rows[id] for id in random.Random(seed).sample(sorted(rows), min(size, len(rows)))]
+    rows = sorted(corpus.rows, key=lambda row: row.id)
+    return random.Random(seed).sample(rows, min(size, len(rows)))
 
 
 def conversation(row: Row, name: str) -> Group:

@@ -3,6 +3,7 @@
 corpora = read_corpora([Path("runs/qwen_contextual"), Path("elsewhere/revisions.jsonl")])
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,14 +30,16 @@ class Corpus:
 
     Args:
         name: What tables call it.
-        rows: Its rows, each id once.
+        rows: Its rows; of a run each id once.
         failed: Number of prompts that were set aside and are not among the rows.
+        repeated: Number of rows that were left out because another says exactly the same.
         lacking: What it does not record, in words.
     """
 
     name: str
     rows: tuple[Row, ...]
     failed: int = 0
+    repeated: int = 0
     lacking: tuple[str, ...] = ()
 
 
@@ -48,25 +51,31 @@ def read_corpora(paths: Sequence[Path]) -> list[Corpus]:
     """
     files = [path / FILE if path.is_dir() else path for path in paths]
     names = name_runs([file.parent if file.name == FILE else file for file in files])
-    return [_read(file, name) for file, name in zip(files, names, strict=True)]
+    given = [not path.is_dir() for path in paths]
+    return [_read(*corpus) for corpus in zip(files, names, given, strict=True)]
 
 
-def _read(file: Path, name: str) -> Corpus:
+def _read(file: Path, name: str, given: bool) -> Corpus:
+    """A run's journal, in which the last line of an id counts, or a given file, whose every row is one of its own."""
     parts = [part for part in (file, *journal.rank_files(file)) if part.exists()]
     if not parts:
         raise UserError(f"{file}: no revisions there. Name a run whose predict has begun, or a file like its {FILE}.")
     rows: dict[str, Row] = {}
+    lines = 0
     lacking: set[str] = set()
     seen: Counter[str] = Counter()
     for part in parts:
         for number, fields in journal.read_lines(part):
+            lines += 1
+            if given and (said := json.dumps(fields, sort_keys=True)) in rows:
+                continue
             prompt = str(fields.get("prompt"))
             seen[prompt] += 1
             row = parse_row(fields, f"{part}, line {number}", prompt_id(prompt, seen[prompt]))
-            rows[row.id] = row
+            rows[said if given else row.id] = row
             lacking |= LACKING.keys() - fields.keys()
     if not rows:
         raise UserError(f"{file}: the file holds no revisions.")
-    failed = journal.read(file.with_name("failed.jsonl")).keys() - rows.keys()
+    failed = journal.read(file.with_name("failed.jsonl")).keys() - {row.id for row in rows.values()}
     words = tuple(words for field, words in LACKING.items() if field in lacking)
-    return Corpus(name, tuple(rows.values()), len(failed), words)
+    return Corpus(name, tuple(rows.values()), len(failed), lines - len(rows) if given else 0, words)

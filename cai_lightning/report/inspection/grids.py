@@ -84,6 +84,7 @@ def _facts(inspection: Inspection) -> dict[str, str]:
     return {
         "rows": f"{len(corpus.rows)}",
         "set aside as failed": f"{corpus.failed}",
+        "left out as exact repetitions": f"{corpus.repeated}",
         "model": ", ".join(sorted({printable(row.model) for row in corpus.rows})) or NOTHING,
         "rounds": f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}",
         "prompts that repeat one": f"{inspection.repeated_prompts}",

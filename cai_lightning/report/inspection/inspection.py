@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from cai_lightning.constitution import Constitution
 from cai_lightning.errors import UserError
+from cai_lightning.records import shared_id
 from cai_lightning.report.inspection.corpus import Corpus
 from cai_lightning.report.inspection.intervals import Values
 from cai_lightning.report.inspection.measures import measure
 from cai_lightning.report.inspection.rows import Row
-from cai_lightning.statistics import cluster
 
 MANY = 4_000
 """Rows from which on several processes are worth starting."""
@@ -78,15 +78,20 @@ class Inspection:
         return repeats(row.revision for row in self.corpus.rows)
 
     @cached_property
-    def places(self) -> dict[str, int]:
-        """The number of each row by its id."""
-        return {row.id: place for place, row in enumerate(self.corpus.rows)}
+    def places(self) -> dict[tuple[str, int], int]:
+        """The number of each row by its id and how many rows before it have the same."""
+        seen: Counter[str] = Counter()
+        places = {}
+        for place, row in enumerate(self.corpus.rows):
+            places[row.id, seen[row.id]] = place
+            seen[row.id] += 1
+        return places
 
     @cached_property
     def prompts(self) -> NDArray[np.int64]:
         """The number of the prompt that each row belongs to; repetitions and samples of a prompt share it."""
         numbers: dict[str, int] = {}
-        return np.array([numbers.setdefault(cluster(row.id), len(numbers)) for row in self.corpus.rows])
+        return np.array([numbers.setdefault(shared_id(row), len(numbers)) for row in self.corpus.rows])
 
 
 def inspect_corpus(corpus: Corpus, constitution: Constitution | None = None) -> Inspection:

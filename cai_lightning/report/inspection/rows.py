@@ -29,6 +29,7 @@ class Row:
         finish_reasons: Of every reply, in the order of `stages`; or none.
         model: Who wrote it.
         turns: The whole transcript; None for a single prompt.
+        prompt_id: What it shares with the other rows about its prompt, where that is recorded.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Row:
     finish_reasons: tuple[str, ...] = ()
     model: str = ""
     turns: Conversation | None = None
+    prompt_id: str | None = None
 
     @property
     def opening(self) -> str:
@@ -76,6 +78,7 @@ def parse_row(fields: Fields, where: str, id: str) -> Row:
         finish_reasons=_reasons(fields, where),
         model=str(fields.get("model") or ""),
         turns=_turns(fields, where),
+        prompt_id=_text(fields, "prompt_id", where) if fields.get("prompt_id") is not None else None,
     )
     if len(row.finish_reasons) not in (0, len(row.replies)):
         raise UserError(f"{where}: {len(row.finish_reasons)} 'finish_reasons' for {len(row.replies)} replies.")
