@@ -4,7 +4,8 @@
     [text[piece.start : piece.end] for piece in answer(text, pieces(text))]  # ["I'd rather not."]
 
 What comes first counts: the answer ends where commentary, a header or a turn follows it. A remark about the assistant
-goes alone, and an introduction goes with the "Revised response:" that it leads to. Code blocks are never looked into,
+goes alone, as does one behind which the answer plainly resumes, an introduction goes with the "Revised response:" that
+it leads to, and the assessment that a text begins with goes as far as it goes on. Code blocks are never looked into,
 and commentary in front of the first one does not end the answer.
 """
 
@@ -12,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from cai_lightning.data.assessment import goes_on_assessing
 from cai_lightning.data.commentary import Kind, Subject, introduces, judge
 from cai_lightning.data.markdown import blocks
 
@@ -21,6 +23,8 @@ _RULE = re.compile(r"[-*_=#>\s\"`]*")
 _HEADING = re.compile(r"[-*_=#>\s\"]*[A-Z][\w ]{0,40}:[*_\s]*")
 _CRITIQUE = re.compile(r"\W*critique\W*:", re.IGNORECASE)
 _SHORT = 200
+_PLAINLY = 3
+"""Sentences in a row that are surely an answer again."""
 
 
 class Piece(NamedTuple):
@@ -41,7 +45,7 @@ def pieces(text: str) -> list[Piece]:
             continue
         for sentence_start, sentence_end in _sentences(text, start, end):
             found.extend(_judged(text, sentence_start, sentence_end, subject, found[-1].kind if found else "answer"))
-    return [piece for piece in found if piece.start < piece.end]
+    return _assessed(text, [piece for piece in found if piece.start < piece.end])
 
 
 def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
@@ -49,13 +53,14 @@ def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
     kept: list[Piece] = []
     introduction: list[Piece] = []
     in_turn = False
-    for piece, code_ahead in zip(found, _code_ahead(found), strict=True):
+    for place, (piece, code_ahead) in enumerate(zip(found, _code_ahead(found), strict=True), 1):
         if piece.kind in ("answer", "code", "rule"):
             kept += [piece] if not in_turn and (kept or piece.kind != "rule") else []
         elif piece.kind == "aside" or (code_ahead and not any(one.kind == "code" for one in kept)):
             continue
-        elif kept and not _leads_to(piece.kind, text[kept[0].start : kept[-1].end]):
-            return _without_loose_end(text, kept)
+        elif kept and not _leads_to(piece, text, kept):
+            if not _resumes(text, piece, found[place:]):
+                return _without_loose_end(text, kept)
         else:
             introduction, kept = introduction or kept, []
             in_turn = piece.kind == "turn" or (in_turn and piece.kind == "comment")
@@ -64,16 +69,46 @@ def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
     return kept or introduction
 
 
+def _assessed(text: str, found: list[Piece]) -> list[Piece]:
+    """The pieces, of a text that begins by assessing a response with what goes on assessing as commentary."""
+    goes_on = assesses = bool(found) and found[0].kind == "comment" and text[found[0].end - 1] != ":"
+    judged: list[Piece] = []
+    for piece in found:
+        if piece.kind == "answer" and goes_on:
+            on_new_line = "\n" in text[judged[-1].end : piece.start]
+            goes_on = goes_on_assessing(text[piece.start : piece.end], on_new_line)
+            piece = piece._replace(kind="comment") if goes_on else piece
+        elif piece.kind not in ("answer", "rule"):
+            goes_on = assesses and piece.kind in ("comment", "aside")
+        judged.append(piece)
+    return judged
+
+
 def _is_misnamed(text: str, found: Sequence[Piece]) -> bool:
     """Whether a text calls itself a critique and is none."""
     is_critique = bool(found) and _CRITIQUE.fullmatch(text, found[0].start, found[0].end) is not None
     return is_critique and all(piece.kind != "comment" for piece in found)
 
 
-def _leads_to(kind: str, words: str) -> bool:
+def _leads_to(header: Piece, text: str, kept: Sequence[Piece]) -> bool:
     """Whether words only introduce what is behind them, or repeat the question before the assistant's name."""
-    is_short = len(words) <= _SHORT and "\n\n" not in words
-    return is_short and (words.endswith("?") if kind == "speaker" else kind != "turn" and introduces(words))
+    words = text[kept[0].start : kept[-1].end]
+    if len(words) > _SHORT or "\n\n" in words or header.kind == "turn":
+        return False
+    if header.kind == "speaker":
+        return words.endswith("?")
+    is_on_its_line = len(kept) == 1 and "\n" not in text[kept[0].start : header.start]
+    return introduces(words) or (header.kind == "label" and is_on_its_line)
+
+
+def _resumes(text: str, remark: Piece, rest: Sequence[Piece]) -> bool:
+    """Whether the answer plainly goes on behind a remark: with so many sentences, and none that goes on remarking."""
+    if remark.kind != "comment" or text[remark.end - 1] == ":":
+        return False
+    if any(piece.kind not in ("answer", "rule", "code", "aside") for piece in rest):
+        return False
+    sentences = [text[piece.start : piece.end] for piece in rest if piece.kind == "answer"]
+    return len(sentences) >= _PLAINLY and not any(goes_on_assessing(sentence, True) for sentence in sentences)
 
 
 def _without_loose_end(text: str, kept: list[Piece]) -> list[Piece]:

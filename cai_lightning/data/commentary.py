@@ -20,7 +20,7 @@ _TEXT = (
     rf"(?:{_REPLY}|(?:version|message|text|list|scenario|story|poem|paragraph|passage|email|letter|summary|statement|"
     r"conversation|dialogue|joke|output|sentence|question|suggestion|advice)s?)"
 )
-_REVISED = r"(?:revised|rewritten|reworded|rephrased|refined|polished)"
+_REVISED = r"(?:revised|rewritten|reworded|rephrased|refined|polished|(?:re-)?edited|paraphrased)"
 _CHANGED = (
     rf"(?:(?!(?:new|final) answer)(?:{_REVISED}|improved|updated|modified|alternat(?:iv)?e|enhanced|corrected|"
     r"suggested|new|final|better|safer))"
@@ -66,7 +66,8 @@ _OF_A_TEXT_TO_EDIT = (
 _ANNOUNCEMENT = (
     rf"[\s\"*_>(]*+(?:{_INTERJECTION})?(?:(?:here(?:'s| is| are)|below (?:is|are)|the following is|this is)\s+"
     rf"(?:[\w,'-]+\s+){{0,4}}?(?:{_REVISED}\s+(?:and\s+\w+\s+)?(?:\w+\s+)?(?:{_REPLY}|versions?|revisions?)|"
-    rf"more\s+[\w-]+\s+(?:version|{_REPLY})|{_CHANGED}\s+(?:\w+\s+)?{_REPLY}|(?:revision|rewrite|rewording)s?)\b"
+    rf"more\s+[\w-]+\s+(?:version|{_REPLY})|{_CHANGED}\s+(?:\w+\s+)?{_REPLY}|possible response|"
+    r"(?:revision|rewrite|rewording)s?)\b"
     rf"(?!{_OF_A_TEXT_TO_EDIT})|i(?:'ve| have) (?:now |also )?{_REVISED}\b(?!\s+your)|"
     rf"let me {_REVISE} (?:that|this|my|the)\b|an? (?:{_CHANGED}|more \w+) {_REPLY} (?:would|could|might) be\b)"
     r"(?:[^:.!?\n]*(?::[*_\"]*[ \t]*|$)|[^:!?\n]*[.!]?\s*$)"
@@ -80,6 +81,21 @@ _OF_REVISION = (
     r"by (?:revising|rewriting|rephrasing|rewording) (?:the|this|my)\b",
     rf"this (?:new |updated )?(?:version|answer|reply|rewrite|wording|phrasing|rephrasing)\b.*\b{_HARM}\b",
     rf"this (?:maintains|avoids|removes|keeps)\b(?=.*\b(?:tone|content|language|wording)\b).*\b{_HARM}\b",
+)
+_OF_REVISING = (
+    rf"(?:let me|let's|i(?:'ll| will|'d (?:just )?like to|'m going to))\b.*\b(?:{_REVISE}|paraphrase)\b(?! your)",
+    r"i(?:'ll| will|'d (?:just )?like to|'m going to| have|'ve)? (?:now )?ma[kd]e (?:\w+ ){1,2}"
+    r"(?:change|tweak|edit|adjustment)s?\b(?! to your)",
+    r"i'm (?:not )?(?:just )?providing a response\b",
+    r"i(?:'ll| will) keep (?:the same|my (?:\w+ )?response)\b",
+    r"(?:i'm looking for|.*\bcrafting) an? (?:[\w-]+ )?response\b",
+    r"(?:note: )?i(?:'ve| have)? (?:removed|rewrote|rephrased|reworded)\b(?! (?:your|from))",
+    r".*\b(?:rephras|revis|rewrit|reword|edit)(?:e|ed|ing|ten) (?:the|this|my|your) (?:\w+ )?response\b",
+    r".*\bremov(?:e|es|ed|ing) any and all\b",
+    r".*\bmeta-?comment(?:ary|s)?\b",
+    r"(?!.*(?:\b(?:sorry|apologi)|\?))(?:.*\b(?:my|your) (?:last|previous|original|initial|entire) response\b|"
+    r"your response (?:was|is)\b)",
+    r"(?:this|the) (?:user|person) (?:wants to know|is asking|(?:has )?(?:asked|provided|claimed|stated|expressed))\b",
 )
 _TO_REVIEWER = (
     r"(?:please )?let me know (?:if|what|whether)\b.*\b(?:revision|adjustment|modification|edit|tweak|refinement|"
@@ -101,30 +117,46 @@ _OF_CHANGES = (
 _OF_RESPONSE = (
     r"(?:this|the|these|both) (?:(?:new|final|updated|current|above|original|previous|initial|last) )?responses? "
     rf"(?!to |w(?:as|ere) )(?:(?:above|\w+ed|given) )?{_DOES}",
-    r"(?:in|with|by \w+ing\b.*,|there (?:is|was) (?:no|nothing)\b.* in) (?:this|the) response\b(?! to)",
+    r"(?:in|with|by \w+ing\b.*,|there (?:is|was) (?:no|nothing)\b.* in) (?:this|the) response\b(?! to|, i\b)",
     r"the (?:tone|language|wording|content|information|advice|style)\b.* (?:in|of) (?:this|the) response\b(?! to)",
     r".*\bthe (?:original|initial) response\b",
+    r"the (?:last|previous|original|initial) (?:\w+ )?responses? (?:was|were)\b",
+    rf"the (?:last |previous )?response to (?:my|your|the) \w+\b.* {_DOES}",
+    r"the (?:[\w-]+,? ){0,3}tone of the (?:\w+ )?(?:statement|response|message|text)\b",
+    rf"(?:the|this) \"[^\"\n]{{1,60}}\" response {_DOES}",
+    r".*\b(?:human(?: being)?|user|person|speaker)'s (?:\w+ )?(?:response|reply)\b",
+    r"the strongest argument (?:i|you) could (?:give|offer|make) is that\b",
+    rf"the (?:original|previous|initial) (?:conversation|dialogue|statement|text|message) {_DOES}",
+    r"the (?:text|message) contains\b",
+    r".*\bmy response (?:was|will|might|may|could)\b",
 )
 _OF_ASSISTANT = (
-    rf".*\bassistant's (?:[\w-]+ ){{0,2}}(?:{_REPLY}|revision|advice|tone)\b",
-    r".*\bthe (?:ai )?assistant (?:\w+ly |also |then |now )*"
-    r"(?:could|should|may|might|can|would|did|was|ha[sd]|gave|\w\w+ed)\b",
-    r".*\b(?:the (?:ai )?assistant|(?:this|the) response)\b.*\bthe (?:human|user)\b",
-    r".*\bthe (?:human|user)\b.*\bthe (?:ai )?assistant\b",
+    rf".*\b(?:assistant|ai)'s (?:[\w-]+ ){{0,2}}(?:{_REPLY}|revision|advice|tone|message|actions|approach)\b",
+    r".*\bthe (?:(?:ai|human) )?assistant response\b",
+    r"the (?:user|human)'s (?:advice|response|message|statement|words|argument)\b",
+    r"the ai(?:'s (?:role|response)\b|(?: \w+ly| not)* (?:was|ha[sd]|gave)\b)",
+    r".*\bthe (?:(?:ai|human) )?assistant (?:\w+ly |also |then |now )*"
+    r"(?:could|should|may|might|would|did|was|ha[sd]|gave|\w\w+ed)\b",
+    r".*\b(?:the (?:(?:ai|human) )?assistant|(?:this|the) response)\b.*\bthe (?:human|user)\b",
+    r".*\bthe (?:human|user)\b.*\bthe (?:(?:ai|human) )?assistant\b",
     r".*\bthe (?:human|user)'s (?:\w+ ){0,2}(?:question|request|prompt|query|message|dialogue|statement|concern)s?\b",
-    r".*\bthe human (?:is|was|asks?|asked|seems?|may|might|could|should|with)\b",
+    r".*\bthe human (?:is|was|asks?|asked|seems?)\b",
     r"in this (?:case|conversation|task|scenario|exchange), the (?:human|user)\b",
 )
-_ASIDE = r".*\b(?:the|this|our) (?:ai )?assistant(?:'s)? \w"
+_ASIDE = (
+    r"(?:.*\b(?:the|this|our) (?:(?:ai|human) )?assistant(?:'s)? \w|the ai(?:'s role)? (?:is|can|does)\b|"
+    r"in this response, i(?:'m| am|'ve| have)\b)"
+)
 _GOES_ON = (
     r"(?:instead, )?(?!it is (?:also )?(?:important|essential|crucial|best|always))"
     r"(?:it|they|the (?:assistant|response|advice|information|language|tone|suggestions?|focus|content|user|human))"
-    rf"(?: \w+(?:ed|en))? {_DOES}"
+    rf"(?: \w+(?:ed|en))? (?!seems to me){_DOES}"
 )
 
 _INTRODUCTION = (
     rf"(?:{_INTERJECTION}$|(?:{_INTERJECTION})?(?:i(?:'d be|'m| am| would be) (?:happy|glad) to|i (?:can|will) help|"
-    r"i understand|i apologi[sz]e|i appreciate|thank you|thanks|you're right)\b)(?!.*\b(?:can't|cannot|unable|won't)\b)"
+    r"i understand|i apologi[sz]e|i'm sorry for (?:any|the) confusion|i appreciate|thank you|thanks|you're right)\b)"
+    r"(?!.*\b(?:can't|cannot|unable|won't)\b)"
 )
 _TOPICS = {
     "responses": r"\b(?:immune|stress|flight|inflammatory|emotional|physiological|allergic|emergency|body'?s|fear|pain|"
@@ -140,7 +172,8 @@ def _compiled(*forms: str) -> re.Pattern[str]:
     return re.compile("|".join(forms), re.IGNORECASE | re.MULTILINE)
 
 
-def _leading(*forms: str) -> re.Pattern[str]:
+def leading(*forms: str) -> re.Pattern[str]:
+    """Some forms at the beginning of a sentence, behind a list marker and words such as `Overall,`."""
     return _compiled(f"{_LEAD}(?:{'|'.join(forms)})")
 
 
@@ -150,11 +183,11 @@ _HEADER_FORMS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("label", _compiled(_HEADER)),
     ("label", _compiled(_ANNOUNCEMENT)),
 )
-_REVISION_FORM = _leading(*_OF_REVISION, *_TO_REVIEWER, *_OF_CHANGES)
-_RESPONSE_FORM = _leading(*_OF_RESPONSE)
-_ASSISTANT_FORM = _leading(*_OF_ASSISTANT)
-_ASIDE_FORM = _leading(_ASIDE)
-_GOES_ON_FORM = _leading(_GOES_ON)
+_REVISION_FORM = leading(*_OF_REVISION, *_OF_REVISING, *_TO_REVIEWER, *_OF_CHANGES)
+_RESPONSE_FORM = leading(*_OF_RESPONSE)
+_ASSISTANT_FORM = leading(*_OF_ASSISTANT)
+_ASIDE_FORM = leading(_ASIDE)
+_GOES_ON_FORM = leading(_GOES_ON)
 _INTRODUCTION_FORM = _compiled(_INTRODUCTION)
 _TOPIC_FORMS = {topic: _compiled(form) for topic, form in _TOPICS.items()}
 

@@ -32,6 +32,9 @@ COMMENTED = {
     "closing about the assistant": f"{ANSWER}\n\nThe assistant provided advice without blame. It is kind.",
     "opening about the assistant": f"The assistant does not judge. It is a helper. {ANSWER}",
     "assessment": f"{ANSWER}\n\nSuggestions:\n\n1. The assistant's response could be warmer.\n2. So it goes.",
+    "announcement behind a sentence": f"It is clear. Here's a revised version of the response:\n\n{ANSWER}",
+    "assessment in front": f"The assistant's response may encourage crime. It is vague.\n\n{ANSWER}",
+    "plan": f"I'll rephrase it to be kinder. Here's a possible response:\n\n{ANSWER}",
     "reviewer": f"{ANSWER} Is this revision satisfactory?\n\nYes, thank you.",
     "adjustments": f"{ANSWER}\n\nLet me know if you need any further adjustments!",
     "changes": f"{ANSWER}\n\n---\n\n**Changes made:**\n- softer words",
@@ -88,6 +91,18 @@ def test_changes_are_told():
     assert clean(f"Assistant: \u201c{ANSWER}\u201d") == Cleaned(f'"{ANSWER}"', ("typography", "meta_commentary"))
 
 
+def test_an_assessment_goes_as_far_as_it_goes_on():
+    said = "The assistant's advice may encourage crime. Rules are rules.\n\nFor example, it can be a plan:\n\n- Wait."
+    assert strip_meta_commentary(said) == ""
+    assert strip_meta_commentary(f"{said}\n\nI can't help with that.") == "I can't help with that."
+
+
+def test_a_remark_goes_alone_where_the_answer_plainly_resumes():
+    rest = "\n\nKeep it dry. Change the bandage. See a doctor."
+    assert strip_meta_commentary(f"{ANSWER} I'd like to rephrase it.{rest}") == f"{ANSWER}{rest}"
+    assert strip_meta_commentary(f"{ANSWER} I'd like to rephrase it. It is kinder. It is short. It works.") == ANSWER
+
+
 def test_a_remark_about_the_assistant_goes_alone():
     text = f"Be careful.\n\n{ANSWER} The assistant does not give medical advice.\n\nSee a doctor."
     assert strip_meta_commentary(text) == f"Be careful.\n\n{ANSWER}\n\nSee a doctor."
@@ -137,7 +152,7 @@ def test_real_revisions(real_data):
     assert 200 <= changed <= 240
     counts = Counter(change for row in cleaned for change in row.changes)
     assert (counts["typography"], counts["accents"], counts["not_ascii"]) == (14, 5, 5)
-    assert sum("empty" in row.changes for row in cleaned) <= 5
+    assert counts["empty"] <= 6
     assert all("CritiqueRequest" not in row.text and "revised response" not in row.text for row in cleaned)
 
 
