@@ -32,8 +32,11 @@ class Slots:
 
     def __init__(self, policy: PreTrainedModel, count: int) -> None:
         config = policy.config.get_text_config(decoder=True)
-        self.kinds = _kinds(policy, getattr(config, "layer_types", None) or ["full_attention"])
-        self.sliding_window = getattr(config, "sliding_window", None) or 0
+        known = hasattr(type(config), "sliding_window")  # else a setting that is left over, and that no layer reads
+        self.sliding_window = (config.sliding_window if known else None) or 0
+        self._layer_types = getattr(config, "layer_types", None)
+        alike = "sliding_attention" if self.sliding_window else "full_attention"
+        self.kinds = _kinds(policy, self._layer_types or [alike])
         self.policy = policy
         self.count = count
         self.lengths = np.zeros(count, dtype=np.int64)
@@ -108,6 +111,8 @@ class Slots:
         if self.kinds == {"full_attention"}:
             return self._bias(seen)
         near = seen & (places > positions[..., None] - self.sliding_window)[:, None]
+        if not self._layer_types:
+            return self._bias(near)
         return {"full_attention": self._bias(seen), "sliding_attention": self._bias(near)}
 
     def _bias(self, seen: Tensor) -> Tensor:

@@ -2,16 +2,26 @@
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Starcoder2Config,
+)
 
 from cai_lightning.engines.slots import GRAIN, Slots
 from cai_lightning.errors import UserError
 
+SHAPE = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+
 
 def model(**settings):
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
-    config = Qwen2Config(vocab_size=50, num_key_value_heads=2, initializer_range=0.3, **shape, **settings)
+    config = Qwen2Config(num_key_value_heads=2, initializer_range=0.3, **SHAPE, **settings)
     return Qwen2ForCausalLM(config).eval()
 
 
@@ -26,7 +36,21 @@ def reference(policy, ids):
 
 @pytest.mark.parametrize("settings", [{}, {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}])
 def test_turns_of_mixed_lengths_read_like_whole_conversations(settings):
-    policy = model(**settings)
+    check_turns(model(**settings))
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("kind", [LlamaConfig, MistralConfig, Phi3Config, Starcoder2Config, Gemma3TextConfig])
+def test_every_architecture_looks_as_far_back_as_it_does_alone(kind, window):
+    """Some say of each layer how far it looks, others have one window for all, and say nothing of layers."""
+    torch.manual_seed(0)
+    config = kind(num_key_value_heads=2, initializer_range=0.3, sliding_window=window or 64, pad_token_id=0, **SHAPE)
+    if window is None and kind is not Gemma3TextConfig:
+        config.sliding_window = None
+    check_turns(AutoModelForCausalLM.from_config(config).eval())
+
+
+def check_turns(policy):
     slots = Slots(policy, 5)
     talks = {3: [], 0: [], 4: []}
     for turn in range(4):
