@@ -22,6 +22,16 @@ from cai_lightning.report.runs import printable
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM has room for."""
 
+COUNTS = {
+    "cut": "replies in it cut at their limit of tokens",
+    "meta_commentary": "stripped of meta-commentary",
+    "typography": "with typographic marks made plain",
+    "accents": "with accents taken off",
+    "other_letters": "dropped for letters that are not English",
+    "empty": "dropped as empty",
+}
+"""What was changed and left out when the corpus was read, as the card words it."""
+
 NAMED = {"model.model", "model.engine.model", "digest of constitution", "digest of few-shots"}
 """Settings that the card gives in words."""
 
@@ -146,7 +156,7 @@ def _training(facts: Facts) -> Iterator[str]:
         yield "The corpus is no longer beside the run; the digest below is of what was read of it."
     else:
         rows: list[tuple[str, object]] = [("revisions in the corpus, all parts", corpus.rows)]
-        rows.append(("replies in it cut at their limit of tokens", corpus.cut))
+        rows += [(what, corpus.counts[count]) for count, what in COUNTS.items()]
         rows += [("written by", _public(model)) for model in corpus.models]
         rows += [("constitution", constitution) for constitution in corpus.constitutions]
         rows += [("few-shot examples", examples) for examples in corpus.few_shots or ("none",)]

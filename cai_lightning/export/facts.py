@@ -29,14 +29,14 @@ class Corpus:
 
     Args:
         rows: How many revisions there are, before those of the test part are left out.
-        cut: How many of the replies that were learned from were cut at their limit of tokens.
+        counts: What was changed and left out when they were read, as in the `Corpus` of training.
         models: The models that wrote them.
         constitutions: Name and digest of what they were revised by.
         few_shots: Those of the examples in front of the critiques; none where there were none.
     """
 
     rows: int
-    cut: int
+    counts: Mapping[str, int]
     models: tuple[str, ...]
     constitutions: tuple[str, ...]
     few_shots: tuple[str, ...]
@@ -80,7 +80,7 @@ def read_facts(run: Path, weights: Weights) -> Facts:
         weights,
         fit,
         _settings(source.with_name("predict.json")) if source else {},
-        _corpus(source, data.corpus is None, data.counts(run)["cut"]) if data and source else None,
+        _corpus(source, data.corpus is None, data.counts(run)) if data and source else None,
         scores,
         unscored,
     )
@@ -115,10 +115,10 @@ def _data_settings(run: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from None
 
 
-def _corpus(path: Path, own: bool, cut: int) -> Corpus:
+def _corpus(path: Path, own: bool, counts: Mapping[str, int]) -> Corpus:
     rows = [row.fields for row in read_corpus_rows(path, own)[0]]
     models = {str(row["model"]) for row in rows if row.get("model")}
-    return Corpus(len(rows), cut, tuple(sorted(models)), _named(rows, "constitution"), _named(rows, "few_shots"))
+    return Corpus(len(rows), counts, tuple(sorted(models)), _named(rows, "constitution"), _named(rows, "few_shots"))
 
 
 def _named(rows: Sequence[journal.Row], field: str) -> tuple[str, ...]:

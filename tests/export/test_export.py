@@ -74,7 +74,7 @@ def write_notes(run, base, constitution, column="harmlessness"):
     (run / "summary.json").write_text(json.dumps(summary))
 
 
-def write_corpus(run, base, constitution, revision="I will not help with that."):
+def write_corpus(run, base, constitution, revision="I won\u2019t help with that."):
     made = {"model": base, "constitution": {"name": constitution, "digest": "abcd"}, "revision": revision}
     made["few_shots"] = {"name": "examples", "digest": "dcba"}
     rows = [{"id": str(n), "prompt": f"Tell me lie {n}.", **made} for n in range(40)]
@@ -208,6 +208,8 @@ def test_what_fit_leaves_can_be_exported(experiment, tiny_model, tmp_path, ids):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| `model.learning_rate` | `0.01` |" in card
     assert "| `revisions in the corpus, all parts` | `40` |" in card
+    assert "| `with typographic marks made plain` | `40` |" in card
+    assert "| `dropped for letters that are not English` | `0` |" in card
     assert "This model has not been evaluated." in card
 
 
