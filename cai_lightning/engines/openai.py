@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -21,6 +21,7 @@ from cai_lightning.services.addresses import check_address, check_variable, read
 from cai_lightning.services.completions import Completion
 from cai_lightning.services.endpoint import Endpoint
 from cai_lightning.services.retries import Sleep, TransientError, persist
+from cai_lightning.services.room import why_unread
 from cai_lightning.services.token_budget import TokenBudget
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ SENT: Mapping[str, float] = {"temperature": 1.0, "top_p": 1.0}
 
 EXTRA = ("top_k", "min_p", "repetition_penalty")
 """What requests say of it only where it is set: OpenAI's own protocol does not know it."""
+
+SET = frozenset({"model", "messages", "max_tokens", "max_completion_tokens", "stop", "seed", *SENT, *EXTRA})
+"""Fields of a request that have settings of their own."""
 
 CHARACTERS_PER_TOKEN = 4
 """What a request will take is estimated from its text, and corrected by what the server counts."""
@@ -52,6 +56,8 @@ class OpenAIEngine(Engine):
         extra_body: Further fields of every request, such as OpenRouter's `provider`.
         chat_template_kwargs: Arguments of the servers' chat template, such as `{enable_thinking: false}`, sent as a
             field of that name, which vLLM and SGLang know.
+        max_tokens_field: What requests call the most tokens of a reply: all servers know `max_tokens` but OpenAI's,
+            whose reasoning models want `max_completion_tokens`, thoughts included.
         concurrency: Requests in flight.
         max_retries: Tries after the first at each address, after waits that double from a second on.
         max_wait: The longest of these waits, in seconds; a server that asks for a longer one is given up.
@@ -73,6 +79,7 @@ class OpenAIEngine(Engine):
         adapter_model: str | None = None,
         extra_body: dict[str, Any] | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
+        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
         concurrency: int = 16,
         max_retries: int = 8,
         max_wait: float = 120.0,
@@ -86,6 +93,7 @@ class OpenAIEngine(Engine):
         self.adapter_model = adapter_model
         self.extra_body = extra_body
         self.chat_template_kwargs = chat_template_kwargs
+        self.max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = max_tokens_field
         self.concurrency = concurrency
         self.max_retries = max_retries
         self.max_wait = max_wait
@@ -133,8 +141,7 @@ class OpenAIEngine(Engine):
 
     async def _ask(self, conversation: Conversation, max_tokens: int, **settings: Any) -> Completion:
         """Asks one server after the other until one answers; the next request begins with that one."""
-        # `max_tokens`: all servers know it, while few know `max_completion_tokens`, which OpenAI prefers.
-        request = {"model": self._served, "messages": conversation, "max_tokens": max_tokens, **settings}
+        request = {"model": self._served, "messages": conversation, self.max_tokens_field: max_tokens, **settings}
         reasons, first = [], self._first
         for number in (*range(first, len(self._endpoints)), *range(first)):
             attempt = partial(self._attempt, self._endpoints[number], request)
@@ -152,11 +159,13 @@ class OpenAIEngine(Engine):
     async def _attempt(self, endpoint: Endpoint, request: dict[str, Any]) -> Completion:
         """Sends a request once, when the budget allows it."""
         characters = sum(len(turn["content"]) for turn in request["messages"])
-        estimate = characters / CHARACTERS_PER_TOKEN + request["max_tokens"]
+        estimate = characters / CHARACTERS_PER_TOKEN + request[self.max_tokens_field]
         await self._budget.spend(estimate)
         completion = await endpoint.complete(request)
         if used := completion.prompt_tokens + completion.tokens:
             self._budget.correct(estimate, used)
+        if why := why_unread(request["messages"], completion.prompt_tokens):
+            raise ReplyError(f"{endpoint.url}: {why}")
         return completion
 
     def _more(self) -> dict[str, Any]:
@@ -193,7 +202,9 @@ class OpenAIEngine(Engine):
                 f"expected, found {self.concurrency}, {self.max_retries}, {self.max_wait}, {self.timeout}, "
                 f"{self.tokens_per_minute}"
             )
-        if doubled := {"model", "messages", "max_tokens", "stop", *SENT, *EXTRA} & set(self.extra_body or ()):
+        if doubled := {"model", "messages", "max_tokens", "max_completion_tokens", "stop", *SENT, *EXTRA} & set(
+            self.extra_body or ()
+        ):
             raise ValueError(f"OpenAIEngine: extra_body: {min(doubled)!r} has a setting of its own, take that")
         if not self.base_urls:
             raise ValueError("OpenAIEngine: base_urls: at least one address expected, such as http://127.0.0.1:8000/v1")

@@ -15,7 +15,7 @@ from cai_lightning.errors import ReplyError
 from cai_lightning.services.addresses import check_address, check_variable, read_key
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
 from cai_lightning.services.retries import Sleep, TransientError, persist
-from cai_lightning.services.room import why_cut, why_too_long
+from cai_lightning.services.room import fewest_tokens, why_cut, why_too_long
 
 T = TypeVar("T")
 
@@ -139,7 +139,8 @@ class Judging:
                 raise ReplyError(str(error)) from error
             except ReplyError as error:
                 return Ruling(None, str(error), number + 1)
-            if why := why_cut(question.size, answer.prompt_tokens, judge.num_predict, judge.num_ctx):
+            fewest = fewest_tokens(question.messages)
+            if why := why_cut(question.size, fewest, answer.prompt_tokens, judge.num_predict, judge.num_ctx):
                 return Ruling(None, why, number + 1)
             try:
                 return Ruling(_read_whole(answer, read), None, number + 1)

@@ -60,7 +60,7 @@ def read_completion(body: bytes) -> Completion:
         refusal = choice["message"].get("refusal")
         thought = joined(said for field in THOUGHTS if isinstance(said := choice["message"].get(field), str))
         usage = answer.get("usage") or {}
-        tokens, prompt_tokens = (int(usage.get(key) or 0) for key in ("completion_tokens", "prompt_tokens"))
+        tokens, prompt_tokens = int(usage.get("completion_tokens") or 0), _prompt_tokens(usage)
         logprobs = _read_logprobs(choice)
         if not isinstance(text, str | None) or not isinstance(refusal, str | None) or reason == "error":
             raise ValueError(reason)
@@ -75,6 +75,13 @@ def read_models(body: bytes) -> list[str]:
         return [str(model["id"]) for model in json.loads(body)["data"]]
     except (ValueError, LookupError, TypeError, RecursionError):
         return []
+
+
+def _prompt_tokens(usage: dict[str, Any]) -> int:
+    """The tokens of the conversation; some servers leave out those that they had read before, and tell them apart."""
+    counted = int(usage.get("prompt_tokens") or 0)
+    cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+    return counted + cached if cached > counted > 0 else counted
 
 
 def _read_logprobs(choice: dict[str, Any]) -> list[Token]:

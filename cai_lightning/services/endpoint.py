@@ -4,6 +4,7 @@ completion = await Endpoint("http://127.0.0.1:8000/v1", key="", timeout=600).com
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -113,6 +114,11 @@ class Endpoint:
                 f"{self._excerpt(said)} (So it would answer every request: the key may be wrong, the credit spent, the "
                 f"address another, or {model!r} no model of this server.)"
             )
+        if _is_unknown_max_tokens(error):
+            return UserError(
+                f"{self._excerpt(said)} (So it would answer every request with max_tokens: set the engine's "
+                "max_tokens_field to max_completion_tokens; a judge has to be another model.)"
+            )
         if status in TRANSIENT or status >= 500:
             return self._transient(said, retry_after(after))
         return ReplyError(self._excerpt(said))
@@ -146,6 +152,13 @@ def _is_flagged(error: "APIStatusError") -> bool:
     """Whether OpenRouter's moderation has flagged this one prompt, which it says with the status of a wrong key."""
     metadata = error.body.get("metadata") if isinstance(error.body, dict) else None
     return isinstance(metadata, dict) and "flagged_input" in metadata
+
+
+def _is_unknown_max_tokens(error: "APIStatusError") -> bool:
+    """Whether a server refuses the field itself, as OpenAI's does for models that think, and not its value."""
+    says = error.response.text
+    refused = error.code == "unsupported_parameter" or re.search("unsupported|not supported", says, re.IGNORECASE)
+    return error.status_code == 400 and bool(refused) and "max_tokens" in says and "max_completion_tokens" in says
 
 
 def _cause(error: Exception) -> str:

@@ -109,6 +109,68 @@ def test_a_field_with_a_setting_of_its_own_is_refused(name):
         OpenAIEngine("m", ["http://127.0.0.1:1/v1"], extra_body={name: 1})
 
 
+def counting(read, **details):
+    return completion("yes") | {"usage": {"prompt_tokens": read, "completion_tokens": 1, **details}}
+
+
+def test_a_conversation_that_a_server_has_cut_is_no_reply():
+    """As Ollama does it: of what does not fit it keeps the end, and counts that."""
+    long = "word " * 3_000
+
+    def cutting(request, headers):
+        return counting(min(2_048, len(said(request).split()) + 9))
+
+    with serving(cutting) as server:
+        engine = engine_for(server.url)
+        assert ask(engine, "short " * 2_000)[0].prompt_tokens == 2_009
+        with pytest.raises(ReplyError, match="has read 2048 tokens of a conversation of at least 3000: it was cut"):
+            ask(engine, long)
+        with pytest.raises(ReplyError, match="num_ctx"):
+            asyncio.run(engine.choose([user(long)], ["(A)", "(B)"]))
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        counting(0),
+        counting(3_000),
+        counting(8, prompt_tokens_details={"cached_tokens": 3_000}),  # counted apart
+        counting(3_100, prompt_tokens_details={"cached_tokens": 3_000}),  # counted with the others
+        counting(3_100, prompt_tokens_details=None),
+        {key: value for key, value in completion("yes").items() if key != "usage"},
+    ],
+)
+def test_what_was_read_or_is_not_known_is_no_cut(usage):
+    with serving(lambda request, headers: usage) as server:
+        assert ask(engine_for(server.url), "word " * 3_000)[0].text == "yes"
+
+
+OPENAI_SAYS = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+)
+VLLM_SAYS = (
+    "'max_tokens' or 'max_completion_tokens' is too large: 512. This model's maximum context length is 32 tokens"
+)
+
+
+def test_a_server_that_refuses_max_tokens_is_asked_otherwise_where_that_is_set():
+    def thinking(request, headers):
+        if "max_tokens" in request:
+            return error(400, OPENAI_SAYS, param="max_tokens", code="unsupported_parameter")
+        return f"{request['max_completion_tokens']}"
+
+    with pytest.raises(UserError, match="max_tokens_field to max_completion_tokens"):
+        ask_once(thinking)
+    reply, _ = ask_once(thinking, max_tokens_field="max_completion_tokens", sampling=Sampling(max_new_tokens=7))
+    assert reply.text == "7"
+
+
+def test_too_many_tokens_are_the_fault_of_one_request():
+    with pytest.raises(ReplyError, match="too large"):
+        ask_once(lambda request, headers: error(400, VLLM_SAYS))
+
+
 def misbehaviours(number):
     """Up to six ways of going wrong that a request meets before it is answered, some requests none."""
     draw = random.Random(number)
