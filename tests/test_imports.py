@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "cai_lightning"
 LAYERS = (
     {"errors", "mistakes", "thoughts", "vllm_plugin"},
     {"records"},
-    {"arguments", "json_file", "writing"},
+    {"arguments", "json_file", "memory", "writing"},
     {"constitution", "concurrency", "journal", "folders", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "record_files", "services", "template"},
     {"rubric"},

@@ -17,6 +17,8 @@ from transformers import PreTrainedModel
 from cai_lightning.engines.base import Sampling
 from cai_lightning.engines.sampling import draw
 from cai_lightning.engines.slots import Slots
+from cai_lightning.errors import ReplyError
+from cai_lightning.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,8 @@ class ContinuousBatch:
 
     Args:
         policy: The model.
-        slots: Conversations in the batch. Halved when memory runs out.
+        slots: Conversations in the batch. Halved when memory runs out; one that does not fit alone fails, and the
+            others have all slots again.
         sampling: How tokens are drawn.
         ends: Tokens that end a reply.
         stopped: Whether the tokens of a reply end in a stop string.
@@ -67,6 +70,7 @@ class ContinuousBatch:
         self.sampling = sampling
         self.ends = ends
         self.stopped = stopped
+        self._most = slots
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
         self._open(slots)
@@ -81,6 +85,9 @@ class ContinuousBatch:
 
         Returns:
             The reply's tokens, the one that ended it included.
+
+        Raises:
+            ReplyError: The conversation takes more memory than there is, also alone.
         """
         loop = asyncio.get_running_loop()
         request = _Request(ids, seed, most, loop.create_future())
@@ -118,23 +125,34 @@ class ContinuousBatch:
             else:
                 self._write()
             return
-        except RuntimeError as error:
-            if not _is_out_of_memory(error) or self._slots.count == 1:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
-        self._halve()
+        self._make_do(self._slots.count // 2)
 
-    def _halve(self) -> None:
-        """Goes on with half the slots; what is unfinished begins anew, and draws the same tokens."""
+    def _make_do(self, count: int) -> None:
+        """Goes on with so many slots; what is unfinished begins anew, and draws the same tokens."""
+        if count:
+            log.warning("out of memory with %d conversations at once; going on with %d", self._slots.count, count)
+        else:
+            self._set_aside()
         self._waiting = [*self._active.values(), *self._waiting]
         for request in self._waiting:
             request.written.clear()
-        count = self._slots.count // 2
         del self._slots
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        log.warning("out of memory with %d conversations at once; going on with %d", 2 * count, count)
-        self._open(count)
+        self._open(count or self._most)
+
+    def _set_aside(self) -> None:
+        """Gives up the only conversation in the batch, whose length need not be that of the others."""
+        ((_, request),) = self._active.items()
+        self._active = {}
+        why = f"a conversation of {len(request.ids)} tokens takes more memory than there is"
+        log.warning("%s; it is set aside, and the others go on, %d at once", why, self._most)
+        if not request.answer.done():
+            request.answer.set_exception(ReplyError(why))
 
     def _is_time_to_read(self) -> bool:
         if not self._waiting or not self._idle:
@@ -148,8 +166,8 @@ class ContinuousBatch:
         joining = self._next_to_join()
         for request in joining:
             self._seat(request)
-        self._waiting = [request for request in self._waiting if request not in joining]
         for group in _groups(joining, lambda request: len(request.ids) - self._slots.lengths[request.slot]):
+            self._waiting = [request for request in self._waiting if request not in group]
             self._active |= {request.slot: request for request in group}
             slots = [request.slot for request in group]
             unread = [request.ids[self._slots.lengths[request.slot] :] for request in group]
@@ -175,7 +193,8 @@ class ContinuousBatch:
             slot, source = self._idle[0], int(overlaps.argmax())
             if overlaps[source] > overlaps[slot]:
                 self._slots.copy(source, slot, overlaps[source])
-        self._slots.cut(slot, overlaps.max())
+                overlaps[slot] = overlaps[source]
+        self._slots.cut(slot, overlaps[slot])
         self._idle.remove(slot)
         request.slot, request.numbers = slot, random.Random(request.seed)
 
@@ -223,7 +242,3 @@ def _groups(requests: Sequence[_Request], size: Callable[[_Request], int]) -> It
         group.append(request)
     if group:
         yield group
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

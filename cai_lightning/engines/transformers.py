@@ -29,6 +29,7 @@ from cai_lightning.engines.paged import PagedBatch
 from cai_lightning.engines.sampling import settle_sampling
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.errors import ReplyError, UserError
+from cai_lightning.memory import is_out_of_memory
 from cai_lightning.records import Conversation
 
 
@@ -39,7 +40,7 @@ class TransformersEngine(Engine):
         model: Name on the Hugging Face Hub, a folder, or a `.gguf` file.
         sampling: How replies are drawn.
         batch_size: Conversations answered together; a larger one is faster and takes more memory. It is halved when
-            memory runs out.
+            memory runs out; a conversation that does not fit alone fails, and the others go on.
         dtype: Type of the weights; `auto` takes that of the files, but float32 on a CPU without bfloat16.
         template: `chat` words conversations with the tokenizer's chat template; `plain` joins the turns by blank
             lines, as the original experiment did.
@@ -128,7 +129,13 @@ class TransformersEngine(Engine):
         if isinstance(batch, PagedBatch):
             raise UserError("engine.batching: `paged` tells no probabilities to choose by; take `slots`.")
         rows = [list(transcripts.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
-        return option_probabilities(batch.policy, transcripts.encode(conversation), rows)
+        talk = transcripts.encode(conversation)
+        try:
+            return option_probabilities(batch.policy, talk, rows)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ReplyError(f"a conversation of {len(talk)} tokens takes more memory than there is") from error
 
     def _is_stopped(self, written: list[int]) -> bool:
         """Whether a reply ends in a stop string; a token holds at least one byte of it, or is left over from one."""

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 
 from cai_lightning.callbacks.base import listeners
 from cai_lightning.errors import UserError, WriteError
+from cai_lightning.memory import is_out_of_memory
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules.scoring import Scoring
 from cai_lightning.records import Score
@@ -22,7 +23,7 @@ def able_to_run() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _no_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"not enough memory ({_first_sentence(error)}); lower its batch size, or free some.") from error
     except ModuleNotFoundError as error:
@@ -98,11 +99,6 @@ class Running:
             for score in scores:
                 listener.on_record(score)
             listener.on_row()
-
-
-def _no_memory(error: BaseException) -> bool:
-    """On a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -1,0 +1,158 @@
+"""Whatever joins, leaves or runs out of memory when: everybody is told what a model says that reads him alone."""
+
+import asyncio
+import random
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from cai_lightning.engines import batching
+from cai_lightning.engines.base import Sampling
+from cai_lightning.engines.batching import ContinuousBatch
+from cai_lightning.engines.sampling import draw
+from cai_lightning.errors import ReplyError
+
+VOCABULARY = 40
+SAMPLING = Sampling(temperature=1.0)
+ERRORS = [
+    lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    lambda: RuntimeError("CUDA error: out of memory"),
+    lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes."),
+    MemoryError,
+]
+
+
+@dataclass
+class Talk:
+    """What is asked, turn by turn, and how many steps of the loop pass before each turn."""
+
+    seed: str
+    turns: list[list[int]]
+    waits: list[int]
+    most: int
+
+
+@pytest.fixture(scope="module")
+def policy():
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=1, initializer_range=0.6, **shape)
+    return Qwen2ForCausalLM(config).eval()
+
+
+def tokens(rng, many):
+    return [rng.randrange(2, VOCABULARY) for _ in range(many)]
+
+
+def talks(rng, many):
+    """Conversations some of which begin alike, by a few tokens or by many."""
+    beginnings = [tokens(rng, rng.choice([3, 12, 40])) for _ in range(2)]
+    for n in range(many):
+        beginning = rng.choice(beginnings)
+        opening = [*beginning[: rng.randrange(len(beginning) + 1)], *tokens(rng, rng.randrange(1, 9))]
+        turns = [opening, *(tokens(rng, rng.randrange(1, 9)) for _ in range(rng.randrange(3)))]
+        yield Talk(str(n), turns, [rng.choice([0, 0, 1, 7]) for _ in turns], rng.randrange(1, 5))
+
+
+async def held(batch, talk):
+    """The replies to a conversation's turns; each turn goes on from what was written."""
+    ids, replies = [], []
+    for turn, wait in zip(talk.turns, talk.waits, strict=True):
+        for _ in range(wait):
+            await asyncio.sleep(0)
+        ids = [*ids, *turn]
+        replies.append(await batch.write(ids, talk.seed, talk.most))
+        ids = [*ids, *replies[-1]]
+    return replies
+
+
+def together(batch, talks):
+    async def every():
+        return await asyncio.gather(*(held(batch, talk) for talk in talks), return_exceptions=True)
+
+    return asyncio.run(asyncio.wait_for(every(), 60))
+
+
+@torch.inference_mode()
+def alone(policy, talk, told):
+    """What a model says that reads all of the conversation so far, without a batch or a cache, before each token."""
+    ids, starts = [], []
+    for turn, reply in zip(talk.turns, told, strict=True):
+        starts.append(len(ids) + len(turn))
+        ids += [*turn, *reply]
+    logits, replies = policy(torch.tensor([ids])).logits[0], []
+    for start, reply in zip(starts, told, strict=True):
+        numbers, replies = [random.Random(talk.seed)], [*replies, []]
+        for place in range(start - 1, start - 1 + len(reply)):
+            replies[-1] += draw(logits[None, place], SAMPLING, numbers, [ids[: place + 1]])
+        assert len(reply) == talk.most or (reply[-1] == 0 and len(reply) < talk.most)
+    return replies
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_conversations_that_begin_alike_say_what_each_would_alone(policy, block):
+    for case in range(20):
+        rng = random.Random(f"{block} {case}")
+        some = list(talks(rng, rng.randrange(2, 7)))
+        batch = ContinuousBatch(policy, rng.randrange(1, 7), SAMPLING, ends={0})
+        for talk, replies in zip(some, together(batch, some), strict=True):
+            assert replies == alone(policy, talk, replies), f"case {case}"
+
+
+@contextmanager
+def scarce(policy, fails):
+    """Memory runs out in the passes of layers and head of which `fails(number, shape of the input)` says so."""
+    passes = count(1)
+
+    def check(module, arguments):
+        if error := fails(next(passes), arguments[0].shape):
+            raise error()
+
+    hooks = [module.register_forward_pre_hook(check) for module in (*policy.model.layers, policy.lm_head)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Without looking for garbage in all that the tests have left."""
+    monkeypatch.setattr(batching.gc, "collect", lambda: None)
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_out_of_memory_in_any_pass_loses_nobody_and_changes_no_token(policy, block):
+    for case in range(20):
+        rng = random.Random(f"{block} {case}")
+        some = list(talks(rng, rng.randrange(2, 7)))
+        failing = {rng.randrange(60): rng.choice(ERRORS) for _ in range(3)}
+        with scarce(policy, lambda n, shape, failing=failing: failing.get(n)):
+            told = together(ContinuousBatch(policy, 8, SAMPLING, ends={0}), some)
+        for talk, replies in zip(some, told, strict=True):
+            assert replies == alone(policy, talk, replies), f"case {case}"
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_one_too_long_for_the_memory_fails_and_the_others_go_on(policy, block):
+    """Memory does not suffice to read so many tokens."""
+    for case in range(20):
+        rng = random.Random(f"{block} {case}")
+        some = list(talks(rng, rng.randrange(2, 7)))
+        long = Talk("long", [tokens(rng, 120)], [rng.randrange(9)], 3)
+        some.insert(rng.randrange(len(some)), long)
+        error = rng.choice(ERRORS)
+        with scarce(policy, lambda n, shape, error=error: error if shape[1] > 100 else None):
+            told = together(ContinuousBatch(policy, rng.randrange(1, 9), SAMPLING, ends={0}), some)
+        for talk, replies in zip(some, told, strict=True):
+            if talk is long:
+                assert isinstance(replies, ReplyError), f"case {case}"
+                assert "a conversation of 120 tokens takes more memory than there is" in str(replies)
+            else:
+                assert replies == alone(policy, talk, replies), f"case {case}"
