@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cai_lightning import journal
 from cai_lightning.errors import UserError
-from cai_lightning.records import Response
+from cai_lightning.records import Response, prompt_id
 from cai_lightning.sandbox.oracle import Oracle
 from cai_lightning.statistics import Estimate, mean_interval, paired_difference
 
@@ -53,7 +53,8 @@ def table(run: Path) -> str:
     for judged in rounds:
         judged.harm = {id: judged.harm[id] for id in common}
     title = f"{len(common)} harmful and {len(rounds[0].answered)} benign prompts\n"
-    return "\n".join([title, HEADER, *_lines(rounds)])
+    prompts = {row["id"]: row.get("prompt_id") or prompt_id(row["prompt"]) for row in rows}
+    return "\n".join([title, HEADER, *_lines(rounds, prompts)])
 
 
 def judge(rows: list[journal.Row], turn: int) -> Judged:
@@ -69,11 +70,14 @@ def judge(rows: list[journal.Row], turn: int) -> Judged:
     return Judged(harm, helpful, unjudged=len(rows) - len(harm) - len(helpful))
 
 
-def _lines(rounds: list[Judged]) -> Iterator[str]:
+def _lines(rounds: list[Judged], prompts: dict[str, str]) -> Iterator[str]:
     for turn, judged in enumerate(rounds):
         name = f"round {turn}" if turn else "initial response"
-        difference = _shown(paired_difference(judged.harm, rounds[turn - 1].harm).estimate, "+") if turn else ""
-        harm, answered = _shown(mean_interval(judged.harm)), _shown(mean_interval(judged.answered))
+        difference = ""
+        if turn:
+            before = rounds[turn - 1].harm
+            difference = _shown(paired_difference(judged.harm, before, prompts=prompts).estimate, "+")
+        harm, answered = (_shown(mean_interval(v, prompts=prompts)) for v in (judged.harm, judged.answered))
         yield f"| {name} | {harm} | {difference} | {answered} | {judged.unjudged} |"
 
 

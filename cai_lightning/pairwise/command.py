@@ -40,7 +40,7 @@ def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output
     asking = PairwiseJudge(judge)
     revision = asking.revision()
     path = (output or first / "pairwise" / names[1].replace("/", "_")) / "pairwise.jsonl"
-    result = summarize(judge_pairs(asking, revision, path, joined.pairs))
+    result = summarize(judge_pairs(asking, revision, path, joined.pairs), joined.prompts)
     about = {"run": names[0], "other": names[1], "judge": provenance.settings(judge), "revision": revision}
     record = {**about, **as_json(result), "left_out": joined.left_out, "responses": joined.digests}
     journal.replace_text(path.with_suffix(".json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")

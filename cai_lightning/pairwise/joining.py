@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cai_lightning.errors import UserError
 from cai_lightning.metrics.pairwise import Pair
+from cai_lightning.records import shared_id
 from cai_lightning.report.runs import conversation, read_responses, responses_digest
 from cai_lightning.report.summary import read_summary
 
@@ -21,11 +22,13 @@ class JoinedRuns:
         pairs: Those to the same prompts, in the order of the first run.
         left_out: How many responses only one of the two runs has.
         digests: What stands for all responses of each run.
+        prompts: What each response shares with the others to its prompt, by id.
     """
 
     pairs: list[Pair]
     left_out: int
     digests: tuple[str, str]
+    prompts: dict[str, str]
 
 
 def join_runs(first: Path, second: Path) -> JoinedRuns:
@@ -40,5 +43,8 @@ def join_runs(first: Path, second: Path) -> JoinedRuns:
         raise UserError(f"{first} and {second} have answered no prompt in common.")
     pairs = [Pair(id, conversation(ours[id]), ours[id].response, theirs[id].response) for id in shared]
     return JoinedRuns(
-        pairs, len(ours) + len(theirs) - 2 * len(shared), (responses_digest(ours), responses_digest(theirs))
+        pairs=pairs,
+        left_out=len(ours) + len(theirs) - 2 * len(shared),
+        digests=(responses_digest(ours), responses_digest(theirs)),
+        prompts={id: shared_id(ours[id]) for id in shared},
     )

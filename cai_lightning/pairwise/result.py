@@ -9,7 +9,8 @@ import numpy as np
 
 from cai_lightning.records import Judgement
 from cai_lightning.report.inspection.intervals import mean_with_interval
-from cai_lightning.statistics import Estimate, cluster
+from cai_lightning.statistics import Estimate
+from cai_lightning.statistics.clusters import NO_PROMPTS, Prompts
 
 POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
@@ -44,14 +45,19 @@ class PairwiseResult:
         return self.consistent / self.asked if self.asked else None
 
 
-def summarize(judgements: Iterable[Judgement]) -> PairwiseResult:
-    """Counts preferences; unscored pairs are counted and take no part."""
+def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) -> PairwiseResult:
+    """Counts preferences; unscored pairs are counted and take no part.
+
+    Args:
+        judgements: What the judge has said.
+        prompts: What each id shares with the others about its prompt.
+    """
     every = list(judgements)
     scored = [row for row in every if row.preferred is not None]
     sides = Counter(row.preferred for row in scored)
     asked = [row for row in scored if not row.identical]
     return PairwiseResult(
-        win_rate=_win_rate(scored),
+        win_rate=_win_rate(scored, prompts),
         wins=sides["first"],
         ties=sides["tie"],
         losses=sides["second"],
@@ -62,10 +68,10 @@ def summarize(judgements: Iterable[Judgement]) -> PairwiseResult:
     )
 
 
-def _win_rate(scored: Sequence[Judgement]) -> Estimate:
+def _win_rate(scored: Sequence[Judgement], prompts: Prompts) -> Estimate:
     points = np.array([POINTS[str(row.preferred)] for row in scored])
-    prompts = np.unique([cluster(row.id) for row in scored], return_inverse=True)[1]
-    return mean_with_interval(points, prompts, is_share=True)
+    numbers = np.unique([prompts.get(row.id, row.id) for row in scored], return_inverse=True)[1]
+    return mean_with_interval(points, numbers, is_share=True)
 
 
 def as_json(result: PairwiseResult) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from cai_lightning.report.runs import Run
 from cai_lightning.report.stability import resampled_ranks, shares_first
 from cai_lightning.report.summary import Direction
 from cai_lightning.statistics import Estimate, PairedDifference, arm_difference, arm_mean, holm, mean_interval
-from cai_lightning.statistics.clusters import Array
+from cai_lightning.statistics.clusters import Array, Prompts
 
 
 def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -> Comparison:
@@ -38,8 +38,9 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     arms = arms_of(runs)
     arm = arm_of(baseline, arms)
     kinds = [metric_columns(runs), behaviour_columns(runs), category_columns(runs)]
-    groups = [[group_of(column, arms, arm) for column in columns] for columns in kinds]
-    resampled = _resampled(groups[0])
+    prompts = {id: prompt for run in runs for id, prompt in run.prompt_ids.items()}
+    groups = [[group_of(column, arms, arm, prompts) for column in columns] for columns in kinds]
+    resampled = _resampled(groups[0], prompts)
     metrics, behaviours, categories = (
         _corrected([_column(group, arms, arm, confidence, resampled) for group in kind], confidence) for kind in groups
     )
@@ -61,10 +62,10 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     )
 
 
-def _resampled(metrics: Sequence[Group]) -> dict[str, Array]:
+def _resampled(metrics: Sequence[Group], prompts: Prompts) -> dict[str, Array]:
     """The ranks in each resample of every metric that ranks anything."""
     ranked = {group.column.name: (_direction(group), group.arms) for group in metrics if group.common}
-    return resampled_ranks(ranked)
+    return resampled_ranks(ranked, prompts=prompts)
 
 
 def _column(
@@ -103,7 +104,7 @@ def _estimate(group: Group, arm: str, runs: Sequence[str], confidence: float) ->
     own = group.arms.get(arm) or group.own(runs)
     if not own:
         return mean_interval({})
-    estimate = arm_mean(own, confidence, group.column.unit_scale)
+    estimate = arm_mean(own, confidence, group.column.unit_scale, group.prompts)
     if arm in group.differing and group.differing[arm][1] != (REFERENCES,):
         return replace(estimate, low=None, high=None)
     return estimate
@@ -113,7 +114,8 @@ def _difference(group: Group, arm: str, baseline: str, confidence: float) -> Pai
     """Over the pairs scored in both arms, also those that a third has not scored."""
     if arm == baseline or not {arm, baseline} <= group.arms.keys():
         return None
-    return arm_difference(group.every[arm], group.every[baseline], confidence, group.column.unit_scale)
+    column, every = group.column, group.every
+    return arm_difference(every[arm], every[baseline], confidence, column.unit_scale, group.prompts)
 
 
 def _corrected(columns: Sequence[ColumnComparison], confidence: float) -> tuple[ColumnComparison, ...]:

@@ -13,7 +13,7 @@ from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules import Evaluation
 from cai_lightning.modules.scoring import metric_digest
 from cai_lightning.record_files import read_records
-from cai_lightning.records import Response
+from cai_lightning.records import Response, shared_id
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
 from cai_lightning.report.validation import summary_table, told_counts
 
@@ -43,6 +43,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
         config=provenance.digest(provenance.settings({"model": model, "data": data})),
         adapter=adapter,
         ids=tests,
+        prompts={test.prompt.id: shared_id(test.prompt) for test in data.tests},
     )
 
 

@@ -1,6 +1,6 @@
 """Which runs compare in a column: those judged alike, on the same prompts.
 
-group = group_of(column, arms, baseline="qwen_base")
+group = group_of(column, arms, "qwen_base", prompts)
 group.arms["qwen_contextual"]  # the scores of each of its fine-tunings, over the prompts scored in every compared run
 
 A run differs from the baseline where its prompts, its evaluator's settings or model, or the references that the column
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from cai_lightning.report.arms import Arms
 from cai_lightning.report.summary import Direction
+from cai_lightning.statistics.clusters import Prompts
 
 Scores = Mapping[str, float]
 REFERENCES = "references"
@@ -65,6 +66,7 @@ class Group:
         arms: The same over `common`, where there is anything in common.
         common: The ids scored in every run of these arms.
         differing: What is judged otherwise in the arms that do not compare, with the run in which it is.
+        prompts: What each id shares with the others about its prompt.
     """
 
     column: Column
@@ -73,19 +75,20 @@ class Group:
     arms: Mapping[str, Sequence[Scores]]
     common: frozenset[str]
     differing: Mapping[str, tuple[str, tuple[str, ...]]]
+    prompts: Prompts
 
     def own(self, arm: Sequence[str]) -> list[Scores]:
         """All scores of an arm's fine-tunings, whether they compare or not."""
         return [self.column.runs[run].values for run in arm if self.column.runs[run].values]
 
 
-def group_of(column: Column, arms: Arms, baseline: str) -> Group:
+def group_of(column: Column, arms: Arms, baseline: str, prompts: Prompts) -> Group:
     """Gathers the arms that compare with the baseline or, where that has no scores, with the first that has."""
     scored = {arm: [run for run in runs if column.runs[run].values] for arm, runs in arms.items()}
     scored = {arm: runs for arm, runs in scored.items() if runs}
     anchor = baseline if baseline in scored else next(iter(scored), None)
     if anchor is None:
-        return Group(column, None, {}, {}, frozenset(), {})
+        return Group(column, None, {}, {}, frozenset(), {}, prompts)
     standard = column.runs[scored[anchor][0]]
     differing = {arm: found for arm, runs in scored.items() if (found := _differing(column, runs, standard))}
     alike = {arm: runs for arm, runs in scored.items() if arm not in differing}
@@ -93,7 +96,7 @@ def group_of(column: Column, arms: Arms, baseline: str) -> Group:
     every = [frozenset(scores) for runs in values.values() for scores in runs]
     common = frozenset.intersection(*every) if every else frozenset()
     shared = {arm: [_only(common, scores) for scores in runs] for arm, runs in values.items()} if common else values
-    return Group(column, anchor, values, shared, common, differing)
+    return Group(column, anchor, values, shared, common, differing, prompts)
 
 
 def notes(groups: Sequence[Group], arms: Arms, baseline: str) -> list[str]:

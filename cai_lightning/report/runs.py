@@ -11,7 +11,7 @@ from typing import Any
 from cai_lightning import provenance
 from cai_lightning.errors import UserError
 from cai_lightning.record_files import read_records
-from cai_lightning.records import Conversation, Response, user
+from cai_lightning.records import Conversation, Response, shared_id, user
 from cai_lightning.report.consistency import agreeing
 from cai_lightning.report.scores import ColumnScores, read_scores
 from cai_lightning.report.summary import read_summary
@@ -39,6 +39,11 @@ class Run:
 
     def values(self, column: str) -> dict[str, float]:
         return self.scores[column].values if column in self.scores else {}
+
+    @property
+    def prompt_ids(self) -> dict[str, str]:
+        """What each response shares with the others to its prompt, by id."""
+        return {id: shared_id(response) for id, response in self.responses.items()}
 
     def entry(self, column: str) -> dict[str, Any]:
         """What the summary says about a column; empty where this run does not have it."""

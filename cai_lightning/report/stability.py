@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from cai_lightning.report.summary import Direction
-from cai_lightning.statistics.clusters import Array, by_prompt, cluster
+from cai_lightning.statistics.clusters import NO_PROMPTS, Array, Prompts, by_prompt
 from cai_lightning.statistics.intervals import draws
 
 RESAMPLES = 2_000
@@ -23,21 +23,24 @@ Scores = Mapping[str, float]
 Arms = Mapping[str, Sequence[Scores]]
 
 
-def resampled_ranks(columns: Mapping[str, tuple[Direction, Arms]], seed: int = 0) -> dict[str, Array]:
+def resampled_ranks(
+    columns: Mapping[str, tuple[Direction, Arms]], seed: int = 0, prompts: Prompts = NO_PROMPTS
+) -> dict[str, Array]:
     """The ranks of the arms in each column, one row for each resample; 1 is best, ties share the mean of their places.
 
     Args:
         columns: Per column its direction, and of each arm the scores of its fine-tunings, all over the same ids.
         seed: Seed of the resampling.
+        prompts: What each id shares with the others about its prompt.
     """
-    places = _places(columns)
+    places = _places(columns, prompts)
     rng = np.random.default_rng(seed)
     times = draws(rng, len(places), RESAMPLES) if places else np.empty((RESAMPLES, 0))
     weights = dict(_weights(columns, rng))
     ranks = {}
     for name, (direction, arms) in columns.items():
         means = [
-            (_means(fine_tunings, places, times) * weights[arm, len(fine_tunings)]).sum(axis=1)
+            (_means(fine_tunings, prompts, places, times) * weights[arm, len(fine_tunings)]).sum(axis=1)
             for arm, fine_tunings in arms.items()
         ]
         ranks[name] = _ranked(np.stack(means, axis=1), direction)
@@ -59,11 +62,11 @@ def place_intervals(ranks: Array, confidence: float) -> list[tuple[int, int]]:
     return [(int(best), int(worst)) for best, worst in zip(low, high, strict=True)]
 
 
-def _places(columns: Mapping[str, tuple[Direction, Arms]]) -> dict[str, int]:
+def _places(columns: Mapping[str, tuple[Direction, Arms]], prompts: Prompts) -> dict[str, int]:
     """The prompts of all columns, each with its place among what is drawn."""
     arms = (fine_tunings for _, arms in columns.values() for fine_tunings in arms.values())
-    prompts = {cluster(id) for fine_tunings in arms for id in fine_tunings[0]}
-    return {prompt: place for place, prompt in enumerate(sorted(prompts))}
+    found = {prompts.get(id, id) for fine_tunings in arms for id in fine_tunings[0]}
+    return {prompt: place for place, prompt in enumerate(sorted(found))}
 
 
 def _weights(
@@ -76,12 +79,12 @@ def _weights(
         yield (arm, k), drawn / max(1, k - 1)
 
 
-def _means(fine_tunings: Sequence[Scores], places: Mapping[str, int], times: Array) -> Array:
+def _means(fine_tunings: Sequence[Scores], prompts: Prompts, places: Mapping[str, int], times: Array) -> Array:
     """The mean of each fine-tuning in each resample; 0 for all where a resample holds none of the column's prompts."""
     sums, counts = np.zeros((len(places), len(fine_tunings))), np.zeros(len(places))
-    at = [places[prompt] for prompt in sorted({cluster(id) for id in fine_tunings[0]})]
+    at = [places[prompt] for prompt in sorted({prompts.get(id, id) for id in fine_tunings[0]})]
     for number, scores in enumerate(fine_tunings):
-        gathered = by_prompt(scores)
+        gathered = by_prompt(scores, prompts)
         sums[at, number], counts[at] = gathered.sums, gathered.counts
     means: Array = times @ sums / np.maximum(times @ counts, 1)[:, None]
     return means

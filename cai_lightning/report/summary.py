@@ -16,6 +16,7 @@ from cai_lightning import journal
 from cai_lightning.errors import UserError
 from cai_lightning.report.scores import ColumnScores, read_scores
 from cai_lightning.statistics import mean_interval
+from cai_lightning.statistics.clusters import NO_PROMPTS, Prompts
 
 FILE = "summary.json"
 PACKAGES = {"cai_lightning": "cai-lightning"} | {name: name for name in ("torch", "transformers", "lightning", "peft")}
@@ -60,6 +61,7 @@ def write_summary(
     config: str,
     adapter: str | None = None,
     ids: Collection[str] | None = None,
+    prompts: Prompts = NO_PROMPTS,
 ) -> None:
     """Summarizes `<run>/scores.jsonl` in `<run>/summary.json`.
 
@@ -71,12 +73,13 @@ def write_summary(
         config: Digest of the settings of the run.
         adapter: Digest of the adapter whose scores count; None for the base model.
         ids: The prompts whose scores count, and are missing where there are none; None takes all that there are.
+        prompts: What each id shares with the others about its prompt.
     """
     made_by = {column.name: (column.settings, column.revision) for column in columns}
     scores = read_scores(run, made_by, adapter, ids)
     summary = {
         "run": run.resolve().name,
-        "metrics": {column.name: _entry(column, scores[column.name], ids) for column in columns},
+        "metrics": {column.name: _entry(column, scores[column.name], ids, prompts) for column in columns},
         "counts": counts,
         "versions": {name: _version(distribution) for name, distribution in PACKAGES.items()},
         "references": references,
@@ -132,9 +135,9 @@ def _counts(summary: dict[str, Any]) -> bool:
     return isinstance(counts, dict) and all(type(count) is int for count in counts.values())
 
 
-def _entry(column: ColumnReport, scores: ColumnScores, ids: Collection[str] | None) -> dict[str, Any]:
+def _entry(column: ColumnReport, scores: ColumnScores, ids: Collection[str] | None, prompts: Prompts) -> dict[str, Any]:
     scale = [column.low, column.high]
-    estimate = mean_interval(scores.values, unit_scale=scale == UNIT_SCALE)
+    estimate = mean_interval(scores.values, unit_scale=scale == UNIT_SCALE, prompts=prompts)
     tried = scores.values.keys() | scores.unscored.keys()
     return {
         "mean": estimate.mean,

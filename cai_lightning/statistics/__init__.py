@@ -1,6 +1,5 @@
 """Means with intervals over prompts, differences of runs and of arms with p-values: pure functions of scores by id."""
 
-from cai_lightning.statistics.clusters import cluster as cluster
 from cai_lightning.statistics.estimates import Estimate as Estimate
 from cai_lightning.statistics.estimates import PairedDifference as PairedDifference
 from cai_lightning.statistics.fine_tunings import arm_difference as arm_difference

@@ -1,20 +1,23 @@
 """Scores gathered by prompt: repetitions and samples of one prompt are no independent draws.
 
-clusters = by_prompt({"0f3a...": 0.9, "0f3a...-2": 0.7, "77b1...": 0.2})
+clusters = by_prompt({"a": 0.9, "b": 0.7, "c": 0.2}, {"a": "first", "b": "first"})
 clusters.mean, clusters.standard_error
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-_REPETITION = re.compile(r"(-\d+)?(\.\d+)?$")
+Prompts = Mapping[str, str]
+"""What each id shares with the others about its prompt; an id that is not there has a prompt of its own."""
+
+NO_PROMPTS: Prompts = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,15 @@ class Clusters:
         return bool(np.ptp(means) <= 1e-12 * np.abs(means).max())
 
 
-def cluster(id: str) -> str:
-    """The prompt that an id stands for: without `-n` of a repeated prompt and `.k` of a further sample.
+def by_prompt(values: Mapping[str, float], prompts: Prompts = NO_PROMPTS) -> Clusters:
+    """Sum and number of the values of each prompt, ordered by prompt.
 
-    >>> cluster("00aa-2.1")
-    '00aa'
+    Args:
+        values: Values by id.
+        prompts: What each id shares with the others about its prompt.
     """
-    return _REPETITION.sub("", id, count=1)
-
-
-def by_prompt(values: Mapping[str, float]) -> Clusters:
-    """Sum and number of the values of each prompt, ordered by prompt."""
     groups: dict[str, list[float]] = defaultdict(list)
     for id in sorted(values):
-        groups[cluster(id)].append(values[id])
+        groups[prompts.get(id, id)].append(values[id])
     members = [groups[name] for name in sorted(groups)]
     return Clusters(np.array([math.fsum(m) for m in members]), np.array([len(m) for m in members], dtype=np.float64))

@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from cai_lightning.statistics.clusters import Clusters, by_prompt
+from cai_lightning.statistics.clusters import NO_PROMPTS, Clusters, Prompts, by_prompt
 from cai_lightning.statistics.estimates import Estimate, PairedDifference
 from cai_lightning.statistics.intervals import Interval, rate_difference_interval, rate_interval, student_quantile
 from cai_lightning.statistics.means import are_rates, mean_interval, paired_difference, without_interval
@@ -33,27 +33,34 @@ Ends = Callable[[float], Interval]
 """The interval over prompts at each confidence."""
 
 
-def arm_mean(fine_tunings: Sequence[Scores], confidence: float = 0.95, unit_scale: bool = True) -> Estimate:
+def arm_mean(
+    fine_tunings: Sequence[Scores], confidence: float = 0.95, unit_scale: bool = True, prompts: Prompts = NO_PROMPTS
+) -> Estimate:
     """The mean over fine-tunings and prompts, over the ids scored in all fine-tunings.
 
     Args:
         fine_tunings: The scores by id of each fine-tuning; for a single one this is `mean_interval`.
         confidence: Share of intervals that shall hold the mean of all fine-tunings and prompts.
         unit_scale: As in `mean_interval`.
+        prompts: As in `mean_interval`.
     """
     if len(fine_tunings) == 1:
-        return mean_interval(fine_tunings[0], confidence, unit_scale=unit_scale)
+        return mean_interval(fine_tunings[0], confidence, unit_scale=unit_scale, prompts=prompts)
     shared = _shared(fine_tunings, _common(fine_tunings))
-    clusters, rates = by_prompt(_averaged(shared)), unit_scale and all(map(are_rates, shared))
+    clusters, rates = by_prompt(_averaged(shared), prompts), unit_scale and all(map(are_rates, shared))
     if len(clusters) < 2:
         return without_interval(clusters)
     over_prompts = partial(rate_interval, clusters, averaged=len(shared)) if rates else partial(_student, clusters)
-    low, high = _widened(over_prompts, clusters.mean, joined([of_fine_tunings(shared)]), confidence)
+    low, high = _widened(over_prompts, clusters.mean, joined([of_fine_tunings(shared, prompts)]), confidence)
     return _estimate(clusters, *((max(0.0, low), min(1.0, high)) if rates else (low, high)))
 
 
 def arm_difference(
-    a: Sequence[Scores], b: Sequence[Scores], confidence: float = 0.95, unit_scale: bool = True
+    a: Sequence[Scores],
+    b: Sequence[Scores],
+    confidence: float = 0.95,
+    unit_scale: bool = True,
+    prompts: Prompts = NO_PROMPTS,
 ) -> PairedDifference:
     """The difference of two arms, `a - b`, paired by prompt; for single fine-tunings this is `paired_difference`.
 
@@ -65,16 +72,17 @@ def arm_difference(
         b: Those of the baseline.
         confidence: As in `arm_mean`; its complement is the level that `needed` and `needed_seeds` are for.
         unit_scale: As in `mean_interval`.
+        prompts: As in `mean_interval`.
     """
     if len(a) == len(b) == 1:
-        return paired_difference(a[0], b[0], confidence, unit_scale=unit_scale)
+        return paired_difference(a[0], b[0], confidence, unit_scale=unit_scale, prompts=prompts)
     ids = _common([*a, *b])
     left_out = len(set[str]().union(*a, *b)) - len(ids)
     arms = _shared(a, ids), _shared(b, ids)
-    clusters, over_prompts = _paired(*arms, unit_scale)
+    clusters, over_prompts = _paired(*arms, unit_scale, prompts)
     if len(clusters) < 2:
         return PairedDifference(without_interval(clusters), left_out)
-    parts = [of_fine_tunings(arm) for arm in arms if len(arm) > 1]
+    parts = [of_fine_tunings(arm, prompts) for arm in arms if len(arm) > 1]
     between, size = joined(parts), effect_size(clusters)
     return PairedDifference(
         estimate=_estimate(clusters, *_widened(over_prompts, clusters.mean, between, confidence)),
@@ -99,11 +107,11 @@ def _averaged(fine_tunings: Sequence[Scores]) -> dict[str, float]:
     return {id: math.fsum(scores[id] for scores in fine_tunings) / len(fine_tunings) for id in fine_tunings[0]}
 
 
-def _paired(a: Sequence[Scores], b: Sequence[Scores], unit_scale: bool) -> tuple[Clusters, Ends]:
+def _paired(a: Sequence[Scores], b: Sequence[Scores], unit_scale: bool, prompts: Prompts) -> tuple[Clusters, Ends]:
     """The differences of two arms' averages by prompt, and the interval that prompts alone would give them."""
     averages, baseline = _averaged(a), _averaged(b)
     differences = {id: averages[id] - baseline[id] for id in averages}
-    clusters = by_prompt(differences)
+    clusters = by_prompt(differences, prompts)
     if not (unit_scale and all(map(are_rates, (*a, *b)))):
         return clusters, partial(_student, clusters)
     squares = math.fsum(difference**2 for difference in differences.values())

@@ -8,7 +8,7 @@ Which interval is used for which values, and why, is in `intervals`.
 
 from collections.abc import Mapping
 
-from cai_lightning.statistics.clusters import Clusters, by_prompt
+from cai_lightning.statistics.clusters import NO_PROMPTS, Clusters, Prompts, by_prompt
 from cai_lightning.statistics.estimates import Estimate, PairedDifference
 from cai_lightning.statistics.intervals import rate_difference_interval, rate_interval, score_interval
 from cai_lightning.statistics.power import effect_size, prompts_needed
@@ -16,7 +16,11 @@ from cai_lightning.statistics.significance import sign_flip
 
 
 def mean_interval(
-    values: Mapping[str, float], confidence: float = 0.95, seed: int = 0, unit_scale: bool = True
+    values: Mapping[str, float],
+    confidence: float = 0.95,
+    seed: int = 0,
+    unit_scale: bool = True,
+    prompts: Prompts = NO_PROMPTS,
 ) -> Estimate:
     """The mean of scores and its interval: the studentized bootstrap's, or Wilson's where all are 0 or 1.
 
@@ -28,11 +32,12 @@ def mean_interval(
         confidence: Share of intervals that shall hold the true mean, between 0 and 1.
         seed: Seed of the resampling; the order of the values does not matter.
         unit_scale: Whether the scale goes from 0 to 1; on any other, ones are no rate.
+        prompts: What each id shares with the others about its prompt.
 
     Returns:
         The mean over all values; its interval is None with fewer than two prompts.
     """
-    clusters = by_prompt(values)
+    clusters = by_prompt(values, prompts)
     if len(clusters) < 2:
         return without_interval(clusters)
     rates = unit_scale and are_rates(values)
@@ -46,6 +51,7 @@ def paired_difference(
     confidence: float = 0.95,
     seed: int = 0,
     unit_scale: bool = True,
+    prompts: Prompts = NO_PROMPTS,
 ) -> PairedDifference:
     """The mean of `a - b` over the ids scored in both, its interval, and whether it is told from 0.
 
@@ -55,10 +61,11 @@ def paired_difference(
         confidence: As in `mean_interval`; its complement is the level that `needed` is for.
         seed: As in `mean_interval`.
         unit_scale: As in `mean_interval`.
+        prompts: As in `mean_interval`.
     """
     differences = {id: a[id] - b[id] for id in a.keys() & b.keys()}
     left_out = len(a.keys() ^ b.keys())
-    clusters = by_prompt(differences)
+    clusters = by_prompt(differences, prompts)
     if len(clusters) < 2:
         return PairedDifference(without_interval(clusters), left_out)
     if unit_scale and all(are_rates({id: run[id] for id in differences}) for run in (a, b)):

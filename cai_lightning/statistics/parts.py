@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cai_lightning.statistics.clusters import Clusters, by_prompt
+from cai_lightning.statistics.clusters import NO_PROMPTS, Clusters, Prompts, by_prompt
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,14 @@ class Part:
     freedom: float
 
 
-def of_fine_tunings(fine_tunings: Sequence[Mapping[str, float]]) -> Part:
+def of_fine_tunings(fine_tunings: Sequence[Mapping[str, float]], prompts: Prompts = NO_PROMPTS) -> Part:
     """The variance of the mean of an arm, less the share that is noise of single responses: prompts show that too.
 
     Args:
         fine_tunings: The scores by id of two or more fine-tunings, all over the same ids.
+        prompts: As in `mean_interval`.
     """
-    clusters = [by_prompt(scores) for scores in fine_tunings]
+    clusters = [by_prompt(scores, prompts) for scores in fine_tunings]
     sums, counts = np.stack([gathered.sums for gathered in clusters]), clusters[0].counts
     means, freedom = sums.sum(axis=1) / counts.sum(), len(clusters) - 1
     residuals = sums - sums.mean(axis=0) - (means - means.mean())[:, None] * counts

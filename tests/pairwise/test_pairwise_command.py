@@ -220,7 +220,8 @@ def test_the_interval_of_a_win_rate_holds_the_truth_however_many_pairs_are_ties(
 def test_repeated_prompts_are_no_further_pairs():
     sides = ["first", "first", "second", "tie", "first", "second"] * 5
     once = summarize(judgement(f"{n:04x}", side, side, side) for n, side in enumerate(sides))
-    twice = summarize(judgement(f"{n:04x}{k}", side, side, side) for n, side in enumerate(sides) for k in ("", "-2"))
+    ids = {f"{n:04x}{k}": f"{n:04x}" for n in range(len(sides)) for k in ("", " again")}
+    twice = summarize([judgement(id, *[sides[int(prompt, 16)]] * 3) for id, prompt in ids.items()], ids)
     assert twice.win_rate.interval == pytest.approx(once.win_rate.interval)
 
 

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from cai_lightning import journal
 from cai_lightning.errors import UserError
 from cai_lightning.report.arms import arms_of
 from cai_lightning.report.comparison import compare_runs
@@ -300,3 +302,31 @@ def test_a_run_named_twice_is_an_error(tmp_path):
 def test_no_run_is_an_error():
     with pytest.raises(UserError, match="at least one run"):
         load_runs([])
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("seeds", [[""], ["@1", "@2"]])
+def test_answers_to_one_prompt_are_no_independent_draws_whatever_their_ids(make_run, tmp_path, seeds, recorded):
+    """Each prompt thrice, under ids with dots and dashes that mean nothing: intervals as if it stood there once."""
+    rng = np.random.default_rng(0)
+    once = {f"{arm}{seed}": dict(zip(LOW, rng.normal(size=40), strict=True)) for arm in "ab" for seed in seeds}
+    ids = {f"{n % 7}.{k}-{n}": id for n, id in enumerate(LOW) for k in range(3)}
+    paths = []
+    for name, scores in once.items():
+        again = {id: scores[prompt] for id, prompt in ids.items()}
+        paths.append(make_run(name, {"harmless": again}, responses=dict.fromkeys(ids, "No."), adapter=name))
+        rows = [row for _, row in journal.read_lines(paths[-1] / "responses.jsonl")]
+        rows = [{**row, "prompt_id" if recorded else "prompt": ids[row["id"]]} for row in rows]
+        journal.write(paths[-1] / "responses.jsonl", rows)
+    singles = [make_run(f"once/{name}", {"harmless": scores}, adapter=name) for name, scores in once.items()]
+    for found, wanted in zip(
+        cells(compare(*paths, baseline="a" + seeds[0]), "harmless").values(),
+        cells(compare(*singles, baseline="a" + seeds[0]), "harmless").values(),
+        strict=True,
+    ):
+        near = partial(pytest.approx, abs=0.03)  # what is resampled depends on the order of the prompts
+        assert found.estimate.interval == near(wanted.estimate.interval)
+        assert found.first == near(wanted.first)
+        if wanted.difference:
+            assert found.difference.estimate.interval == near(wanted.difference.estimate.interval)
+            assert found.difference.p_value == near(wanted.difference.p_value)

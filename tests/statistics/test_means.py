@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cai_lightning.records import number_ids, prompt_id
-from cai_lightning.statistics import Estimate, PairedDifference, cluster, mean_interval, paired_difference
+from cai_lightning.records import prompt_id
+from cai_lightning.statistics import Estimate, PairedDifference, clusters, mean_interval, paired_difference
 
 finite = st.floats(-1e6, 1e6)
 ids = st.builds(prompt_id, st.sampled_from("abcdef"), st.integers(1, 3), st.integers(0, 2))
 
 
-def reference_interval(values, resamples=4_000):
+def reference_interval(values, prompts=None, resamples=4_000):
     """The studentized cluster bootstrap, written out: draw prompts, set each mean against its own standard error."""
     groups = {}
     for id, value in values.items():
-        groups.setdefault(id.split(".")[0].split("-")[0], []).append(value)
+        groups.setdefault((prompts or {}).get(id, id), []).append(value)
     groups = list(groups.values())
     draw = random.Random(1)
     mean, error = mean_and_error(groups)
@@ -43,13 +43,21 @@ def by_prompt(values):
     return {prompt_id(f"prompt {n}"): float(value) for n, value in enumerate(values)}
 
 
-def test_cluster_takes_off_repetition_and_sample():
-    first, second = number_ids(["same text", "same text"])
-    assert second == f"{first}-2"
-    assert cluster(second) == first
-    assert cluster(prompt_id("same text", occurrence=2, sample=3)) == first
-    assert cluster(prompt_id("same text", sample=3)) == first
-    assert cluster("abc-2") == "abc"
+def again(once, times):
+    """The same values, each prompt's so often, and the prompts of their ids."""
+    prompts = {f"{id}, {k}": id for id in once for k in range(times)}
+    return {id: once[prompt] for id, prompt in prompts.items()}, prompts
+
+
+@given(st.dictionaries(st.text(max_size=4), st.tuples(st.text(max_size=2), finite), max_size=12), st.booleans())
+def test_values_are_gathered_by_what_their_ids_share_and_by_nothing_in_the_ids(made, known):
+    prompts = {id: prompt for id, (prompt, _) in made.items()} if known else {}
+    groups = {}
+    for id, (prompt, value) in made.items():
+        groups.setdefault(prompt if known else id, []).append(value)
+    found = clusters.by_prompt({id: value for id, (_, value) in made.items()}, prompts)
+    assert found.counts.tolist() == [len(groups[name]) for name in sorted(groups)]
+    assert found.sums.tolist() == pytest.approx([math.fsum(groups[name]) for name in sorted(groups)])
 
 
 def test_interval_matches_the_reference_with_independent_prompts():
@@ -63,17 +71,19 @@ def test_interval_matches_the_reference_with_independent_prompts():
 def test_interval_matches_the_reference_with_unequal_clusters():
     rng = np.random.default_rng(0)
     values = {
-        prompt_id(f"prompt {n}", occurrence=k + 1): float(center + rng.normal() / 5)
+        f"{n}.{k}": float(center + rng.normal() / 5)
         for n, center in enumerate(rng.normal(size=30))
         for k in range(1 + n % 4)
     }
-    assert mean_interval(values).interval == pytest.approx(reference_interval(values), abs=0.03)
+    prompts = {id: f"prompt {id.partition('.')[0]}" for id in values}
+    interval = mean_interval(values, prompts=prompts).interval
+    assert interval == pytest.approx(reference_interval(values, prompts), abs=0.03)
 
 
 def test_repetitions_do_not_narrow_the_interval():
     once = by_prompt(np.random.default_rng(0).normal(size=50))
-    repeated = {f"{id}-{k}" if k > 1 else id: value for id, value in once.items() for k in range(1, 6)}
-    narrow, wide = mean_interval(once), mean_interval(repeated)
+    repeated, prompts = again(once, 5)
+    narrow, wide = mean_interval(once), mean_interval(repeated, prompts=prompts)
     assert wide.n == 250
     assert wide.interval == pytest.approx(narrow.interval)
 
@@ -97,7 +107,7 @@ def test_nothing_scored_has_no_mean():
 
 def test_one_prompt_has_no_interval_however_often_it_is_repeated():
     assert mean_interval({"a": 0.5}) == Estimate(0.5, None, None, 1)
-    assert mean_interval({"a": 0.0, "a-2": 1.0}) == Estimate(0.5, None, None, 2)
+    assert mean_interval({"a": 0.0, "b": 1.0}, prompts={"a": "p", "b": "p"}) == Estimate(0.5, None, None, 2)
     assert paired_difference({"a": 1.0}, {"a": 0.5}) == PairedDifference(Estimate(0.5, None, None, 1), left_out=0)
 
 
@@ -160,8 +170,8 @@ def test_the_interval_of_a_rate_holds_its_mean(value):
 
 def test_repeated_rates_are_worth_their_prompts():
     once = by_prompt([1] * 30 + [0] * 70)
-    repeated = {f"{id}-{k}" if k > 1 else id: value for id, value in once.items() for k in range(1, 4)}
-    assert mean_interval(repeated).interval == pytest.approx(mean_interval(once).interval)
+    repeated, prompts = again(once, 3)
+    assert mean_interval(repeated, prompts=prompts).interval == pytest.approx(mean_interval(once).interval)
 
 
 def test_the_difference_of_two_rates_is_bonett_and_prices():

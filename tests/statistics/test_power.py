@@ -97,8 +97,9 @@ def test_effect_size_is_the_mean_over_the_deviation():
 
 def test_repeated_prompts_are_no_further_evidence():
     once = {f"{n:04x}": v for n, v in enumerate(np.random.default_rng(0).normal(0.4, size=30))}
-    repeated = once | {f"{id}-2": value for id, value in once.items()}
-    assert effect_size(by_prompt(repeated)) == pytest.approx(effect_size(by_prompt(once)))
+    repeated = once | {f"{id}, again": value for id, value in once.items()}
+    prompts = {f"{id}, again": id for id in once}
+    assert effect_size(by_prompt(repeated, prompts)) == pytest.approx(effect_size(by_prompt(once)))
 
 
 def test_prompts_that_all_differ_alike_have_no_effect_size():
