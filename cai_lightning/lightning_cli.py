@@ -27,7 +27,7 @@ from cai_lightning.callbacks.whole_checkpoints import WholeCheckpoints
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.data.response_data import ResponseData
 from cai_lightning.errors import UserError
-from cai_lightning.mistakes import Parser, cause
+from cai_lightning.mistakes import Parser, cause, refuse_repeated_settings
 from cai_lightning.modules import Evaluation
 from cai_lightning.processes import launched_by_the_first
 from cai_lightning.quiet import quiet
@@ -50,6 +50,7 @@ class CAICLI(LightningCLI):
 
     def __init__(self, args: ArgsType = None) -> None:
         quiet()
+        refuse_repeated_settings()
         super().__init__(
             model_class=LightningModule,
             datamodule_class=LightningDataModule,
@@ -94,6 +95,7 @@ class CAICLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         run_folder(self._get(self.config, "run"))
+        trainer_settings.check(str(self.subcommand), self._get(self.config, "trainer"))
 
     @property
     def run(self) -> Path:
@@ -170,7 +172,6 @@ class CAICLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:
         """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
         trainer = self._get(self.config, "trainer")
-        trainer_settings.check(trainer)
         seed = {"seed_everything": self._get(self.config, "seed_everything")}
         self._settle("fit", trainer_settings.determining(trainer) | seed)
         self._wait_until_settled()

@@ -4,10 +4,14 @@ import inspect
 import pydoc
 import re
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, NoReturn
 
+from jsonargparse import _loaders_dumpers
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
+
+from cai_lightning.yaml_file import refuse_repeated_keys
 
 FRAME = re.compile(
     "Parser key|Problem with|Does not validate|Subtypes:|Errors:|Given value|Expected a path but"
@@ -41,6 +45,12 @@ class Parser(LightningArgumentParser):
         if self._subcommands_action:
             self._subcommands_action.choices[self.args[0]].error(message, ex)
         super().error(mistake(message), ex)
+
+
+@cache
+def refuse_repeated_settings() -> None:
+    """Makes jsonargparse take a value with a key twice for no YAML."""
+    refuse_repeated_keys(_loaders_dumpers.get_yaml_default_loader())
 
 
 def mistake(message: str) -> str:

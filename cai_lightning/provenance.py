@@ -131,7 +131,8 @@ def set_aside(run: Path, verb: Verb) -> Path | None:
         if ".rank" in path.name:
             with journal.locked(path):
                 pass
-    taken = [int(folder.name.removeprefix("before-")) for folder in run.glob("before-*")]
+    numbers = [path.name.removeprefix("before-") for path in run.glob("before-*")]
+    taken = [int(number) for number in numbers if number.isdecimal()]
     target = run / f"before-{max(taken, default=0) + 1}"
     target.mkdir()
     for path in made:

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from cai_lightning.errors import UserError
+from cai_lightning.yaml_file import RepeatedKey, load_yaml
 
 RUN_VERBS = ("predict", "fit", "validate")
 MOST_VALUES, MOST_LEVELS = 100_000, 100
@@ -67,7 +68,9 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such configuration file.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
+    except RepeatedKey as error:
+        raise UserError(f"{path}, line {error.line}: {error.problem}; keep one of them.") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     _check_size(path, content)

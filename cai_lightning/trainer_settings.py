@@ -1,6 +1,6 @@
-"""The trainer's settings that determine what fit learns, and those with which it could not learn.
+"""The trainer's settings that determine what fit learns, and those with which a verb could not do its work.
 
-check(trainer)
+check("fit", trainer)
 provenance.settle(run, "fit", determining(trainer))
 """
 
@@ -24,10 +24,7 @@ DETERMINING = (
     "check_val_every_n_epoch",
     "devices",
     "num_nodes",
-    "limit_train_batches",
     "limit_val_batches",
-    "overfit_batches",
-    "fast_dev_run",
 )
 
 DIVISORS = ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval")
@@ -39,22 +36,41 @@ def determining(trainer: Mapping[str, Any]) -> dict[str, Any]:
     return {f"trainer.{name}": trainer[name] for name in DETERMINING}
 
 
-def check(trainer: Mapping[str, Any]) -> None:
-    """Refuses what the trainer takes and fails with later, or learns nothing with.
+CUTS = {"predict": "limit_predict_batches", "fit": "limit_train_batches", "validate": "limit_val_batches"}
+"""Of each verb the setting that leaves batches of its rows out."""
+
+
+def check(verb: str, trainer: Mapping[str, Any]) -> None:
+    """Refuses what the trainer takes and fails with later, leaves rows out by, or learns nothing with.
 
     Raises:
-        UserError: A setting is none that fit can have.
+        UserError: A setting is none that the verb can have.
     """
+    for name in (CUTS[verb], "overfit_batches", "fast_dev_run"):
+        if _cuts(name, trainer[name]):
+            raise UserError(
+                f"trainer.{name} would end {verb} in the midst of its rows; take fewer of them: data.limit."
+            )
+    if trainer["use_distributed_sampler"]:
+        raise UserError("trainer.use_distributed_sampler: rows are shared out among the processes without it.")
+    if verb == "fit":
+        _check_training(trainer)
+
+
+def _cuts(name: str, value: float | None) -> bool:
+    """1.0 is a share, that of all batches, and 1 a number of them."""
+    return (
+        bool(value) if name in ("overfit_batches", "fast_dev_run") else value not in (None, 1.0) or type(value) is int
+    )
+
+
+def _check_training(trainer: Mapping[str, Any]) -> None:
     for name in DIVISORS:
         if isinstance(trainer[name], int | float) and trainer[name] <= 0:
             raise UserError(f"trainer.{name}: a number above 0 expected, found {trainer[name]}.")
     for name in ("max_epochs", "max_steps"):
         if trainer[name] == 0:
             raise UserError(f"trainer.{name}: nothing is learned in 0; take a number from 1 on, or -1 for no bound.")
-    limit = trainer["limit_train_batches"]
-    if limit not in (None, 1.0) or type(limit) is int or trainer["overfit_batches"]:
-        name = "overfit_batches" if trainer["overfit_batches"] else "limit_train_batches"
-        raise UserError(f"trainer.{name} would cut steps in the middle; take fewer rows: data.limit.")
 
 
 def count_before_share(parser: LightningArgumentParser) -> None:

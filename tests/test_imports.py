@@ -7,9 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cai_lightning"
 LAYERS = (
-    {"errors", "mistakes", "thoughts", "vllm_plugin"},
+    {"errors", "thoughts", "vllm_plugin", "yaml_file"},
     {"records"},
-    {"arguments", "json_file", "memory", "writing"},
+    {"arguments", "json_file", "memory", "mistakes", "writing"},
     {"constitution", "concurrency", "journal", "folders", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "record_files", "services", "template"},
     {"rubric"},

@@ -102,6 +102,15 @@ def test_setting_aside_moves_everything_and_deletes_nothing(tmp_path):
     assert provenance.set_aside(tmp_path, "validate") is None
 
 
+def test_a_folder_of_the_users_is_no_hindrance(tmp_path):
+    for name in ("before-old", "before-", "before-2b", "before-½"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "before-4").touch()
+    provenance.settle(tmp_path, "validate", {"n": 1})
+    made(tmp_path, "validate")
+    assert provenance.set_aside(tmp_path, "validate") == tmp_path / "before-5"
+
+
 def test_what_another_process_writes_is_not_moved(tmp_path):
     with journal.JournalWriter(tmp_path / "scores.jsonl") as writer:
         writer.append(Score("a", "m", 1.0))

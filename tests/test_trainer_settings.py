@@ -8,6 +8,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from cai_lightning.trainer_settings import count_before_share
 
+CUT = "in the midst of its rows; take fewer of them: data.limit"
 MISTAKES = {
     ("precision", "nonsense"): "nonsense",
     ("precision", "transformer-engine"): "trainer: Requirement 'transformer_engine",
@@ -27,14 +28,17 @@ MISTAKES = {
     ("devices", "-1"): "trainer: `devices`",
     ("max_time", "nonsense"): "nonsense",
     ("profiler", "nonsense"): "profiler",
-    ("limit_train_batches", "0"): "take fewer rows: data.limit",
-    ("limit_train_batches", "0.5"): "take fewer rows: data.limit",
-    ("limit_train_batches", "1"): "take fewer rows: data.limit",
-    ("limit_train_batches", "2"): "take fewer rows: data.limit",
+    ("limit_train_batches", "0"): CUT,
+    ("limit_train_batches", "0.5"): CUT,
+    ("limit_train_batches", "1"): CUT,
+    ("limit_train_batches", "2"): CUT,
     ("limit_val_batches", "-1"): "limit_val_batches",
     ("enable_checkpointing", "false"): "enable_checkpointing",
     ("barebones", "true"): "barebones",
-    ("overfit_batches", "2"): "take fewer rows: data.limit",
+    ("overfit_batches", "2"): CUT,
+    ("fast_dev_run", "true"): CUT,
+    ("fast_dev_run", "3"): CUT,
+    ("use_distributed_sampler", "true"): "shared out among the processes",
 }
 
 
@@ -48,6 +52,24 @@ def test_a_mistake_is_one_line(experiment, capsys, setting, message):
     assert message in said
     assert not (experiment.run / "adapter").exists()
     assert not (experiment.run / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("verb", ["predict", "validate"])
+def test_no_row_is_left_out_by_a_setting_of_the_trainer(experiment, capsys, verb):
+    own = {"predict": "limit_predict_batches", "validate": "limit_val_batches"}[verb]
+    refused = [(own, value) for value in ("0", "1", "2", "0.5", "0.0")]
+    refused += [("overfit_batches", "1"), ("fast_dev_run", "true"), ("use_distributed_sampler", "true")]
+    for name, value in refused:
+        assert experiment(verb, f"--trainer.{name}", value) == 1
+        said = capsys.readouterr().err
+        assert said.count("error: ") == 1
+        assert f"error: trainer.{name}" in said
+    assert not experiment.run.exists()
+    experiment.write_revisions()
+    taken = [f"--trainer.{name}={value}" for name, value in ((own, "1.0"), ("limit_test_batches", "1"))]
+    if verb == "predict":
+        (experiment.run / "revisions.jsonl").unlink()
+    assert experiment(verb, *taken) == 0
 
 
 def test_all_batches_is_all_batches(experiment):

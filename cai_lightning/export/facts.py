@@ -19,6 +19,7 @@ from cai_lightning.errors import UserError
 from cai_lightning.export.weights import Weights
 from cai_lightning.json_file import load_json, object_at
 from cai_lightning.report.summary import FILE, read_summary
+from cai_lightning.yaml_file import load_yaml
 
 Settings = Mapping[str, Any]
 
@@ -109,7 +110,7 @@ def _data_settings(run: Path) -> dict[str, Any]:
     """What fit's configuration says of its data."""
     path = run / "fit.yaml"
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        config = load_yaml(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return dict(config.get("data", {}).get("init_args", {}))
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from None
