@@ -50,7 +50,7 @@ class Parser(LightningArgumentParser):
 @cache
 def refuse_repeated_settings() -> None:
     """Makes jsonargparse take a value with a key twice for no YAML."""
-    refuse_repeated_keys(_loaders_dumpers.get_yaml_default_loader())
+    refuse_repeated_keys(_loaders_dumpers.get_yaml_default_loader())  # type: ignore[no-untyped-call]
 
 
 def mistake(message: str) -> str:
