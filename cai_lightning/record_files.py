@@ -85,6 +85,12 @@ _KINDS: dict[Any, Check] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
     list[str]: (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
     dict[str, Any]: (lambda value: isinstance(value, dict), "an object"),
+    dict[str, int] | None: (
+        lambda value: (
+            value is None or (isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values()))
+        ),
+        "an object of whole numbers or null",
+    ),
     Conversation | None: (
         lambda value: value is None or _is_conversation(value),
         f"turns with the role {', '.join(SPEAKERS)} and a text as content, or null",

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from cai_lightning.thoughts import why_silent
+
 Turn = dict[str, str]
 """One turn of a conversation: `role` (system, user or assistant) and `content`."""
 
@@ -61,7 +63,12 @@ class Round:
 
 @dataclass(frozen=True)
 class Revision:
-    """A prompt with its initial response and every round of critique and revision; ids are those of the prompt."""
+    """A prompt with its initial response and every round of critique and revision; ids are those of the prompt.
+
+    Args:
+        thoughts: What the model thought before each of its replies, in their order, null where it did not; null where
+            it never did.
+    """
 
     id: str
     prompt: str
@@ -79,11 +86,17 @@ class Revision:
     few_shots: dict[str, str] | None = None
     prompt_id: str | None = None
     sample: int = 0
+    thoughts: list[str | None] | None = None
 
 
 @dataclass(frozen=True)
 class Response:
-    """What the evaluated model answers to a test prompt, and the reference it is compared with."""
+    """What the evaluated model answers to a test prompt, and the reference it is compared with.
+
+    Args:
+        response: Its words, which may be none.
+        thought: What it thought before them; null where it did not.
+    """
 
     id: str
     prompt: str
@@ -96,6 +109,12 @@ class Response:
     turns: Conversation | None = None
     prompt_id: str | None = None
     sample: int = 0
+    thought: str | None = None
+
+    @property
+    def why_silent(self) -> str | None:
+        """Why this is no answer: `empty response` or `unfinished thought`; None where there are words."""
+        return why_silent(self.response, self.thought, "empty response")
 
 
 @dataclass(frozen=True)
@@ -152,6 +171,7 @@ class Failure:
 
     Args:
         stage: The reply that failed: `response`, `critique N` or `revision N`, rounds counted from 1.
+        silent_draws: How many draws of a reply came to no words, by stage; the next run goes on behind them.
     """
 
     id: str
@@ -162,11 +182,12 @@ class Failure:
     turns: Conversation | None = None
     prompt_id: str | None = None
     sample: int = 0
+    silent_draws: dict[str, int] | None = None
 
 
 Record = Revision | Response | Score | Judgement | Failure
 
-_LEFT_OUT = ("turns", "category", "few_shots", "prompt_id")
+_LEFT_OUT = ("turns", "category", "few_shots", "prompt_id", "thoughts", "thought", "silent_draws")
 """Fields that are not written where they are null."""
 
 

@@ -55,8 +55,8 @@ def joined(thoughts: Iterable[str | None]) -> str | None:
     return "\n\n".join(stripped for thought in thoughts if thought and (stripped := thought.strip())) or None
 
 
-def why_silent(words: str, thought: str | None) -> str | None:
-    """Why a reply is none: it is blank, or its thought came to no words; None where it has words."""
+def why_silent(words: str, thought: str | None, blank: str = "empty reply") -> str | None:
+    """Why a reply is none: it is `blank`, or its thought came to no words; None where it has words."""
     if words.strip():
         return None
-    return "unfinished thought" if thought else "empty reply"
+    return "unfinished thought" if thought else blank

@@ -1,6 +1,7 @@
 """Constitutional AI's first stage: an initial response, then rounds of critique and revision (Bai et al. 2022, 3.1)."""
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from cai_lightning.data.constitutions import open_constitution
 from cai_lightning.data.few_shots import FewShots, open_few_shots
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.errors import ReplyError
+from cai_lightning.record_files import read_records
 from cai_lightning.records import Conversation, Failure, Prompt, Revision, Round, shared_id
 from cai_lightning.selection import PrincipleSelector
 
@@ -41,11 +43,13 @@ class CritiqueRevision(LightningModule):
         critique: Whether a critique comes before each revision; false revises directly (the paper's figure 7), and the
             examples then show no critique either.
         suffix: Sentence put behind every request for a revision.
+        tries: Draws of a reply until one has words; a row whose replies stay empty, or unfinished thoughts, fails, and
+            the next run goes on behind these draws. At temperature 0 there is one, for all would be the same.
         seed: Seed of the choice of principles and of sampling; a row depends on it and the prompt alone.
         price: What `--dry-run` reckons with; null leaves money out.
     """
 
-    INCIDENTAL = frozenset({"constitution", "few_shots", "price"})
+    INCIDENTAL = frozenset({"constitution", "few_shots", "tries", "price"})
 
     def __init__(
         self,
@@ -56,12 +60,15 @@ class CritiqueRevision(LightningModule):
         revisions: int = 1,
         critique: bool = True,
         suffix: str = chat.NO_META_COMMENTARY,
+        tries: int = 3,
         seed: int = 42,
         price: Price | None = None,
     ) -> None:
         super().__init__()
         if revisions < 1:
             raise ValueError(f"CritiqueRevision: revisions >= 1 expected, found {revisions}")
+        if tries < 1:
+            raise ValueError(f"CritiqueRevision: tries >= 1 expected, found {tries}")
         self.engine = engine
         self.selector = selector
         self.constitution = constitution
@@ -69,10 +76,12 @@ class CritiqueRevision(LightningModule):
         self.revisions = revisions
         self.critique = critique
         self.suffix = suffix
+        self.tries = tries
         self.seed = seed
         self.price = price
         self._principles: Constitution | None = None
         self._examples: FewShots | None = None
+        self._silent: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     @property
     def principles(self) -> Constitution:
@@ -102,6 +111,8 @@ class CritiqueRevision(LightningModule):
     def predict_step(self, dataloader_iter: Iterator[Any]) -> None:
         """Revises every prompt of this process, a window of them at a time."""
         prompts = [prompt for batch, *_ in dataloader_iter for prompt in batch]
+        failed = read_records(Path(self.trainer.default_root_dir) / "failed.jsonl", Failure)
+        self._silent.update({failure.id: Counter(failure.silent_draws) for failure in failed.values()})
         self.prepare(prompts, len(prompts) + self.trainer.datamodule.done)  # type: ignore[attr-defined]
         asyncio.run(for_each(self._finish, prompts, self.engine.concurrency, self._set_aside))
 
@@ -111,17 +122,17 @@ class CritiqueRevision(LightningModule):
     async def revise(self, prompt: Prompt) -> Revision:
         """The whole conversation about one prompt."""
         opening = chat.opening(prompt)
-        replies, rounds = [await self._ask(opening, f"{prompt.id}:response")], list[Round]()
+        replies, rounds = [await self._ask(prompt, opening, "response")], list[Round]()
         talk = self.examples.turns(self.suffix, self.critique) + chat.answered(opening, replies[0].text)
         for turn in range(self.revisions):
             chosen = self.selector.select(prompt, turn)
             if self.critique:
                 talk = chat.critique(talk, chosen.principle)
-                replies.append(await self._ask(talk, f"{prompt.id}:critique{turn}"))
+                replies.append(await self._ask(prompt, talk, "critique", turn))
                 talk = chat.answered(talk, replies[-1].text)
             critique = replies[-1].text if self.critique else None
             talk = chat.revision(talk, chosen.principle, self.suffix)
-            replies.append(await self._ask(talk, f"{prompt.id}:revision{turn}"))
+            replies.append(await self._ask(prompt, talk, "revision", turn))
             request, talk = talk[-1]["content"], chat.answered(talk, replies[-1].text)
             rounds.append(
                 Round(
@@ -151,23 +162,37 @@ class CritiqueRevision(LightningModule):
             turns=prompt.turns,
             prompt_id=shared_id(prompt),
             sample=prompt.sample,
+            silent_draws=dict(+self._silent[prompt.id]) or None,
         )
         for listener in listeners(self.trainer):
             listener.on_record(failure)
             listener.on_row(failed=True)
 
-    async def _ask(self, conversation: Conversation, draw: str) -> Reply:
+    async def _ask(self, prompt: Prompt, conversation: Conversation, kind: str, turn: int | None = None) -> Reply:
+        name, stage = (kind, kind) if turn is None else (f"{kind}{turn}", f"{kind} {turn + 1}")
         try:
-            reply = await self.engine.reply(conversation, f"{self.seed}:{draw}")
+            return await self._draw(conversation, f"{self.seed}:{prompt.id}:{name}", self._silent[prompt.id], stage)
         except ReplyError as error:
-            error.stage = _stage(draw)
+            error.stage = stage
             raise
-        for listener in listeners(self._trainer):
-            listener.on_reply(reply)
-        return reply
+
+    async def _draw(self, conversation: Conversation, seed: str, silent: Counter[str], stage: str) -> Reply:
+        """Draws a reply until there are words in it; behind silent draws their number stands in the seed."""
+        tries = 1 if self.engine.sampling.temperature == 0 else self.tries
+        why: str | None = None
+        for _ in range(tries):
+            reply = await self.engine.reply(conversation, f"{seed}:{silent[stage]}" if silent[stage] else seed)
+            for listener in listeners(self._trainer):
+                listener.on_reply(reply)
+            why = reply.why_silent
+            if why is None:
+                return reply
+            silent[stage] += 1
+        raise ReplyError(f"{why} in each of {tries} draws" if tries > 1 else f"{why}, drawn once")
 
     def _record(self, prompt: Prompt, rounds: list[Round], replies: list[Reply]) -> Revision:
         constitution, examples = self.principles, self.examples
+        thoughts = [reply.thought for reply in replies]
         return Revision(
             id=prompt.id,
             prompt=prompt.prompt,
@@ -185,14 +210,8 @@ class CritiqueRevision(LightningModule):
             turns=prompt.turns,
             prompt_id=shared_id(prompt),
             sample=prompt.sample,
+            thoughts=thoughts if any(thoughts) else None,
         )
-
-
-def _stage(draw: str) -> str:
-    """`0f3a...:critique0` → `critique 1`, as people count."""
-    name = draw.rpartition(":")[2]
-    word = name.rstrip("0123456789")
-    return f"{word} {int(name.removeprefix(word)) + 1}" if name != word else word
 
 
 def _now() -> str:
