@@ -4,6 +4,7 @@ python -m cai_lightning import responses.csv --run runs/theirs
 python -m cai_lightning validate --config configs/score_responses.yaml --run runs/theirs
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 from cai_lightning import journal, provenance
 from cai_lightning.arguments import call, run_folder
 from cai_lightning.data.response_files import Columns, ForeignResponse, read_responses
-from cai_lightning.records import Response, prompt_id
+from cai_lightning.records import Response, prompt_id, to_json
+from cai_lightning.thoughts import split_thoughts
 
 FILE = {"file": {"type": Path, "metavar": "FILE", "help": "CSV (.csv, .tsv) or JSON Lines file of responses."}}
 FRESH = {
@@ -58,27 +60,32 @@ def import_responses(
             print(f"what the run held is now in {folder}")
         made_from = {"digest of the file": provenance.file_digest(file), "columns": asdict(columns), "model": name}
         provenance.settle(target, "import", made_from)
-        journal.write(target / "responses.jsonl", (asdict(_response(row, name)) for row in rows))
-    print(f"{len(rows)} responses are in {target / 'responses.jsonl'}: {_counted(rows)}")
+        responses = [_response(row, name) for row in rows]
+        journal.write(target / "responses.jsonl", (json.loads(to_json(response)) for response in responses))
+    print(f"{len(rows)} responses are in {target / 'responses.jsonl'}: {_counted(responses)}")
 
 
 def _response(row: ForeignResponse, model: str) -> Response:
+    words, thought = split_thoughts(row.response)
     return Response(
         id=row.id,
         prompt=row.prompt,
-        response=row.response,
+        response=words,
         reference=row.reference,
         finish_reason="unknown",
         model=model,
         adapter=None,
         category=row.category,
         prompt_id=prompt_id(row.prompt),
+        thought=thought,
     )
 
 
-def _counted(rows: Sequence[ForeignResponse]) -> str:
+def _counted(rows: Sequence[Response]) -> str:
+    thoughts = sum(row.thought is not None for row in rows)
     counts = {
-        "empty": sum(not row.response.strip() for row in rows),
+        "empty": sum(row.why_silent is not None for row in rows),
+        **({"with a thought, which is kept apart": thoughts} if thoughts else {}),
         "without a reference": sum(row.reference is None for row in rows),
         "to a prompt that stood before": len(rows) - len({row.prompt for row in rows}),
     }

@@ -37,6 +37,20 @@ def test_it_writes_responses_by_prompt_and_counts_what_is_odd(table, tmp_path, c
     assert "1 empty, 1 without a reference, 1 to a prompt that stood before" in shown
 
 
+def test_thoughts_are_kept_apart_and_counted(tmp_path, capsys):
+    said = ["<think>Hm.</think>\n\nParis.", "<think>Hm, the cap", "Paris.", "\n"]
+    rows = [{"prompt": f"Where is {n}?", "response": text} for n, text in enumerate(said)]
+    (tmp_path / "theirs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ("--response", "response", "--reference", "null")
+    assert run_import(tmp_path / "theirs.jsonl", tmp_path / "run", *columns) == 0
+    rows = [row for _, row in read_lines(tmp_path / "run" / "responses.jsonl")]
+    assert [(row["response"], row.get("thought")) for row in rows] == [
+        ("Paris.", "Hm."), ("", "Hm, the cap"), ("Paris.", None), ("\n", None),
+    ]  # fmt: skip
+    assert ["thought" in row for row in rows] == [True, True, False, False]
+    assert "2 empty, 2 with a thought, which is kept apart, 4 without a reference" in capsys.readouterr().out
+
+
 def test_the_same_again_is_no_matter_but_others_need_fresh(table, tmp_path, capsys):
     run = tmp_path / "run"
     assert run_import(table, run) == 0

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from cai_lightning import chat
-from cai_lightning.asking.display import CUT, shown, waiting
+from cai_lightning.asking.display import CUT, folded, shown, waiting
 from cai_lightning.asking.exchange import BASE, FINE_TUNED
 from cai_lightning.asking.experiment import Experiment
 from cai_lightning.asking.serving import device, serving, wait_for
@@ -62,6 +62,10 @@ def _turn(runner: asyncio.Runner, evaluation: Evaluation, talk: Conversation, li
             reply = wait_for(runner, evaluation.answerer.reply(asked, f"{evaluation.seed}:chat{len(talk)}"))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return talk
+    print("".join(f"{line}\n" for line in folded(reply.thought)), end="", flush=True)
+    if reply.why_silent:
+        print(f"error: no reply: {reply.why_silent}", file=sys.stderr)
         return talk
     cut = f"\n{CUT}" if reply.finish_reason == "length" else ""
     print(f"model> {shown(reply.text)}{cut}\n", flush=True)

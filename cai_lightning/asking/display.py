@@ -4,6 +4,7 @@ show(Exchange("How do I pick a lock?", [Passage("base", "I will not help with th
 """
 
 from collections.abc import Iterator
+from textwrap import shorten
 from unicodedata import category
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cai_lightning.asking.exchange import Exchange, Passage, Step
+
+BEGINNING = 80
+"""Characters that are shown of a thought."""
 
 CUT = "[cut at the maximum of tokens]"
 _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -25,6 +29,14 @@ def shown(text: str) -> str:
     """The text, with what a terminal would obey instead of show written as escapes."""
     lines = text.replace("\r\n", "\n")
     return "".join(c if c in _HARMLESS or category(c) not in _OBEYED else ascii(c)[1:-1] for c in lines)
+
+
+def folded(thought: str | None) -> list[str]:
+    """A thought as one line that tells how it begins; no line where there is none."""
+    if thought is None:
+        return []
+    words = shown(thought).split()
+    return [f"[thought of {len(words)} words: {shorten(' '.join(words), BEGINNING, placeholder=' ...')}]"]
 
 
 def show(exchange: Exchange, note: str | None = None) -> None:
@@ -64,7 +76,8 @@ def _turns(step: Step) -> Iterator[Text]:
 
 def _said(passage: Passage) -> Text:
     model = f"{shown(passage.model)}\n\n" if passage.model else ""
-    return Text.assemble((model, "dim"), shown(passage.text), (f"\n{CUT}" if passage.cut else "", "yellow"))
+    thought = "".join(f"{line}\n" for line in folded(passage.thought))
+    return Text.assemble((model + thought, "dim"), shown(passage.text), (f"\n{CUT}" if passage.cut else "", "yellow"))
 
 
 def _paragraphs(exchange: Exchange) -> Iterator[str]:
@@ -77,4 +90,5 @@ def _paragraphs(exchange: Exchange) -> Iterator[str]:
 
 def _paragraph(passage: Passage) -> str:
     heading = f"{passage.heading}: {passage.model}" if passage.model else passage.heading
-    return f"-- {shown(heading)} --\n{shown(passage.text)}" + (f"\n{CUT}" if passage.cut else "")
+    cut = [CUT] if passage.cut else []
+    return "\n".join([f"-- {shown(heading)} --", *folded(passage.thought), shown(passage.text), *cut])

@@ -22,12 +22,14 @@ class Passage:
         text: The words.
         cut: Whether the model came to its maximum of tokens in it.
         model: Which model it is from, where that is not told by what stands around it.
+        thought: What it thought before; None where it did not.
     """
 
     heading: str
     text: str
     cut: bool = False
     model: str = ""
+    thought: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,22 +71,27 @@ def _answer(heading: str, experiment: Experiment, adapter: Path | None, prompt: 
     evaluation = experiment.evaluation
     with serving(evaluation.answerer, lambda: evaluation.answerer.start(device(), adapter)) as runner:
         reply = wait_for(runner, evaluation.reply(prompt))
-    return Passage(heading, reply.text, reply.finish_reason == "length", experiment.name(adapter))
+    return Passage(heading, reply.text, reply.finish_reason == "length", experiment.name(adapter), reply.thought)
 
 
 def _exchange(revision: Revision) -> Exchange:
-    cuts = (reason == "length" for reason in revision.finish_reasons)
-    base = Passage(BASE, revision.initial_response, next(cuts), revision.model)
-    steps = [_step(number, made, cuts) for number, made in enumerate(revision.rounds, 1)]
+    thoughts = revision.thoughts or [None] * len(revision.finish_reasons)
+    ends = ((reason == "length", thought) for reason, thought in zip(revision.finish_reasons, thoughts, strict=True))
+    cut, thought = next(ends)
+    base = Passage(BASE, revision.initial_response, cut, revision.model, thought)
+    steps = [_step(number, made, ends) for number, made in enumerate(revision.rounds, 1)]
     return Exchange(revision.prompt, [base], steps)
 
 
-def _step(number: int, made: Round, cuts: Iterator[bool]) -> Step:
+def _step(number: int, made: Round, ends: Iterator[tuple[bool, str | None]]) -> Step:
+    """One round; `ends` tells of each reply in turn whether it was cut, and its thought."""
     similarity = "" if made.similarity is None else f", similarity {made.similarity:.2f}"
     passages = []
     if made.critique is not None:
         passages.append(Passage("Critique request", made.principle_used))
-        passages.append(Passage("Critique", made.critique, next(cuts)))
+        cut, thought = next(ends)
+        passages.append(Passage("Critique", made.critique, cut, thought=thought))
     passages.append(Passage("Revision request", made.revision_request))
-    passages.append(Passage("Revision", made.revision, next(cuts)))
+    cut, thought = next(ends)
+    passages.append(Passage("Revision", made.revision, cut, thought=thought))
     return Step(f"Round {number}: principle {made.principle_id}{similarity}", passages)

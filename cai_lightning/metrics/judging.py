@@ -16,6 +16,7 @@ from cai_lightning.services.addresses import check_address, check_variable, read
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
 from cai_lightning.services.retries import Sleep, TransientError, persist
 from cai_lightning.services.room import fewest_tokens, why_cut, why_too_long
+from cai_lightning.thoughts import split_thoughts
 
 T = TypeVar("T")
 
@@ -158,7 +159,12 @@ def _read_whole(answer: Answer, read: Callable[[str], T]) -> T:
         raise ValueError(f"the judge refuses: {answer.refusal[:120]!r}")
     if not answer.ended:
         raise ValueError(f"the verdict was cut at num_predict: {answer.text[:120]!r}")
-    return read(answer.text)
+    return read(_words(answer.text))
+
+
+def _words(text: str) -> str:
+    """What a judge says, without what it thought before; in a verdict alone, tags are words."""
+    return text if text.lstrip().startswith("{") else split_thoughts(text).words
 
 
 def _connect(judge: JudgeModel) -> AnswerServer:

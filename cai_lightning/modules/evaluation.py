@@ -22,7 +22,7 @@ from cai_lightning.records import Prompt, Response, Score, shared_id
 
 
 class Evaluation(LightningModule):
-    """Answers the test prompts and scores the answers.
+    """Answers the test prompts and scores the answers. One without words is an answer too, which no metric scores.
 
     Args:
         engine: What serves the model; null scores the responses that the run holds already and makes none.
@@ -175,6 +175,7 @@ class Evaluation(LightningModule):
             turns=prompt.turns,
             prompt_id=shared_id(prompt),
             sample=prompt.sample,
+            thought=reply.thought,
         )
         for listener in listeners(self.trainer):
             listener.on_reply(reply)

@@ -110,7 +110,7 @@ class Scoring:
         by_key: Made = {(score.key, score.metric): score for score in made.values() if score.score is not None}
         for number, response in self.rows.items():
             scores = self._scores_of(response, made, by_key)
-            if why := self.metric.inapplicable(response):
+            if why := response.why_silent or self.metric.inapplicable(response):
                 emit(self._unscored(response.id, why, self._key(response)))
             elif scores:
                 self._update([number], {one.metric: torch.tensor([one.score], dtype=torch.float32) for one in scores})

@@ -86,6 +86,7 @@ class Comparison:
         categories: The columns that tell harm, once for each category of prompts; not ranked.
         fine_tunings: The runs that make up each of `runs`: itself, or the seeds of an arm.
         win_rates: How single runs do against each other before a judge.
+        warnings: What makes its figures misleading.
     """
 
     baseline: str
@@ -98,6 +99,7 @@ class Comparison:
     categories: tuple[ColumnComparison, ...] = ()
     fine_tunings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     win_rates: tuple[WinRate, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def compared(self, column: ColumnComparison) -> frozenset[str]:
         """The runs, or the single runs of arms, that compare in a column."""

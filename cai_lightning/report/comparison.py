@@ -18,6 +18,7 @@ from cai_lightning.report.judging import REFERENCES, Group, group_of, notes
 from cai_lightning.report.measured import behaviour_columns, category_columns, metric_columns
 from cai_lightning.report.ranking import column_ranks, overall_ranking
 from cai_lightning.report.runs import Run
+from cai_lightning.report.silence import silence_warnings
 from cai_lightning.report.stability import resampled_ranks, shares_first
 from cai_lightning.report.summary import Direction
 from cai_lightning.statistics import Estimate, PairedDifference, arm_difference, arm_mean, holm, mean_interval
@@ -59,6 +60,7 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
         behaviours=behaviours,
         categories=categories,
         fine_tunings=arms,
+        warnings=tuple(silence_warnings(runs, arms)),
     )
 
 

@@ -14,6 +14,7 @@ from cai_lightning.modules import Evaluation
 from cai_lightning.modules.scoring import metric_digest
 from cai_lightning.record_files import read_records
 from cai_lightning.records import Response, shared_id
+from cai_lightning.report.silence import SILENCES, silences
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
 from cai_lightning.report.validation import summary_table, told_counts
 
@@ -32,7 +33,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
         "without a response": len(tests) - len(rows),
         "cut at max_new_tokens": sum(row.finish_reason == "length" for row in rows),
         "looping": sum(repeated_ngrams(row.response) > LOOPING for row in rows),
-        "empty responses": sum(not row.response.strip() for row in rows),
+        **silences(rows),
         "without a reference": sum(row.reference is None for row in rows),
     }
     write_summary(
@@ -48,11 +49,14 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
 
 
 def show_evaluation(run: Path) -> None:
-    """Prints `<run>/summary.json` as a table, and how the responses ended."""
+    """Prints `<run>/summary.json` as a table, how the responses ended, and a warning where some say nothing."""
     summary = read_summary(run)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(summary_table(summary))
     console.print(told_counts(summary), highlight=False)
+    counts = summary["counts"]
+    if told := ", ".join(f"{counts[name]} {name}" for name in SILENCES.values() if counts.get(name)):
+        print(f"warning: of {counts['responses']} responses {told}: no metric scores them", file=sys.stderr)
 
 
 def _columns(metric: ResponseMetric, model: Evaluation) -> list[ColumnReport]:

@@ -32,6 +32,7 @@ def as_json(comparison: Comparison) -> str:
         "categories": _categories(comparison),
         "win_rates": [_win_rate(found) for found in comparison.win_rates],
         "ranking": [asdict(standing) for standing in comparison.ranking],
+        "warnings": list(comparison.warnings),
         "notes": list(comparison.notes),
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -29,13 +29,14 @@ def terminal(comparison: Comparison) -> Group:
     tables = [_terminal_table(column, comparison) for column in (*comparison.columns, *comparison.behaviours)]
     tables += [_terminal_grid(name, columns, comparison) for name, columns in words.by_metric(comparison).items()]
     tables += [_terminal_win_rates(comparison)] if comparison.win_rates else []
+    warnings = [Text(f"\n{warning}", "bold yellow") for warning in words.warnings(comparison)]
     lines = [*words.ranking(comparison), "", *words.notes(comparison)]
-    return Group(*(Padding(table, (1, 0, 0, 0)) for table in tables), Text("\n" + "\n".join(lines)))
+    return Group(*(Padding(table, (1, 0, 0, 0)) for table in tables), *warnings, Text("\n" + "\n".join(lines)))
 
 
 def markdown(comparison: Comparison) -> str:
     """The comparison as a Markdown document."""
-    parts = ["# Comparison"]
+    parts = ["# Comparison", *(f"**{escaped(warning)}**" for warning in words.warnings(comparison))]
     for column in (*comparison.columns, *comparison.behaviours):
         table = _markdown_table(words.headings(column, comparison), words.rows(column, comparison))
         audits = [escaped(printable(note.text)) for note in column.audits]

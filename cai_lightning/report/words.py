@@ -166,6 +166,11 @@ def _standing(standing: Standing) -> str:
     return f"{standing.place}{'=' if standing.tied else '.'} {standing.run} ({', '.join(facts)})"
 
 
+def warnings(comparison: Comparison) -> list[str]:
+    """What is to be known before anything else."""
+    return [f"Warning: {printable(warning)}" for warning in comparison.warnings]
+
+
 def notes(comparison: Comparison) -> list[str]:
     share = f"{100 * comparison.confidence:g} %"
     reading = [

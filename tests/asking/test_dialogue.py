@@ -35,6 +35,8 @@ class Parrot(Engine):
             signal.raise_signal(signal.SIGINT)
             await asyncio.sleep(60)
         self.events.append(seed)
+        if words.startswith("think"):
+            return Reply("" if words == "think on" else "thought out", "stop", 1, thought=f"{words}\x1b " * 40)
         return Reply(f"{len(conversation)} {words}\x1b", "length" if words == "long" else "stop", 1)
 
     async def choose(self, conversation, options):
@@ -65,6 +67,17 @@ def test_turns_are_remembered_until_reset(chatting):
     assert said == ["model> 1 one\\x1b", "model> 3 two\\x1b", "model> 1 one\\x1b"]
     assert events == [None, "42:chat0", "42:chat2", "42:chat0", "stop"]
     assert "you> one\nmodel> 1 one" in out
+
+
+def test_a_thought_is_folded_and_no_part_of_the_talk(chatting):
+    events, (out, err) = chatting("think\nthink on\nand?\n")
+    lines = out.splitlines()
+    said = lines.index("model> thought out")
+    assert lines[said - 1].startswith("[thought of 40 words: think\\x1b think\\x1b")
+    assert lines[said - 1].endswith(" ...]")
+    assert "error: no reply: unfinished thought" in err
+    assert "model> 3 and?\\x1b" in lines  # the turn that came to no words is forgotten
+    assert events == [None, "42:chat0", "42:chat2", "42:chat2", "stop"]
 
 
 def test_the_fine_tuned_model_speaks_where_there_is_one(chatting, tmp_path):

@@ -45,6 +45,18 @@ def test_a_pipe_gets_plain_text(capsys):
     assert "\x1b" not in out
 
 
+def test_a_thought_is_one_line_above_the_words(terminal, capsys):
+    for passage in (
+        Passage("base model", "Paris.", thought=HOSTILE),
+        Passage("base model", "Paris.", thought="a " * 99),
+    ):
+        show(Exchange("Where?", [passage]))
+    out = capsys.readouterr().out
+    assert "[thought of 99 words: a a a" in out
+    assert "\x1b[2J" not in out
+    assert "\x1b]0" not in out
+
+
 def test_a_terminal_gets_panels_side_by_side(terminal, capsys):
     show(EXCHANGE, "a note")
     out = capsys.readouterr().out

@@ -42,7 +42,8 @@ def write_run(run, is_tuned):
 def _response(id, n, is_tuned):
     fields = {"reference": None, "finish_reason": "length" if n == 7 else "stop", "model": HOSTILE[0], "adapter": None}
     category = "benign" if n % 4 == 0 else f"{HOSTILE[0]}{n % 4}"
-    return {"id": id, "prompt": prompt(n), "response": answer(n, is_tuned), "category": category, **fields}
+    thought = {"thought": f"Thought {n:03d}. {HOSTILE[n % len(HOSTILE)]}"} if is_tuned else {}
+    return {"id": id, "prompt": prompt(n), "response": answer(n, is_tuned), "category": category, **thought, **fields}
 
 
 def _scores(id, n, is_tuned):
@@ -65,4 +66,5 @@ def _revision(id, n):
         }
     ]
     fields = {"initial_response": answer(n, False), "rounds": rounds, "revision": rounds[0]["revision"]}
-    return {"id": id, "prompt": prompt(n), **fields, "finish_reasons": ["stop", "stop", "length"]}
+    thoughts = [None, f"Thought of the critique {n:03d}. {HOSTILE[1]}", None]
+    return {"id": id, "prompt": prompt(n), **fields, "finish_reasons": ["stop", "stop", "length"], "thoughts": thoughts}

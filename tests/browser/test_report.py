@@ -121,6 +121,16 @@ def test_the_chain_and_the_reasons_are_shown(page):
     assert answer(9, True).split(" Answer")[0] in text
 
 
+def test_a_thought_is_folded_even_where_texts_are_shown(page):
+    opened = page(urlencode({"id": prompt_id(prompt(1)), "unfold": "all"}))
+    body = opened.find_element("css selector", "article.open")
+    assert "Thought of the critique 001." not in body.text
+    hidden = [each.get_attribute("textContent") for each in body.find_elements("css selector", ".said details .remark")]
+    assert f"Thought of the critique 001. {HOSTILE[1]}" in hidden
+    assert f"Thought 001. {HOSTILE[1]}" in hidden
+    assert opened.execute_script("return window.harmed") is None
+
+
 def test_filters_filter(page):
     opened = page()
     assert count(opened) == f"1 to 50 of {PROMPTS} conversations"

@@ -241,3 +241,31 @@ def test_what_goes_wrong_there_is_no_score_either(answer, reason):
         scores = metric_for(server, protocol="openai").score([response("So.")])
     assert reason in scores.reasons[0]
     assert all(map(math.isnan, pairs(scores)[0]))
+
+
+@pytest.mark.parametrize("protocol", ["ollama", "openai"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        '<think>\nIs it {{harmful}}? {{"helpfulness": 1}}\n</think>\n\n{}',
+        "Is it harmful?\n</think>\n{}",
+        "<think></think>{}",
+        "{}",
+    ],
+)
+def test_a_judge_may_think_before_its_verdict(protocol, around):
+    for rationale in ("It is fine.", "It says </think> and <think>."):
+        if "think" in rationale and around != "{}":
+            continue
+        text = around.format(json.dumps({"rationale": rationale, "helpfulness": 2, "refusal": 4}))
+        answer = said(text) if protocol == "ollama" else completion(text)
+        scores, asked = score(lambda *_, answer=answer: answer, "So.", protocol=protocol, api_key_variable=None)
+        assert (pairs(scores), scores.reasons, len(asked)) == ([(2, 4)], [None], 1)
+        assert scores.details[0]["rationale"] == rationale
+
+
+def test_a_judge_that_only_thinks_has_no_verdict():
+    scores, asked = score(lambda *_: said("<think>Is it harmful? I am not"), "So.", tries=2)
+    assert math.isnan(pairs(scores)[0][0])
+    assert scores.reasons == ['no valid verdict in 2 tries; the last: no JSON: ""']
+    assert len(asked) == 2

@@ -1,11 +1,15 @@
 """Corpora are read as they lie there: finished or growing, ours or foreign; what is wrong is named with its line."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from cai_lightning import journal
 from cai_lightning.errors import UserError
 from cai_lightning.records import prompt_id
+from cai_lightning.report.inspection.conversations import conversation
 from cai_lightning.report.inspection.corpus import read_corpora
 from cai_lightning.report.inspection.inspection import inspect_corpus
 
@@ -141,3 +145,32 @@ def test_an_empty_file_and_a_run_named_twice_are_errors(write):
     path = write(ROW)
     with pytest.raises(UserError, match="named twice"):
         read_corpora([path, path.parent])
+
+
+def test_thoughts_are_read_from_their_field_and_out_of_old_texts(tmp_path):
+    turn = {"principle_id": "law", "similarity": None, "principle_used": "Legal?", "revision_request": "Mend."}
+    rounds = [
+        turn | {"critique": f"{'<think>C.</think>' if old else ''}It is not.", "revision": "No."} for old in (0, 1)
+    ]
+    row = {"prompt": "How?", "initial_response": "<think>R.</think>\n\nSure.", "revision": "No."}
+    recorded = {"id": "b", "finish_reasons": ["stop"] * 3, "thoughts": [None, "C.", None], **row, "rounds": rounds[:1]}
+    journal.write(tmp_path / "revisions.jsonl", [{"id": "a", **row, "rounds": rounds[1:]}, recorded])
+    (corpus,) = read_corpora([tmp_path])
+    for parsed in corpus.rows:
+        assert parsed.thoughts == {"response": "R.", "critique 1": "C."}
+        assert parsed.replies == {"response": "Sure.", "critique 1": "It is not.", "revision 1": "No."}
+    said = Console(width=100, file=io.StringIO(), color_system=None)
+    said.print(conversation(corpus.rows[0], "run"))
+    lines = [line.strip() for line in said.file.getvalue().splitlines()]
+    assert lines[lines.index("Thought before critique 1") + 1] == "C."
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "message"), [(["a"], "1 'thoughts' for 3 replies"), (["a", 1, None], "a list of texts")]
+)
+def test_thoughts_that_fit_no_replies_are_an_error(tmp_path, thoughts, message):
+    turn = {"critique": "Bad.", "revision": "No."}
+    row = {"id": "a", "prompt": "How?", "initial_response": "Sure.", "revision": "No.", "rounds": [turn]}
+    journal.write(tmp_path / "revisions.jsonl", [row | {"thoughts": thoughts}])
+    with pytest.raises(UserError, match=message):
+        read_corpora([tmp_path])

@@ -120,3 +120,16 @@ def test_no_text_can_end_the_data(text):
     assert not set(written) & set("<>&'\u2028\u2029")
     assert written.isascii()
     assert json.loads(written)["texts"][0] == text
+
+
+def test_thoughts_reach_the_viewer_as_data(make_run):
+    paths = [make_run(name, {"m": dict.fromkeys(LOW, 0.5)}) for name in ("base", "tuned")]
+    row = Response("0001", "How?", "No.", None, "stop", "m", None, thought=HOSTILE)
+    for path in paths:
+        journal.write(path / "responses.jsonl", [vars(row), vars(row) | {"id": "0002", "thought": None}])
+    runs = load_runs(paths)
+    made = page_of(compare_runs(runs, "base"), runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
+    said = {one["id"]: one["responses"][0] for one in made.data["conversations"] if one["responses"][0]}
+    assert made.data["texts"][said["0001"]["thought"]] == HOSTILE
+    assert said["0002"]["thought"] is None
+    assert HOSTILE not in render(made)

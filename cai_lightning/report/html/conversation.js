@@ -66,14 +66,23 @@ class Conversations {
     );
   }
 
-  said(label, text, kind = "", remark = "", before = null) {
+  said(label, text, kind = "", remark = "", before = null, thought = null) {
     const title = element("h4", {}, visible(label), remark ? element("small", {}, visible(remark)) : null);
     if (!this.isUnfolded) {
       const folded = element("p", { class: "folded" }, `${counted(words(text).length, "word")}, folded`);
       return element("div", { class: `said ${kind}` }, title, folded);
     }
     const shown = before === null ? visible(text) : marked(text, before);
-    return element("div", { class: `said ${kind}` }, title, element("p", { class: "text", dir: "auto" }, shown));
+    const paragraph = element("p", { class: "text", dir: "auto" }, shown);
+    return element("div", { class: `said ${kind}` }, title, this.thought(thought), paragraph);
+  }
+
+  /** What was thought before, folded even where texts are shown. */
+  thought(place) {
+    if (place === null) return null;
+    const text = this.report.texts[place];
+    const summary = element("summary", {}, `Thought of ${counted(words(text).length, "word")}`);
+    return element("details", { class: "details" }, summary, element("p", { class: "remark" }, visible(text)));
   }
 
   /** Initial response, critiques and revisions of every run that has made some; equal ones are shown once. */
@@ -87,20 +96,22 @@ class Conversations {
     return [...shown].map(([key, runs]) => this.chain(JSON.parse(key), runs));
   }
 
-  chain({ initial, finish, rounds }, runs) {
+  chain({ initial, finish, thoughts, rounds }, runs) {
     const texts = this.report.texts;
     const endings = [...finish];
-    const parts = [this.said("Initial response", texts[initial], "initial", shownEnding(endings.shift()))];
+    const thought = [...thoughts];
+    const said = (label, place, kind, before = null) =>
+      this.said(label, texts[place], kind, shownEnding(endings.shift()), before, thought.shift());
+    const parts = [said("Initial response", initial, "initial")];
     let before = texts[initial];
     rounds.forEach((round, n) => {
       const number = rounds.length > 1 ? ` ${n + 1}` : "";
       parts.push(this.principle(round));
       if (round.critique !== null) {
-        parts.push(this.said(`Critique${number}`, texts[round.critique], "critique", shownEnding(endings.shift())));
+        parts.push(said(`Critique${number}`, round.critique, "critique"));
       }
-      const revision = texts[round.revision];
-      parts.push(this.said(`Revision${number}`, revision, "revision", shownEnding(endings.shift()), before));
-      before = revision;
+      parts.push(said(`Revision${number}`, round.revision, "revision", before));
+      before = texts[round.revision];
     });
     const title = element("summary", {}, "Critique and revision of ", element("strong", {}, visible(runs.join(", "))));
     return element("details", { class: "chain", open: "" }, title, ...parts);
@@ -119,7 +130,8 @@ class Conversations {
     const scores = element("dl", { class: "scores" }, ...this.scores(conversation, n));
     if (!response) return element("section", {}, name, element("p", { class: "folded" }, "No response."), scores);
     const remarks = [response.refused ? "refuses" : "", shownEnding(response.finish)].filter(Boolean).join(", ");
-    const text = this.said("Response", this.report.texts[response.text], "response", remarks);
+    const said = this.report.texts[response.text];
+    const text = this.said("Response", said, "response", remarks, null, response.thought);
     return element("section", {}, name, text, scores, this.details(conversation, n));
   }
 

@@ -43,14 +43,22 @@ def _turns(row: Row) -> Iterator[tuple[str, Text]]:
     for said in row.turns or [user(row.prompt)]:
         yield SPEAKERS.get(said["role"], printable(said["role"])), Text(visible(said["content"]))
     endings = dict(zip(row.replies, map(printable, row.finish_reasons), strict=False))
+    yield from _thought(row, "response")
     yield _label("Initial response", endings.get("response")), Text(visible(row.initial_response))
     for number, turn in enumerate(row.rounds, 1):
         if turn.critique is not None:
             yield _label(f"Critique request {number}", _choice(turn)), Text(visible(turn.principle_used))
+            yield from _thought(row, f"critique {number}")
             yield _label(f"Critique {number}", endings.get(f"critique {number}")), Text(visible(turn.critique))
         if turn.revision_request:
             yield f"Revision request {number}", Text(visible(turn.revision_request))
+        yield from _thought(row, f"revision {number}")
         yield _label(f"Revision {number}", endings.get(f"revision {number}")), _marked(turn.revision)
+
+
+def _thought(row: Row, stage: str) -> Iterator[tuple[str, Text]]:
+    if stage in row.thoughts:
+        yield f"Thought before {stage}", Text(visible(row.thoughts[stage]), "dim")
 
 
 def _choice(turn: Round) -> str | None:

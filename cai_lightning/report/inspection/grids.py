@@ -86,6 +86,7 @@ def _facts(inspection: Inspection) -> dict[str, str]:
         "set aside as failed": f"{corpus.failed}",
         "left out as exact repetitions": f"{corpus.repeated}",
         "model": ", ".join(sorted({printable(row.model) for row in corpus.rows})) or NOTHING,
+        "rows with thoughts": f"{sum(bool(row.thoughts) for row in corpus.rows)}",
         "rounds": f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}",
         "prompts that repeat one": f"{inspection.repeated_prompts}",
         "revisions that repeat one": f"{inspection.repeated_revisions}",

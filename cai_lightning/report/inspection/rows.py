@@ -4,13 +4,14 @@ row = parse_row({"prompt": "...", "initial_response": "...", "revision": "..."},
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cai_lightning.data.sources import shown
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, Round, transcript_text
+from cai_lightning.thoughts import joined, split_thoughts
 
 Fields = Mapping[str, Any]
 NOT_RECORDED = "not recorded"
@@ -30,6 +31,7 @@ class Row:
         model: Who wrote it.
         turns: The whole transcript; None for a single prompt.
         prompt_id: What it shares with the other rows about its prompt, where that is recorded.
+        thoughts: What was thought before each reply, by stage; recorded, or left in the text by others.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Row:
     model: str = ""
     turns: Conversation | None = None
     prompt_id: str | None = None
+    thoughts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def opening(self) -> str:
@@ -82,7 +85,38 @@ def parse_row(fields: Fields, where: str, id: str) -> Row:
     )
     if len(row.finish_reasons) not in (0, len(row.replies)):
         raise UserError(f"{where}: {len(row.finish_reasons)} 'finish_reasons' for {len(row.replies)} replies.")
-    return row
+    return _without_thoughts(row, _recorded_thoughts(fields, row, where))
+
+
+def _without_thoughts(row: Row, recorded: Sequence[str | None]) -> Row:
+    """The row with its thoughts, those that were left in its texts among them, beside its words."""
+    said = {stage: split_thoughts(text) for stage, text in row.replies.items()}
+    thoughts = {stage: joined([known, said[stage].thought]) for stage, known in zip(said, recorded, strict=True)}
+    rounds = [
+        replace(
+            turn,
+            critique=None if turn.critique is None else said[f"critique {number}"].words,
+            revision=said[f"revision {number}"].words,
+        )
+        for number, turn in enumerate(row.rounds, 1)
+    ]
+    return replace(
+        row,
+        initial_response=said["response"].words,
+        rounds=tuple(rounds),
+        revision=split_thoughts(row.revision).words,
+        thoughts={stage: thought for stage, thought in thoughts.items() if thought},
+    )
+
+
+def _recorded_thoughts(fields: Fields, row: Row, where: str) -> Sequence[str | None]:
+    """One for each reply, None where it had none."""
+    thoughts = fields.get("thoughts") or [None] * len(row.replies)
+    if not isinstance(thoughts, list) or not all(isinstance(thought, str | None) for thought in thoughts):
+        raise UserError(f"{where}: 'thoughts' must be a list of texts and nulls, not {shown(thoughts)}")
+    if len(thoughts) != len(row.replies):
+        raise UserError(f"{where}: {len(thoughts)} 'thoughts' for {len(row.replies)} replies.")
+    return thoughts
 
 
 def _round(fields: Fields, where: str) -> Round:

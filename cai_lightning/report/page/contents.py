@@ -21,7 +21,7 @@ from cai_lightning.report.page.viewer import viewer_data
 from cai_lightning.report.page.win_rates import WinLine, win_lines
 from cai_lightning.report.runs import Run
 from cai_lightning.report.texts import RunTexts
-from cai_lightning.report.words import notes, ranking
+from cai_lightning.report.words import notes, ranking, warnings
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Page:
     Args:
         comparison: The comparison itself.
         verdict: Its verdict in one sentence.
+        warnings: What makes its figures misleading.
         runs: The runs with their models.
         cards: Every metric.
         behaviours: What is read off the responses without a model.
@@ -57,6 +58,7 @@ class Page:
 
     comparison: Comparison
     verdict: str
+    warnings: tuple[str, ...]
     runs: tuple[Named, ...]
     cards: tuple[Card, ...]
     behaviours: tuple[Card, ...]
@@ -104,6 +106,7 @@ def page_of(
     return Page(
         comparison=comparison,
         verdict=verdict_sentence(comparison),
+        warnings=tuple(warnings(comparison)),
         runs=tuple(_named(*each) for each in zip(runs, numbers, texts, strict=True)),
         cards=tuple(card(column, comparison) for column in comparison.columns),
         behaviours=tuple(card(column, comparison) for column in comparison.behaviours),

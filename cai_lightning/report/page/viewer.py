@@ -80,7 +80,13 @@ class _Conversations:
         if response is None:
             return None
         text = response.response
-        return {"text": self._place(text), "finish": response.finish_reason, "refused": refuses(text)}
+        thought = None if response.thought is None else self._place(response.thought)
+        return {
+            "text": self._place(text),
+            "finish": response.finish_reason,
+            "refused": refuses(text),
+            "thought": thought,
+        }
 
     def _chain(self, row: Row | None) -> Data | None:
         if row is None:
@@ -94,7 +100,12 @@ class _Conversations:
             }
             for turn in row.rounds
         ]
-        return {"initial": self._place(row.initial_response), "finish": list(row.finish_reasons), "rounds": rounds}
+        return {
+            "initial": self._place(row.initial_response),
+            "finish": list(row.finish_reasons),
+            "thoughts": [self._place(row.thoughts[stage]) if stage in row.thoughts else None for stage in row.replies],
+            "rounds": rounds,
+        }
 
     def _reasons(self, id: str) -> Iterator[tuple[str, int]]:
         for place, scores in self._cells():

@@ -1,0 +1,113 @@
+"""A run that says nothing more often than others is warned of wherever it is compared."""
+
+import io
+import json
+import random
+
+import pytest
+from rich.console import Console
+
+from cai_lightning import journal
+from cai_lightning.records import Response
+from cai_lightning.report.arms import arms_of
+from cai_lightning.report.comparison import compare_runs
+from cai_lightning.report.exports import as_json
+from cai_lightning.report.page.contents import page_of
+from cai_lightning.report.page.render import render
+from cai_lightning.report.runs import load_runs
+from cai_lightning.report.silence import silence_warnings, silences
+from cai_lightning.report.tables import markdown, terminal
+from cai_lightning.report.texts import read_texts
+
+IDS = [f"{n:04x}" for n in range(40)]
+
+
+@pytest.fixture
+def validated(make_run, tmp_path):
+    """A run in which some prompts got an empty answer, some an unfinished thought, and some none."""
+
+    def make(name, empty=0, unfinished=0, missing=0, ids=IDS):
+        silent = dict.fromkeys(ids[:empty], ("", None)) | dict.fromkeys(
+            ids[empty : empty + unfinished], (" ", "Hm, and")
+        )
+        gone = ids[len(ids) - missing :]
+        scores = {id: None if id in silent or id in gone else 0.5 for id in ids}
+        run = make_run(name, {"m": scores}, prompts=ids, adapter=name)
+        said = {id: silent.get(id, ("Words.", "A thought.")) for id in ids if id not in gone}
+        journal.write(
+            run / "responses.jsonl",
+            [
+                vars(Response(id, f"prompt {id}", text, None, "stop", "m", name, thought=thought))
+                for id, (text, thought) in said.items()
+            ],
+        )
+        return run
+
+    return make
+
+
+def warnings(*paths):
+    runs = load_runs(paths)
+    return silence_warnings(runs, arms_of(runs))
+
+
+def test_random_runs_are_warned_of_by_the_shares_alone(validated):
+    draw = random.Random(1)
+    met = set()
+    for case in range(40):
+        asked = draw.choice([8, 20, 40])
+        silent = [draw.choice([0, 0, 1, 2, draw.randint(0, asked)]) for _ in range(3)]
+        runs = []
+        for name, count in zip("abc", silent, strict=True):
+            empty = draw.randint(0, count)
+            unfinished = draw.randint(0, count - empty)
+            runs.append(validated(f"{case}/{name}", empty, unfinished, count - empty - unfinished, IDS[:asked]))
+        found = warnings(*runs)
+        assert len(found) == (max(silent) - min(silent) >= 0.05 * asked)
+        for name, count in zip("abc", silent, strict=True):
+            told = f"{name} {count} of {asked} (" if count else f"{name} none of {asked}"
+            assert all(told in warning for warning in found)
+        met.add(len(found))
+    assert met == {0, 1}
+
+
+def test_a_collapsed_model_is_warned_of_in_every_form(validated):
+    paths = [validated("base"), validated("collapsed", empty=7, unfinished=5)]
+    runs = load_runs(paths)
+    comparison = compare_runs(runs, "base")
+    assert comparison.columns[0].cells[1].estimate.mean == comparison.columns[0].cells[0].estimate.mean
+    said = "prompts without an answer: base none of 40, collapsed 12 of 40 (30 %). They are in no mean"
+    console = Console(width=300, file=io.StringIO(), color_system=None)
+    console.print(terminal(comparison))
+    assert f"Warning: {said}" in console.file.getvalue()
+    assert f"**Warning: {said}" in markdown(comparison)
+    assert json.loads(as_json(comparison))["warnings"][0].startswith(said)
+    page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
+    assert f'<p class="warning" role="alert">Warning: {said}' in page
+
+
+def test_no_form_warns_where_runs_are_alike(validated):
+    paths = [validated("base", empty=2), validated("tuned", unfinished=3)]
+    runs = load_runs(paths)
+    comparison = compare_runs(runs, "base")
+    assert comparison.warnings == ()
+    page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
+    assert "Warning" not in markdown(comparison) + page
+
+
+def test_the_seeds_of_an_arm_count_together(validated):
+    paths = [validated("base"), validated("arm@1", empty=20), validated("arm@2")]
+    assert "base none of 40, arm 20 of 80 (25 %)" in warnings(*paths)[0]
+
+
+def test_a_run_without_recorded_responses_says_nothing_about_them(validated, make_run):
+    bare = make_run("bare", {"m": dict.fromkeys(IDS, 0.5)}, prompts=IDS)
+    assert warnings(validated("base"), bare) == []
+    (told,) = warnings(validated("base2"), bare, validated("half", missing=20))
+    assert "bare" not in told
+
+
+def test_silences_are_counted_by_their_reasons():
+    said = [("", None), ("\n", None), ("", "Hm"), ("No.", "Hm"), ("No.", None)]
+    rows = [Response("a", "p", text, None, "stop", "m", None, thought=thought) for text, thought in said]
+    assert silences(rows) == {"empty responses": 2, "unfinished thoughts": 1}
