@@ -30,9 +30,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
 def told_counts(summary: dict[str, Any]) -> str:
     """How many responses there are, and how many of them show that a model has come off its track."""
     counts = summary["counts"]
-    told = [
-        f"{counts[name]} {name}" for name in ("cut at max_new_tokens", "looping", "empty responses") if name in counts
-    ]
+    names = ("cut at max_new_tokens", "looping", "empty responses", "unfinished thoughts")
+    told = [f"{counts[name]} {name}" for name in names if name in counts]
     return f"{counts.get('responses', 0)} responses: {', '.join(told)}" if told else ""
 
 
