@@ -21,6 +21,7 @@ from cai_lightning.callbacks.last_checkpoint import LastCheckpoint
 from cai_lightning.callbacks.progress import RowProgress
 from cai_lightning.callbacks.record_writer import RecordWriter, merge_records
 from cai_lightning.callbacks.statement import Statement
+from cai_lightning.callbacks.step_lines import StepLines
 from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.callbacks.throughput import Throughput
 from cai_lightning.callbacks.whole_checkpoints import WholeCheckpoints
@@ -134,7 +135,7 @@ class CAICLI(LightningCLI):
         if kinds := RECORDS.get(str(self.subcommand)):
             return [EndOnTermination(), RecordWriter(*kinds), RowProgress()]
         last = LastCheckpoint(self._get(self.config, "checkpoint_every"))
-        return [EndOnTermination(), FirstValidation(), BestCheckpoint(), Throughput(), Statement(), last]
+        return [EndOnTermination(), FirstValidation(), BestCheckpoint(), Throughput(), Statement(), StepLines(), last]
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs a verb; what it locks is free when it has ended. Lightning makes an exit of Ctrl-C, which is undone."""

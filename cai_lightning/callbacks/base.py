@@ -5,6 +5,9 @@ from lightning.pytorch import Callback, Trainer
 from cai_lightning.engines import Reply
 from cai_lightning.records import Record
 
+SECONDS_BETWEEN_LINES = 30.0
+"""Between two lines that say in a log how far a verb is."""
+
 
 class RecordListener(Callback):
     """A callback that hears of every reply and every finished record of this process."""

@@ -7,10 +7,8 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from cai_lightning.callbacks.base import RecordListener
+from cai_lightning.callbacks.base import SECONDS_BETWEEN_LINES, RecordListener
 from cai_lightning.engines import Reply
-
-SECONDS_BETWEEN_LINES = 30.0
 
 
 class RowProgress(RecordListener):
