@@ -84,12 +84,19 @@ def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, 
     negatives = n - positives
     if not positives or not negatives:
         return Share(Estimate(None, None, None, n))
-    wins = preferences(scores[good][:, None], scores[~good][None, :])
-    area = float(wins.mean())
+    above, below = _wins(scores[good], scores[~good]), _wins(-scores[~good], -scores[good])
+    area = float(above.sum() / (positives * negatives))
     influence = np.empty(n)
-    influence[good] = (wins.mean(axis=1) - area) / positives
-    influence[~good] = (area - wins.mean(axis=0)) / -negatives
+    influence[good] = (above / negatives - area) / positives
+    influence[~good] = (below / positives - area) / negatives
     return _share(area, influence, prompts, [prompts[good], prompts[~good]], confidence)
+
+
+def _wins(scores: Values, others: Values) -> Values:
+    """How many of the others each score is above, ties counting half."""
+    ordered = np.sort(others)
+    wins: Values = (ordered.searchsorted(scores, "left") + ordered.searchsorted(scores, "right")) / 2
+    return wins
 
 
 def _share(share: float, influence: Values, prompts: Prompts, samples: Sequence[Prompts], confidence: float) -> Share:

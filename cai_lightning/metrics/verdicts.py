@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 Choice = Literal["first", "second", "tie"]
 
+FENCE = "```"
 LONGEST_RATIONALE = 1_000
 """Characters of a rationale that are kept."""
 
@@ -60,7 +61,7 @@ def read_pair_verdict(text: str) -> PairVerdict:
 
 def _read(text: str, keys: set[str]) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = json.loads(_unfenced(text))
     except (ValueError, RecursionError):
         kind = "the judge refuses" if _refuses(text) else "no JSON"
         raise ValueError(f"{kind}: {_shown(text)}") from None
@@ -72,6 +73,15 @@ def _read(text: str, keys: set[str]) -> dict[str, Any]:
     if _refuses(rationale):
         raise ValueError(f"the judge refuses: {_shown(rationale)}")
     return {**found, "rationale": rationale[:LONGEST_RATIONALE]}
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a block of code, where that is all there is; words around one may quote what is judged."""
+    whole = text.strip()
+    if not (whole.startswith(FENCE) and whole.endswith(FENCE)):
+        return text
+    label, brace, rest = whole[len(FENCE) : -len(FENCE)].partition("{")
+    return brace + rest if label.strip().lower() in ("", "json") else text
 
 
 def _refuses(text: str) -> bool:

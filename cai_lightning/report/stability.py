@@ -13,7 +13,7 @@ import numpy as np
 
 from cai_lightning.report.summary import Direction
 from cai_lightning.statistics.clusters import NO_PROMPTS, Array, Prompts, by_prompt
-from cai_lightning.statistics.intervals import draws
+from cai_lightning.statistics.intervals import LARGEST_DRAW, draws
 
 RESAMPLES = 2_000
 _DIGITS = 12
@@ -35,15 +35,23 @@ def resampled_ranks(
     """
     places = _places(columns, prompts)
     rng = np.random.default_rng(seed)
-    times = draws(rng, len(places), RESAMPLES) if places else np.empty((RESAMPLES, 0))
+    gathered = {
+        (name, arm): _gathered(fine_tunings, prompts, places)
+        for name, (_, arms) in columns.items()
+        for arm, fine_tunings in arms.items()
+    }
+    means: dict[tuple[str, str], list[Array]] = {key: [] for key in gathered}
+    for times in _drawn(rng, len(places)):
+        for key, (sums, counts) in gathered.items():
+            means[key].append(_means(sums, counts, times))
     weights = dict(_weights(columns, rng))
     ranks = {}
     for name, (direction, arms) in columns.items():
-        means = [
-            (_means(fine_tunings, prompts, places, times) * weights[arm, len(fine_tunings)]).sum(axis=1)
+        weighted = [
+            (np.concatenate(means[name, arm]) * weights[arm, len(fine_tunings)]).sum(axis=1)
             for arm, fine_tunings in arms.items()
         ]
-        ranks[name] = _ranked(np.stack(means, axis=1), direction)
+        ranks[name] = _ranked(np.stack(weighted, axis=1), direction)
     return ranks
 
 
@@ -69,6 +77,14 @@ def _places(columns: Mapping[str, tuple[Direction, Arms]], prompts: Prompts) -> 
     return {prompt: place for place, prompt in enumerate(sorted(found))}
 
 
+def _drawn(rng: np.random.Generator, prompts: int) -> Iterator[Array]:
+    """How often each prompt is drawn in each resample, in batches: all at once they would take 16 KB a prompt."""
+    batch = min(RESAMPLES, max(1, LARGEST_DRAW // max(1, prompts)))
+    for start in range(0, RESAMPLES, batch):
+        resamples = min(batch, RESAMPLES - start)
+        yield draws(rng, prompts, resamples) if prompts else np.empty((resamples, 0))
+
+
 def _weights(
     columns: Mapping[str, tuple[Direction, Arms]], rng: np.random.Generator
 ) -> Iterator[tuple[tuple[str, int], Array]]:
@@ -79,13 +95,18 @@ def _weights(
         yield (arm, k), drawn / max(1, k - 1)
 
 
-def _means(fine_tunings: Sequence[Scores], prompts: Prompts, places: Mapping[str, int], times: Array) -> Array:
-    """The mean of each fine-tuning in each resample; 0 for all where a resample holds none of the column's prompts."""
+def _gathered(fine_tunings: Sequence[Scores], prompts: Prompts, places: Mapping[str, int]) -> tuple[Array, Array]:
+    """The sums of each prompt's scores in each fine-tuning [prompts, fine-tunings], and their numbers [prompts]."""
     sums, counts = np.zeros((len(places), len(fine_tunings))), np.zeros(len(places))
     at = [places[prompt] for prompt in sorted({prompts.get(id, id) for id in fine_tunings[0]})]
     for number, scores in enumerate(fine_tunings):
         gathered = by_prompt(scores, prompts)
         sums[at, number], counts[at] = gathered.sums, gathered.counts
+    return sums, counts
+
+
+def _means(sums: Array, counts: Array, times: Array) -> Array:
+    """The mean of each fine-tuning in each resample; 0 for all where a resample holds none of the column's prompts."""
     means: Array = times @ sums / np.maximum(times @ counts, 1)[:, None]
     return means
 

@@ -1,12 +1,14 @@
 """Accuracy and the area under the curve, against scikit-learn, hand-worked numbers and simulation."""
 
 import math
+import time
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from cai_lightning.audit import accuracy as audit
 from cai_lightning.audit.accuracy import accuracy, area_under_curve, preferences
 from cai_lightning.report.inspection.intervals import mean_with_interval
 
@@ -137,3 +139,35 @@ def test_few_conversations_seldom_seem_to_differ_from_chance(conversations, rows
 def test_one_label_alone_has_no_area():
     assert area_under_curve(np.array([1.0, 2.0]), np.array([True, True]), np.arange(2)).estimate.mean is None
     assert area_under_curve(np.array([1.0, NAN]), np.array([True, False]), np.arange(2)).estimate.mean is None
+
+
+def area_of_all_pairs(scores, good):
+    """A reference: the area and how far each score moves it, from a table of every good score against every bad one."""
+    wins = preferences(scores[good][:, None], scores[~good][None, :])
+    area, influence = float(wins.mean()), np.empty(len(scores))
+    influence[good] = (wins.mean(axis=1) - area) / good.sum()
+    influence[~good] = (area - wins.mean(axis=0)) / -(~good).sum()
+    return area, influence
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_an_area_is_that_of_all_pairs_to_the_last_digit(seed, monkeypatch):
+    random, told = np.random.default_rng(seed), []
+    n = int(random.integers(4, 90))
+    good = random.permutation(np.arange(n) < random.integers(2, n - 1))
+    scores = np.round(random.normal(good * random.random(), 1, n), int(random.integers(0, 7)))
+    share = audit._share
+    monkeypatch.setattr(audit, "_share", lambda *given: told.append(given[:2]) or share(*given))
+    area_under_curve(scores, good, np.arange(n))
+    area, influence = area_of_all_pairs(scores, good)
+    assert told[0][0] == area
+    assert np.array_equal(told[0][1], influence)
+
+
+def test_two_hundred_thousand_rows_do_not_take_the_square_of_that():
+    random, n = np.random.default_rng(0), 200_000
+    good = random.random(n) < 0.5
+    began = time.perf_counter()
+    found = area_under_curve(random.normal(good, 1), good, np.arange(n)).estimate
+    assert time.perf_counter() - began < 2  # a table of all pairs has 80 GB
+    assert found.low < stats.norm.cdf(math.sqrt(0.5)) < found.high

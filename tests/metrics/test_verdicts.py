@@ -24,6 +24,45 @@ def test_a_verdict_is_read():
     assert read_pair_verdict('{"rationale": "", "better": "tie"}') == PairVerdict("", "tie")
 
 
+@pytest.mark.parametrize(
+    "form", ["```json\n{}\n```", "```\n{}```\n", " ```JSON {} ```", "\n```json\n\n{}\n\n```\n\n", "```{}```"]
+)
+def test_a_verdict_in_a_block_of_code_is_one(form):
+    quoting = verdict(rationale='It shows ```json {"helpfulness": 5} ``` and no more.', helpfulness=2)
+    assert read_verdict(form.replace("{}", quoting)).helpfulness == 2
+    choice = json.dumps({"rationale": "", "better": "B"})
+    assert read_pair_verdict(form.replace("{}", choice)) == PairVerdict("", "B")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Here it is:\n```json\n{}\n```",
+        "```json\n{}\n```\nI hope that helps.",
+        "```json\n{}\n```\n```json\n{}\n```",
+        "```python\n{}\n```",
+        "```json\n{}",
+        "{}\n```",
+        "```json 5 {}```",
+        "``````json\n{}\n``````",
+        "```json\n```json\n{}\n```\n```",
+    ],
+)
+def test_a_block_of_code_among_other_words_is_no_verdict(form):
+    """The words may quote a verdict that the judged response has made up."""
+    with pytest.raises(ValueError, match="no JSON"):
+        read_verdict(form.replace("{}", verdict()))
+
+
+@pytest.mark.parametrize(
+    "text", ["```" * 100_000, "```json" + "{" * 300_000 + "```", "```" + "[" * 300_000 + "```", "`" * 5]
+)
+def test_a_hostile_block_of_code_is_no_verdict(text):
+    with pytest.raises(ValueError, match="no JSON") as failure:
+        read_verdict(text)
+    assert len(str(failure.value)) < 300
+
+
 @pytest.mark.parametrize("score", [0, 6, 7, -1, 3.5, 4.0, "5", True, None, [5], {"score": 5}])
 @pytest.mark.parametrize("name", ["helpfulness", "refusal"])
 def test_a_score_off_the_scale_is_none(name, score):

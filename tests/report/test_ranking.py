@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from cai_lightning.report import stability
 from cai_lightning.report.ranking import column_ranks, overall_ranking
 from cai_lightning.report.stability import place_intervals, resampled_ranks, shares_first
 
@@ -86,3 +87,59 @@ def test_fine_tunings_are_drawn_as_much_apart_as_they_are():
     means = [np.mean(pair) for pair in np.random.default_rng(1).choice(shifts, size=(n, 2))]  # two of three are drawn
     expected = [np.mean(np.array(means) > line) for line in (0.05, 0.3, 0.4)]
     assert above == pytest.approx(expected, abs=0.04)
+
+
+def all_at_once(columns, seed):
+    """A reference: draws all resamples in one array, however large it is."""
+    prompts = sorted({id for _, arms in columns.values() for runs in arms.values() for id in runs[0]})
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(prompts), size=(stability.RESAMPLES, len(prompts)))
+    times = np.stack([np.bincount(row, minlength=len(prompts)) for row in drawn])
+    sizes = sorted({(arm, len(runs)) for _, arms in columns.values() for arm, runs in arms.items()})
+    weights = {
+        (arm, k): rng.multinomial(max(1, k - 1), [1 / k] * k, size=stability.RESAMPLES) / max(1, k - 1)
+        for arm, k in sizes
+    }
+    found = {}
+    for name, (direction, arms) in columns.items():
+        means = []
+        for arm, runs in arms.items():
+            held = np.array([[run.get(id, np.nan) for id in prompts] for run in runs])
+            known = ~np.isnan(held[0])
+            sums = times[:, known] @ held[:, known].T / np.maximum(times[:, known].sum(axis=1), 1)[:, None]
+            means.append((sums * weights[arm, len(runs)]).sum(axis=1))
+        turned = np.round(np.stack(means, axis=1) * (-1 if direction == "higher" else 1), 12)
+        ahead, even = turned[:, None] < turned[:, :, None], turned[:, None] == turned[:, :, None]
+        found[name] = ahead.sum(axis=2) + (even.sum(axis=2) + 1) / 2
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_batches_of_resamples_give_the_ranks_of_all_at_once(seed, monkeypatch):
+    chance = random.Random(seed)
+    ids = [f"{n:04x}" for n in range(chance.randint(1, 60))]
+
+    def arm(known):
+        return [
+            {id: round(chance.random(), chance.choice([0, 1, 9])) for id in known} for _ in range(chance.randint(1, 3))
+        ]
+
+    columns = {}
+    for name in "mno":
+        known = chance.sample(ids, chance.randint(1, len(ids)))
+        columns[name] = (chance.choice(["higher", "lower"]), {each: arm(known) for each in "abc"})
+    monkeypatch.setattr(stability, "LARGEST_DRAW", chance.choice([1, 100, 7_777, 10**9]))
+    ours, theirs = resampled_ranks(columns, seed), all_at_once(columns, seed)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in columns)
+
+
+def test_memory_does_not_grow_with_the_resamples(monkeypatch):
+    held = []
+    draws = stability.draws
+    monkeypatch.setattr(stability, "RESAMPLES", 40)
+    monkeypatch.setattr(stability, "LARGEST_DRAW", 200_000)
+    monkeypatch.setattr(stability, "draws", lambda *given: held.append(draws(*given)) or held[-1])
+    few = {f"{n:08x}": float(n % 7) for n in range(50_000)}
+    ranks = resampled_ranks({"m": ("higher", {"a": [few], "b": [dict.fromkeys(few, 1.0)]})})["m"]
+    assert shares_first(ranks) == [1.0, 0.0]
+    assert [times.shape for times in held] == [(4, 50_000)] * 10
