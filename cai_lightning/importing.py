@@ -71,7 +71,7 @@ def _response(row: ForeignResponse, model: str) -> Response:
         id=row.id,
         prompt=row.prompt,
         response=words,
-        reference=row.reference,
+        reference=None if row.reference is None else split_thoughts(row.reference).words or None,
         finish_reason="unknown",
         model=model,
         adapter=None,

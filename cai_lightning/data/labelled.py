@@ -4,6 +4,7 @@ labelled = read_labelled(Path("438HHHEvaluations.jsonl"))
 labelled.pairs[0].chosen, labelled.pairs[0].rejected
 
 A row is known by its fields, see `FORMATS`. Rows that compare nothing are left out and counted.
+Thoughts are no part of a response.
 """
 
 import re
@@ -17,6 +18,7 @@ from typing import Any
 from cai_lightning.data.sources import Row, only_text, read_rows, shown, text_of, turns_of
 from cai_lightning.errors import UserError
 from cai_lightning.records import Conversation, user
+from cai_lightning.thoughts import split_thoughts
 
 FORMATS = (
     "text_correct and text_incorrect, two transcripts (the paper's 438HHHEvaluations)",
@@ -156,14 +158,15 @@ def _ethical_or_not(row: Row, where: str) -> LabelledResponse | str:
 
 
 def _pair(conversation: Conversation, chosen: str, rejected: str, reference: str | None) -> LabelledPair | str:
-    chosen, rejected = chosen.strip(), rejected.strip()
+    chosen, rejected = (split_thoughts(text).words.strip() for text in (chosen, rejected))
     if not chosen or not rejected:
         return EMPTY
     return EQUAL if chosen == rejected else LabelledPair(conversation, chosen, rejected, reference)
 
 
 def _single(conversation: Conversation, response: str, good: bool, reference: str | None) -> LabelledResponse | str:
-    return LabelledResponse(conversation, response.strip(), good, reference) if response.strip() else EMPTY
+    words = split_thoughts(response).words.strip()
+    return LabelledResponse(conversation, words, good, reference) if words else EMPTY
 
 
 def _split(transcript: str, where: str) -> tuple[Conversation, str]:

@@ -13,6 +13,7 @@ from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Shares, part, prompt_text
 from cai_lightning.errors import UserError
 from cai_lightning.records import Prompt, prompt_id, samples_of, shared_id, transcript_text
+from cai_lightning.thoughts import split_thoughts
 
 T = TypeVar("T")
 
@@ -164,4 +165,4 @@ def _prompt_id(row: journal.Row) -> str:
 
 
 def _reference(row: journal.Row | None) -> str | None:
-    return str(row["revision"]) if row and row.get("revision") else None
+    return split_thoughts(str(row["revision"])).words or None if row and row.get("revision") else None

@@ -1,6 +1,7 @@
 """Opening a causal language model, its tokenizer and its adapter, with nothing silently initialised or mismatched."""
 
 import importlib.util
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ from cai_lightning.pretrained import DType as DType
 from cai_lightning.pretrained import opening
 from cai_lightning.template import with_arguments
 
+log = logging.getLogger(__name__)
+
 
 def load_tokenizer(name: str, chat_template_kwargs: Mapping[str, Any] | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model; padding falls back on the end-of-text token where there is none.
@@ -43,6 +46,17 @@ def load_tokenizer(name: str, chat_template_kwargs: Mapping[str, Any] | None = N
     tokenizer.name_or_path = name
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return with_arguments(tokenizer, chat_template_kwargs)
+
+
+def warn_of_wording(tokenizer: PreTrainedTokenizerBase, adapter: Path) -> None:
+    """Warns where an adapter, or a whole model, was trained on conversations that were worded otherwise."""
+    kept = adapter / "chat_template.jinja"
+    if kept.is_file() and kept.read_text(encoding="utf-8") != tokenizer.chat_template:
+        log.warning(
+            "%s was trained with another chat template, or other chat_template_kwargs, than it is asked with; give the "
+            "engine those of fit.",
+            adapter,
+        )
 
 
 def load_config(name: str) -> PreTrainedConfig:

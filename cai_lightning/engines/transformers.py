@@ -24,6 +24,7 @@ from cai_lightning.engines.loading import (
     load_model,
     load_tokenizer,
     shared_targets,
+    warn_of_wording,
 )
 from cai_lightning.engines.paged import PagedBatch
 from cai_lightning.engines.sampling import settle_sampling
@@ -95,6 +96,8 @@ class TransformersEngine(Engine):
             policy = load_adapter(policy, adapter)
             is_exact = dtype == "float32" and not shared_targets(policy)
             policy = policy.merge_and_unload() if is_exact else policy
+        if adapter is not None and self.template == "chat":
+            warn_of_wording(tokenizer, adapter)
         policy = policy.to(device).eval()
         ends = _ends(policy, tokenizer)
         self._transcripts = Transcripts(tokenizer, self.template)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.encoding import Template, decode
 from cai_lightning.engines.fingerprint import check_adapter
-from cai_lightning.engines.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer
+from cai_lightning.engines.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer, warn_of_wording
 from cai_lightning.engines.sampling import settle_sampling
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
@@ -92,7 +92,10 @@ class VLLMEngine(Engine):
                 "scripts/convert_gguf.py and name that, or take TransformersEngine."
             )
         import_vllm()
-        self._transcripts = Transcripts(load_tokenizer(self.model, self.chat_template_kwargs), self.template)
+        tokenizer = load_tokenizer(self.model, self.chat_template_kwargs)
+        if adapter is not None and self.template == "chat":
+            warn_of_wording(tokenizer, adapter)
+        self._transcripts = Transcripts(tokenizer, self.template)
         sampling_parameters(**self._drawing(""))  # what is refused of it is said before the model loads
         arguments = {**self._own_arguments(), **_devices(device, self.tensor_parallel_size)}
         if adapter is not None and is_whole_model(adapter):

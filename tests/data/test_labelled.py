@@ -194,3 +194,15 @@ def test_real_files(real_data: Path, file, pairs, singles, left_out):
     labelled = read_labelled(real_data / file)
     assert (len(labelled.pairs), len(labelled.singles), labelled.left_out) == (pairs, singles, left_out)
     assert sum(single.good for single in labelled.singles) == singles / 2
+
+
+def test_thoughts_are_no_part_of_labelled_responses(tmp_path):
+    rows = [
+        {"prompt": "How?", "chosen": "<think>Hm.</think>\n\nNo.", "rejected": "<think>Yes.</think>Sure."},
+        {"prompt": "How?", "chosen": "<think>Hm, and so", "rejected": "Sure."},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labelled = read_labelled(path)
+    assert [(pair.chosen, pair.rejected) for pair in labelled.pairs] == [("No.", "Sure.")]
+    assert labelled.left_out.total() == 1
