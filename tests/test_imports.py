@@ -34,6 +34,7 @@ PARTS = {
         "completions",
         "encoding",
         "fingerprint",
+        "grouped_attention",
         "loading",
         "paged",
         "loop_thread",

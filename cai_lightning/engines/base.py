@@ -102,7 +102,7 @@ class Engine(ABC):
     """
 
     INCIDENTAL: frozenset[str] = frozenset()
-    """Settings that cannot change a reply, such as a batch size; a run may be resumed with others."""
+    """Settings that cannot change a reply but by rounding, such as a batch size; a run may be resumed with others."""
 
     model: str
     sampling: Sampling
@@ -122,7 +122,8 @@ class Engine(ABC):
 
         Args:
             conversation: Ends in a user turn.
-            seed: Names this draw; the same seed and conversation give the same reply, whatever else is in the batch.
+            seed: Names this draw; the same seed and conversation give the same reply, whatever else is in the batch,
+                but for rounding: exactly so in float32 alone.
 
         Raises:
             ReplyError: This reply cannot be had, though others may be.

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from cai_lightning.engines.base import Sampling
 from cai_lightning.engines.sampling import draw
-from cai_lightning.engines.slots import Slots
+from cai_lightning.engines.slots import Slots, TooManySlotsError
 from cai_lightning.errors import ReplyError
 from cai_lightning.memory import is_out_of_memory
 
@@ -51,8 +51,8 @@ class ContinuousBatch:
 
     Args:
         policy: The model.
-        slots: Conversations in the batch. Halved when memory runs out; one that does not fit alone fails, and the
-            others have all slots again.
+        slots: Conversations in the batch; on a GPU as many as fit as they grow longer. Halved when memory runs out;
+            one that does not fit alone fails, and the others have all slots again.
         sampling: How tokens are drawn.
         ends: Tokens that end a reply.
         stopped: Whether the tokens of a reply end in a stop string.
@@ -125,15 +125,18 @@ class ContinuousBatch:
             else:
                 self._write()
             return
+        except TooManySlotsError as error:
+            why, count = str(error), error.fitting
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        self._make_do(self._slots.count // 2)
+            why, count = f"out of memory with {self._slots.count} conversations at once", self._slots.count // 2
+        self._make_do(count, why)
 
-    def _make_do(self, count: int) -> None:
+    def _make_do(self, count: int, why: str) -> None:
         """Goes on with so many slots; what is unfinished begins anew, and draws the same tokens."""
         if count:
-            log.warning("out of memory with %d conversations at once; going on with %d", self._slots.count, count)
+            log.warning("%s; going on with %d", why, count)
         else:
             self._set_aside()
         self._waiting = [*self._active.values(), *self._waiting]
@@ -146,9 +149,9 @@ class ContinuousBatch:
         self._open(count or self._most)
 
     def _set_aside(self) -> None:
-        """Gives up the only conversation in the batch, whose length need not be that of the others."""
-        ((_, request),) = self._active.items()
-        self._active = {}
+        """Gives up the longest conversation in the batch, which does not fit alone; the others may be short."""
+        request = max(self._active.values(), key=lambda request: len(request.ids) + len(request.written))
+        del self._active[request.slot]
         why = f"a conversation of {len(request.ids)} tokens takes more memory than there is"
         log.warning("%s; it is set aside, and the others go on, %d at once", why, self._most)
         if not request.answer.done():

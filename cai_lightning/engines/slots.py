@@ -14,9 +14,18 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
 from cai_lightning.errors import UserError
+from cai_lightning.memory import cache_per_token, conversations_that_fit, free_memory
 
 GRAIN = 128
-"""The room of all slots grows by multiples of so many tokens."""
+"""The room of all slots grows by multiples of so many tokens; on a GPU, what is looked at does too, for few shapes."""
+
+
+class TooManySlotsError(Exception):
+    """The caches of so many conversations of this length do not fit into memory; `fitting` do, or none."""
+
+    def __init__(self, count: int, length: int, fitting: int) -> None:
+        super().__init__(f"{count} conversations of up to {length} tokens do not fit into memory")
+        self.fitting = fitting
 
 
 class Slots:
@@ -39,6 +48,8 @@ class Slots:
         self.kinds = _kinds(policy, self._layer_types or [alike])
         self.policy = policy
         self.count = count
+        self._grain = GRAIN if policy.device.type == "cuda" else 1
+        self._per_token = cache_per_token(config, policy.dtype)
         self.lengths = np.zeros(count, dtype=np.int64)
         self._layers = [_Layer(count) for _ in range(config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
@@ -74,6 +85,9 @@ class Slots:
 
         Returns:
             The logits of what comes next [len(slots), vocabulary].
+
+        Raises:
+            TooManySlotsError: All slots with room for the longest conversation would take more memory than there is.
         """
         rows, counts = np.asarray(slots), np.array([len(row) for row in ids])
         before, longest = self.lengths[rows][:, None], int(counts.max())
@@ -85,8 +99,10 @@ class Slots:
         places = np.where(is_padding, self._room - 1, positions)
         self._tokens[rows[:, None], places] = padded
         self.lengths[rows] += counts
+        width = _rounded(width, self._grain)
+        window = _Window(self._tensor(rows), self._tensor(places), width, isinstance(slots, range))
         for layer in self._layers:
-            layer.window = _Window(self._tensor(rows), self._tensor(places), width, isinstance(slots, range))
+            layer.window = window
         return self._forward(self._tensor(padded), self._tensor(np.where(is_padding, 0, positions)), width)
 
     def _forward(self, ids: Tensor, positions: Tensor, width: int) -> Tensor:
@@ -122,12 +138,27 @@ class Slots:
     def _make_room(self, width: int) -> None:
         if width <= self._room:
             return
-        room = -(-max(width, self._room * 3 // 2) // GRAIN) * GRAIN
+        room = self._affordable(_rounded(max(width, self._room * 3 // 2), GRAIN), _rounded(width, GRAIN))
         for layer in self._layers:
             layer.grow(room)
         tokens = np.full((self.count, room), -1, dtype=np.int64)
         tokens[:, : self._room] = self._tokens
         self._tokens, self._room = tokens, room
+
+    def _affordable(self, wanted: int, needed: int) -> int:
+        """The room that is wanted, or else the room that is needed, whichever all slots can have."""
+        memory = self._memory()
+        if memory is None or conversations_that_fit(memory, self._per_token, wanted) >= self.count:
+            return wanted
+        fitting = conversations_that_fit(memory, self._per_token, needed)
+        if fitting < self.count:
+            raise TooManySlotsError(self.count, needed, fitting)
+        return needed
+
+    def _memory(self) -> int | None:
+        """Bytes there are for caches and for computing."""
+        free = free_memory(self.policy.device)
+        return None if free is None else free + self.count * self._room * self._per_token
 
 
 @dataclass(frozen=True)
@@ -175,8 +206,8 @@ class _Layer(CacheLayerMixin):
     def _written(self, held: Tensor, states: Tensor) -> Tensor:
         window = self.window
         held[window.rows[:, None], :, window.places] = states.transpose(1, 2)
-        seen = held[: len(window.rows)] if window.is_whole else held[window.rows]
-        return seen[:, :, : window.width]
+        seen = held[:, :, : window.width]
+        return seen[: len(window.rows)] if window.is_whole else seen[window.rows]
 
     def copy(self, source: int, target: int, length: int) -> None:
         for held in (self.keys, self.values):
@@ -195,6 +226,10 @@ class _Layer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return -1
+
+
+def _rounded(tokens: int, grain: int) -> int:
+    return -(-tokens // grain) * grain
 
 
 def _grown(held: Tensor, room: int) -> Tensor:

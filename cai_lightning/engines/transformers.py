@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cai_lightning.engines import grouped_attention
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.choosing import option_probabilities
@@ -40,8 +41,10 @@ class TransformersEngine(Engine):
     Args:
         model: Name on the Hugging Face Hub, a folder, or a `.gguf` file.
         sampling: How replies are drawn.
-        batch_size: Conversations answered together; a larger one is faster and takes more memory. It is halved when
-            memory runs out; a conversation that does not fit alone fails, and the others go on.
+        batch_size: Conversations answered together; a larger one is faster and takes more memory. On a GPU as many
+            as fit; halved when memory runs out. A conversation that does not fit alone fails, and the others go on.
+            In float32 it changes no reply; in other types a batch of another size rounds otherwise, which now and
+            then takes another token.
         dtype: Type of the weights; `auto` takes that of the files, but float32 on a CPU without bfloat16.
         template: `chat` words conversations with the tokenizer's chat template; `plain` joins the turns by blank
             lines, as the original experiment did.
@@ -92,6 +95,8 @@ class TransformersEngine(Engine):
         dtype = dtype_on(device, self.dtype)
         tuned = adapter is not None and is_whole_model(adapter)
         policy = load_model(str(adapter) if tuned else self.model, dtype, attn_implementation=self.attn_implementation)
+        if self.batching == "slots":
+            grouped_attention.install(policy)
         if adapter is not None and not tuned:
             policy = load_adapter(policy, adapter)
             is_exact = dtype == "float32" and not shared_targets(policy)

@@ -14,7 +14,9 @@ from cai_lightning.engines import batching
 from cai_lightning.engines.base import Sampling
 from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.sampling import draw
+from cai_lightning.engines.slots import GRAIN, Slots
 from cai_lightning.errors import ReplyError
+from cai_lightning.memory import cache_per_token
 
 VOCABULARY = 40
 SAMPLING = Sampling(temperature=1.0)
@@ -156,3 +158,21 @@ def test_one_too_long_for_the_memory_fails_and_the_others_go_on(policy, block):
                 assert "a conversation of 120 tokens takes more memory than there is" in str(replies)
             else:
                 assert replies == alone(policy, talk, replies), f"case {case}"
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_slots_are_as_many_as_memory_holds(policy, monkeypatch, block):
+    """There is memory for so many slots of one grain; conversations grow beyond it, and none but the last is lost."""
+    for case in range(30):
+        rng = random.Random(f"{block} {case}")
+        some = [*talks(rng, rng.randrange(2, 7)), Talk("long", [tokens(rng, 150)], [rng.randrange(9)], 3)]
+        slots = rng.randrange(1, 7)
+        memory = slots * GRAIN * cache_per_token(policy.config, policy.dtype) * 10 // 9 + 10
+        monkeypatch.setattr(Slots, "_memory", lambda self, memory=memory: memory)
+        *told, last = together(ContinuousBatch(policy, rng.randrange(1, 7), SAMPLING, ends={0}), some)
+        for talk, replies in zip(some, told, strict=False):
+            assert replies == alone(policy, talk, replies), f"case {case}"
+        if slots == 1:
+            assert isinstance(last, ReplyError), f"case {case}"
+        else:
+            assert last == alone(policy, some[-1], last), f"case {case}"

@@ -13,7 +13,8 @@ from transformers import (
     Starcoder2Config,
 )
 
-from cai_lightning.engines.slots import GRAIN, Slots
+from cai_lightning.engines import grouped_attention
+from cai_lightning.engines.slots import GRAIN, Slots, TooManySlotsError
 from cai_lightning.errors import UserError
 
 SHAPE = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -51,7 +52,16 @@ def test_every_architecture_looks_as_far_back_as_it_does_alone(kind, window):
 
 
 def check_turns(policy):
-    slots = Slots(policy, 5)
+    """With torch's attention as it is and as the engine installs it, and with the widths of a GPU."""
+    check_turns_of(policy, Slots(policy, 5))
+    grouped_attention.install(policy)
+    check_turns_of(policy, Slots(policy, 5))
+    as_on_a_gpu = Slots(policy, 5)
+    as_on_a_gpu._grain = GRAIN
+    check_turns_of(policy, as_on_a_gpu)
+
+
+def check_turns_of(policy, slots):
     talks = {3: [], 0: [], 4: []}
     for turn in range(4):
         new = {slot: tokens(1 + 7 * turn * (slot % 3), slot + 10 * turn) for slot in talks}
@@ -83,6 +93,23 @@ def test_room_grows_and_what_was_held_stays():
     logits = slots.extend([0, 1], [[3], [4]])
     torch.testing.assert_close(logits[0], reference(policy, [*short, 3]), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(logits[1], reference(policy, [*long, *more, 4]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("memory", "room"), [(None, 3 * GRAIN), (4, 3 * GRAIN), (3, 2 * GRAIN + GRAIN), (2.5, None)])
+def test_room_grows_as_far_as_memory_allows(monkeypatch, memory, room):
+    """Memory is that for so many grains in both slots; a tenth more is left for what is computed."""
+    policy = model()
+    slots = Slots(policy, 2)
+    bytes_of_a_token = 2 * 3 * 2 * 8 * 4  # keys and values, layers, heads, size, float32
+    monkeypatch.setattr(slots, "_memory", lambda: memory and memory * 2 * GRAIN * bytes_of_a_token / 0.9 + 10)
+    slots.extend([0], [tokens(GRAIN + 50, 1)])
+    if room is None:
+        with pytest.raises(TooManySlotsError, match="2 conversations of up to 384 tokens do not fit") as found:
+            slots.extend([0], [tokens(GRAIN, 2)])
+        assert found.value.fitting == 1
+    else:
+        slots.extend([0], [tokens(GRAIN, 2)])
+        assert slots._room == room
 
 
 def test_a_slot_begins_as_another_does():
