@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 CAI := $(PY) -m cai_lightning
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help install demo test test-slow test-browser test-vllm check bench bench-training sandbox clean
+.PHONY: help install demo test test-slow test-browser test-vllm check bench bench-training gpu-check-dry sandbox clean
 
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ bench: install  ## Compares the engines with baselines: make bench PEERS=DIR PRO
 bench-training: install  ## Compares training with TRL: make bench-training PEERS=DIR CORPUS=FILE
 	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt trl==1.16.0
 	$(OFFLINE) $(PY) scripts/bench_training.py --peers $(PEERS) --corpus $(CORPUS) $(BENCH)
+
+gpu-check-dry: install  ## Tries on a CPU what is to be run on a GPU: scripts/gpu_check.sh --dry
+	PYTHON=$(abspath $(PY)) scripts/gpu_check.sh --dry --output $(or $(OUTPUT),/dev/null) $(CHECK)
 
 check: $(VENV)/installed-dev  ## Lints, checks the formatting and the types.
 	$(VENV)/bin/ruff check .

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import bench_model
@@ -37,7 +38,8 @@ from cai_lightning.engines import Engine, Sampling, TransformersEngine, VLLMEngi
 PEERS = {"naive": "naive_generation.py", "vllm_offline": "vllm_offline.py"}
 
 
-def main() -> None:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options, of the command line where no words are given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=Path, required=True, help="JSON Lines with a field prompt")
     parser.add_argument("--peers", type=Path, help="folder of the baselines' scripts; without it they are left out")
@@ -54,8 +56,13 @@ def main() -> None:
     parser.add_argument("--vllm-python", default=sys.executable, help="the interpreter of an environment with vLLM")
     parser.add_argument("--output", type=Path, help="where the runs' figures are written as JSON Lines")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     bench_model.with_dtype(args)
+    return args
+
+
+def main() -> None:
+    args = arguments()
     if args.worker:
         print(json.dumps(asyncio.run(measure(args))))
     else:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ AGREEMENT = 0.005
 """How far the loss of the untrained model may differ: TRL also learns the line break behind the end of turn."""
 
 
-def main() -> None:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options, of the command line where no words are given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="JSON Lines with fields prompt and revision")
     parser.add_argument("--peers", type=Path, required=True, help="folder of trl_sft.py")
@@ -56,8 +58,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, help="where the runs' figures are written as JSON Lines")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     bench_model.with_dtype(args)
+    return args
+
+
+def main() -> None:
+    args = arguments()
     if args.worker:
         print(json.dumps(measure(args)))
     else:

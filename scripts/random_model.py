@@ -72,7 +72,8 @@ def make_model(shape: Shape, text: Path, folder: Path, ends: bool) -> None:
         **vars(shape), max_position_embeddings=4096, eos_token_id=tokenizer.eos_token_id, initializer_range=SPREAD
     )
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(config)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):  # there billions of weights are drawn in seconds
+        model = Qwen2ForCausalLM(config)
     outputs = model.lm_head.weight.data
     outputs[len(tokenizer) :] = 0
     outputs[tokenizer.all_special_ids] *= 0

@@ -17,6 +17,9 @@ from cai_lightning.records import user
 TESTS = Path(__file__).parent
 SCRIPTS = TESTS.parent / "scripts"
 ELSEWHERE = {
+    "gpu_check.py": "test_gpu_check.py",
+    "gpu_check.sh": "test_gpu_check.py",
+    "gpu_engine.py": "test_gpu_check.py",
     "kill_test.py": "callbacks/test_kills.py",
     "harm_by_round.py": "sandbox/test_harm_by_round.py",
     "sandbox_experiment.sh": "sandbox/test_experiment.py",
