@@ -71,7 +71,9 @@ def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
 
 def _assessed(text: str, found: list[Piece]) -> list[Piece]:
     """The pieces, of a text that begins by assessing a response with what goes on assessing as commentary."""
-    goes_on = assesses = bool(found) and found[0].kind == "comment" and text[found[0].end - 1] != ":"
+    first = next((piece for piece in found if piece.kind != "label"), None)
+    assesses = first is not None and first.kind == "comment" and text[first.end - 1] != ":"
+    goes_on = False
     judged: list[Piece] = []
     for piece in found:
         if piece.kind == "answer" and goes_on:

@@ -83,7 +83,8 @@ _OF_REVISION = (
     rf"this (?:maintains|avoids|removes|keeps)\b(?=.*\b(?:tone|content|language|wording)\b).*\b{_HARM}\b",
 )
 _OF_REVISING = (
-    rf"(?:let me|let's|i(?:'ll| will|'d (?:just )?like to|'m going to))\b.*\b(?:{_REVISE}|paraphrase)\b(?! your)",
+    rf"(?:to [\w ]+, )?(?:let me|let's|i(?:'ll| will|'d (?:just )?like to|'m going to))\b.*"
+    rf"\b(?:{_REVISE}|paraphrase)\b(?! your)",
     r"i(?:'ll| will|'d (?:just )?like to|'m going to| have|'ve)? (?:now )?ma[kd]e (?:\w+ ){1,2}"
     r"(?:change|tweak|edit|adjustment)s?\b(?! to your)",
     r"i'm (?:not )?(?:just )?providing a response\b",
@@ -93,8 +94,8 @@ _OF_REVISING = (
     r".*\b(?:rephras|revis|rewrit|reword|edit)(?:e|ed|ing|ten) (?:the|this|my|your) (?:\w+ )?response\b",
     r".*\bremov(?:e|es|ed|ing) any and all\b",
     r".*\bmeta-?comment(?:ary|s)?\b",
-    r"(?!.*(?:\b(?:sorry|apologi)|\?))(?:.*\b(?:my|your) (?:last|previous|original|initial|entire) response\b|"
-    r"your response (?:was|is)\b)",
+    r"(?!.*(?:\b(?:sorry|apologi)|\?))(?:.*\b(?:my|your) (?:last|previous|original|initial|entire) responses?\b|"
+    r"your response (?:was|is|\w\w+ed)\b)",
     r"(?:this|the) (?:user|person) (?:wants to know|is asking|(?:has )?(?:asked|provided|claimed|stated|expressed))\b",
 )
 _TO_REVIEWER = (
@@ -127,7 +128,8 @@ _OF_RESPONSE = (
     r".*\b(?:human(?: being)?|user|person|speaker)'s (?:\w+ )?(?:response|reply)\b",
     r"the strongest argument (?:i|you) could (?:give|offer|make) is that\b",
     rf"the (?:original|previous|initial) (?:conversation|dialogue|statement|text|message) {_DOES}",
-    r"the (?:text|message) contains\b",
+    r"(?:i'm afraid (?:that )?)?the (?:text|message|statement|advice) (?:contains|(?:that )?(?:you )?provided|given)\b",
+    r"(?:the above response|the rest of the response)\b",
     r".*\bmy response (?:was|will|might|may|could)\b",
 )
 _OF_ASSISTANT = (
@@ -140,7 +142,7 @@ _OF_ASSISTANT = (
     r".*\b(?:the (?:(?:ai|human) )?assistant|(?:this|the) response)\b.*\bthe (?:human|user)\b",
     r".*\bthe (?:human|user)\b.*\bthe (?:(?:ai|human) )?assistant\b",
     r".*\bthe (?:human|user)'s (?:\w+ ){0,2}(?:question|request|prompt|query|message|dialogue|statement|concern)s?\b",
-    r".*\bthe human (?:is|was|asks?|asked|seems?)\b",
+    r".*\bthe human (?:is|was|did|had|came|asks?|asked|seems?|attempts?|attempted)\b",
     r"in this (?:case|conversation|task|scenario|exchange), the (?:human|user)\b",
 )
 _ASIDE = (
