@@ -152,6 +152,21 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder(path: Path) -> str | None:
+    """The number of the process that keeps others from writing to a file; None where none does."""
+    lock = _lock_file(path)
+    if not lock.exists():
+        return None
+    descriptor = os.open(lock, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named_in(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def merge(path: Path, order: Sequence[str] = (), key: Key = by_id, without: Container[Hashable] = ()) -> int:
     """Makes one file of a file and its rank files, or none of no records, and returns the number of its records.
 
@@ -241,19 +256,26 @@ def _shown(line: bytes) -> str:
 
 def _lock(path: Path) -> int:
     """Takes the lock that stands beside a journal and returns its descriptor; it goes with the process."""
-    lock = path.with_name(f".{path.name}.lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode() or "unknown"
+        other = _named_in(descriptor)
         os.close(descriptor)
         raise UserError(
-            f"{path}: process {holder} is writing to this file; wait for it, or choose another --run."
+            f"{path}: process {other} is writing to this file; wait for it, or choose another --run."
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+def _named_in(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode() or "unknown"
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -1,5 +1,6 @@
 """LightningCLI for the verbs of a run: what determines its rows is settled before any work begins."""
 
+import sys
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from cai_lightning import journal, provenance, slurm, trainer_settings
+from cai_lightning import completeness, journal, provenance, slurm, trainer_settings
 from cai_lightning.arguments import run_folder
 from cai_lightning.callbacks.best_checkpoint import BestCheckpoint
 from cai_lightning.callbacks.estimate import Estimate
@@ -27,6 +28,7 @@ from cai_lightning.callbacks.throughput import Throughput
 from cai_lightning.callbacks.whole_checkpoints import WholeCheckpoints
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.data.response_data import ResponseData
+from cai_lightning.data.revision_data import RevisionData
 from cai_lightning.errors import UserError
 from cai_lightning.mistakes import Parser, cause, refuse_repeated_settings
 from cai_lightning.modules import Evaluation
@@ -173,6 +175,7 @@ class CAICLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:
         """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
         trainer = self._get(self.config, "trainer")
+        self._check_revisions()
         seed = {"seed_everything": self._get(self.config, "seed_everything")}
         self._settle("fit", trainer_settings.determining(trainer) | seed)
         self._wait_until_settled()
@@ -241,6 +244,15 @@ class CAICLI(LightningCLI):
         if isinstance(self.datamodule, PromptData):
             merge_records(self.run, RECORDS.get(verb, ()), self.datamodule.order)
         self._save_config(verb)
+        if verb == "predict" and isinstance(self.datamodule, PromptData):
+            provenance.add(self.run, verb, rows=len(self.datamodule.sampled))
+
+    @rank_zero_only
+    def _check_revisions(self) -> None:
+        if isinstance(self.datamodule, RevisionData):
+            why = completeness.check_revisions(self.datamodule.corpus or self.run / "revisions.jsonl")
+            if why:
+                print(f"warning: {why}", file=sys.stderr)
 
     @rank_zero_only
     def _prepare_scoring(self, model: Evaluation) -> None:

@@ -20,6 +20,7 @@ from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
+from cai_lightning.digests import sampled_digest
 from cai_lightning.errors import UserError
 from cai_lightning.json_file import load_json, object_at
 
@@ -28,15 +29,6 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """The files of weights, or their list, in the order in which transformers looks for them."""
-
-WHOLE = 2**24
-"""Bytes up to which a file is read whole for its digest."""
-
-BLOCKS = 64
-"""Blocks that are read of a larger one, evenly spread, of `BLOCK` bytes each."""
-
-BLOCK = 2**16
-
 
 BROKEN = (
     OSError,
@@ -88,7 +80,7 @@ def weights_revision(name: str) -> str | None:
         return None
     whole = hashlib.sha256()
     for path in files:
-        whole.update(_sampled_digest(path))
+        whole.update(sampled_digest(path))
     return whole.hexdigest()[:16]
 
 
@@ -156,18 +148,5 @@ def _folder_revision(folder: Path) -> str:
         place = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in place.parts):
             whole.update(f"{place.as_posix()}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
-            whole.update(_sampled_digest(path))
+            whole.update(sampled_digest(path))
     return whole.hexdigest()[:16]
-
-
-def _sampled_digest(path: Path) -> bytes:
-    """The digest of a small file, or of blocks of a large one: other weights differ in every block."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= WHOLE:
-            return hashlib.file_digest(file, "sha256").digest()
-        sampled = hashlib.sha256()
-        for block in range(BLOCKS):
-            file.seek(block * (size - BLOCK) // (BLOCKS - 1))
-            sampled.update(file.read(BLOCK))
-    return sampled.digest()

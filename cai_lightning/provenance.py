@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from cai_lightning import journal
+from cai_lightning.digests import sampled_digest
 from cai_lightning.errors import UserError
 from cai_lightning.json_file import load_json, object_at
 
@@ -71,8 +72,12 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """16 hex digits that stand for the files of a folder, such as an adapter."""
-    return digest({path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()})
+    """16 hex digits that stand for the files of a folder, such as an adapter; large ones by samples.
+
+    Every process asks for it, and a model that was trained whole has gigabytes.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    return digest({path.name: sampled_digest(path).hex()[:16] for path in files})
 
 
 def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
@@ -89,7 +94,7 @@ def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
             f"{made[0]}: {path.name}, which says how it was made, is missing. Choose another --run, or add --fresh."
         )
     if made:
-        _compare(run, verb, _note(run, verb)["settings"], now)
+        _compare(run, verb, noted(run, verb)["settings"], now)
         return
     record = {"verb": verb, "settings": now, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     journal.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -102,20 +107,24 @@ def agree(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
         UserError: It was given others, and a test prompt could then have been trained on; or its note is damaged.
     """
     if (run / f"{verb}.json").exists() and _made(run, verb):
-        before = _note(run, verb)["settings"]
+        before = noted(run, verb)["settings"]
         _compare(run, verb, {key: before[key] for key in found if key in before}, found)
+
+
+def add(run: Path, verb: Verb, **facts: Any) -> None:
+    """Notes beside the settings of a verb how far it has come, or what it is to make."""
+    record = noted(run, verb) | facts
+    journal.replace_text(run / f"{verb}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def finish(run: Path, verb: Verb) -> None:
     """Notes that a verb has done all that it was asked to do."""
-    record = _note(run, verb)
-    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    journal.replace_text(run / f"{verb}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    add(run, verb, finished=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def is_finished(run: Path, verb: Verb) -> bool:
     """Whether a verb has done all that it was asked to do."""
-    return (run / f"{verb}.json").exists() and "finished" in _note(run, verb)
+    return (run / f"{verb}.json").exists() and "finished" in noted(run, verb)
 
 
 def set_aside(run: Path, verb: Verb) -> Path | None:
@@ -140,7 +149,12 @@ def set_aside(run: Path, verb: Verb) -> Path | None:
     return target
 
 
-def _note(run: Path, verb: Verb) -> dict[str, Any]:
+def noted(run: Path, verb: Verb) -> dict[str, Any]:
+    """What a verb has noted: its settings, and what was added to them.
+
+    Raises:
+        UserError: The note is missing or damaged.
+    """
     path = run / f"{verb}.json"
     try:
         note = object_at(path, "its top", load_json(path, "note of a run"))

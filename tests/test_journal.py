@@ -35,7 +35,7 @@ def ids(path):
     return [row["id"] for _, row in journal.read_lines(path)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(st.lists(anything, min_size=1, max_size=4))
 def test_any_text_comes_back_as_one_line(tmp_path, texts):
     path = tmp_path / "any.jsonl"

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from cai_lightning import pretrained
+from cai_lightning import digests
 from cai_lightning.errors import UserError
 from cai_lightning.pretrained import revision, weights_revision
 
@@ -51,8 +51,8 @@ def test_what_is_hidden_does_not_count(folder):
 
 
 def test_large_files_are_read_by_samples_that_other_weights_differ_in(folder, monkeypatch):
-    monkeypatch.setattr(pretrained, "WHOLE", 1000)
-    monkeypatch.setattr(pretrained, "BLOCK", 2)
+    monkeypatch.setattr(digests, "WHOLE", 1000)
+    monkeypatch.setattr(digests, "BLOCK", 2)
     before = revision(str(folder))
     weights = folder / "model.safetensors"
     content = weights.read_bytes()

@@ -1,6 +1,7 @@
 """What determines the rows of a run is written down, compared, and never deleted."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +134,23 @@ def test_a_folders_digest_stands_for_its_files(tmp_path):
     before = provenance.folder_digest(tmp_path)
     assert provenance.folder_digest(tmp_path) == before
     (tmp_path / "a").write_text("2")
+    assert provenance.folder_digest(tmp_path) != before
+
+
+def test_a_large_file_is_told_by_samples(tmp_path):
+    """Of 8 GB that every process asks about, 4 MB are read; other weights differ wherever one looks."""
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as file:
+        file.truncate(8 * 10**9)
+    begun = time.monotonic()
+    before = provenance.folder_digest(tmp_path)
+    assert time.monotonic() - begun < 5
+    with path.open("r+b") as file:
+        for place in range(0, 8 * 10**9, 5 * 10**7):
+            file.seek(place)
+            file.write(b"x")
+        file.seek(0)
+        file.write(b"x" * 2**17)
     assert provenance.folder_digest(tmp_path) != before
 
 

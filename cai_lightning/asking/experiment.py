@@ -47,14 +47,18 @@ class Experiment:
         Raises:
             UserError: The configuration names a folder that is missing.
         """
-        return None if self.note else self.evaluation.adapter_folder(self.run)
+        return None if self._is_missing else self.evaluation.adapter_folder(self.run)
 
     @property
     def note(self) -> str | None:
-        """What is to be said where the fine-tuned model is asked for before fit has made it."""
-        if self.evaluation.adapter == "run" and not own_output(self.run).is_dir():
+        """What is to be said where the fine-tuned model is asked for before fit has made it, or has finished it."""
+        if self._is_missing:
             return f"{self.run}: no fine-tuned model there yet; fit makes one."
-        return None
+        return self.evaluation.why_unfinished(self.run)
+
+    @property
+    def _is_missing(self) -> bool:
+        return self.evaluation.adapter == "run" and not own_output(self.run).is_dir()
 
     def name(self, adapter: Path | None) -> str:
         """The evaluated model by its name, with the adapter where there is one."""

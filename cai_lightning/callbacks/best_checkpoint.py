@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from cai_lightning import provenance
 from cai_lightning.errors import UserError
 from cai_lightning.folders import replacing
 
@@ -45,9 +46,17 @@ class BestCheckpoint(Callback):
                 if trainer.is_global_zero:
                     with replacing(Path(trainer.default_root_dir) / pl_module.output) as fresh:
                         pl_module.save(fresh, trained)
+                    _note(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "epoch": self.epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.epoch = state_dict["best"], state_dict["epoch"]
+
+
+def _note(trainer: Trainer) -> None:
+    """Notes of which step the best one is, for whoever finds it before the training has ended."""
+    run, steps = Path(trainer.default_root_dir), trainer.estimated_stepping_batches
+    if (run / "fit.json").is_file():
+        provenance.add(run, "fit", kept={"step": trainer.global_step, "of": int(steps)})

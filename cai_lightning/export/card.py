@@ -82,7 +82,8 @@ def _about(facts: Facts) -> str:
     if facts.weights.kind == "merged model":
         merge = " The merge was computed in float32, and rounded once where the weights are of a 16-bit type."
     base = code(facts.weights.public_base)
-    return f"{what} {base}, made with cai_lightning: supervised fine-tuning on constitutional revisions.{merge}"
+    end = " The training had not finished: this is the best of it until then." if facts.weights.unfinished else ""
+    return f"{what} {base}, made with cai_lightning: supervised fine-tuning on constitutional revisions.{end}{merge}"
 
 
 def _usage(facts: Facts, name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from cai_lightning import journal
 from cai_lightning.arguments import call
 from cai_lightning.engines.loading import DType
+from cai_lightning.errors import UserError
 from cai_lightning.export.card import model_card
 from cai_lightning.export.facts import read_facts
 from cai_lightning.export.folder import check_place
@@ -23,6 +24,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--merge": {
         "action": "store_true",
         "help": "Writes the whole model, the adapter merged into its weights; without it the adapter alone.",
+    },
+    "--unfinished": {
+        "action": "store_true",
+        "help": "Writes the best adapter so far of a fit that has not finished, and says so in the card.",
     },
     "--push-to-hub": {
         "metavar": "NAME",
@@ -45,6 +50,7 @@ def export(
     run: Path,
     output: Path,
     merge: bool = False,
+    unfinished: bool = False,
     push_to_hub: str | None = None,
     public: bool = False,
     dtype: DType = "auto",
@@ -56,6 +62,7 @@ def export(
         run: Folder of the run.
         output: Folder to write, such as checkpoints/qwen_contextual.
         merge: Merges the adapter into the base model.
+        unfinished: Writes the best so far of a fit that has not finished, which is an error otherwise.
         push_to_hub: Also uploads the folder to the Hugging Face Hub under this name, such as me/my-model, with the
             token that `hf auth login` or HF_TOKEN gives.
         public: Makes a new repository public.
@@ -69,6 +76,10 @@ def export(
     """
     quiet()
     weights = find_weights(run, merge)
+    if weights.unfinished and not unfinished:
+        raise UserError(
+            f"{weights.unfinished}. The same fit command goes on with it; to write it as it is: --unfinished."
+        )
     target = check_place(output, overwrite, run, weights.base)
     if push_to_hub:
         check_hub(push_to_hub)

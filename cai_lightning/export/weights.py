@@ -15,6 +15,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cai_lightning.completeness import unfinished
 from cai_lightning.data.frame import frame
 from cai_lightning.engines.fingerprint import check_adapter, copy_fingerprint
 from cai_lightning.engines.loading import DType, load_adapter, load_config, load_model, load_tokenizer, shared_targets
@@ -42,6 +43,11 @@ class Weights:
     folder: Path
     base: str
     config: dict[str, Any]
+
+    @property
+    def unfinished(self) -> str | None:
+        """Why it is not what the training would have come to; None where it is."""
+        return unfinished(self.folder)
 
     @property
     def public_base(self) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 
 from cai_lightning import chat, journal, provenance
 from cai_lightning.callbacks.base import listeners
+from cai_lightning.completeness import unfinished
 from cai_lightning.concurrency import for_each
 from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.engines import Engine, Reply
@@ -29,17 +30,19 @@ class Evaluation(LightningModule):
         metrics: The evaluators, in the order in which they run.
         adapter: `run` evaluates the run's own adapter, as fit leaves it; a folder names another; null evaluates the
             model without one. Without an engine the responses say themselves what made them.
+        unfinished: Evaluates the best adapter so far of a fit that has not finished; an error otherwise.
         seed: Seed of sampling; runs with the same seed are compared on the same random numbers.
         score_batch_size: Responses handed to an evaluator at once.
     """
 
-    INCIDENTAL = frozenset({"metrics", "adapter", "score_batch_size"})
+    INCIDENTAL = frozenset({"metrics", "adapter", "unfinished", "score_batch_size"})
 
     def __init__(
         self,
         engine: Engine | None,
         metrics: list[ResponseMetric],
         adapter: str | None = "run",
+        unfinished: bool = False,
         seed: int = 42,
         score_batch_size: int = 64,
     ) -> None:
@@ -47,6 +50,7 @@ class Evaluation(LightningModule):
         self.engine = engine
         self.metrics = nn.ModuleList(metrics)
         self.adapter = adapter
+        self.unfinished = unfinished
         self.seed = seed
         self.score_batch_size = score_batch_size
         self.not_run: dict[str, str] = {}
@@ -94,8 +98,17 @@ class Evaluation(LightningModule):
         folder = self.adapter_folder(run)
         return provenance.folder_digest(folder) if folder else None
 
+    def why_unfinished(self, run: Path) -> str | None:
+        """Why the adapter is not what its training would have come to; None where it is, or nothing is known of it."""
+        folder = self.adapter_folder(run) if self.engine else None
+        return unfinished(folder) if folder else None
+
     def setup(self, stage: str) -> None:
         self._run = Path(self.trainer.default_root_dir)
+        if (why := self.why_unfinished(self._run)) and not self.unfinished:
+            raise UserError(
+                f"{why}. The same fit command goes on with it; to evaluate it as it is: --model.unfinished true."
+            )
         self._digest = self.adapter_digest(self._run)
         self._failed: dict[str, str] = {}
         self._scores()  # a malformed row is told now, not after all responses

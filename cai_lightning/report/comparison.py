@@ -56,7 +56,7 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
         runs=tuple(arms),
         columns=metrics,
         ranking=tuple(ranking),
-        notes=(*found, *_single(arms)),
+        notes=(*found, *_single(arms), *_unfinished(runs)),
         behaviours=behaviours,
         categories=categories,
         fine_tunings=arms,
@@ -150,3 +150,7 @@ def _single(arms: Arms) -> list[str]:
     if not alone or len(alone) == len(arms):
         return []
     return [f"{', '.join(alone)}: one run each; how much another seed would change them is in no interval."]
+
+
+def _unfinished(runs: Sequence[Run]) -> list[str]:
+    return [f"{run.name} is no end of its training: {why}." for run in runs if (why := run.summary.get("unfinished"))]

@@ -14,6 +14,7 @@ from cai_lightning.modules import Evaluation
 from cai_lightning.modules.scoring import metric_digest
 from cai_lightning.record_files import read_records
 from cai_lightning.records import Response, shared_id
+from cai_lightning.report.runs import printable
 from cai_lightning.report.silence import SILENCES, silences
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
 from cai_lightning.report.validation import summary_table, told_counts
@@ -43,6 +44,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
         references=data.reference_digest(run),
         config=provenance.digest(provenance.settings({"model": model, "data": data})),
         adapter=adapter,
+        unfinished=model.why_unfinished(run),
         ids=tests,
         prompts={test.prompt.id: shared_id(test.prompt) for test in data.tests},
     )
@@ -57,6 +59,8 @@ def show_evaluation(run: Path) -> None:
     counts = summary["counts"]
     if told := ", ".join(f"{counts[name]} {name}" for name in SILENCES.values() if counts.get(name)):
         print(f"warning: of {counts['responses']} responses {told}: no metric scores them", file=sys.stderr)
+    if summary["unfinished"]:
+        print(f"warning: {printable(summary['unfinished'])}", file=sys.stderr)
 
 
 def _columns(metric: ResponseMetric, model: Evaluation) -> list[ColumnReport]:

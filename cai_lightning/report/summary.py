@@ -61,6 +61,7 @@ def write_summary(
     config: str,
     adapter: str | None = None,
     ids: Collection[str] | None = None,
+    unfinished: str | None = None,
     prompts: Prompts = NO_PROMPTS,
 ) -> None:
     """Summarizes `<run>/scores.jsonl` in `<run>/summary.json`.
@@ -72,6 +73,7 @@ def write_summary(
         references: Digest of the file of references; None where there is none.
         config: Digest of the settings of the run.
         adapter: Digest of the adapter whose scores count; None for the base model.
+        unfinished: Why the adapter is not what its training would have come to; None where it is.
         ids: The prompts whose scores count, and are missing where there are none; None takes all that there are.
         prompts: What each id shares with the others about its prompt.
     """
@@ -85,6 +87,7 @@ def write_summary(
         "references": references,
         "config": config,
         "adapter": adapter,
+        "unfinished": unfinished,
         "prompts": None if ids is None else sorted(ids),
     }
     journal.replace_text(run / FILE, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

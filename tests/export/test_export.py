@@ -67,7 +67,7 @@ def write_notes(run, base, constitution, column="harmlessness"):
     data = {"class_path": "cai_lightning.data.RevisionData", "init_args": {"limit": 40}}
     (run / "fit.yaml").write_text(yaml.safe_dump({"data": data}))
     fit = {"model.model": base, "model.lora.r": 4, "data.target": "revision", "digest of corpus": digest_of_corpus(run)}
-    (run / "fit.json").write_text(json.dumps({"verb": "fit", "settings": fit}))
+    (run / "fit.json").write_text(json.dumps({"verb": "fit", "settings": fit, "finished": "2026-01-01T00:00:00+00:00"}))
     entry = {"mean": 0.75, "ci95": [0.5, 0.9], "scored": 8, "unscored": 1, "direction": "higher", "not_run": None}
     adapter = provenance.folder_digest(run / "adapter") if (run / "adapter").exists() else None
     summary = {"run": run.name, "metrics": {column: entry}, "adapter": adapter}
