@@ -197,8 +197,8 @@ def test_intervals_are_those_of_the_bootstrap(is_share):
     values = (rng.random(200)[prompts] + rng.random(len(prompts))) / 2
     values = (values < 0.4).astype(float) if is_share else values
     mine = mean_with_interval(values, prompts, is_share)
-    ids = {f"{prompt:04x}.{n}": value for n, (prompt, value) in enumerate(zip(prompts, values, strict=True), 1)}
-    theirs = mean_interval(ids)
+    shared = {f"{n:04x}": f"prompt {prompt}" for n, prompt in enumerate(prompts)}
+    theirs = mean_interval(dict(zip(shared, values, strict=True)), prompts=shared)
     assert mine.mean == pytest.approx(theirs.mean)
     assert mine.interval == pytest.approx(theirs.interval, abs=0.1 * (theirs.high - theirs.low))
 
