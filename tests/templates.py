@@ -6,9 +6,12 @@ thoughts that are dropped later.
 """
 
 import json
+import os
+from functools import partial
+from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 WORDS = Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 """Words with one blank before them, digits, punctuation with the line ends behind it, and white space."""
@@ -112,6 +115,13 @@ FAMILIES = {"qwen": qwen, "mistral": mistral, "llama3": llama3, "gemma": gemma, 
 
 THINKING = {"qwen3": qwen3}
 """Families whose templates write thoughts, and drop earlier ones."""
+
+
+def real_tokenizers():
+    """Tests marked `real` go through those in the folders that `CAI_TOKENIZERS` names, or these themselves, by name."""
+    named = [Path(folder) for folder in os.environ.get("CAI_TOKENIZERS", "").split(os.pathsep) if folder]
+    found = sorted(path.parent for folder in named for path in folder.rglob("tokenizer_config.json"))
+    return {folder.name: partial(AutoTokenizer.from_pretrained, folder) for folder in found}
 
 
 def _byte_level(template, more, **roles):

@@ -1,12 +1,9 @@
 """What is learned, on the chat formats of five families and on what goes wrong with others."""
 
-import os
 import random
-from pathlib import Path
 
 import pytest
-from templates import CHATML, FAMILIES, THINKING
-from transformers import AutoTokenizer
+from templates import CHATML, FAMILIES, THINKING, real_tokenizers
 
 from cai_lightning.data.collate import pack, pad
 from cai_lightning.data.encoding import IGNORED, encode
@@ -14,7 +11,7 @@ from cai_lightning.data.frame import frame
 from cai_lightning.engines import encoding as engines
 from cai_lightning.errors import UserError
 from cai_lightning.records import assistant, user
-from cai_lightning.template import with_arguments
+from cai_lightning.template import render, with_arguments
 
 END_OF_TURN = {
     "qwen": "<|im_end|>",
@@ -282,20 +279,11 @@ def test_a_template_that_is_not_fit_says_why(chatml, message, template):
         encode(chatml, "x", [user("Hi")], "No.", 4096)
 
 
-def real_tokenizers():
-    """The folders with a tokenizer in those that `CAI_TOKENIZERS` names, or these themselves."""
-    named = [Path(folder) for folder in os.environ.get("CAI_TOKENIZERS", "").split(os.pathsep) if folder]
-    return sorted({path.parent for folder in named for path in folder.rglob("tokenizer_config.json")})
-
-
-@pytest.mark.parametrize(
-    "folder",
-    real_tokenizers() or [pytest.param(None, marks=pytest.mark.skip("CAI_TOKENIZERS names no folder of tokenizers"))],
-    ids=lambda folder: folder.name if folder else "none",
-)
+@pytest.mark.real
+@pytest.mark.parametrize("make", real_tokenizers().values(), ids=real_tokenizers())
 @pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
-def test_real_tokenizers(folder, opening):
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+def test_real_tokenizers(make, opening):
+    tokenizer = make()
     if not tokenizer.chat_template:
         pytest.skip("has no chat template")
     response = RESPONSES[1]
@@ -303,6 +291,7 @@ def test_real_tokenizers(folder, opening):
     asked = engines.encode(tokenizer, opening, "chat")
     assert example.input_ids[: len(asked)] == asked
     assert tokenizer.decode(learned(example)).strip().endswith(response + frame(tokenizer).end_of_turn)
-    assert example.input_ids.count(tokenizer.bos_token_id) <= 1
+    beginnings = str(render(tokenizer, opening, prompt=True)).count(tokenizer.bos_token or "\0")
+    assert example.input_ids.count(tokenizer.bos_token_id) == beginnings  # SmolLM2's begins every turn
     if opening[0] is not SYSTEM and "think" not in tokenizer.chat_template:
         assert example.input_ids == worded(tokenizer, opening, response)

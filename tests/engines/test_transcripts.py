@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 import pytest
-from templates import FAMILIES, THINKING
+from templates import FAMILIES, THINKING, real_tokenizers
 
 from cai_lightning.engines.encoding import encode
 from cai_lightning.engines.transcripts import Transcripts
@@ -31,8 +31,11 @@ WORDS = [
     "*",
     "im_end",
 ]
+REAL = real_tokenizers()
+MADE = FAMILIES | THINKING | REAL
 ANEW = {
     ("mistral", True): "its system turn moves to the last question",
+    ("mistral_v0.3", True): "the same",
     ("qwen3", False): "it drops the empty thought in front of an earlier reply",
     ("qwen3", True): "the same",
 }
@@ -41,14 +44,16 @@ ANEW = {
 SYSTEM = {"role": "system", "content": "Answer in French."}
 
 
-@pytest.fixture(scope="module", params=[*FAMILIES, *THINKING])
+@pytest.fixture(
+    scope="module", params=[*FAMILIES, *THINKING, *(pytest.param(name, marks=pytest.mark.real) for name in REAL)]
+)
 def family(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
 def tokenizer(family):
-    return without_thoughts((FAMILIES | THINKING)[family]())
+    return without_thoughts(MADE[family]())
 
 
 def without_thoughts(tokenizer):
