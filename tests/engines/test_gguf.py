@@ -2,8 +2,10 @@
 
 import json
 import re
+import runpy
 import shutil
 from contextlib import suppress
+from pathlib import Path
 
 import gguf
 import pytest
@@ -209,3 +211,16 @@ def test_what_cannot_be_is_refused(file, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=re.escape("pip install 'cai_lightning[gguf]'")):
         load_tokenizer(str(file))
+
+
+def test_it_becomes_a_folder(file, tmp_path, monkeypatch):
+    package, made = tmp_path / "carrier", tmp_path / "made"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError")
+    shutil.copy(file, package / "m.gguf")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["convert_gguf.py", "package:carrier", str(made)])
+    converter = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "convert_gguf.py"))
+    converter["main"]()
+    ids = load_tokenizer(str(made))("How?", return_tensors="pt")["input_ids"]
+    assert torch.equal(logits(load_model(str(made)), ids), logits(load_model(str(file)), ids))
