@@ -200,7 +200,7 @@ def test_a_model_that_was_fine_tuned_whole(trained, tiny_model, tmp_path, ids):
 
 
 def test_what_fit_leaves_can_be_exported(experiment, tiny_model, tmp_path, ids):
-    experiment.write_revisions()
+    experiment.write_revisions("I won\u2019t help with that, sorry.")
     assert experiment("fit") == 0
     assert export(experiment.run, tmp_path / "out", "--merge") == 0
     merged = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto"), ids)
