@@ -9,7 +9,7 @@
 #   --dry      the same steps with tiny models, also on a CPU; nobody waits for it, so every limit is five times as long
 # PYTHON names the interpreter. Where there are torch, transformers, lightning, peft, torchmetrics and
 # sentence-transformers, these wheels are what is missing (8 MB; pip download --no-deps --python-version 3.12 ...):
-#   anyascii docstring_parser jsonargparse rapidfuzz typeshed_client; datasets dill multiprocess trl==1.16.0 for TRL
+#   docstring_parser jsonargparse rapidfuzz typeshed_client; datasets dill multiprocess trl==1.16.0 for TRL
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

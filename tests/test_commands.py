@@ -62,6 +62,7 @@ def commands():
 COMMANDS = commands()
 VERBS = [command[3:] for command in COMMANDS if command[:3] == ["python", "-m", "cai_lightning"]]
 SCRIPTS = [command[1:] for command in COMMANDS if command[0] == "python" and command[1].startswith("scripts/")]
+SHELL_SCRIPTS = [command for command in COMMANDS if command[0].endswith(".sh")]
 OTHERS = [c for c in COMMANDS if c[0] == "python" and c[3:] not in VERBS and c[1:] not in SCRIPTS]
 
 
@@ -77,7 +78,11 @@ class Read(Exception):
 def test_there_are_commands_of_every_kind():
     assert len(VERBS) >= 20
     assert len(SCRIPTS) >= 12
-    assert {command[0] for command in COMMANDS} == {"python", "make", "sbatch"}
+    assert {command[0] for command in COMMANDS} - {command[0] for command in SHELL_SCRIPTS} == {
+        "python",
+        "make",
+        "sbatch",
+    }
 
 
 @pytest.mark.parametrize("command", [c for c in VERBS if c[0] not in PARSED], ids=" ".join)
@@ -110,6 +115,15 @@ def test_a_script_knows_the_options(command, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     with pytest.raises(Read):
         runpy.run_path(command[0], run_name="__main__")
+
+
+@pytest.mark.parametrize("command", SHELL_SCRIPTS, ids=" ".join)
+def test_a_shell_script_knows_the_options(command):
+    known = re.findall(
+        r"--[a-z-]+(?=[ |)])", "".join(re.findall(r"^ +--.*\)", Path(command[0]).read_text(), re.MULTILINE))
+    )
+    assert known
+    assert {word for word in command if word.startswith("--")} <= set(known)
 
 
 @pytest.mark.parametrize("command", OTHERS, ids=" ".join)
