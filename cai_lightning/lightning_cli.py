@@ -22,7 +22,7 @@ from cai_lightning.callbacks.last_checkpoint import LastCheckpoint
 from cai_lightning.callbacks.progress import RowProgress
 from cai_lightning.callbacks.record_writer import RecordWriter, merge_records
 from cai_lightning.callbacks.statement import Statement
-from cai_lightning.callbacks.step_lines import StepLines
+from cai_lightning.callbacks.step_lines import StepLines, has_bar
 from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.callbacks.throughput import Throughput
 from cai_lightning.callbacks.whole_checkpoints import WholeCheckpoints
@@ -115,6 +115,8 @@ class CAICLI(LightningCLI):
         run = Path(config["default_root_dir"])
         if self.subcommand == "fit":
             kwargs["logger"] = CSVLogger(run, name="logs") if config["logger"] is None else config["logger"]
+            if config["enable_progress_bar"] is None:
+                kwargs["enable_progress_bar"] = has_bar()
         else:
             kwargs |= {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
         by_name = isinstance(config["strategy"], str)

@@ -14,14 +14,20 @@ from rich.console import Console
 from cai_lightning.callbacks.base import SECONDS_BETWEEN_LINES
 
 
+def has_bar() -> bool:
+    """Whether Lightning's bar can be seen; elsewhere it leaves the table of its last state behind, cell under cell."""
+    return Console().is_terminal
+
+
 class StepLines(Callback):
     """Writes a line every half minute and after every validation, on the first process, where there is no terminal."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, soft_wrap=True)
+        self._has_bar = has_bar()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._shown = trainer.is_global_zero and not self._console.is_terminal
+        self._shown = trainer.is_global_zero and not self._has_bar
         self._total, self._first = int(trainer.estimated_stepping_batches), trainer.global_step
         self._began = time.monotonic()
         self._restart()

@@ -192,10 +192,10 @@ class RevisionData(LightningDataModule):
 
     @property
     def most_tokens(self) -> int:
-        """Tokens of the largest batch of the first epoch, padding left out."""
-        lengths = [len(example.input_ids) for example in self.examples["train"]]
+        """Tokens of the largest batch of the first epoch, with its padding where it has any."""
         (batches,) = plan(self.examples["train"], self._sizes(), self.seed, 0)
-        return max(sum(lengths[row] for row in batch.rows) for batch in batches)
+        lengths = [[len(self.examples["train"][row].input_ids) for row in batch.rows] for batch in batches]
+        return max(sum(rows) if self.packing else len(rows) * max(rows) for rows in lengths)
 
     def statement(self) -> str:
         """What is learned from, and everything that was changed, cut or left out."""

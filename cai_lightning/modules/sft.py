@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from cai_lightning.callbacks.throughput import peak_bytes
 from cai_lightning.data.collate import Batch
 from cai_lightning.data.encoding import IGNORED
 from cai_lightning.engines.loading import DType, dtype_on, load_tokenizer
@@ -199,7 +200,8 @@ class SupervisedFineTuning(LightningModule):
         """What is trained, about how much memory that takes on each device, and what the learning rate does."""
         tokens = self.trainer.datamodule.most_tokens  # type: ignore[attr-defined]
         bytes_each = 2 if "16" in str(self.trainer.precision) else 4
-        costs = self._costs.statement(tokens, bytes_each, self.gradient_checkpointing)
+        process = peak_bytes(self.device) if self.device.type == "cpu" else None
+        costs = self._costs.statement(tokens, bytes_each, self.gradient_checkpointing, process)
         rate = self._rate.statement(int(self.trainer.estimated_stepping_batches))
         return f"{self.model}: {costs}\nlearning rate: {rate}"
 

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rich.console import Console
 
 from cai_lightning.callbacks import step_lines
 from cai_lightning.callbacks.step_lines import StepLines
@@ -64,7 +63,7 @@ def test_a_line_comes_every_half_minute_and_after_every_validation(clock, capsys
 def test_a_terminal_has_a_bar_and_other_processes_say_nothing(clock, capsys):
     for rank, terminal in ((1, False), (0, True)):
         lines, training = StepLines(), trainer(rank, 2)
-        lines._console = Console(stderr=True, force_terminal=terminal)
+        lines._has_bar = terminal
         lines.on_train_start(training, None)
         trained(lines, training, clock, 10)
         lines.on_validation_end(training, None)
@@ -84,7 +83,9 @@ def test_fit_says_in_a_log_how_it_goes(experiment, monkeypatch, capsys):
     monkeypatch.setattr(step_lines, "SECONDS_BETWEEN_LINES", 0.0)
     experiment.write_revisions()
     assert experiment("fit", "--trainer.max_epochs", 1) == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fit: step ")]
+    out, err = capsys.readouterr()
+    assert "Epoch" not in out
+    said = [line for line in err.splitlines() if line.startswith("fit: step ")]
     total = int(said[-1].split(",")[0].rpartition("/")[2])
     assert said[0] == f"fit: step 0/{total}"
     assert len([line for line in said if " tokens/s" in line]) >= total - 1
