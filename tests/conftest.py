@@ -160,9 +160,15 @@ def evaluators(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def experiment(tmp_path, tiny_model, prompts_file, evaluators):
-    """A complete experiment with the tiny model, its run in `tmp_path`."""
-    return Experiment(tmp_path / "tiny.yaml", tmp_path / "run", tiny_config(tiny_model, prompts_file))
+def make_experiment(tmp_path, prompts_file, evaluators):
+    """A complete experiment with a model, its run in `tmp_path`."""
+    return lambda model: Experiment(tmp_path / "tiny.yaml", tmp_path / "run", tiny_config(model, prompts_file))
+
+
+@pytest.fixture
+def experiment(make_experiment, tiny_model):
+    """The same with the tiny model."""
+    return make_experiment(tiny_model)
 
 
 class Experiment:

