@@ -265,8 +265,12 @@ def _lock(path: Path) -> int:
         raise UserError(
             f"{path}: process {other} is writing to this file; wait for it, or choose another --run."
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError:  # the disk is full
+        os.close(descriptor)
+        raise
     return descriptor
 
 

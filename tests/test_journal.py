@@ -1,5 +1,6 @@
 """A journal holds whole lines only, has one writer, and becomes one file whenever it was interrupted."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cai_lightning import journal
-from cai_lightning.errors import UserError
+from cai_lightning.errors import UserError, WriteError
 from cai_lightning.records import Response, Score
 
 anything = st.text(st.characters(), max_size=10) | st.sampled_from(["\ud800", "a\u2028b\u2029\u0085", "\r\n\x00"])
@@ -35,7 +36,9 @@ def ids(path):
     return [row["id"] for _, row in journal.read_lines(path)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=50
+)
 @given(st.lists(anything, min_size=1, max_size=4))
 def test_any_text_comes_back_as_one_line(tmp_path, texts):
     path = tmp_path / "any.jsonl"
@@ -244,3 +247,15 @@ def test_a_file_that_is_being_written_is_not_merged(tmp_path):
             journal.merge(path)
         writer.append(response("b"))
     assert journal.merge(path) == 2
+
+
+def test_a_disk_too_full_for_the_lock_does_not_stay_locked(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(WriteError, match="No space left"):
+            journal.JournalWriter(tmp_path / "a.jsonl")
+    assert journal.holder(tmp_path / "a.rank0.jsonl") is None
+    journal.JournalWriter(tmp_path / "a.jsonl").close()
