@@ -19,7 +19,7 @@ from cai_lightning import journal
 from cai_lightning.engines import Sampling, TransformersEngine, VLLMEngine
 from cai_lightning.engines.fingerprint import FINGERPRINT, save_fingerprint
 from cai_lightning.engines.loading import load_model
-from cai_lightning.engines.sampling import settle_sampling
+from cai_lightning.engines.sampling import processed, settle_sampling
 from cai_lightning.engines.vllm import _devices
 from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.records import assistant, user
@@ -120,6 +120,23 @@ def test_a_reply_is_cut_at_its_length(sampled):
     ours, theirs = map(replies, sampled(Sampling(temperature=0, max_new_tokens=3)))
     assert ours == theirs
     assert [(reply.finish_reason, reply.tokens) for reply in ours[:3]] == [("length", 3)] * 3
+
+
+@needs_vllm
+def test_a_penalty_for_repetition_is_that_of_transformers():
+    """By vLLM's own function: prompt and reply count alike in both libraries, and a token once."""
+    from vllm._custom_ops import apply_repetition_penalties_torch
+
+    source = torch.Generator().manual_seed(0)
+    for penalty in torch.linspace(0.5, 2.0, 61).tolist():
+        logits = 4 * torch.randn(3, 50, generator=source)
+        prompt, written = (torch.randint(50, (3, count), generator=source) for count in (20, 9))
+        masks = [torch.zeros(3, 50, dtype=torch.bool).scatter_(1, tokens, True) for tokens in (prompt, written)]
+        theirs = logits.clone()
+        apply_repetition_penalties_torch(theirs, *masks, torch.full((3,), penalty))
+        greedy = Sampling(temperature=0, repetition_penalty=penalty)
+        ours = processed(logits, greedy, torch.cat([prompt, written], dim=1).tolist())
+        torch.testing.assert_close(ours, theirs)
 
 
 @needs_vllm
@@ -309,3 +326,11 @@ def test_a_machine_without_vllm_is_told_what_to_install(monkeypatch):
 )
 def test_each_process_has_gpus_of_its_own(device, gpus, expected):
     assert _devices(torch.device(device), gpus) == (expected and {"device_ids": expected})
+
+
+@pytest.mark.parametrize("penalty", [None, 1.2])
+def test_what_is_drawn_by_is_told_to_vllm(penalty):
+    sampling = Sampling(temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=penalty)
+    told = vllm(sampling=sampling)._drawing("1")
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
+    assert [told[name] for name in names] == [0.5, 0.9, 7, 0.1, penalty or 1.0, 512]
