@@ -7,9 +7,8 @@
 #   --wheels   folder of packages that this machine lacks, installed for this run alone
 #   --seconds  of all steps together (460)
 #   --dry      the same steps with tiny models, also on a CPU; nobody waits for it, so every limit is five times as long
-# PYTHON names the interpreter. Where there are torch, transformers, lightning, peft, torchmetrics and
-# sentence-transformers, these wheels are what is missing (8 MB; pip download --no-deps --python-version 3.12 ...):
-#   docstring_parser jsonargparse rapidfuzz typeshed_client; datasets dill multiprocess trl==1.16.0 for TRL
+# PYTHON names the interpreter. Where torch, transformers, lightning, peft, torchmetrics and sentence-transformers are,
+# nothing else is needed but for TRL, as wheels of 2 MB: pip download --no-deps -d DIR trl==1.16.0 datasets dill multiprocess
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

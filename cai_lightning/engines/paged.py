@@ -16,7 +16,10 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from cai_lightning.engines.base import Sampling
 
 PAGES = 8
-"""Pages of 256 tokens for each conversation, where there is no GPU to measure the memory of."""
+"""Pages of 256 tokens for each conversation, where there is no GPU to measure the memory of: it would take all."""
+
+READ_TOGETHER = 1024
+"""Tokens of a forward pass there."""
 
 
 class PagedBatch:
@@ -70,7 +73,7 @@ class PagedBatch:
             ),
             ContinuousBatchingConfig(
                 max_requests_per_batch=self.requests,
-                num_blocks=None if on_gpu else self.requests * PAGES,  # of a CPU it would take all the memory
+                **({} if on_gpu else {"num_blocks": self.requests * PAGES, "max_batch_tokens": READ_TOGETHER}),
             ),
         )
         if on_gpu:
