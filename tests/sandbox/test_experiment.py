@@ -65,7 +65,7 @@ def lives(number):
 def assert_all_gone(tmp_path):
     """What never ends by itself has ended, the service above all, and the folder of intermediate files is gone."""
     started = (tmp_path / "processes").read_text().split()
-    until = time.monotonic() + 10  # whoever adopts them may take a moment to bury them
+    until = time.monotonic() + 30  # whoever adopts them may take a moment to bury them
     while time.monotonic() < until and any(map(lives, started)):
         time.sleep(0.05)
     assert [number for number in started if lives(number)] == []
