@@ -15,6 +15,11 @@ from cai_lightning.engines.loading import load_model
 
 pytestmark = pytest.mark.real
 
+ENGLISH = (
+    "The capital of France is Paris. To bake bread, you mix flour, water, salt and yeast, and then you put the dough "
+    "into a hot oven."
+)
+
 
 @pytest.fixture
 def smollm2(make_experiment):
@@ -49,7 +54,9 @@ def test_every_verb_takes_it_from_its_file(smollm2, prompts_file, tmp_path, caps
     policy = PeftModel.from_pretrained(base.float(), smollm2.run / "adapter").eval()
     with torch.no_grad():
         torch.testing.assert_close(merged(ids).logits, policy(ids).logits, rtol=0, atol=1e-2)
-        loss = policy(ids, labels=ids).loss
+        plain = tokenizer(ENGLISH, return_tensors="pt")["input_ids"]
+        with policy.disable_adapter():
+            loss = policy(plain, labels=plain).loss
     assert loss < 4, f"a loss of {loss:.2f} on plain English: its weights are not read rightly"
 
     smollm2.sections["validate"]["model"]["init_args"]["engine"]["init_args"]["model"] = str(out)
