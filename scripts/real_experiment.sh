@@ -8,7 +8,7 @@ python=${PYTHON:-python}
 source=${PROMPTS:-anthropic}
 output=report/smollm2
 cores=$(getconf _NPROCESSORS_ONLN)
-half=$((cores > 1 ? cores / 2 : 1))
+export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
 
 # Usage: cai VERB RUN
 cai() {
@@ -23,8 +23,8 @@ cai() {
 both() {
   local log status=0
   log=$(mktemp)
-  (trap - INT; OMP_NUM_THREADS=$half cai "$3" "$4") >"$log" 2>&1 &  # Ctrl-C, which bash keeps from the background
-  OMP_NUM_THREADS=$half cai "$1" "$2" || status=$?
+  (trap - INT; cai "$3" "$4") >"$log" 2>&1 &  # Ctrl-C, which bash keeps from the background
+  cai "$1" "$2" || status=$?
   wait $! || status=$?
   cat "$log"
   rm -f "$log"
@@ -35,7 +35,7 @@ start=$SECONDS
 both predict contextual predict random
 both fit contextual fit random
 both validate base validate contextual
-OMP_NUM_THREADS=$cores cai validate random
+cai validate random
 "$python" -m cai_lightning compare runs/smollm2_base runs/smollm2_random runs/smollm2_contextual --output "$output"
 "$python" -m cai_lightning inspect runs/smollm2_random runs/smollm2_contextual --output "$output/revisions"
 
