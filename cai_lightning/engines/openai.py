@@ -202,9 +202,7 @@ class OpenAIEngine(Engine):
                 f"expected, found {self.concurrency}, {self.max_retries}, {self.max_wait}, {self.timeout}, "
                 f"{self.tokens_per_minute}"
             )
-        if doubled := {"model", "messages", "max_tokens", "max_completion_tokens", "stop", *SENT, *EXTRA} & set(
-            self.extra_body or ()
-        ):
+        if doubled := SET & set(self.extra_body or ()):
             raise ValueError(f"OpenAIEngine: extra_body: {min(doubled)!r} has a setting of its own, take that")
         if not self.base_urls:
             raise ValueError("OpenAIEngine: base_urls: at least one address expected, such as http://127.0.0.1:8000/v1")

@@ -103,7 +103,7 @@ def test_what_is_not_set_is_not_sent():
     assert left.keys() == {"model", "messages", "seed", "max_tokens", "repetition_penalty"}
 
 
-@pytest.mark.parametrize("name", ["top_k", "repetition_penalty", "temperature", "max_tokens"])
+@pytest.mark.parametrize("name", ["top_k", "repetition_penalty", "temperature", "max_tokens", "seed"])
 def test_a_field_with_a_setting_of_its_own_is_refused(name):
     with pytest.raises(ValueError, match=f"extra_body: '{name}' has a setting of its own"):
         OpenAIEngine("m", ["http://127.0.0.1:1/v1"], extra_body={name: 1})
