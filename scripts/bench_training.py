@@ -106,14 +106,21 @@ def run(args: argparse.Namespace, name: str, folder: Path) -> dict:
 
 
 def peer(args: argparse.Namespace, folder: Path) -> Path:
-    """The peer's script, in float32 where bfloat16 is not computed in."""
+    """The peer's script, in float32 where bfloat16 is not computed in, and on the GPU also for its loss before training.
+
+    Raises:
+        SystemExit: It does not hold what is to be changed.
+    """
     script = args.peers / "trl_sft.py"
-    if args.dtype == "bfloat16":
-        return script
-    text = (
-        script.read_text(encoding="utf-8").replace("torch.bfloat16", "torch.float32").replace("bf16=True", "bf16=False")
-    )
-    changed = folder / "trl_sft_float32.py"
+    changes = {} if args.dtype == "bfloat16" else {"torch.bfloat16": "torch.float32", "bf16=True": "bf16=False"}
+    if torch.cuda.is_available():
+        changes |= {"=args.attn)": "=args.attn).cuda()", "([whole[:max_length]])": "([whole[:max_length]]).cuda()"}
+    text = script.read_text(encoding="utf-8")
+    for old, new in changes.items():
+        if old not in text:
+            raise SystemExit(f"{script}: it does not hold {old!r}, which this machine needs to be {new!r}")
+        text = text.replace(old, new)
+    changed = folder / "trl_sft_changed.py"
     changed.write_text(text, encoding="utf-8")
     return changed
 
@@ -147,6 +154,7 @@ class Clock(Callback):
             torch.cuda.synchronize()
         self.seconds = time.perf_counter() - self.began
         self.peak = peak_bytes(pl_module.device)
+        self.device = pl_module.device  # afterwards the trainer takes the module back to the CPU
 
 
 @torch.no_grad()
@@ -183,7 +191,7 @@ def measure(args: argparse.Namespace) -> dict:
     trainer.fit(module, datamodule=Rows(examples, args))
     tokens, supervised = sum(len(e.input_ids) for e in examples), sum(e.supervised for e in examples)
     flops = module._costs.flops(tokens, supervised)
-    rate = matrix_rate(module.device, getattr(torch, args.dtype))
+    rate = matrix_rate(clock.device, getattr(torch, args.dtype))
     return {"peer": "cai_lightning", "rows": len(rows), "seconds": round(clock.seconds, 2), "tokens": tokens,
             "tokens_per_s": round(tokens / clock.seconds, 1), "peak_bytes": clock.peak,
             "bytes_above_loaded": clock.peak - clock.level, "loss_before": round(clock.loss_before, 4),

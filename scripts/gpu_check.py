@@ -12,12 +12,14 @@ import json
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-SANDBOX = Path(__file__).resolve().parents[1] / "checkpoints" / "sandbox"
+ROOT = Path(__file__).resolve().parents[1]
+SANDBOX = ROOT / "checkpoints" / "sandbox"
 PACKAGES = ("torch", "transformers", "lightning", "peft", "torchmetrics", "sentence-transformers", "triton", "trl")
 SIZES = {"3b": "qwen2.5-3b", "7b": "mistral-7b"}
 
@@ -116,6 +118,28 @@ def memory(args: argparse.Namespace) -> Found:
     return gpu_engine.out_of_memory(args.work / "small", *((12, 8) if args.dry else (96, 64)))
 
 
+def verbs(args: argparse.Namespace) -> Found:
+    """The command line on this machine's device: revisions, an adapter learned from them, and what it then answers."""
+    if importlib.util.find_spec("jsonargparse") is None:
+        raise NotRunError("jsonargparse is not installed")
+    run, found = args.work / "run", {}
+    settings = {
+        "predict": ["--data.limit", "24" if args.dry else "192"],
+        "fit": [] if args.dry else ["--trainer.precision", "bf16-mixed"],
+        "validate": ["--data.limit", "24" if args.dry else "192", "--data.references", run / "revisions.jsonl"],
+    }
+    for verb, own in settings.items():
+        began = time.monotonic()
+        words = [verb, "--config", "configs/sandbox_contextual.yaml", "--run", run, "--trainer.accelerator", "auto", *own]
+        command = [sys.executable, "-m", "cai_lightning", *map(str, words)]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{verb}: {done.stdout[-2000:]}")
+        found[verb] = {"seconds": round(time.monotonic() - began, 1), "end": done.stdout[-1500:]}
+        write(args, found)
+    return found
+
+
 def model(args: argparse.Namespace) -> Found:
     """Makes the model that the next steps open, at random."""
     folder, name = args.work / size(args), "tiny" if args.dry else SIZES[size(args)]
@@ -154,6 +178,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], Found]] = {
     "machine": machine,
     "equal": equal,
     "memory": memory,
+    "verbs": verbs,
     **{f"{way}-3b": generation for way in ("slots", "paged", "naive")},
     **{f"model-{size}": model for size in SIZES},
     **{f"{way}-{size}": training for size in SIZES for way in ("train", "trl")},

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # What this project does on a GPU, in one JSON file, within eight minutes; a step that fails or takes too long loses none
 # of the others.
-# Usage: scripts/gpu_check.sh --output FILE [--corpus FILE] [--peers DIR] [--wheels DIR] [--seconds N] [--dry]
+# Usage: scripts/gpu_check.sh --output FILE [--corpus FILE] [--peers DIR] [--wheels DIR] [--seconds N] [--only NAMES]
+#   [--dry]
 #   --corpus   JSON Lines with the fields prompt and revision; --dry makes its own
 #   --peers    folder of trl_sft.py and naive_generation.py; without it their steps are "not run"
 #   --wheels   folder of packages that this machine lacks, installed for this run alone
 #   --seconds  of all steps together (460)
+#   --only     names of steps, between commas, instead of all
 #   --dry      the same steps with tiny models, also on a CPU; nobody waits for it, so every limit is five times as long
 # PYTHON names the interpreter. Where torch, transformers, lightning, peft, torchmetrics and sentence-transformers are,
 # nothing else is needed but for TRL, as wheels of 2 MB: pip download --no-deps -d DIR trl==1.16.0 datasets dill multiprocess
@@ -15,12 +17,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-output='' wheels='' seconds=460 slack=1 options=()
+output='' wheels='' only='' seconds=460 slack=1 options=()
 while [ $# -gt 0 ]; do
   case $1 in
     --output) output=$2; shift 2 ;;
     --wheels) wheels=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
+    --only) only=,$2,; shift 2 ;;
     --corpus | --peers) options+=("$1" "$2"); shift 2 ;;
     --dry) options+=("$1") slack=5; shift ;;
     *) echo "scripts/gpu_check.sh: unknown option $1" >&2; exit 2 ;;
@@ -29,6 +32,7 @@ done
 [ -n "$output" ] || { echo "scripts/gpu_check.sh: --output FILE is missing" >&2; exit 2; }
 
 export PYTHONPATH="$work/site:$root${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+export PYTHONDONTWRITEBYTECODE=''  # else each of many processes compiles all packages anew
 if [ -n "$wheels" ]; then
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$work/site" "$wheels"/*.whl
 fi
@@ -36,6 +40,7 @@ fi
 # Usage: step NAME SECONDS; it has so many, or what is left of all.
 step() {
   local began=$SECONDS limit=$((slack * $2)) left=$((slack * seconds - SECONDS)) code=0
+  [[ -z $only || $only == *,$1,* ]] || return 0
   [ "$left" -ge "$limit" ] || limit=$left
   if [ "$limit" -gt 0 ]; then
     timeout --kill-after 5 "$limit" "$python" "$root/scripts/gpu_check.py" "$1" --work "$work" "${options[@]}" \
@@ -49,6 +54,7 @@ step() {
 step machine 60
 step equal 90
 step memory 60
+step verbs 90
 step model-3b 60
 step slots-3b 90
 step paged-3b 90

@@ -48,7 +48,7 @@ def test_a_step_that_fails_loses_none_of_the_others(check):
     assert done.returncode == 1
     assert "failed: memory\n" in done.stdout
     assert found["steps"].pop("memory") == {"rc": 3, "seconds": 0, "found": {}, "error": "it was like this\n"}
-    assert len(found["steps"]) == 11
+    assert len(found["steps"]) == 12
     assert all(step["rc"] == 0 and step["found"] == {"speed": 5} for step in found["steps"].values())
 
 
@@ -56,9 +56,15 @@ def test_a_step_that_hangs_is_ended_when_the_time_is_up(check):
     done, found = check("--seconds", "3", hangs="slots-3b")
     assert done.returncode == 1
     steps = list(found["steps"].values())
-    assert [step["rc"] for step in steps] == [0, 0, 3, 0, *[124] * 8]
-    assert steps[5]["error"] == "no time was left\n"
+    assert [step["rc"] for step in steps] == [0, 0, 3, 0, 0, *[124] * 8]
+    assert steps[6]["error"] == "no time was left\n"
     assert found["seconds"] < 20
+
+
+def test_steps_that_are_named_run_alone(check):
+    done, found = check("--only", "slots-3b,machine")
+    assert done.returncode == 0
+    assert list(found["steps"]) == ["machine", "slots-3b"]
 
 
 @pytest.mark.parametrize(("options", "message"), [(["--outputs", "x"], "unknown option --outputs"), ([], "is missing")])
