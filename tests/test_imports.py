@@ -34,6 +34,7 @@ PARTS = {
         "completions",
         "encoding",
         "fingerprint",
+        "graphs",
         "grouped_attention",
         "loading",
         "paged",

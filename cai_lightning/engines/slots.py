@@ -13,11 +13,16 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
+from cai_lightning.engines.graphs import Graphs
 from cai_lightning.errors import UserError
 from cai_lightning.memory import cache_per_token, conversations_that_fit, free_memory
 
 GRAIN = 128
 """The room of all slots grows by multiples of so many tokens; on a GPU, what is looked at does too, for few shapes."""
+
+
+FEWEST = 8
+"""On a GPU rows are filled up to a power of two, this at the least, also for few shapes."""
 
 
 class TooManySlotsError(Exception):
@@ -48,7 +53,9 @@ class Slots:
         self.kinds = _kinds(policy, self._layer_types or [alike])
         self.policy = policy
         self.count = count
-        self._grain = GRAIN if policy.device.type == "cuda" else 1
+        on_gpu = policy.device.type == "cuda"
+        self._grain = GRAIN if on_gpu else 1
+        self.graphs = Graphs() if on_gpu else None
         self._per_token = cache_per_token(config, policy.dtype)
         self.lengths = np.zeros(count, dtype=np.int64)
         self._layers = [_Layer(count) for _ in range(config.num_hidden_layers)]
@@ -99,13 +106,31 @@ class Slots:
         places = np.where(is_padding, self._room - 1, positions)
         self._tokens[rows[:, None], places] = padded
         self.lengths[rows] += counts
-        width = _rounded(width, self._grain)
-        window = _Window(self._tensor(rows), self._tensor(places), width, isinstance(slots, range))
-        for layer in self._layers:
-            layer.window = window
-        return self._forward(self._tensor(padded), self._tensor(np.where(is_padding, 0, positions)), width)
+        width, is_whole = _rounded(width, self._grain), isinstance(slots, range)
+        positions = np.where(is_padding, 0, positions)
+        if self.graphs is not None and longest == 1:
+            return self._decode(np.stack([rows, *(each[:, 0] for each in (padded, positions, places))]), width, is_whole)
+        return self._forward(*map(self._tensor, (rows, padded, positions, places)), width, is_whole)
 
-    def _forward(self, ids: Tensor, positions: Tensor, width: int) -> Tensor:
+    def _decode(self, numbers: np.ndarray, width: int, is_whole: bool) -> Tensor:
+        """One token each, in one of few shapes; what fills the rows up is written where padding is."""
+        assert self.graphs is not None
+        many = numbers.shape[1]
+        rows = min(self.count, max(FEWEST, 1 << (many - 1).bit_length()))
+        filled = np.zeros((4, rows), dtype=np.int64)
+        filled[0], filled[3] = np.arange(rows) if is_whole else 0, self._room - 1
+        filled[:, :many] = numbers
+
+        def step(numbers: Tensor) -> Tensor:
+            return self._forward(numbers[0], *numbers[1:, :, None], width, is_whole)
+
+        return self.graphs.run((rows, width, is_whole), step, torch.from_numpy(filled), self.policy.device)[:many]
+
+    def _forward(
+        self, rows: Tensor, ids: Tensor, positions: Tensor, places: Tensor, width: int, is_whole: bool
+    ) -> Tensor:
+        for layer in self._layers:
+            layer.window = _Window(rows, places, width, is_whole)
         masks = self._masks(positions, width)
         logits: Tensor = self.policy(
             input_ids=ids,
@@ -139,6 +164,8 @@ class Slots:
         if width <= self._room:
             return
         room = self._affordable(_rounded(max(width, self._room * 3 // 2), GRAIN), _rounded(width, GRAIN))
+        if self.graphs is not None:
+            self.graphs.forget()
         for layer in self._layers:
             layer.grow(room)
         tokens = np.full((self.count, room), -1, dtype=np.int64)

@@ -13,6 +13,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from cai_lightning.engines import batching
 from cai_lightning.engines.base import Sampling
 from cai_lightning.engines.batching import ContinuousBatch
+from cai_lightning.engines.graphs import Graphs
 from cai_lightning.engines.sampling import draw
 from cai_lightning.engines.slots import GRAIN, Slots
 from cai_lightning.errors import ReplyError
@@ -96,6 +97,20 @@ def alone(policy, talk, told):
     return replies
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def place(request, monkeypatch):
+    """Slots as they are on a CPU, and with the shapes and the repeated steps of a GPU."""
+    if request.param == "gpu":
+        plain = Slots.__init__
+
+        def opened(self, policy, count):
+            plain(self, policy, count)
+            self._grain, self.graphs = GRAIN, Graphs(lambda step: step)
+
+        monkeypatch.setattr(Slots, "__init__", opened)
+
+
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("block", range(10))
 def test_conversations_that_begin_alike_say_what_each_would_alone(policy, block):
     for case in range(20):
@@ -129,6 +144,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(batching.gc, "collect", lambda: None)
 
 
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("block", range(10))
 def test_out_of_memory_in_any_pass_loses_nobody_and_changes_no_token(policy, block):
     for case in range(20):

@@ -1,5 +1,7 @@
 """What slots hold gives the logits of whole conversations read anew."""
 
+import random
+
 import pytest
 import torch
 from transformers import (
@@ -14,6 +16,7 @@ from transformers import (
 )
 
 from cai_lightning.engines import grouped_attention
+from cai_lightning.engines.graphs import Graphs
 from cai_lightning.engines.slots import GRAIN, Slots, TooManySlotsError
 from cai_lightning.errors import UserError
 
@@ -70,6 +73,31 @@ def check_turns_of(policy, slots):
             talks[slot] += ids
             torch.testing.assert_close(row, reference(policy, talks[slot]), atol=1e-4, rtol=1e-4)
     assert slots.lengths.tolist() == [len(talks.get(slot, [])) for slot in range(5)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}])
+def test_steps_of_a_gpu_read_like_whole_conversations(settings):
+    """Their rows are filled up and their widths rounded; what they write must not touch another conversation."""
+    policy, rng = model(**settings), random.Random(0)
+    slots, launched = Slots(policy, 11), []
+    slots._grain, slots.graphs = GRAIN, Graphs(lambda step: lambda: launched.append(step()))
+    talks = {slot: tokens(rng.randrange(1, 9), slot) for slot in range(11)}
+    slots.extend(list(talks), list(talks.values()))
+    for turn in range(200):
+        is_whole = rng.random() < 0.5
+        top = rng.randrange(1, 12)
+        rows = range(top) if is_whole else sorted(rng.sample(range(11), top))
+        new = {slot: [rng.randrange(50)] for slot in rows if not is_whole or rng.random() < 0.8} or {0: [turn % 50]}
+        logits = slots.extend(rows if is_whole else list(new), [new.get(slot, []) for slot in (rows if is_whole else new)])
+        for row, slot in zip(logits, rows if is_whole else new, strict=True):
+            talks[slot] += new.get(slot, [])
+            if slot in new and rng.random() < 0.2:
+                torch.testing.assert_close(row, reference(policy, talks[slot]), atol=1e-4, rtol=1e-4)
+    assert len(launched) > 150
+    for slot, ids in talks.items():
+        torch.testing.assert_close(
+            slots.extend([slot], [[5]])[0], reference(policy, [*ids, 5]), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_idle_slots_may_be_computed_along_and_stay_as_they_are():
