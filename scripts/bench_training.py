@@ -106,19 +106,13 @@ def run(args: argparse.Namespace, name: str, folder: Path) -> dict:
 
 
 def peer(args: argparse.Namespace, folder: Path) -> Path:
-    """The peer's script, in float32 where bfloat16 is not computed in, and on the GPU also for its loss before training.
-
-    Raises:
-        SystemExit: It does not hold what is to be changed.
-    """
+    """The peer's script, in float32 where bfloat16 is not computed in; on a GPU it is there before it trains, too."""
     script = args.peers / "trl_sft.py"
     changes = {} if args.dtype == "bfloat16" else {"torch.bfloat16": "torch.float32", "bf16=True": "bf16=False"}
     if torch.cuda.is_available():
         changes |= {"=args.attn)": "=args.attn).cuda()", "([whole[:max_length]])": "([whole[:max_length]]).cuda()"}
     text = script.read_text(encoding="utf-8")
     for old, new in changes.items():
-        if old not in text:
-            raise SystemExit(f"{script}: it does not hold {old!r}, which this machine needs to be {new!r}")
         text = text.replace(old, new)
     changed = folder / "trl_sft_changed.py"
     changed.write_text(text, encoding="utf-8")

@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="where merge writes")
     parser.add_argument("--corpus", type=Path, help="JSON Lines with the fields prompt and revision")
     parser.add_argument("--peers", type=Path, help="folder of trl_sft.py and naive_generation.py")
+    parser.add_argument("--seconds", type=int, help="what all took, for merge")
     parser.add_argument("--dry", action="store_true", help="tiny models, few rows")
     args = parser.parse_args()
     if args.step == "merge":
@@ -66,10 +67,10 @@ def write(args: argparse.Namespace, found: Found) -> None:
 def merge(args: argparse.Namespace) -> int:
     """Puts everything into one file; the status is 1 where a step has failed."""
     steps = {}
-    for line in (args.work / "steps").read_text(encoding="utf-8").splitlines():
-        name, code, seconds = line.split()
+    lines = [line.split() for line in (args.work / "steps").read_text(encoding="utf-8").splitlines()]
+    for name, code, seconds in sorted(lines, key=lambda line: list(STEPS).index(line[0])):
         steps[name] = {"rc": int(code), "seconds": int(seconds), **outcome(args.work, name, failed=code != "0")}
-    whole = {"dry": args.dry, "seconds": sum(step["seconds"] for step in steps.values()), "steps": steps}
+    whole = {"dry": args.dry, "seconds": args.seconds, "steps": steps}
     args.output.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     idle = {name: step["found"]["not_run"] for name, step in steps.items() if "not_run" in step["found"]}
     failed = [name for name, step in steps.items() if step["rc"]]
@@ -122,17 +123,29 @@ def verbs(args: argparse.Namespace) -> Found:
     """The command line on this machine's device: revisions, an adapter learned from them, and what it then answers."""
     if importlib.util.find_spec("jsonargparse") is None:
         raise NotRunError("jsonargparse is not installed")
-    run, found = args.work / "run", {}
-    settings = {
+    run = args.work / "run"
+    found: Found = {}
+    settings: dict[str, list[Any]] = {
         "predict": ["--data.limit", "24" if args.dry else "192"],
         "fit": [] if args.dry else ["--trainer.precision", "bf16-mixed"],
         "validate": ["--data.limit", "24" if args.dry else "192", "--data.references", run / "revisions.jsonl"],
     }
     for verb, own in settings.items():
         began = time.monotonic()
-        words = [verb, "--config", "configs/sandbox_contextual.yaml", "--run", run, "--trainer.accelerator", "auto", *own]
+        words = [
+            verb,
+            "--config",
+            "configs/sandbox_contextual.yaml",
+            "--run",
+            run,
+            "--trainer.accelerator",
+            "auto",
+            *own,
+        ]
         command = [sys.executable, "-m", "cai_lightning", *map(str, words)]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
         if done.returncode:
             raise SystemExit(f"{verb}: {done.stdout[-2000:]}")
         found[verb] = {"seconds": round(time.monotonic() - began, 1), "end": done.stdout[-1500:]}
@@ -179,8 +192,8 @@ STEPS: dict[str, Callable[[argparse.Namespace], Found]] = {
     "equal": equal,
     "memory": memory,
     "verbs": verbs,
-    **{f"{way}-3b": generation for way in ("slots", "paged", "naive")},
     **{f"model-{size}": model for size in SIZES},
+    **{f"{way}-3b": generation for way in ("slots", "paged", "naive")},
     **{f"{way}-{size}": training for size in SIZES for way in ("train", "trl")},
 }
 

@@ -7,9 +7,11 @@ logits = graphs.run((64, 512), step, numbers, device)  # from the second time on
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +20,18 @@ MOST = 64
 
 Launch = Callable[[], object]
 Step = Callable[[Tensor], Tensor]
+
+
+def is_recordable(config: PreTrainedConfig) -> bool:
+    """Whether a model computes the same kernels whatever the numbers are.
+
+    Experts do not, and positions that are scaled by how far a conversation has come do not. Trying would not do: a
+    recording that fails leaves torch's random numbers on the GPU unusable.
+    """
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {each.get("rope_type") for each in (rope, *rope.values()) if isinstance(each, dict)}
+    return not any(getattr(config, name, None) for name in names) and not kinds & {"dynamic", "longrope"}
 
 
 @dataclass(frozen=True)
@@ -32,23 +46,21 @@ class _Graph:
 class Graphs:
     """Runs steps of many shapes, and records each when its shape comes for the second time.
 
-    A step may only read the numbers it is given and memory that stays where it is; where it cannot be recorded, as
-    where a model asks on the way how large a number is, all steps are run as they are from then on.
-
-    Args:
-        record: Makes of a step without arguments what repeats its kernels; null takes CUDA's graphs.
+    A step may only read the numbers it is given and memory that stays where it is. If one cannot be recorded, all are
+    run as they are from then on.
     """
 
-    def __init__(self, record: Callable[[Launch], Launch] | None = None) -> None:
-        self._record = record or _Recorder()
+    def __init__(self) -> None:
         self._met: set[Hashable] = set()
         self._graphs: dict[Hashable, _Graph] = {}
         self._results = torch.empty(0)
+        self._pool: Any = None
         self._is_off = False
 
     def forget(self) -> None:
         """Drops what was recorded, since memory that it reads has moved."""
         self._graphs.clear()
+        self._pool = None  # it goes with the last of its graphs
 
     def run(self, shape: Hashable, step: Step, numbers: Tensor, device: torch.device) -> Tensor:
         """The result of a step.
@@ -76,7 +88,7 @@ class Graphs:
         return graph.result
 
     def _plain(self, step: Step, numbers: Tensor) -> Tensor:
-        """What graphs will leave their results in is shared by all: with large vocabularies it is a hundred megabytes."""
+        """Where graphs will leave their results is shared by all: with large vocabularies it is a hundred megabytes."""
         result = step(numbers)
         if len(self._results) < len(result):
             self._results = torch.empty_like(result)
@@ -89,21 +101,16 @@ class Graphs:
             result.copy_(step(numbers))
 
         try:
-            return _Graph(numbers, self._record(left), result)
+            return _Graph(numbers, self.record(left), result)
         except RuntimeError as error:
             self._is_off = True
             log.warning("decoding goes on without CUDA graphs, which takes longer: %s", str(error).splitlines()[0])
             return None
 
-
-class _Recorder:
-    """Records CUDA graphs, one after the other in the same memory."""
-
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def __call__(self, step: Launch) -> Launch:
+    def record(self, step: Launch) -> Launch:
+        """What repeats a step's kernels; graphs are launched one after the other, and so compute in the same memory."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             step()
+        self._pool = graph.pool()
         return graph.replay

@@ -13,13 +13,12 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
-from cai_lightning.engines.graphs import Graphs
+from cai_lightning.engines.graphs import Graphs, is_recordable
 from cai_lightning.errors import UserError
 from cai_lightning.memory import cache_per_token, conversations_that_fit, free_memory
 
 GRAIN = 128
 """The room of all slots grows by multiples of so many tokens; on a GPU, what is looked at does too, for few shapes."""
-
 
 FEWEST = 8
 """On a GPU rows are filled up to a power of two, this at the least, also for few shapes."""
@@ -55,7 +54,7 @@ class Slots:
         self.count = count
         on_gpu = policy.device.type == "cuda"
         self._grain = GRAIN if on_gpu else 1
-        self.graphs = Graphs() if on_gpu else None
+        self.graphs = Graphs() if on_gpu and is_recordable(config) else None
         self._per_token = cache_per_token(config, policy.dtype)
         self.lengths = np.zeros(count, dtype=np.int64)
         self._layers = [_Layer(count) for _ in range(config.num_hidden_layers)]
@@ -109,8 +108,11 @@ class Slots:
         width, is_whole = _rounded(width, self._grain), isinstance(slots, range)
         positions = np.where(is_padding, 0, positions)
         if self.graphs is not None and longest == 1:
-            return self._decode(np.stack([rows, *(each[:, 0] for each in (padded, positions, places))]), width, is_whole)
-        return self._forward(*map(self._tensor, (rows, padded, positions, places)), width, is_whole)
+            return self._decode(
+                np.stack([rows, *(each[:, 0] for each in (padded, positions, places))]), width, is_whole
+            )
+        numbers = [self._tensor(each) for each in (rows, padded, positions, places)]
+        return self._forward(numbers, width, is_whole)
 
     def _decode(self, numbers: np.ndarray, width: int, is_whole: bool) -> Tensor:
         """One token each, in one of few shapes; what fills the rows up is written where padding is."""
@@ -122,13 +124,13 @@ class Slots:
         filled[:, :many] = numbers
 
         def step(numbers: Tensor) -> Tensor:
-            return self._forward(numbers[0], *numbers[1:, :, None], width, is_whole)
+            return self._forward([numbers[0], *numbers[1:, :, None]], width, is_whole)
 
         return self.graphs.run((rows, width, is_whole), step, torch.from_numpy(filled), self.policy.device)[:many]
 
-    def _forward(
-        self, rows: Tensor, ids: Tensor, positions: Tensor, places: Tensor, width: int, is_whole: bool
-    ) -> Tensor:
+    def _forward(self, numbers: Sequence[Tensor], width: int, is_whole: bool) -> Tensor:
+        """Reads slots [rows], and tokens, their positions and their places in the slots [rows, new]."""
+        rows, ids, positions, places = numbers
         for layer in self._layers:
             layer.window = _Window(rows, places, width, is_whole)
         masks = self._masks(positions, width)

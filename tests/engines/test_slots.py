@@ -29,6 +29,19 @@ def model(**settings):
     return Qwen2ForCausalLM(config).eval()
 
 
+class Repeated(Graphs):
+    """Launches a step again and counts."""
+
+    launched = 0
+
+    def record(self, step):
+        def launch():
+            self.launched += 1
+            step()
+
+        return launch
+
+
 def tokens(count, seed):
     return torch.randint(50, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
@@ -79,25 +92,22 @@ def check_turns_of(policy, slots):
 def test_steps_of_a_gpu_read_like_whole_conversations(settings):
     """Their rows are filled up and their widths rounded; what they write must not touch another conversation."""
     policy, rng = model(**settings), random.Random(0)
-    slots, launched = Slots(policy, 11), []
-    slots._grain, slots.graphs = GRAIN, Graphs(lambda step: lambda: launched.append(step()))
+    slots = Slots(policy, 11)
+    slots._grain, slots.graphs = GRAIN, Repeated()
     talks = {slot: tokens(rng.randrange(1, 9), slot) for slot in range(11)}
     slots.extend(list(talks), list(talks.values()))
-    for turn in range(200):
-        is_whole = rng.random() < 0.5
+    for _ in range(200):
         top = rng.randrange(1, 12)
+        is_whole = rng.random() < 0.5
         rows = range(top) if is_whole else sorted(rng.sample(range(11), top))
-        new = {slot: [rng.randrange(50)] for slot in rows if not is_whole or rng.random() < 0.8} or {0: [turn % 50]}
-        logits = slots.extend(rows if is_whole else list(new), [new.get(slot, []) for slot in (rows if is_whole else new)])
-        for row, slot in zip(logits, rows if is_whole else new, strict=True):
-            talks[slot] += new.get(slot, [])
-            if slot in new and rng.random() < 0.2:
+        ids = [[] if is_whole and n and rng.random() < 0.2 else [rng.randrange(50)] for n in range(top)]
+        for slot, row, new in zip(rows, slots.extend(rows, ids), ids, strict=True):
+            talks[slot] += new
+            if new and rng.random() < 0.2:
                 torch.testing.assert_close(row, reference(policy, talks[slot]), atol=1e-4, rtol=1e-4)
-    assert len(launched) > 150
+    assert slots.graphs.launched > 150
     for slot, ids in talks.items():
-        torch.testing.assert_close(
-            slots.extend([slot], [[5]])[0], reference(policy, [*ids, 5]), atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(slots.extend([slot], [[5]])[0], reference(policy, [*ids, 5]), atol=1e-4, rtol=1e-4)
 
 
 def test_idle_slots_may_be_computed_along_and_stay_as_they_are():

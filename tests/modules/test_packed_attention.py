@@ -1,5 +1,7 @@
 """Conversations behind one another attend each to itself, whatever heads, windows and kernels there are."""
 
+from functools import partial
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
@@ -29,6 +31,39 @@ def test_each_conversation_is_read_as_if_alone(window):
     alone = torch.cat([model(part).logits for part in ids.split(LENGTHS, dim=1)], dim=1)
     model.set_attn_implementation("packed")
     torch.testing.assert_close(packed_logits(model, ids), alone, atol=1e-5, rtol=1e-5)
+
+
+def plain_varlen(q, k, v, starts, ends, most, longest, scale, window_size, enable_gqa):
+    """Torch's attention for one launch, by its documentation, in plain steps: [tokens, heads, size]."""
+    assert torch.equal(starts, ends)
+    assert most == longest == int(starts.diff().max())
+    assert enable_gqa == (q.shape[1] != k.shape[1])
+    back, ahead = window_size
+    k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
+    out = torch.empty_like(q)
+    for start, end in starts.unfold(0, 2, 1).tolist():
+        for t in range(start, end):
+            seen = slice(start if back < 0 else max(start, t - back), t + ahead + 1)
+            scores = torch.einsum("hd,shd->hs", q[t], k[seen]) * (scale or q.shape[-1] ** -0.5)
+            out[t] = torch.einsum("hs,shd->hd", scores.softmax(-1), v[seen])
+    return out
+
+
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("told", [{"scale", "window_size", "enable_gqa"}, {"scale", "window_size"}])
+def test_one_launch_attends_as_one_conversation_after_the_other_does(monkeypatch, window, told):
+    """On a GPU; the kernel itself is tried by `gpu_check.sh`."""
+    torch.manual_seed(0)
+    states = [torch.randn(1, heads, sum(LENGTHS), 8) for heads in (4, 2, 2)]
+    settings = {"scaling": 0.3, "sliding_window": window, "conversation_lengths": LENGTHS}
+    apart, _ = packed_attention.packed_attention(None, *states, None, **settings)
+    monkeypatch.setattr(packed_attention, "TOLD", told)
+    monkeypatch.setattr(packed_attention, "_is_one_launch", lambda query, dropout: True)
+    known = plain_varlen if "enable_gqa" in told else partial(plain_varlen, enable_gqa=True)
+    monkeypatch.setattr(packed_attention, "varlen_attn", known)
+    for given in (None, boundaries(LENGTHS, "packed", torch.device("cpu"))["conversation_bounds"]):
+        at_once, _ = packed_attention.packed_attention(None, *states, None, conversation_bounds=given, **settings)
+        torch.testing.assert_close(at_once, apart, atol=1e-5, rtol=1e-5)
 
 
 def test_boundaries_are_named_as_flash_attention_reads_them(tiny_model):
