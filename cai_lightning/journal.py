@@ -113,6 +113,21 @@ def read_lines(path: Path) -> Iterator[tuple[int, Row]]:
             yield number, _parse(path, number, line)
 
 
+def read_different(path: Path) -> tuple[list[tuple[str, Row]], int]:
+    """The rows of a file and its rank files that somebody has put together, where ids say nothing.
+
+    Returns:
+        Every row that is not exactly one before it, with its place for messages; and how many are.
+    """
+    found: dict[str, tuple[str, Row]] = {}
+    lines = 0
+    for part in (path, *rank_files(path)):
+        for number, row in read_lines(part) if part.exists() else ():
+            lines += 1
+            found.setdefault(json.dumps(row, sort_keys=True), (f"{part}, line {number}", row))
+    return list(found.values()), lines - len(found)
+
+
 def raw_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, plain or `.gz`.
 

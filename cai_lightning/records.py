@@ -6,7 +6,7 @@ prompt = Prompt(id=prompt_id("How do I pick a lock?"), prompt="How do I pick a l
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ Turn = dict[str, str]
 
 Conversation = list[Turn]
 
+ROLES = ("system", "user", "assistant")
+
 
 def user(content: str) -> Turn:
     return {"role": "user", "content": content}
@@ -24,6 +26,15 @@ def user(content: str) -> Turn:
 
 def assistant(content: str) -> Turn:
     return {"role": "assistant", "content": content}
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether something that was read is a list of turns."""
+    return isinstance(value, list) and all(map(_is_turn, value))
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)
 
 
 @dataclass(frozen=True)
@@ -238,8 +249,16 @@ def shared_id(record: AboutPrompt) -> str:
 
     Every other id is opaque: nothing is to be read off it.
     """
-    text = transcript_text(record.turns) if record.turns else record.prompt
-    return record.prompt_id or prompt_id(text)
+    return _shared_id(record.prompt, record.turns, record.prompt_id)
+
+
+def shared_id_of(row: Mapping[str, Any]) -> str:
+    """Likewise of a row as it lies in a file, perhaps somebody else's."""
+    return _shared_id(str(row.get("prompt")), row.get("turns"), row.get("prompt_id"))
+
+
+def _shared_id(prompt: str, turns: Conversation | None, recorded: Any) -> str:
+    return str(recorded or prompt_id(transcript_text(turns) if turns else prompt))
 
 
 def number_ids(texts: Iterable[str]) -> list[str]:

@@ -13,10 +13,9 @@ from cai_lightning.data.prompts import read_dataset
 from cai_lightning.data.sources import Row, read_rows, shown, text_of, turns_of
 from cai_lightning.errors import UserError
 from cai_lightning.json_file import has_half_character
-from cai_lightning.records import Conversation, assistant, user
+from cai_lightning.records import ROLES, Conversation, assistant, is_conversation, user
 
 _PAIRS = (("prompt", "response"), ("prompt", "completion"), ("instruction", "output"))
-_ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,9 @@ def _turns(row: Row, where: str) -> Conversation:
 
 
 def _messages(messages: Any, where: str) -> Conversation:
-    if not isinstance(messages, list) or not all(map(_is_message, messages)):
-        roles = ", ".join(_ROLES)
+    if not is_conversation(messages):
+        roles = ", ".join(ROLES)
         raise UserError(f"{where}: 'messages' must be a list of role ({roles}) and content, not {shown(messages)}")
     if any(has_half_character(message["content"]) for message in messages):
         raise UserError(f"{where}: 'messages' holds half a character (a lone surrogate): {shown(messages)}")
     return [{"role": message["role"], "content": message["content"]} for message in messages]
-
-
-def _is_message(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") in _ROLES and isinstance(message.get("content"), str)

@@ -6,7 +6,7 @@ cleaned.changes  # ("meta_commentary",)
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from cai_lightning.data.answer import Piece, answer, pieces
@@ -25,10 +25,15 @@ class Cleaned:
         text: What is left.
         changes: What became of its characters (see `Plain`), `thoughts` or `meta_commentary` where some were removed;
             where nothing is left `unfinished_thought` if it was one, `empty` otherwise.
+        words: The text without its thoughts, before anything else was done to it.
+        has_words_behind: Whether some of what was stripped stood behind all that is left. The writer had then come to
+            the end of the answer, even where the text as a whole was cut.
     """
 
     text: str
     changes: tuple[Change, ...] = ()
+    words: str = field(default="", compare=False)
+    has_words_behind: bool = field(default=False, compare=False)
 
     @property
     def is_dropped(self) -> bool:
@@ -54,7 +59,8 @@ class Span(NamedTuple):
 def clean(text: str, ascii: Ascii = "typography") -> Cleaned:
     """Strips a text of thoughts and meta-commentary, and makes its characters plain, as far as `plain` is asked to."""
     words, thought = split_thoughts(text)
-    stripped = strip_meta_commentary(words)
+    found, kept = _sorted(words)
+    stripped = _joined(words, found, kept)
     made, characters = plain(stripped, ascii)
     changes: list[Change] = list(characters)
     if words != text:
@@ -63,23 +69,14 @@ def clean(text: str, ascii: Ascii = "typography") -> Cleaned:
         changes.append("meta_commentary")
     if not made.strip():
         changes.append("unfinished_thought" if thought and not words else "empty")
-    return Cleaned(made, tuple(changes))
+    end = max((piece.end for piece in kept), default=len(words))
+    goes_on = any(piece.start >= end and piece.kind != "rule" for piece in found)
+    return Cleaned(made, tuple(changes), words, goes_on)
 
 
 def strip_meta_commentary(text: str) -> str:
     """The answer in a text, without words about the response and without turns that nobody asked for."""
-    found, kept = _sorted(text)
-    if all(piece in kept or piece.kind == "rule" for piece in found):
-        return text
-    parts: list[str] = []
-    space, end = "", 0
-    for piece in found:
-        space = max(space, text[end : piece.start], key=len)
-        end = piece.end
-        if piece in kept:
-            parts += [space if parts else "", text[piece.start : end]]
-            space = ""
-    return "".join(parts)
+    return _joined(text, *_sorted(text))
 
 
 def commentary_spans(text: str) -> list[Span]:
@@ -97,21 +94,26 @@ def commentary_spans(text: str) -> list[Span]:
     return spans
 
 
-def has_words_behind(text: str) -> bool:
-    """Whether some of what `strip_meta_commentary` takes away stands behind all that it keeps.
-
-    The writer had then come to the end of the answer, even where the text as a whole was cut.
-    """
-    found, kept = _sorted(text)
-    end = max((piece.end for piece in kept), default=len(text))
-    return any(piece.start >= end and piece.kind != "rule" for piece in found)
-
-
 def _sorted(text: str) -> tuple[list[Piece], set[Piece]]:
     """The pieces of a text, and those of them that stay."""
     marked = in_place(text)
     found = pieces(marked)
     return found, set(answer(marked, found))
+
+
+def _joined(text: str, found: Sequence[Piece], kept: set[Piece]) -> str:
+    """The pieces that stay, with the widest white space that stood between them."""
+    if all(piece in kept or piece.kind == "rule" for piece in found):
+        return text
+    parts: list[str] = []
+    space, end = "", 0
+    for piece in found:
+        space = max(space, text[end : piece.start], key=len)
+        end = piece.end
+        if piece in kept:
+            parts += [space if parts else "", text[piece.start : end]]
+            space = ""
+    return "".join(parts)
 
 
 def _span_kinds(found: Sequence[Piece]) -> Iterator[tuple[Piece, SpanKind]]:

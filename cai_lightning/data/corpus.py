@@ -10,7 +10,7 @@ from typing import Literal
 from cai_lightning import chat
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Chat, Mixture, read_chats
-from cai_lightning.data.cleaning import clean, has_words_behind
+from cai_lightning.data.cleaning import clean
 from cai_lightning.data.corpus_rows import CorpusRow, Target, read_corpus_rows
 from cai_lightning.data.endings import is_cut
 from cai_lightning.data.repetition import repeated_ngrams
@@ -20,6 +20,27 @@ from cai_lightning.records import Conversation, Prompt, prompt_id, shared_id, tr
 from cai_lightning.thoughts import split_thoughts
 
 CutReplies = Literal["open", "drop", "learn"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is learned of the responses that a row holds.
+
+    A reply that was cut behind the end of its answer, in words about it that cleaning takes away, is a finished answer.
+
+    Args:
+        target: The last `revision`, those of all `rounds` (as in the paper), or the `initial` response (the control).
+        ascii: How plain the characters shall be, as in `plain`; `all` drops responses that cannot be.
+        cut_replies: What is done with replies that were cut: `open` says that they are not finished, `drop` leaves them
+            out, `learn` takes them as finished.
+        max_repetition: Leaves out responses with a larger share of repeated 4-grams, see `repeated_ngrams`; null takes
+            all.
+    """
+
+    target: Target = "revision"
+    ascii: Ascii = "typography"
+    cut_replies: CutReplies = "open"
+    max_repetition: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,31 +74,20 @@ class Corpus:
 
 def read_corpus(
     path: Path,
-    target: Target,
+    wanted: Wanted = Wanted(),
     shares: Shares = Shares(),
     prompts: Sequence[Prompt] | None = None,
     limit: int | None = None,
-    ascii: Ascii = "typography",
-    cut_replies: CutReplies = "open",
-    max_repetition: float | None = None,
     own: bool = False,
 ) -> Corpus:
     """Reads the revisions of a run, or of several in one file; the raw rows stay as they are.
 
-    A reply that was cut behind the end of its answer, in words about it that cleaning takes away, is a finished answer.
-
     Args:
         path: A run's `revisions.jsonl`.
-        target: Learns from the last `revision`, from those of all `rounds` (as in the paper), or from the `initial`
-            response (the control).
+        wanted: What is learned of its rows.
         shares: How the prompts are split.
         prompts: Takes the rows of these prompts alone; null takes all.
         limit: Takes the rows of the first so many prompts of `prompts`, or of the file; samples of a prompt are one.
-        ascii: How plain the characters of the responses shall be, as in `plain`; `all` drops those that cannot be.
-        cut_replies: What is done with replies that were cut: `open` says that they are not finished, `drop` leaves them
-            out, `learn` takes them as finished.
-        max_repetition: Leaves out responses with a larger share of repeated 4-grams, see `repeated_ngrams`; null takes
-            all.
         own: Whether this is the run's own file, see `read_corpus_rows`.
 
     Raises:
@@ -93,12 +103,12 @@ def read_corpus(
     further = len(taken) - len({shared_id(row.prompt) for row in taken})
     corpus.counts.update(rows=len(taken), repeated=repeated, other_prompt=len(rows) - len(taken), further=further)
     for row in taken:
-        _add(corpus, row, target, shares, ascii, cut_replies, max_repetition)
+        _add(corpus, row, corpus.parts[part(prompt_text(row.prompt), shares)], wanted)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
             raise UserError(
                 f"{path}: of its {corpus.counts['rows']} rows none is in the {name} part"
-                f"{_dropped(corpus, cut_replies)}; take more, or change data.shares."
+                f"{_dropped(corpus, wanted)}; take more, or change data.shares."
             )
     return corpus
 
@@ -141,11 +151,11 @@ def _text_of(opening: Conversation) -> str:
     return opening[0]["content"] if len(opening) == 1 else transcript_text(opening)
 
 
-def _dropped(corpus: Corpus, cut_replies: CutReplies) -> str:
+def _dropped(corpus: Corpus, wanted: Wanted) -> str:
     """What may have emptied a part, for the message about it."""
     counts = corpus.counts
     dropped = {
-        "are cut": counts["cut"] if cut_replies == "drop" else 0,
+        "are cut": counts["cut"] if wanted.cut_replies == "drop" else 0,
         "are empty": counts["empty"],
         "repeat themselves": counts["repetitive"],
         "are unfinished thoughts": counts["unfinished_thought"],
@@ -155,28 +165,18 @@ def _dropped(corpus: Corpus, cut_replies: CutReplies) -> str:
     return f" ({', '.join(told)})" if told else ""
 
 
-def _add(
-    corpus: Corpus,
-    row: CorpusRow,
-    target: Target,
-    shares: Shares,
-    ascii: Ascii,
-    cut_replies: CutReplies,
-    max_repetition: float | None,
-) -> None:
-    samples = corpus.parts[part(prompt_text(row.prompt), shares)]
-    for response, reason in row.targets(target):
-        cleaned = clean(response, ascii)
+def _add(corpus: Corpus, row: CorpusRow, samples: list[Sample], wanted: Wanted) -> None:
+    for response, reason in row.targets(wanted.target):
+        cleaned = clean(response, wanted.ascii)
         corpus.counts.update(["read", *cleaned.changes])
         if cleaned.is_dropped:
             continue
-        if max_repetition is not None and repeated_ngrams(cleaned.text) > max_repetition:
+        if wanted.max_repetition is not None and repeated_ngrams(cleaned.text) > wanted.max_repetition:
             corpus.counts["repetitive"] += 1
             continue
-        words = split_thoughts(response).words
-        cut = is_cut(words, reason) and not has_words_behind(words)
+        cut = is_cut(cleaned.words, reason) and not cleaned.has_words_behind
         if cut:
             corpus.counts.update(["cut", *(["look_cut"] if reason is None else [])])
-        if not (cut and cut_replies == "drop"):
-            finished = not cut or cut_replies == "learn"
+        if not (cut and wanted.cut_replies == "drop"):
+            finished = not cut or wanted.cut_replies == "learn"
             samples.append(Sample(row.prompt.id, chat.opening(row.prompt), cleaned.text, finished))

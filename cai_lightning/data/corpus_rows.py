@@ -17,7 +17,7 @@ from cai_lightning import journal
 from cai_lightning.data.endings import finish_reasons
 from cai_lightning.data.sources import shown
 from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt, prompt_id, transcript_text
+from cai_lightning.records import Prompt, is_conversation, shared_id_of
 
 Target = Literal["revision", "rounds", "initial"]
 
@@ -73,32 +73,27 @@ def read_corpus_rows(path: Path, own: bool = False) -> tuple[list[CorpusRow], in
     """
     if not path.exists() and not journal.rank_files(path):
         raise UserError(f"{path}: no revisions there. Run predict first, or name another file in data.corpus.")
-    found, repeated = (_journal(path), 0) if own else _different(path)
+    found, repeated = (_journal(path), 0) if own else journal.read_different(path)
     if not found:
         raise UserError(f"{path}: the file holds no revisions.")
-    return [_row(where, fields) for where, fields in found.items()], repeated
+    return [_row(where, fields) for where, fields in found], repeated
 
 
-def _journal(path: Path) -> dict[str, journal.Row]:
-    return {f"{path}, row {id}": row for id, row in journal.read(path).items()}
-
-
-def _different(path: Path) -> tuple[dict[str, journal.Row], int]:
-    """Every row that is not exactly one before it, and how many are."""
-    found: dict[str, tuple[str, journal.Row]] = {}
-    lines = 0
-    for part in (path, *journal.rank_files(path)):
-        for number, row in journal.read_lines(part) if part.exists() else ():
-            lines += 1
-            found.setdefault(json.dumps(row, sort_keys=True), (f"{part}, line {number}", row))
-    return dict(found.values()), lines - len(found)
+def _journal(path: Path) -> list[tuple[str, journal.Row]]:
+    return [(f"{path}, row {id}", row) for id, row in journal.read(path).items()]
 
 
 def _row(where: str, fields: journal.Row) -> CorpusRow:
-    text, turns = _text(fields, "prompt", where), fields.get("turns")
-    shared = fields.get("prompt_id") or prompt_id(transcript_text(turns) if turns else text)
+    text, turns, sample = _text(fields, "prompt", where), fields.get("turns"), fields.get("sample", 0)
+    if fields.get("prompt_id") is not None:
+        _text(fields, "prompt_id", where)
+    if not isinstance(sample, int):
+        raise UserError(f"{where}: field 'sample' shall be a number, counted from 0, found {shown(sample)}.")
+    if turns is not None and not is_conversation(turns):
+        raise UserError(f"{where}: field 'turns' shall be a list of turns with role and content, found {shown(turns)}.")
+    shared = shared_id_of(fields)
     id = _text(fields, "id", where) if "id" in fields else shared
-    return CorpusRow(where, Prompt(id, text, turns=turns, prompt_id=shared, sample=fields.get("sample", 0)), fields)
+    return CorpusRow(where, Prompt(id, text, turns=turns, prompt_id=shared, sample=sample), fields)
 
 
 def _text(row: dict[str, Any], field: str, where: str) -> str:

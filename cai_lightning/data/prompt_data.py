@@ -12,7 +12,7 @@ from cai_lightning import journal, provenance
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Shares, part, prompt_text
 from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt, prompt_id, samples_of, shared_id, transcript_text
+from cai_lightning.records import Prompt, samples_of, shared_id, shared_id_of
 from cai_lightning.thoughts import split_thoughts
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class PromptData(LightningDataModule):
             self.missing = sorted(missing, key=lambda prompt: prompt.id in failed)  # who failed before comes last
         else:
             revisions = journal.read(self.reference_file(run))
-            by_prompt = {_prompt_id(row): row for row in reversed(revisions.values()) if not row.get("sample")}
+            by_prompt = {shared_id_of(row): row for row in reversed(revisions.values()) if not row.get("sample")}
             found = [(p, revisions.get(p.id) or by_prompt.get(shared_id(p))) for p in self._part("test")]
             self.tests = [ReferencedPrompt(prompt, _reference(row)) for prompt, row in found]
 
@@ -156,12 +156,6 @@ class PromptData(LightningDataModule):
         """This process's share: every n-th row, none repeated to make the shares even."""
         trainer = self.trainer
         return rows[trainer.global_rank :: trainer.world_size] if trainer else rows
-
-
-def _prompt_id(row: journal.Row) -> str:
-    """What a row shares with the others about its prompt, as `shared_id` of a record."""
-    text = transcript_text(row["turns"]) if row.get("turns") else str(row.get("prompt"))
-    return str(row.get("prompt_id") or prompt_id(text))
 
 
 def _reference(row: journal.Row | None) -> str | None:

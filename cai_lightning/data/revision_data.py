@@ -13,7 +13,7 @@ from cai_lightning.data.batches import Batches, Planned, Sizes, fill, plan
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Mixture
 from cai_lightning.data.collate import GRAIN, Batch, pack, pad, silent
-from cai_lightning.data.corpus import Corpus, CutReplies, Sample, mix, read_corpus
+from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Wanted, mix, read_corpus
 from cai_lightning.data.corpus_rows import Target
 from cai_lightning.data.encoding import Example, encode
 from cai_lightning.data.prompts import read_prompts
@@ -107,6 +107,7 @@ class RevisionData(LightningDataModule):
         self.limit = limit
         self.seed = seed
         self.examples: dict[Part, list[Example]] = {}
+        self._corpora: dict[Path, Corpus] = {}
         self._done = 0
         self._train: Batches[Batch] | None = None
 
@@ -156,19 +157,14 @@ class RevisionData(LightningDataModule):
         return self._batches("validation", lambda: every[trainer.global_rank :: trainer.world_size])
 
     def _read(self, run: Path) -> Corpus:
-        prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None
-        corpus = read_corpus(
-            self.corpus or run / "revisions.jsonl",
-            self.target,
-            self.shares,
-            prompts,
-            self.limit,
-            self.ascii,
-            self.cut_replies,
-            self.max_repetition,
-            own=self.corpus is None,
-        )
-        return mix(corpus, self.mixture or (), self.shares, self.seed)
+        """The run's corpus, which is asked for several times and read once."""
+        path = self.corpus or run / "revisions.jsonl"
+        if path not in self._corpora:
+            prompts = read_prompts(self.prompts, self.column, self.split) if self.prompts else None
+            wanted = Wanted(self.target, self.ascii, self.cut_replies, self.max_repetition)
+            corpus = read_corpus(path, wanted, self.shares, prompts, self.limit, own=self.corpus is None)
+            self._corpora[path] = mix(corpus, self.mixture or (), self.shares, self.seed)
+        return self._corpora[path]
 
     def _encode(self, sample: Sample) -> Example:
         return encode(self._tokenizer, sample.id, sample.opening, sample.response, self.max_length, sample.finished)

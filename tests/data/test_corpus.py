@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import AutoTokenizer
 
 from cai_lightning import journal
 from cai_lightning.data.chats import Mixture
-from cai_lightning.data.corpus import mix, read_corpus
+from cai_lightning.data.corpus import Wanted, mix, read_corpus
 from cai_lightning.data.revision_data import RevisionData
 from cai_lightning.data.split import Shares, part
 from cai_lightning.errors import UserError
@@ -51,7 +52,7 @@ def responses(corpus):
     [("revision", ["Two."] * 2), ("rounds", ["One.", "Two."] * 2), ("initial", ["Initial 0.", "Initial 1."])],
 )
 def test_the_target_is_what_is_learned(path, target, expected):
-    corpus = read_corpus(path, target)
+    corpus = read_corpus(path, Wanted(target))
     assert sorted(responses(corpus)) == sorted(expected * len(TEXTS))
     assert (corpus.counts["rows"], corpus.counts["read"]) == (80, 40 * len(expected))
     assert all(sample.opening[0]["content"] in TEXTS for samples in corpus.parts.values() for sample in samples)
@@ -59,7 +60,7 @@ def test_the_target_is_what_is_learned(path, target, expected):
 
 @pytest.mark.parametrize("target", ["revision", "rounds"])
 def test_samples_and_rounds_of_a_prompt_are_on_one_side(path, target):
-    for name, samples in read_corpus(path, target).parts.items():
+    for name, samples in read_corpus(path, Wanted(target)).parts.items():
         assert samples
         assert {part(sample.opening[0]["content"]) for sample in samples} == {name}
         counts = {sample.id for sample in samples}
@@ -68,7 +69,7 @@ def test_samples_and_rounds_of_a_prompt_are_on_one_side(path, target):
 
 @pytest.mark.parametrize("given", [None, PROMPTS, PROMPTS[::-1]])
 def test_limit_takes_prompts_with_all_their_samples(path, given):
-    corpus = read_corpus(path, "rounds", prompts=given, limit=30)
+    corpus = read_corpus(path, Wanted("rounds"), prompts=given, limit=30)
     expected = {prompt.id for prompt in (given or PROMPTS)[:30]}
     ids = [sample.id for samples in corpus.parts.values() for sample in samples]
     assert set(ids) == {id for prompt in expected for id in (prompt, f"{prompt}.1")}
@@ -86,7 +87,7 @@ def test_limit_takes_prompts_with_all_their_samples(path, given):
 def test_rounds_are_dropped_alone_and_every_round_is_cleaned(tmp_path, ascii, left, counted):
     said = (" ", "Na\u00efve \u03bb", "\u2018No\u2019", "Here is a revised response: No.")
     journal.write(tmp_path / "revisions.jsonl", [row(text, rounds=said) for text in TEXTS])
-    corpus = read_corpus(tmp_path / "revisions.jsonl", "rounds", ascii=ascii)
+    corpus = read_corpus(tmp_path / "revisions.jsonl", Wanted("rounds", ascii=ascii))
     assert sorted(set(responses(corpus))) == left
     assert +corpus.counts == {"rows": 40, "read": 160, "empty": 40, "meta_commentary": 40, **counted}
 
@@ -103,10 +104,10 @@ def test_rounds_are_dropped_alone_and_every_round_is_cleaned(tmp_path, ascii, le
 def test_rows_without_rounds_are_named(tmp_path, rounds, message):
     journal.write(tmp_path / "revisions.jsonl", [{**row(TEXTS[0]), "rounds": rounds}])
     with pytest.raises(UserError, match=f"revisions.jsonl, line 1: .*{message}"):
-        read_corpus(tmp_path / "revisions.jsonl", "rounds")
+        read_corpus(tmp_path / "revisions.jsonl", Wanted("rounds"))
     if rounds != [] and rounds != [3]:
         with pytest.raises(UserError, match="of its 1 rows none is in the"):
-            read_corpus(tmp_path / "revisions.jsonl", "revision")
+            read_corpus(tmp_path / "revisions.jsonl")
 
 
 def chain(text, reasons, critique=True):
@@ -136,16 +137,16 @@ def test_each_reply_is_cut_by_its_own_finish_reason(tmp_path, target, critique):
         replies = 1 + draw.randint(1, 4) * (1 + critique)
         rows.append(chain(text, draw.choices(["stop", "length"], k=replies), critique))
     journal.write(tmp_path / "revisions.jsonl", rows)
-    corpus = read_corpus(tmp_path / "revisions.jsonl", target)
+    corpus = read_corpus(tmp_path / "revisions.jsonl", Wanted(target))
     samples = [sample for part in corpus.parts.values() for sample in part]
     assert all(sample.finished == (sample.response == "stop.") for sample in samples)
     assert {sample.finished for sample in samples} == {True, False}
     cut = sum(not sample.finished for sample in samples)
     assert (corpus.counts["cut"], corpus.counts["look_cut"]) == (cut, 0)
-    dropped = read_corpus(tmp_path / "revisions.jsonl", target, cut_replies="drop")
+    dropped = read_corpus(tmp_path / "revisions.jsonl", Wanted(target, cut_replies="drop"))
     assert set(responses(dropped)) == {"stop."}
     assert len(responses(dropped)) == len(samples) - cut == corpus.counts["read"] - dropped.counts["cut"]
-    learned = read_corpus(tmp_path / "revisions.jsonl", target, cut_replies="learn")
+    learned = read_corpus(tmp_path / "revisions.jsonl", Wanted(target, cut_replies="learn"))
     assert responses(learned) == responses(corpus)
     assert all(sample.finished for part in learned.parts.values() for sample in part)
     assert learned.counts == corpus.counts
@@ -159,7 +160,7 @@ def test_without_finish_reasons_the_text_tells(tmp_path):
     texts = {text: CUT if n % 3 == 0 else f"{CUT} cat left." for n, text in enumerate(TEXTS)}
     rows = [{**row(text, rounds=[said]), "rounds": None, "critique": CUT} for text, said in texts.items()]
     journal.write(tmp_path / "revisions.jsonl", [{k: v for k, v in row.items() if v is not None} for row in rows])
-    corpus = read_corpus(tmp_path / "revisions.jsonl", "revision")
+    corpus = read_corpus(tmp_path / "revisions.jsonl")
     samples = [sample for part in corpus.parts.values() for sample in part]
     assert all(sample.finished == (sample.response != CUT) for sample in samples)
     assert corpus.counts["cut"] == corpus.counts["look_cut"] == len(TEXTS[::3])
@@ -177,7 +178,7 @@ def test_without_finish_reasons_the_text_tells(tmp_path):
 def test_a_reply_that_was_cut_behind_its_answer_is_a_finished_one(tmp_path, said, finished):
     rows = [{**row(text, rounds=[said]), "finish_reasons": ["stop", "length"]} for text in TEXTS]
     journal.write(tmp_path / "revisions.jsonl", rows)
-    corpus = read_corpus(tmp_path / "revisions.jsonl", "revision")
+    corpus = read_corpus(tmp_path / "revisions.jsonl")
     assert {sample.finished for part in corpus.parts.values() for sample in part} == {finished}
     assert corpus.counts["cut"] == (0 if finished else 40)
 
@@ -185,7 +186,7 @@ def test_a_reply_that_was_cut_behind_its_answer_is_a_finished_one(tmp_path, said
 def test_where_all_are_dropped_the_error_says_why(tmp_path):
     journal.write(tmp_path / "revisions.jsonl", [chain(text, ["stop", "stop", "length"]) for text in TEXTS])
     with pytest.raises(UserError, match=r"of its 40 rows none is in the train part \(40 are cut\); take more"):
-        read_corpus(tmp_path / "revisions.jsonl", "revision", cut_replies="drop")
+        read_corpus(tmp_path / "revisions.jsonl", Wanted(cut_replies="drop"))
 
 
 @pytest.mark.parametrize(
@@ -199,12 +200,12 @@ def test_where_all_are_dropped_the_error_says_why(tmp_path):
 def test_finish_reasons_that_do_not_fit_are_named(tmp_path, reasons, message):
     journal.write(tmp_path / "revisions.jsonl", [{**chain(TEXTS[0], ["stop"] * 3), "finish_reasons": reasons}])
     with pytest.raises(UserError, match=f"revisions.jsonl, line 1: .*{message}"):
-        read_corpus(tmp_path / "revisions.jsonl", "revision")
+        read_corpus(tmp_path / "revisions.jsonl")
 
 
 def test_chats_of_others_are_finished(path, tmp_path):
     journal.write(tmp_path / "chats.jsonl", [{"prompt": f"Hello {n}?", "response": CUT} for n in range(40)])
-    corpus = mix(read_corpus(path, "revision"), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
+    corpus = mix(read_corpus(path), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
     assert {sample.finished for sample in corpus.parts["train"] if sample.response == CUT} == {True}
 
 
@@ -228,9 +229,9 @@ def test_whatever_ids_a_corpus_has_every_different_row_is_an_answer_to_its_promp
     expected = sorted((row["id"], row["prompt"], row["revision"]) for row in taken)
     if len({part(row["prompt"], ALL) for row in taken}) < 2:
         with pytest.raises(UserError, match="none is in the"):
-            read_corpus(path, "revision", ALL, limit=limit, own=own)
+            read_corpus(path, shares=ALL, limit=limit, own=own)
         return
-    corpus = read_corpus(path, "revision", ALL, limit=limit, own=own)
+    corpus = read_corpus(path, shares=ALL, limit=limit, own=own)
     samples = [sample for part in corpus.parts.values() for sample in part]
     assert sorted((sample.id, sample.opening[0]["content"], sample.response) for sample in samples) == expected
     counts = {"rows": len(taken), "further": len(taken) - len({row["prompt"] for row in taken})}
@@ -242,7 +243,7 @@ def test_the_files_of_two_seeds_are_learned_from_whole(tmp_path):
     """Put together by `cat`, their ids are the same."""
     seeds = [[{**row(text, rounds=[f"Seed {seed}."]), "seed": seed} for text in TEXTS] for seed in (1, 2)]
     journal.write(tmp_path / "both.jsonl", [*seeds[0], *seeds[1], *seeds[0][:5]])
-    corpus = read_corpus(tmp_path / "both.jsonl", "revision")
+    corpus = read_corpus(tmp_path / "both.jsonl")
     assert sorted(responses(corpus)) == ["Seed 1."] * 40 + ["Seed 2."] * 40
     assert (corpus.counts["rows"], corpus.counts["further"], corpus.counts["repeated"]) == (80, 40, 5)
 
@@ -250,19 +251,19 @@ def test_the_files_of_two_seeds_are_learned_from_whole(tmp_path):
 def test_what_is_recorded_of_a_prompt_counts_before_its_text(tmp_path):
     rows = [{**row(text), "id": f"{n}", "prompt_id": f"group {n // 4}"} for n, text in enumerate(TEXTS)]
     journal.write(tmp_path / "revisions.jsonl", rows)
-    corpus = read_corpus(tmp_path / "revisions.jsonl", "revision", limit=8)
+    corpus = read_corpus(tmp_path / "revisions.jsonl", limit=8)
     assert len(responses(corpus)) == corpus.counts["rows"] == 32
 
 
 def test_rows_of_other_prompts_are_counted(path):
-    corpus = read_corpus(path, "revision", prompts=PROMPTS[:30])
+    corpus = read_corpus(path, prompts=PROMPTS[:30])
     assert (corpus.counts["rows"], corpus.counts["other_prompt"]) == (60, 20)
 
 
 def test_rows_without_ids_are_known_by_their_prompts(tmp_path):
     rows = [{k: v for k, v in row(text).items() if k not in ("id", "rounds")} for text in TEXTS * 2]
     journal.write(tmp_path / "foreign.jsonl", [{**row, "n": n} for n, row in enumerate(rows)])
-    corpus = read_corpus(tmp_path / "foreign.jsonl", "revision", limit=30)
+    corpus = read_corpus(tmp_path / "foreign.jsonl", limit=30)
     assert {sample.id for part in corpus.parts.values() for sample in part} == {prompt.id for prompt in PROMPTS[:30]}
     assert len(responses(corpus)) == 60
 
@@ -270,7 +271,7 @@ def test_rows_without_ids_are_known_by_their_prompts(tmp_path):
 def test_a_foreign_row_is_told_what_it_needs(tmp_path):
     journal.write(tmp_path / "foreign.jsonl", [{"question": "Why?", "answer": "So."}])
     with pytest.raises(UserError) as error:
-        read_corpus(tmp_path / "foreign.jsonl", "revision")
+        read_corpus(tmp_path / "foreign.jsonl")
     message = str(error.value)
     assert message.startswith(
         f"{tmp_path / 'foreign.jsonl'}, line 1: no field 'prompt' in this row, which has question"
@@ -278,13 +279,13 @@ def test_a_foreign_row_is_told_what_it_needs(tmp_path):
     assert "needs the texts prompt, initial_response, revision" in message
     example = json.loads(message[message.index("{") : message.index("}") + 1])
     journal.write(tmp_path / "foreign.jsonl", [{**example, "prompt": text} for text in TEXTS])
-    assert len(responses(read_corpus(tmp_path / "foreign.jsonl", "revision"))) == 40
+    assert len(responses(read_corpus(tmp_path / "foreign.jsonl"))) == 40
 
 
 def test_a_broken_archive_is_named(tmp_path):
     (tmp_path / "corpus.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "Why?"}' * 900)[:-20])
     with pytest.raises(UserError, match=r"corpus\.jsonl\.gz: cannot be read"):
-        read_corpus(tmp_path / "corpus.jsonl.gz", "revision")
+        read_corpus(tmp_path / "corpus.jsonl.gz")
 
 
 SYSTEM = {"role": "system", "content": "You are helpful."}
@@ -300,7 +301,7 @@ def test_no_prompt_that_is_set_aside_comes_back_in_a_mixture(path, tmp_path, bef
     aside = [text for text in TEXTS if part(text) != "train"]
     told = [[*before, user(text.upper()), *after, assistant("With a roller.")] for text in TEXTS]
     journal.write(tmp_path / "chats.jsonl", [{"messages": turns} for turns in told])
-    corpus = read_corpus(path, "revision", limit=limit)
+    corpus = read_corpus(path, limit=limit)
     before_mixing = len(corpus.parts["train"])
     corpus = mix(corpus, [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
     mixed = corpus.parts["train"][before_mixing:]
@@ -315,7 +316,7 @@ def test_turns_that_are_no_prompt_leave_a_conversation_in(path, tmp_path):
     turns = [user("Thanks!"), assistant("Welcome."), user("Yes"), assistant("Fine."), user("Why?"), assistant("So.")]
     told = [[user(f"Hello {n}"), assistant("Hi."), *turns] for n in range(300)]
     journal.write(tmp_path / "chats.jsonl", [{"messages": each} for each in told])
-    corpus = mix(read_corpus(path, "revision"), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
+    corpus = mix(read_corpus(path), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
     assert 0.1 < corpus.counts["held_out"] / 300 < 0.3
 
 
@@ -340,7 +341,7 @@ def test_thoughts_of_old_corpora_and_of_mixtures_are_not_learned(tmp_path, tiny_
     journal.write(tmp_path / "revisions.jsonl", rows)
     others = [{"prompt": f"What is {n}?", "response": forms[n % 4].format(n)} for n in range(40)]
     journal.write(tmp_path / "chats.jsonl", others)
-    corpus = read_corpus(tmp_path / "revisions.jsonl", "rounds")
+    corpus = read_corpus(tmp_path / "revisions.jsonl", Wanted("rounds"))
     assert sorted(responses(corpus)) == sorted(f"No. {n}" for n in range(40) if n % 4 != 1)
     assert (corpus.counts["thoughts"], corpus.counts["unfinished_thought"], corpus.counts["empty"]) == (30, 10, 0)
     mixed = mix(corpus, [Mixture(str(tmp_path / "chats.jsonl"), 100.0)], Shares(), 42)
@@ -364,30 +365,45 @@ def test_loops_are_counted_and_dropped_where_that_is_asked_for(tmp_path, target,
     said = [loop, twice, "No, I would rather not do that."]
     rows = [row(text, rounds=(said[n % 3],)) | {"initial_response": said[n % 3]} for n, text in enumerate(TEXTS * 2)]
     journal.write(path := tmp_path / "revisions.jsonl", [each | {"id": f"{n:016x}"} for n, each in enumerate(rows)])
-    every, some, few = (read_corpus(path, target, max_repetition=most) for most in (None, 0.3, 0.0))
+    every, some, few = (read_corpus(path, Wanted(target, max_repetition=most)) for most in (None, 0.3, 0.0))
     assert [corpus.counts["repetitive"] for corpus in (every, some, few)] == [0, 27, 54]
     assert {response.strip() for response in responses(some)} == {twice.strip(), said[2]}
     assert set(responses(few)) == {said[2]}
 
-    data = RevisionData(path, target, max_repetition=0.3)
-    data.trainer = SimpleNamespace(
-        lightning_module=SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(tiny_model)), default_root_dir=tmp_path
-    )
-    data.setup("fit")
-    assert "responses; 27 dropped for more than 30 %" in data.statement()
-    data.max_repetition = None
-    data.setup("fit")
-    told = next(line for line in data.statement().splitlines() if line.startswith("repetition"))
+    module = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(tiny_model))
+
+    def told(most):
+        data = RevisionData(path, target, max_repetition=most)
+        data.trainer = SimpleNamespace(lightning_module=module, default_root_dir=tmp_path)
+        data.setup("fit")
+        return next(line for line in data.statement().splitlines() if line.startswith("repetition"))
+
+    assert "responses; 27 dropped for more than 30 %" in told(0.3)
     learned = [sample.response for name in ("train", "validation") for sample in every.parts[name]]
     looping = sum(response.strip() == loop.strip() for response in learned)
-    assert f"over 30 % in {looping} of {len(learned)} responses" in told
-    assert "dropped" not in told
+    assert f"over 30 % in {looping} of {len(learned)} responses" in told(None)
+    assert "dropped" not in told(None)
 
 
 def test_a_corpus_of_nothing_but_loops_says_so(tmp_path):
     journal.write(path := tmp_path / "revisions.jsonl", [row(text, rounds=("I rest. " * 30,)) for text in TEXTS])
     with pytest.raises(UserError, match="none is in the train part \\(40 repeat themselves\\)"):
-        read_corpus(path, "revision", max_repetition=0.5)
+        read_corpus(path, Wanted(max_repetition=0.5))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"prompt_id": 7}, "field 'prompt_id' shall be a text, found 7"),
+        ({"sample": "2"}, "field 'sample' shall be a number, counted from 0, found '2'"),
+        ({"turns": "How?"}, "field 'turns' shall be a list of turns with role and content, found 'How?'"),
+        ({"turns": [{"role": "user"}]}, "field 'turns' shall be a list of turns with role and content"),
+    ],
+)
+def test_a_row_whose_prompt_is_told_in_another_kind_is_refused(tmp_path, fields, message):
+    journal.write(path := tmp_path / "revisions.jsonl", [row(TEXTS[0], rounds=("No.",)) | fields])
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_corpus(path)
 
 
 @pytest.mark.parametrize("most", [-0.1, 1.5, float("nan")])

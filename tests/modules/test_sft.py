@@ -510,7 +510,7 @@ def test_fit_runs_on_real_revisions(experiment, real_revisions):
 
 
 def test_no_real_prompt_stands_on_both_sides(real_revisions):
-    parts = read_corpus(real_revisions, "revision").parts
+    parts = read_corpus(real_revisions).parts
     sides = [{" ".join(s.opening[0]["content"].split()).casefold() for s in parts[name]} for name in parts]
     assert all(sides)
     assert all(left.isdisjoint(right) for left, right in combinations(sides, 2))

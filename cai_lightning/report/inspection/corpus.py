@@ -3,7 +3,6 @@
 corpora = read_corpora([Path("runs/qwen_contextual"), Path("elsewhere/revisions.jsonl")])
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,25 +56,26 @@ def read_corpora(paths: Sequence[Path]) -> list[Corpus]:
 
 def _read(file: Path, name: str, given: bool) -> Corpus:
     """A run's journal, in which the last line of an id counts, or a given file, whose every row is one of its own."""
-    parts = [part for part in (file, *journal.rank_files(file)) if part.exists()]
-    if not parts:
+    if not file.exists() and not journal.rank_files(file):
         raise UserError(f"{file}: no revisions there. Name a run whose predict has begun, or a file like its {FILE}.")
+    found, repeated = journal.read_different(file) if given else (_lines(file), 0)
     rows: dict[str, Row] = {}
-    lines = 0
     lacking: set[str] = set()
     seen: Counter[str] = Counter()
-    for part in parts:
-        for number, fields in journal.read_lines(part):
-            lines += 1
-            if given and (said := json.dumps(fields, sort_keys=True)) in rows:
-                continue
-            prompt = str(fields.get("prompt"))
-            seen[prompt] += 1
-            row = parse_row(fields, f"{part}, line {number}", prompt_id(prompt, seen[prompt]))
-            rows[said if given else row.id] = row
-            lacking |= LACKING.keys() - fields.keys()
+    for where, fields in found:
+        prompt = str(fields.get("prompt"))
+        seen[prompt] += 1
+        row = parse_row(fields, where, prompt_id(prompt, seen[prompt]))
+        rows[where if given else row.id] = row
+        lacking |= LACKING.keys() - fields.keys()
     if not rows:
         raise UserError(f"{file}: the file holds no revisions.")
     failed = journal.read(file.with_name("failed.jsonl")).keys() - {row.id for row in rows.values()}
     words = tuple(words for field, words in LACKING.items() if field in lacking)
-    return Corpus(name, tuple(rows.values()), len(failed), lines - len(rows) if given else 0, words)
+    return Corpus(name, tuple(rows.values()), len(failed), repeated, words)
+
+
+def _lines(file: Path) -> list[tuple[str, journal.Row]]:
+    """Every line of a run's journal and its rank files, with its place."""
+    parts = [part for part in (file, *journal.rank_files(file)) if part.exists()]
+    return [(f"{part}, line {number}", row) for part in parts for number, row in journal.read_lines(part)]
