@@ -12,7 +12,7 @@ from pathlib import Path
 from cai_lightning import journal, provenance
 from cai_lightning.arguments import call, run_folder
 from cai_lightning.data.response_files import Columns, ForeignResponse, read_responses
-from cai_lightning.records import Response, prompt_id, to_json
+from cai_lightning.records import UNKNOWN, Response, prompt_id, to_json
 from cai_lightning.thoughts import split_thoughts
 
 FILE = {"file": {"type": Path, "metavar": "FILE", "help": "CSV (.csv, .tsv) or JSON Lines file of responses."}}
@@ -72,7 +72,7 @@ def _response(row: ForeignResponse, model: str) -> Response:
         prompt=row.prompt,
         response=words,
         reference=None if row.reference is None else split_thoughts(row.reference).words or None,
-        finish_reason="unknown",
+        finish_reason=UNKNOWN,
         model=model,
         adapter=None,
         category=row.category,

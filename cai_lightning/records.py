@@ -19,6 +19,9 @@ Conversation = list[Turn]
 
 ROLES = ("system", "user", "assistant")
 
+UNKNOWN = "unknown"
+"""The finish reason of a text that was made elsewhere."""
+
 
 def user(content: str) -> Turn:
     return {"role": "user", "content": content}

@@ -10,7 +10,7 @@ import numpy as np
 
 from cai_lightning.audit.accuracy import Prompts, Values
 from cai_lightning.data.labelled import Labelled, LabelledPair, LabelledResponse
-from cai_lightning.records import Conversation, Response, assistant, prompt_id, transcript_text
+from cai_lightning.records import UNKNOWN, Conversation, Response, assistant, prompt_id, transcript_text
 
 
 class Labels:
@@ -60,7 +60,7 @@ def _response(row: LabelledPair | LabelledResponse, text: str) -> Response:
         prompt=turns[-1]["content"],
         response=text,
         reference=row.reference,
-        finish_reason="stop",
+        finish_reason=UNKNOWN,
         model="labelled",
         adapter=None,
         turns=turns if len(turns) > 1 else None,

@@ -13,8 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from cai_lightning.data.assessment import goes_on_assessing
-from cai_lightning.data.commentary import Kind, Subject, introduces, judge
+from cai_lightning.data.commentary import Kind, Subject, introduces, judge, leading
 from cai_lightning.data.markdown import blocks
 
 _LIST_MARKER = re.compile(r"[ \t]*(?:\d{1,3}|[A-Za-z])[.)][ \t]+")
@@ -22,6 +21,14 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u2019\u201d)\]*_]*[ \t]+")
 _RULE = re.compile(r"[-*_=#>\s\"`]*")
 _HEADING = re.compile(r"[-*_=#>\s\"]*[A-Z][\w ]{0,40}:[*_\s]*")
 _CRITIQUE = re.compile(r"\W*critique\W*:", re.IGNORECASE)
+_LOOKS_BACK = r"(?! (?:made|took|said|gave|used|did|was|mentioned|provided|suggested)\b)"
+_SPEAKS_FOR_ITSELF = leading(rf"(?:.*, (?:and |but )?)?(?:i{_LOOKS_BACK}|i['\u2019](?:m|ll|d|ve)|my|it seems to me)\b")
+_GOES_ON = leading(
+    r"(?:they|their|it|in this case|as such|for (?:example|instance)|on the other hand|another|one|to address)\b",
+    r".*\b(?:assistant|response|advice|tip|text|sentence|statement|conversation|dialogue|phrase|recommendation|"
+    r"guideline|suggestion|fallacy|critique|criticism|user)s?\b",
+)
+_LIST_ITEM = re.compile(r"(?:[-*\u2022]|\d{1,2}[.)])\s")
 _SHORT = 200
 _PLAINLY = 3
 """Sentences in a row that are surely an answer again."""
@@ -78,12 +85,27 @@ def _assessed(text: str, found: list[Piece]) -> list[Piece]:
     for piece in found:
         if piece.kind == "answer" and goes_on:
             on_new_line = "\n" in text[judged[-1].end : piece.start]
-            goes_on = goes_on_assessing(text[piece.start : piece.end], on_new_line)
+            goes_on = _goes_on_assessing(text[piece.start : piece.end], on_new_line)
             piece = piece._replace(kind="comment") if goes_on else piece
         elif piece.kind not in ("answer", "rule"):
             goes_on = assesses and piece.kind in ("comment", "aside")
         judged.append(piece)
     return judged
+
+
+def _goes_on_assessing(sentence: str, on_new_line: bool) -> bool:
+    """Whether a sentence behind an assessment belongs to it, and is not the answer at last.
+
+    The first sentence of a text that assesses a response, as small models do when asked to revise, gives it away ("The
+    assistant's response may encourage crime."); those behind it seldom do.
+
+    Args:
+        sentence: The sentence, from its first visible character on.
+        on_new_line: Whether it begins a line: then it has to speak of a response, or be an item of a list.
+    """
+    if _SPEAKS_FOR_ITSELF.match(sentence):
+        return False
+    return not on_new_line or bool(_LIST_ITEM.match(sentence) or _GOES_ON.match(sentence))
 
 
 def _is_misnamed(text: str, found: Sequence[Piece]) -> bool:
@@ -110,7 +132,7 @@ def _resumes(text: str, remark: Piece, rest: Sequence[Piece]) -> bool:
     if any(piece.kind not in ("answer", "rule", "code", "aside") for piece in rest):
         return False
     sentences = [text[piece.start : piece.end] for piece in rest if piece.kind == "answer"]
-    return len(sentences) >= _PLAINLY and not any(goes_on_assessing(sentence, True) for sentence in sentences)
+    return len(sentences) >= _PLAINLY and not any(_goes_on_assessing(sentence, True) for sentence in sentences)
 
 
 def _without_loose_end(text: str, kept: list[Piece]) -> list[Piece]:

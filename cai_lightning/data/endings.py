@@ -13,14 +13,12 @@ from typing import NamedTuple
 
 from cai_lightning.data.sources import Row, shown
 from cai_lightning.errors import UserError
+from cai_lightning.records import UNKNOWN
 
 CUT = ("length", "max_tokens")
 """The finish reasons of a reply that was cut at its limit of tokens, ours and those of others."""
 
 KINDS = ("response", "critique", "revision")
-
-UNKNOWN = "unknown"
-"""The finish reason of a text that was made elsewhere."""
 
 SHORT = 80
 """Characters below which a text is an answer without a full stop (`42`, `In Paris`): no limit is as low as that."""

@@ -75,14 +75,14 @@ class Reply:
 
     Args:
         text: The words, without thoughts, the end of turn or the stop text; blank where none came.
-        finish_reason: `length` where the reply was cut at its maximum of tokens.
+        finish_reason: `length` where the reply was cut at its maximum of tokens, `unknown` where nobody noted it.
         tokens: Tokens written.
         prompt_tokens: Tokens of the conversation before them.
         thought: What the model thought before it spoke; null where it did not.
     """
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "unknown"]
     tokens: int
     prompt_tokens: int = 0
     thought: str | None = None

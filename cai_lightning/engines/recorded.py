@@ -47,7 +47,7 @@ class RecordedEngine(Engine):
         if opening not in self._answers:
             raise UserError(f"{self.path}: no answer to the prompt {conversation[-1]['content'][:80]!r}.")
         text, thought = split_thoughts(self._answers[opening])
-        return Reply(text, "stop", 0, thought=thought)
+        return Reply(text, "unknown", 0, thought=thought)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         raise UserError(

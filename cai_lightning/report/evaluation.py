@@ -13,7 +13,7 @@ from cai_lightning.metrics import ResponseMetric
 from cai_lightning.modules import Evaluation
 from cai_lightning.modules.scoring import metric_digest
 from cai_lightning.record_files import read_records
-from cai_lightning.records import Response, shared_id
+from cai_lightning.records import UNKNOWN, Response, shared_id
 from cai_lightning.report.runs import printable
 from cai_lightning.report.silence import SILENCES, silences
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
@@ -33,6 +33,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
         "responses": len(rows),
         "without a response": len(tests) - len(rows),
         "cut at max_new_tokens": sum(row.finish_reason == "length" for row in rows),
+        "of unknown end": sum(row.finish_reason == UNKNOWN for row in rows),
         "looping": sum(repeated_ngrams(row.response) > LOOPING for row in rows),
         **silences(rows),
         "without a reference": sum(row.reference is None for row in rows),

@@ -12,8 +12,9 @@ limit of tokens, where they say why they ended.
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Sequence
 
-from cai_lightning.data.endings import CUT, UNKNOWN
+from cai_lightning.data.endings import CUT
 from cai_lightning.data.repetition import repeated_ngrams
+from cai_lightning.records import UNKNOWN
 from cai_lightning.report.inspection.refusals import refuses
 from cai_lightning.report.judging import REFERENCES, Column, Measured
 from cai_lightning.report.runs import Run

@@ -32,6 +32,7 @@ def told_counts(summary: dict[str, Any]) -> str:
     counts = summary["counts"]
     names = ("cut at max_new_tokens", "looping", "empty responses", "unfinished thoughts")
     told = [f"{counts[name]} {name}" for name in names if name in counts]
+    told += [f"{unknown} of unknown end"] if (unknown := counts.get("of unknown end")) else []
     return f"{counts.get('responses', 0)} responses: {', '.join(told)}" if told else ""
 
 

@@ -54,6 +54,17 @@ def test_the_records_are_those_of_the_design(validation, tests):
     assert counts["cut at max_new_tokens"] == sum(row["finish_reason"] == "length" for row in rows)
 
 
+def test_answers_that_were_recorded_have_no_known_end(experiment, validation, tests):
+    """A column `cut` of zeros would say that all of them are whole."""
+    recorded = {"path": str(validation.run / "revisions.jsonl")}
+    engine = {"class_path": "cai_lightning.engines.RecordedEngine", "init_args": recorded}
+    experiment.sections["validate"]["model"]["init_args"]["engine"] = engine
+    experiment.save()
+    assert validation("validate") == 0
+    counts = validation.summary()["counts"]
+    assert (counts["cut at max_new_tokens"], counts["of unknown end"]) == (0, len(tests))
+
+
 def test_started_again_it_answers_and_scores_nothing_twice(validation, evaluators):
     assert validation("validate") == 0
     before = {name: (validation.run / name).read_text() for name in ("responses.jsonl", "scores.jsonl", "summary.json")}

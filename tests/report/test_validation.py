@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cai_lightning.report.validation import summary_table
+from cai_lightning.report.validation import summary_table, told_counts
 
 
 def entry(**more):
@@ -31,6 +31,12 @@ def test_a_row_for_each_column():
         "harm ↓ 1.000 1/7 6 5 x slow; 1 x no [b]verdict",
         "reward ↑ - 0/7 0 not run: no memory",
     ]
+
+
+@pytest.mark.parametrize(("unknown", "told"), [(0, ""), (6, ", 6 of unknown end")])
+def test_an_end_that_nobody_noted_is_no_whole_one(unknown, told):
+    counts = {"responses": 6, "cut at max_new_tokens": 0, "of unknown end": unknown, "looping": 1}
+    assert told_counts({"counts": counts}) == f"6 responses: 0 cut at max_new_tokens, 1 looping{told}"
 
 
 def test_truncated_texts_are_told_where_there_are_any():
