@@ -100,7 +100,7 @@ check: $(VENV)/installed-dev  ## Lints, checks the formatting and the types.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/shellcheck slurm/*.sh slurm/*.sbatch scripts/*.sh .ci/run
+	$(VENV)/bin/shellcheck -x slurm/*.sh slurm/*.sbatch scripts/*.sh .ci/run
 
 sandbox: install  ## Trains the sandbox's models anew; about 35 minutes on two cores.
 	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 $(PY) scripts/build_sandbox.py

@@ -7,8 +7,10 @@ set -euo pipefail
 python=${PYTHON:-python}
 source=${PROMPTS:-anthropic}
 output=report/smollm2
-cores=$(getconf _NPROCESSORS_ONLN)
-export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# shellcheck source=SCRIPTDIR/side_by_side.sh
+. "$(dirname "$0")/side_by_side.sh"
 
 # Usage: cai VERB RUN
 cai() {
@@ -17,18 +19,6 @@ cai() {
   [ "$1" = fit ] || more+=(--data.prompts "$source")
   [ "$1" != predict ] || more+=(--model.constitution "$source")
   "$python" -m cai_lightning "$1" --config "configs/smollm2_$2.yaml" "${more[@]}"
-}
-
-# Two commands at a time, each on half of the cores, are faster than one after the other. Usage: both VERB RUN VERB RUN
-both() {
-  local log status=0
-  log=$(mktemp)
-  (trap - INT; cai "$3" "$4") >"$log" 2>&1 &  # Ctrl-C, which bash keeps from the background
-  cai "$1" "$2" || status=$?
-  wait $! || status=$?
-  cat "$log"
-  rm -f "$log"
-  return "$status"
 }
 
 start=$SECONDS

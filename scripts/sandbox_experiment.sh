@@ -6,8 +6,8 @@ set -euo pipefail
 
 python=${PYTHON:-python}
 work=$(mktemp -d)
-cores=$(getconf _NPROCESSORS_ONLN)
-export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
+# shellcheck source=SCRIPTDIR/side_by_side.sh
+. "$(dirname "$0")/side_by_side.sh"
 
 # Moderation and judge are asked for over HTTP; a port of its own lets several of these scripts run at once.
 "$python" -m cai_lightning.sandbox serve --port 0 >"$work/service" &
@@ -35,18 +35,6 @@ config() {
   done
   sed "s|http://127.0.0.1:8899|$(sed 's/^serving on //' "$work/service")|" "configs/$file" >"$work/$file"
   echo "$work/$file"
-}
-
-# Two commands at a time, each on half of the cores, are faster than one after the other. Usage: both VERB RUN VERB RUN
-both() {
-  local log status=0
-  log=$(mktemp -p "$work")
-  (trap - INT; cai "$3" "$4") >"$log" 2>&1 &  # Ctrl-C, which bash keeps from the background, ends it too
-  cai "$1" "$2" || status=$?
-  wait $! || status=$?
-  cat "$log"
-  rm -f "$log"
-  return "$status"
 }
 
 start=$SECONDS
