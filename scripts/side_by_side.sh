@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # What the experiments' scripts share; they define `cai VERB RUN`, and `work`, a folder that ends with them.
 
 cores=$(getconf _NPROCESSORS_ONLN)
