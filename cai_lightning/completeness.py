@@ -8,7 +8,7 @@ Each verb holds the lock of its note, `<run>/<verb>.json`, as long as it works, 
 
 from pathlib import Path
 
-from cai_lightning import journal, provenance
+from cai_lightning import journal, locks, provenance
 from cai_lightning.errors import UserError
 
 
@@ -22,7 +22,7 @@ def check_revisions(corpus: Path) -> str | None:
         UserError: Predict is at work on it.
     """
     note = corpus.with_name("predict.json")
-    if process := journal.holder(note):
+    if process := locks.holder(note):
         raise UserError(
             f"{corpus}: predict, process {process}, is still making these revisions; wait for its end, or name another "
             "data.corpus."
@@ -51,6 +51,6 @@ def unfinished(folder: Path) -> str | None:
     if "finished" in note:
         return None
     kept = "step {step:,} of {of:,}".format(**note["kept"]) if "kept" in note else "a step that is not known"
-    process = journal.holder(run / "fit.json")
+    process = locks.holder(run / "fit.json")
     at_work = f"; process {process} is at work on it" if process else ""
     return f"{folder}: fit has not finished, and this is the best of it so far, of {kept}{at_work}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from cai_lightning import journal, provenance
+from cai_lightning import journal, locks, provenance
 from cai_lightning.arguments import call, run_folder
 from cai_lightning.data.response_files import Columns, ForeignResponse, read_responses
 from cai_lightning.records import UNKNOWN, Response, prompt_id, to_json
@@ -55,7 +55,7 @@ def import_responses(
     rows = read_responses(file, columns)
     name = model or file.name.partition(".")[0]
     target.mkdir(parents=True, exist_ok=True)
-    with journal.locked(target / "validate.json"):
+    with locks.locked(target / "validate.json"):
         if fresh and (folder := provenance.set_aside(target, "import")):
             print(f"what the run held is now in {folder}")
         made_from = {"digest of the file": provenance.file_digest(file), "columns": asdict(columns), "model": name}

@@ -8,7 +8,6 @@ While a verb runs, rank N appends to `revisions.rankN.jsonl`; at its end `merge`
 once it ends in a newline, so a line torn by a kill is cut off when its file is opened again.
 """
 
-import fcntl
 import gzip
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cai_lightning import locks
 from cai_lightning.errors import UserError, WriteError
 from cai_lightning.records import Record, to_json
 
@@ -59,7 +59,7 @@ class JournalWriter:
         self.path = rank_file(path, rank)
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.path)
+            self._lock = locks.take(self.path)
             _cut_torn_line(self.path)
             self._file = self.path.open("a", encoding="utf-8", errors="surrogatepass")
         self._synced = time.monotonic()
@@ -153,35 +153,6 @@ def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:
         return read(path, key)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps every other process from writing to a file.
-
-    Raises:
-        UserError: Another process does.
-    """
-    descriptor = _lock(path)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def holder(path: Path) -> str | None:
-    """The number of the process that keeps others from writing to a file; None where none does."""
-    lock = _lock_file(path)
-    if not lock.exists():
-        return None
-    descriptor = os.open(lock, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _named_in(descriptor)
-    finally:
-        os.close(descriptor)
-    return None
-
-
 def merge(path: Path, order: Sequence[str] = (), key: Key = by_id, without: Container[Hashable] = ()) -> int:
     """Makes one file of a file and its rank files, or none of no records, and returns the number of its records.
 
@@ -196,9 +167,9 @@ def merge(path: Path, order: Sequence[str] = (), key: Key = by_id, without: Cont
     """
     place = {id: n for n, id in enumerate(order)}
     parts = rank_files(path)
-    with ExitStack() as locks:
+    with ExitStack() as held:
         for part in parts:
-            locks.enter_context(locked(part))
+            held.enter_context(locks.locked(part))
         kept = [row for row in read(path, key).values() if by_id(row) not in without]
         rows = sorted(kept, key=lambda row: place.get(str(row["id"]), len(place)))
         if rows:
@@ -267,34 +238,6 @@ def _key(key: Key, path: Path, number: int, row: Row) -> Hashable:
 def _shown(line: bytes) -> str:
     text = line.decode("utf-8", "replace").strip()
     return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
-def _lock(path: Path) -> int:
-    """Takes the lock that stands beside a journal and returns its descriptor; it goes with the process."""
-    descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        other = _named_in(descriptor)
-        os.close(descriptor)
-        raise UserError(
-            f"{path}: process {other} is writing to this file; wait for it, or choose another --run."
-        ) from None
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    except OSError:  # the disk is full
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _lock_file(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
-
-
-def _named_in(descriptor: int) -> str:
-    return os.pread(descriptor, 32, 0).decode() or "unknown"
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from cai_lightning import completeness, journal, provenance, slurm, trainer_settings
+from cai_lightning import completeness, locks, provenance, slurm, trainer_settings
 from cai_lightning.arguments import run_folder
 from cai_lightning.callbacks.best_checkpoint import BestCheckpoint
 from cai_lightning.callbacks.estimate import Estimate
@@ -237,7 +237,7 @@ class CAICLI(LightningCLI):
         """
         found = self._found() | (more or {})
         self.run.mkdir(parents=True, exist_ok=True)
-        self._locks.enter_context(journal.locked(self.run / f"{verb}.json"))
+        self._locks.enter_context(locks.locked(self.run / f"{verb}.json"))
         if self._get(self.config, "fresh") and (folder := provenance.set_aside(self.run, verb)):
             rank_zero_info(f"what {verb} had made before is now in {folder}")
         for path in slurm.left_over(self.run):
@@ -260,7 +260,7 @@ class CAICLI(LightningCLI):
     def _prepare_scoring(self, model: Evaluation) -> None:
         """Makes ready for scores alone: those of other settings are made again row by row, so nothing is compared."""
         model.adapter_digest(self.run)
-        self._locks.enter_context(journal.locked(self.run / "validate.json"))
+        self._locks.enter_context(locks.locked(self.run / "validate.json"))
         if self._get(self.config, "fresh") and (folder := provenance.set_aside(self.run, "score")):
             rank_zero_info(f"the scores made before are now in {folder}")
         merge_records(self.run, RECORDS["validate"], ())

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from cai_lightning import journal
+from cai_lightning import journal, locks
 from cai_lightning.digests import sampled_digest
 from cai_lightning.errors import UserError
 from cai_lightning.json_file import load_json, object_at
@@ -138,7 +138,7 @@ def set_aside(run: Path, verb: Verb) -> Path | None:
         return None
     for path in made:
         if ".rank" in path.name:
-            with journal.locked(path):
+            with locks.locked(path):
                 pass
     numbers = [path.name.removeprefix("before-") for path in run.glob("before-*")]
     taken = [int(number) for number in numbers if number.isdecimal()]

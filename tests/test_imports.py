@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "cai_lightning"
 LAYERS = (
     {"errors", "thoughts", "vllm_plugin", "yaml_file"},
     {"records"},
-    {"arguments", "digests", "json_file", "memory", "mistakes", "writing"},
+    {"arguments", "digests", "json_file", "locks", "memory", "mistakes", "writing"},
     {"constitution", "concurrency", "journal", "folders", "processes", "sections", "statistics", "pretrained"},
     {"chat", "encoder", "provenance", "record_files", "services", "template"},
     {"completeness", "rubric"},

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai_lightning import journal
+from cai_lightning import journal, locks
 from cai_lightning.errors import UserError, WriteError
 from cai_lightning.records import Response, Score
 
@@ -174,7 +174,7 @@ def test_a_second_writer_is_told_who_writes(path):
         assert f"process {os.getpid()} is writing to this file" in other.stderr
         with (
             pytest.raises(UserError, match=f"process {os.getpid()} is writing"),
-            journal.locked(journal.rank_file(path, 0)),
+            locks.locked(journal.rank_file(path, 0)),
         ):
             pass
         journal.JournalWriter(path, rank=1).close()
@@ -257,5 +257,5 @@ def test_a_disk_too_full_for_the_lock_does_not_stay_locked(tmp_path, monkeypatch
         patch.setattr(os, "pwrite", full)
         with pytest.raises(WriteError, match="No space left"):
             journal.JournalWriter(tmp_path / "a.jsonl")
-    assert journal.holder(tmp_path / "a.rank0.jsonl") is None
+    assert locks.holder(tmp_path / "a.rank0.jsonl") is None
     journal.JournalWriter(tmp_path / "a.jsonl").close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cai_lightning import journal, provenance
+from cai_lightning import journal, locks, provenance
 from cai_lightning.audit.agreement import compare_columns
 from cai_lightning.audit.evaluators import config_files, with_evaluators
 from cai_lightning.audit.exports import as_json
@@ -104,7 +104,7 @@ def audit(
     """
     labels, place, output = _labels(comparisons, limit), _device(device or _accelerator()), output or Path("audit")
     output.mkdir(parents=True, exist_ok=True)
-    with journal.locked(output / "audit.json"):
+    with locks.locked(output / "audit.json"):
         columns = [column for metric in metrics for column in score(metric, labels, output, place, score_batch_size)]
         positions = _positions(metrics, labels, output) if pairwise else ()
     found = Audit(

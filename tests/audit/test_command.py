@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from cai_lightning import journal
+from cai_lightning import journal, locks
 from cai_lightning.cli import main
 from cai_lightning.errors import UserError, WriteError
 from cai_lightning.metrics import Column, ResponseMetric, Scores
@@ -222,7 +222,7 @@ def test_no_configuration_and_no_rows(capsys, audit):
 def test_another_audit_into_the_same_folder_waits(audit, capsys, tmp_path):
     folder = tmp_path / "runs/tiny/audit/labels"
     folder.mkdir(parents=True)
-    with journal.locked(folder / "audit.json"):
+    with locks.locked(folder / "audit.json"):
         assert audit(pairs(2)) == (1, None)
     assert "is writing to this file" in capsys.readouterr().err
 
