@@ -20,17 +20,21 @@ DELIBERATE = (
 )
 """Beginnings of warnings."""
 
+TIPS = ("Tip:", "has Tensor Cores")
+"""Parts of what Lightning says: of its makers' products, and of a GPU that would be faster if float32 were less."""
+
 
 def quiet() -> None:
     """Silences them for the rest of the process."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
-    for handler in logging.getLogger("lightning.pytorch").handlers:
-        handler.addFilter(_is_no_tip)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_is_no_tip)
     for text in DELIBERATE:
         warnings.filterwarnings("ignore", text)
 
 
 def _is_no_tip(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
+    return not any(tip in record.getMessage() for tip in TIPS)
