@@ -5,19 +5,12 @@ import math
 import pytest
 
 from cai_lightning import journal
-from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import part
 
 
 @pytest.fixture
 def validation(experiment):
     experiment.write_revisions()
     return experiment
-
-
-@pytest.fixture
-def tests(prompts_file):
-    return [prompt for prompt in read_prompts(str(prompts_file)) if part(prompt.prompt) == "test"]
 
 
 def use(experiment, *names, **settings):

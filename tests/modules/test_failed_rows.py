@@ -1,67 +1,13 @@
 """A row that fails is set aside with its reason, is tried again, and takes no other with it."""
 
-import sys
-
 import pytest
 
 from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import part
-
-ENGINE = '''
-"""An engine that fails where it is told to."""
-from cai_lightning.engines import Engine, Reply, Sampling
-from cai_lightning.errors import ReplyError
-
-asked = []
-failing = set()
-
-
-class Flaky(Engine):
-    concurrency = 4
-
-    def __init__(self, model: str = "flaky"):
-        self.model, self.sampling = model, Sampling()
-
-    def start(self, device, adapter=None):
-        asked.clear()
-
-    def stop(self):
-        pass
-
-    async def choose(self, conversation, options):
-        raise NotImplementedError
-
-    async def reply(self, conversation, seed):
-        asked.append(seed)
-        _, id, stage = seed.split(":")
-        if {id, stage, (id, stage), "all"} & failing:
-            raise ReplyError("the server answers 500")
-        return Reply(f"reply to {stage}", "stop", 3, 9)
-'''
-
-
-@pytest.fixture
-def flaky(experiment, tmp_path):
-    """The module of the engine; the experiment uses it in predict and validate."""
-    (tmp_path / "flaky.py").write_text(ENGINE)
-    sys.modules.pop("flaky", None)
-    import flaky
-
-    for verb in ("predict", "validate"):
-        experiment.sections[verb]["model"]["init_args"]["engine"] = {"class_path": "flaky.Flaky"}
-    experiment.save()
-    yield flaky
-    sys.modules.pop("flaky")
 
 
 @pytest.fixture
 def prompts(prompts_file):
     return read_prompts(str(prompts_file))
-
-
-@pytest.fixture
-def tests(prompts):
-    return [prompt for prompt in prompts if part(prompt.prompt) == "test"]
 
 
 def test_a_failed_row_is_set_aside_and_made_by_the_next_run(experiment, flaky, prompts, capsys):

@@ -1,63 +1,19 @@
 """Validate keeps an answer without words, scores it by no metric, and counts it; predict sets its row aside."""
 
-import sys
-
 import pytest
 
 from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import part
 
-ENGINE = '''
-"""An engine that says nothing, or only thinks, where it is told to."""
-from cai_lightning.engines import Engine, Reply, Sampling
-
-asked = []
-silent = {}
-
-
-class Mute(Engine):
-    concurrency = 4
-
-    def __init__(self):
-        self.model, self.sampling = "mute", Sampling()
-
-    def start(self, device, adapter=None):
-        asked.clear()
-
-    def stop(self):
-        pass
-
-    async def choose(self, conversation, options):
-        raise NotImplementedError
-
-    async def reply(self, conversation, seed):
-        asked.append(seed)
-        _, id, stage, *_ = seed.split(":")
-        text, thought = silent.get((id, stage), (f"reply to {seed}", "Well."))
-        return Reply(text, "length" if thought and not text else "stop", 3, 9, thought)
-'''
 BLANK, THINKING = (" \n", None), ("", "Hm, and")
 
 
 @pytest.fixture
-def mute(experiment, tmp_path):
-    """The module of the engine; the experiment uses it in predict and validate."""
-    (tmp_path / "mute.py").write_text(ENGINE)
-    sys.modules.pop("mute", None)
-    import mute
-
-    for verb in ("predict", "validate"):
-        experiment.sections[verb]["model"]["init_args"]["engine"] = {"class_path": "mute.Mute"}
+def mute(experiment, flaky):
+    """The engine, and metrics that are told from one another."""
     metrics = [{"class_path": f"outside.{name}"} for name in ("Length", "Fragile")]
     experiment.sections["validate"]["model"]["init_args"]["metrics"] = metrics
     experiment.save()
-    yield mute
-    sys.modules.pop("mute")
-
-
-@pytest.fixture
-def tests(prompts_file):
-    return [prompt for prompt in read_prompts(str(prompts_file)) if part(prompt.prompt) == "test"]
+    return flaky
 
 
 def test_an_answer_without_words_is_kept_and_scored_by_no_metric(experiment, mute, tests, capsys, evaluators):
