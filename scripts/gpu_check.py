@@ -119,6 +119,16 @@ def memory(args: argparse.Namespace) -> Found:
     return gpu_engine.out_of_memory(args.work / "small", *((12, 8) if args.dry else (96, 64)))
 
 
+def attention(args: argparse.Namespace) -> Found:
+    """Packed attention in one launch beside one conversation after the other, with its gradients."""
+    import gpu_engine
+
+    found = gpu_engine.one_launch([200, 1, 37, 120, 64])
+    if not found:
+        raise NotRunError("torch does not do it on this machine")
+    return found
+
+
 def verbs(args: argparse.Namespace) -> Found:
     """The command line on this machine's device: revisions, an adapter learned from them, and what it then answers."""
     if importlib.util.find_spec("jsonargparse") is None:
@@ -191,6 +201,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], Found]] = {
     "machine": machine,
     "equal": equal,
     "memory": memory,
+    "attention": attention,
     "verbs": verbs,
     **{f"model-{size}": model for size in SIZES},
     **{f"{way}-3b": generation for way in ("slots", "paged", "naive")},

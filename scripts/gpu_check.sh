@@ -55,6 +55,7 @@ step() {
 step machine 60 &
 step equal 90 &
 step memory 90 &
+step attention 60 &
 step verbs 120 &
 step model-3b 90 &
 step model-7b 90 &

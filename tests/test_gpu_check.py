@@ -48,7 +48,7 @@ def test_a_step_that_fails_loses_none_of_the_others(check):
     assert done.returncode == 1
     assert "failed: memory\n" in done.stdout
     assert found["steps"].pop("memory") == {"rc": 3, "seconds": 0, "found": {}, "error": "it was like this\n"}
-    assert len(found["steps"]) == 12
+    assert len(found["steps"]) == 13
     assert all(step["rc"] == 0 and step["found"] == {"speed": 5} for step in found["steps"].values())
 
 
@@ -56,8 +56,8 @@ def test_a_step_that_hangs_is_ended_when_the_time_is_up(check):
     done, found = check("--seconds", "3", hangs="slots-3b")
     assert done.returncode == 1
     steps = list(found["steps"].values())
-    assert [step["rc"] for step in steps] == [0, 0, 3, 0, 0, 0, *[124] * 7]
-    assert steps[7]["error"] == "no time was left\n"
+    assert [step["rc"] for step in steps] == [0, 0, 3, 0, 0, 0, 0, *[124] * 7]
+    assert steps[8]["error"] == "no time was left\n"
     assert found["seconds"] < 20
 
 
@@ -91,6 +91,24 @@ def test_without_a_gpu_a_check_in_earnest_fails(tmp_path):
     done = step("machine", "--work", tmp_path, "--corpus", tmp_path)
     assert (done.returncode, done.stderr) == (1, "torch sees no GPU here; --dry tries the steps without one\n")
     assert not (tmp_path / "machine.json").exists()
+
+
+def test_attention_in_one_launch_is_compared_where_there_is_one(gpu_engine, monkeypatch):
+    """Here with a stand-in that forgets the first token, which the comparison is for."""
+    assert torch.cuda.is_available() or gpu_engine.one_launch([5, 1, 7]) == {}
+    packed = gpu_engine.packed_attention
+    monkeypatch.setattr(packed, "_is_one_launch", lambda query, dropout: query.dtype == torch.bfloat16)
+    apart = packed._attend
+
+    def at_once(q, k, v, sizes, bounds, scale, window):
+        parts = zip(*(states.split(sizes, dim=2) for states in (q, k, v)), strict=True)
+        return torch.cat([apart(*part, 0.0, scale, window) for part in parts], dim=2).transpose(1, 2)
+
+    monkeypatch.setattr(packed, "_attend_at_once", at_once)
+    assert max(gpu_engine.one_launch([5, 1, 40]).values()) < 0.03
+    monkeypatch.setattr(packed, "_attend_at_once", lambda q, k, *rest: at_once(q, k.roll(1, dims=2), *rest))
+    with pytest.raises(SystemExit, match="attention in one launch differs"):
+        gpu_engine.one_launch([5, 1, 40])
 
 
 @pytest.fixture

@@ -126,7 +126,8 @@ def _is_one_launch(query: Tensor, dropout: float) -> bool:
     """Whether torch's FlashAttention is there, and computes this."""
     if "window_size" not in TOLD or not query.is_cuda or torch.cuda.get_device_capability(query.device) < (8, 0):
         return False
-    return query.dtype in (torch.bfloat16, torch.float16) and not dropout and query.shape[-1] <= 256
+    size = query.shape[-1]
+    return query.dtype in (torch.bfloat16, torch.float16) and not dropout and size <= 256 and size % 8 == 0
 
 
 def _attend_at_once(
