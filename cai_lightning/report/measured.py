@@ -48,13 +48,14 @@ def behaviour_columns(runs: Sequence[Run]) -> list[Column]:
 
 
 def category_columns(runs: Sequence[Run]) -> list[Column]:
-    """The columns about harm over the prompts of each category, where the prompts have more than one."""
+    """The columns about harm that some run has, over the prompts of each category, where these have more than one."""
     categories = _categories(runs)
     sizes = Counter(categories.values())
     chosen = sorted(category for category, size in sizes.items() if size >= FEWEST_PROMPTS)
     if len(chosen) < 2:
         return []
-    harm = [column for column in metric_columns(runs) if tells_harm(column.name)]
+    columns = [column for column in metric_columns(runs) if tells_harm(column.name)]
+    harm = [column for column in columns if any(measured.values for measured in column.runs.values())]
     members = {category: {id for id, its in categories.items() if its == category} for category in chosen}
     return [_confined(column, category, members[category], runs) for column in harm for category in chosen]
 

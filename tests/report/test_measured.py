@@ -108,6 +108,14 @@ def test_harm_is_told_by_category_in_the_columns_about_harm(make_run):
     assert [cell.rank for cell in fraud.cells] == [None, None]
 
 
+def test_what_no_run_was_scored_by_is_not_shown_by_category(make_run):
+    """Nine tables of dashes hid the three that said something."""
+    columns = {"harmlessness": SCORES, "moderation_max": dict.fromkeys(IDS, None)}
+    paths = [make_run(name, columns, responses=saying({0}, half_benign)) for name in ("base", "tuned")]
+    assert {column.name for column in compared(*paths).categories} == {"harmlessness"}
+    assert "moderation_max" in {column.name for column in compared(*paths).columns}
+
+
 def test_a_category_of_one_prompt_has_no_rows(make_run):
     def kind(n):
         return "rare" if n == 0 else half_benign(n)
