@@ -8,6 +8,8 @@ PYTHON ?= python3
 PY := $(VENV)/bin/python
 CAI := $(PY) -m cai_lightning
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+# Where an environment forbids bytecode, each of many processes would compile all packages anew.
+export PYTHONDONTWRITEBYTECODE =
 
 CHECKPOINTS := checkpoints/smollm2/config.json checkpoints/minilm
 
