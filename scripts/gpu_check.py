@@ -66,6 +66,8 @@ def write(args: argparse.Namespace, found: Found) -> None:
 
 def merge(args: argparse.Namespace) -> int:
     """Puts everything into one file; the status is 1 where a step has failed."""
+    if not (args.work / "steps").exists():
+        raise SystemExit(f"no step was run; there are {', '.join(STEPS)}")
     steps = {}
     lines = [line.split() for line in (args.work / "steps").read_text(encoding="utf-8").splitlines()]
     for name, code, seconds in sorted(lines, key=lambda line: list(STEPS).index(line[0])):
@@ -140,22 +142,12 @@ def verbs(args: argparse.Namespace) -> Found:
         "fit": [] if args.dry else ["--trainer.precision", "bf16-mixed"],
         "validate": ["--data.limit", "24" if args.dry else "192", "--data.references", run / "revisions.jsonl"],
     }
+    shared = ["--config", "configs/sandbox_contextual.yaml", "--run", run, "--trainer.accelerator", "auto"]
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     for verb, own in settings.items():
         began = time.monotonic()
-        words = [
-            verb,
-            "--config",
-            "configs/sandbox_contextual.yaml",
-            "--run",
-            run,
-            "--trainer.accelerator",
-            "auto",
-            *own,
-        ]
-        command = [sys.executable, "-m", "cai_lightning", *map(str, words)]
-        done = subprocess.run(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        command = [sys.executable, "-m", "cai_lightning", verb, *map(str, [*shared, *own])]
+        done = subprocess.run(command, cwd=ROOT, text=True, check=False, **both)
         if done.returncode:
             raise SystemExit(f"{verb}: {done.stdout[-2000:]}")
         found[verb] = {"seconds": round(time.monotonic() - began, 1), "end": done.stdout[-1500:]}

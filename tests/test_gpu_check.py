@@ -67,6 +67,12 @@ def test_steps_that_are_named_run_alone(check):
     assert list(found["steps"]) == ["machine", "slots-3b"]
 
 
+def test_a_step_that_is_not_there_is_said(check):
+    done, found = check("--only", "slots-4b")
+    assert (done.returncode, found) == (1, None)
+    assert "no step was run; there are machine, equal, memory" in done.stderr
+
+
 @pytest.mark.parametrize(("options", "message"), [(["--outputs", "x"], "unknown option --outputs"), ([], "is missing")])
 def test_wrong_usage_is_one_message(options, message):
     done = subprocess.run([SCRIPTS / "gpu_check.sh", *options], capture_output=True, text=True, check=False)
