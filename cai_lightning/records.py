@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from cai_lightning.thoughts import why_silent
 
@@ -19,7 +19,7 @@ Conversation = list[Turn]
 
 ROLES = ("system", "user", "assistant")
 
-UNKNOWN = "unknown"
+UNKNOWN: Final = "unknown"
 """The finish reason of a text that was made elsewhere."""
 
 

@@ -9,7 +9,7 @@ import torch
 from cai_lightning import journal, provenance
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation, transcript_text, user
+from cai_lightning.records import UNKNOWN, Conversation, transcript_text, user
 from cai_lightning.thoughts import split_thoughts
 
 
@@ -47,7 +47,7 @@ class RecordedEngine(Engine):
         if opening not in self._answers:
             raise UserError(f"{self.path}: no answer to the prompt {conversation[-1]['content'][:80]!r}.")
         text, thought = split_thoughts(self._answers[opening])
-        return Reply(text, "unknown", 0, thought=thought)
+        return Reply(text, UNKNOWN, 0, thought=thought)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
         raise UserError(
