@@ -56,7 +56,7 @@ install: $(VENV)/installed  ## Makes the environment in .venv.
 demo: install  ## Runs the whole experiment in the sandbox, offline, in minutes.
 	$(OFFLINE) PYTHON=$(abspath $(PY)) scripts/sandbox_experiment.sh
 
-demo-real: install $(CHECKPOINTS)  ## Tries a small real model on real prompts, in 20 minutes; offline with PROMPTS=FOLDER.
+demo-real: install $(CHECKPOINTS)  ## Tries a small real model on real prompts, in 25 minutes; offline with PROMPTS=FOLDER.
 	$(OFFLINE) PYTHON=$(abspath $(PY)) scripts/real_experiment.sh
 
 # One process more than there are cores: some tests wait.
