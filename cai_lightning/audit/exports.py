@@ -24,21 +24,21 @@ def as_json(audit: Audit) -> str:
         "single_responses": len(labelled.singles),
         "left_out": dict(labelled.left_out),
         "metrics": {column.name: _column(column) for column in audit.columns},
-        "agreement": _agreement(audit.agreement),
+        "agreement": _agreement_json(audit.agreement),
         "pairwise": [asdict(position) for position in audit.positions],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _agreement(agreement: Agreement) -> dict[str, Any]:
+def _agreement_json(agreement: Agreement) -> dict[str, Any]:
     pairs = [
-        {"first": pair.first, "second": pair.second, "correlation": asdict(pair.correlation), **_alpha(pair.alpha)}
+        {"first": pair.first, "second": pair.second, "correlation": asdict(pair.correlation), **_alpha_json(pair.alpha)}
         for pair in agreement.pairs
     ]
-    return {"pairs": pairs, **_alpha(agreement.alpha)}
+    return {"pairs": pairs, **_alpha_json(agreement.alpha)}
 
 
-def _alpha(estimate: Estimate) -> dict[str, Any]:
+def _alpha_json(estimate: Estimate) -> dict[str, Any]:
     return {"alpha": estimate.mean, "alpha_ci95": estimate.interval}
 
 
@@ -52,7 +52,7 @@ def _column(column: ColumnFindings) -> dict[str, Any]:
         "not_applicable": scored.not_applicable,
         "n": column.estimate.n,
         **_pairs(column.pairs),
-        **_singles(column.singles),
+        **_singles_json(column.singles),
         "p_value": column.right.p_value,
         "p_holm": column.p_holm,
         "better_than_chance": column.better_than_chance,
@@ -76,7 +76,7 @@ def _pairs(found: PairFindings | None) -> dict[str, Any]:
     }
 
 
-def _singles(found: SingleFindings | None) -> dict[str, Any]:
+def _singles_json(found: SingleFindings | None) -> dict[str, Any]:
     if found is None:
         return {"auc": None, "auc_ci95": None}
     return {

@@ -7,7 +7,6 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
 KEYS = ("license", "license_name", "license_link")
-LONGEST = 200
 
 
 def licence(base: str) -> dict[str, str]:

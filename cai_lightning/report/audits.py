@@ -72,7 +72,7 @@ def read_audits(paths: Sequence[Path]) -> list[AuditFile]:
     Raises:
         UserError: A file is missing, or is none that `audit` writes.
     """
-    return [_read(path) for path in paths]
+    return [_read_audit(path) for path in paths]
 
 
 def notes_on(column: str, runs: Sequence[Run], audits: Sequence[AuditFile]) -> tuple[AuditNote, ...]:
@@ -114,7 +114,7 @@ def _words(found: ColumnAudit) -> str:
     return f"{figure}, {chance} than chance{corrected}"
 
 
-def _read(path: Path) -> AuditFile:
+def _read_audit(path: Path) -> AuditFile:
     try:
         document = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
         columns = {str(name): _column(entry) for name, entry in document["metrics"].items()}

@@ -26,7 +26,7 @@ def tell_failures(reasons: Sequence[str], tried: int, where: str) -> None:
     if not reasons:
         return
     text = (
-        f"{len(reasons)} of the {tried} rows tried failed and are {where}: {_counted(reasons)}. "
+        f"{len(reasons)} of the {tried} rows tried failed and are {where}: {_by_reason(reasons)}. "
         "The same command tries them again."
     )
     if len(reasons) == tried:
@@ -48,7 +48,7 @@ def tell_missing(ids: Sequence[str], tests: int, path: Path) -> None:
     print(f"warning: {len(ids)} of the {tests} test prompts have no response in {path}: {shown}", file=sys.stderr)
 
 
-def _counted(reasons: Sequence[str]) -> str:
+def _by_reason(reasons: Sequence[str]) -> str:
     counts = Counter(reason if len(reason) <= MOST_LETTERS else f"{reason[:MOST_LETTERS]}..." for reason in reasons)
     shown = [f"{count} x {printable(reason)}" for reason, count in counts.most_common(MOST_REASONS)]
     others = len(counts) - len(shown)

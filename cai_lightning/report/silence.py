@@ -31,7 +31,7 @@ def silence_warnings(runs: Sequence[Run], arms: Arms) -> list[str]:
     prompt is without an answer where the response has no words, or where there is none.
     """
     by_name = {run.name: run for run in runs}
-    counts = {arm: _counted([by_name[name] for name in names]) for arm, names in arms.items()}
+    counts = {arm: _count_silent([by_name[name] for name in names]) for arm, names in arms.items()}
     shares = [silent / asked for silent, asked in counts.values() if asked]
     if not shares or max(shares) - min(shares) < APART:
         return []
@@ -42,7 +42,7 @@ def silence_warnings(runs: Sequence[Run], arms: Arms) -> list[str]:
     ]
 
 
-def _counted(runs: Sequence[Run]) -> tuple[int, int]:
+def _count_silent(runs: Sequence[Run]) -> tuple[int, int]:
     """How many prompts were not answered in words, and how many were asked; none where no response is recorded."""
     asked = silent = 0
     for run in runs:

@@ -59,14 +59,14 @@ def read_win_rates(paths: Sequence[Path], runs: Sequence[Run]) -> tuple[list[Win
         UserError: A file is missing, or is none that `pairwise` writes.
     """
     names = {responses_digest(run.responses): run.name for run in reversed(runs)} if paths else {}
-    found = {path: _read(path, names) for path in paths}
+    found = {path: _read_win_rate(path, names) for path in paths}
     notes = [
         f"{path}: not shown, for it is about other responses than these runs have." for path in paths if not found[path]
     ]
     return [rate for rate in found.values() if rate], notes
 
 
-def _read(path: Path, names: Mapping[str, str]) -> WinRate | None:
+def _read_win_rate(path: Path, names: Mapping[str, str]) -> WinRate | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
         first, second = (names.get(str(digest)) for digest in document["responses"])

@@ -24,12 +24,12 @@ def as_csv(report: Report) -> str:
     writer = csv.writer(text)
     writer.writerow(["figure", "run", *means, *differences])
     for place, inspection in enumerate(report.inspections):
-        for name, *fields in (*_counts(inspection), *_figures(report, place)):
+        for name, *fields in (*_count_fields(inspection), *_figure_fields(report, place)):
             writer.writerow([name, inspection.name, *fields, *[None] * (len(means + differences) - len(fields))])
     return text.getvalue()
 
 
-def _figures(report: Report, place: int) -> Iterator[list[Field]]:
+def _figure_fields(report: Report, place: int) -> Iterator[list[Field]]:
     for figure in report.figures:
         cell = figure.cells[place]
         difference = _fields(cell.difference.estimate) if cell.difference else []
@@ -40,7 +40,7 @@ def _fields(estimate: Estimate) -> list[Field]:
     return [estimate.mean, estimate.low, estimate.high, estimate.n]
 
 
-def _counts(inspection: Inspection) -> Iterator[list[Field]]:
+def _count_fields(inspection: Inspection) -> Iterator[list[Field]]:
     yield ["rows", len(inspection.corpus.rows)]
     yield ["failed", inspection.corpus.failed]
     yield ["repeated_prompts", inspection.repeated_prompts]

@@ -18,7 +18,7 @@ def differences_figure(comparison: Comparison) -> "Figure | None":
     if not columns:
         return None
     others = [n for n, run in enumerate(comparison.runs) if run != comparison.baseline]
-    figure, axes = panels(columns, [comparison.runs[n] for n in others], _caption(comparison))
+    figure, axes = panels(columns, [comparison.runs[n] for n in others], _differences_caption(comparison))
     for axis, column in zip(axes, columns, strict=True):
         axis.axvline(0, color=PLAIN, linestyle=(0, (4, 3)), linewidth=0.8, zorder=0)
         for place, cell in enumerate(column.cells[n] for n in others):
@@ -29,7 +29,7 @@ def differences_figure(comparison: Comparison) -> "Figure | None":
     return figure
 
 
-def _caption(comparison: Comparison) -> str:
+def _differences_caption(comparison: Comparison) -> str:
     return (
         f"Differences to {comparison.baseline}, paired by prompt, with {100 * comparison.confidence:g} % intervals. "
         "Green is better, red is worse, where the corrected p-value tells them apart."

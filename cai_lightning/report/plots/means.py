@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def means_figure(comparison: Comparison) -> "Figure":
     """Means with their intervals; the caption says what colors and hollow dots mean."""
-    figure, axes = panels(comparison.columns, comparison.runs, _caption(comparison))
+    figure, axes = panels(comparison.columns, comparison.runs, _means_caption(comparison))
     for axis, column in zip(axes, comparison.columns, strict=True):
         for place, cell in enumerate(column.cells):
             _dot(axis, place, cell, color(cell, column.direction))
@@ -23,7 +23,7 @@ def means_figure(comparison: Comparison) -> "Figure":
     return figure
 
 
-def _caption(comparison: Comparison) -> str:
+def _means_caption(comparison: Comparison) -> str:
     return (
         f"Means with {100 * comparison.confidence:g} % intervals. Dashed: {comparison.baseline}; green is better, red "
         "is worse than it, where the corrected p-value tells them apart. Hollow: not comparable."
