@@ -31,12 +31,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cai_lightning.callbacks.throughput import matrix_rate, peak_bytes
-from cai_lightning.data.batches import Batches, Sizes, plan
-from cai_lightning.data.collate import pack
-from cai_lightning.data.encoding import Example, encode
+from cai_lightning.data.batches import Batches, Example, Sizes, encode, pack, plan
 from cai_lightning.modules.sft import SupervisedFineTuning
-from cai_lightning.quiet import quiet
-from cai_lightning.records import user
+from cai_lightning.run.quiet import quiet
+from cai_lightning.run.records import user
 
 CONTENDERS = ("cai_lightning", "trl-packed", "trl-padded")
 AGREEMENT = 0.005

@@ -11,9 +11,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from cai_lightning.engines.loading import load_model, load_tokenizer
-from cai_lightning.errors import UserError
-from cai_lightning.folders import replacing
+from cai_lightning.models.loading import load_model, load_tokenizer
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import replacing
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from bench_model import device
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 
 from cai_lightning.engines import Sampling, TransformersEngine
-from cai_lightning.modules import packed_attention
-from cai_lightning.records import assistant, user
+from cai_lightning.models import packed_attention
+from cai_lightning.run.records import assistant, user
 
 CONFIGS: dict[str, type[PreTrainedConfig]] = {"mistral": MistralConfig, "llama3": LlamaConfig, "gemma": GemmaConfig}
 """Architectures of the template families; the others are Qwen's."""

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.records import Response, shared_id_of
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response, shared_id_of
 from cai_lightning.sandbox.oracle import Oracle
 from cai_lightning.statistics import Estimate, mean_interval, paired_difference
 
@@ -45,7 +45,7 @@ def main() -> int:
 
 def table(run: Path) -> str:
     """A run's rounds in Markdown, with 95 % intervals; differences to the round before are paired by prompt."""
-    rows = list(journal.read(run / "revisions.jsonl").values())
+    rows = list(jsonl.read(run / "revisions.jsonl").values())
     if not rows:
         raise UserError(f"{run}: no revisions there; run predict first.")
     rounds = [judge(rows, turn) for turn in range(min(len(row["rounds"]) for row in rows) + 1)]
@@ -57,7 +57,7 @@ def table(run: Path) -> str:
     return "\n".join([title, HEADER, *_lines(rounds, prompts)])
 
 
-def judge(rows: list[journal.Row], turn: int) -> Judged:
+def judge(rows: list[jsonl.Row], turn: int) -> Judged:
     """The truth about every row after so many rounds; 0 is the initial response."""
     texts = [row["rounds"][turn - 1]["revision"] if turn else row["initial_response"] for row in rows]
     said = zip(rows, texts, strict=True)

@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
-from cai_lightning.statistics.clusters import Clusters
-from cai_lightning.statistics.intervals import RESAMPLES, draws, rate_difference_interval, studentized_quantiles
+from cai_lightning.statistics.intervals import (
+    RESAMPLES,
+    Clusters,
+    draws,
+    rate_difference_interval,
+    studentized_quantiles,
+)
 
 PROMPTS, SEED = 100, 7
 Array = NDArray[np.float64]

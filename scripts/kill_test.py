@@ -25,12 +25,13 @@ from pathlib import Path
 import torch
 import yaml
 
-from cai_lightning import journal, lightning_cli  # noqa: F401 - imported once, for all the processes that are forked
-from cai_lightning.cli import main
+from cai_lightning.cli import lightning_cli  # noqa: F401 - imported once, for all the processes that are forked
+from cai_lightning.cli.main import main
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.engines import Engine, Reply, Sampling
-from cai_lightning.errors import ReplyError
-from cai_lightning.records import Conversation
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import ReplyError
+from cai_lightning.run.records import Conversation
 
 MARK = "CAI_KILL_TEST"
 """Environment variable that tells the processes of this test from all others."""
@@ -86,7 +87,7 @@ class KillTest:
         prompts.write_text("".join(json.dumps({"prompt": f"How do I bake cake {n}?"}) + "\n" for n in range(rows)))
         self.config.write_text(yaml.safe_dump({"predict": _section(prompts)}))
         self.ids = [prompt.id for prompt in read_prompts(str(prompts))]
-        self.known: dict[object, journal.Row] = {}
+        self.known: dict[object, jsonl.Row] = {}
 
     def kill_once(self, processes: int, ranks: tuple[int, ...]) -> str:
         """Starts predict, kills it, waits and checks; says what it did, or nothing if predict had ended before."""
@@ -111,14 +112,14 @@ class KillTest:
         _, status = os.waitpid(first, 0)
         assert status == 0, f"status {status} at the end"
         self.check()
-        ids = [row["id"] for _, row in journal.read_lines(self.file)]
+        ids = [row["id"] for _, row in jsonl.read_lines(self.file)]
         assert ids == self.ids, f"{len(ids)} rows, {len(set(ids))} ids; {len(self.ids)} were asked for"
         left = [path.name for pattern in ("revisions.rank*", "failed*") for path in self.run.glob(pattern)]
         assert not left, f"left over: {left}"
 
     def check(self) -> None:
         """No row that stood on disk is gone or made again."""
-        rows = journal.read(self.file)
+        rows = jsonl.read(self.file)
         lost = [id for id, row in self.known.items() if rows.get(id) != row]
         assert not lost, f"{len(lost)} rows are lost or were made again, such as {lost[0]}"
         self.known = rows
@@ -136,14 +137,14 @@ class KillTest:
         if kind == "start":
             seconds = self.draw.uniform(0, 1 if processes == 1 else 8)
             return f"{seconds:.1f} s after its start", lambda: time.monotonic() > began + seconds
-        if kind == "merge" and ranks == (0,) and journal.rank_files(self.file):
+        if kind == "merge" and ranks == (0,) and jsonl.rank_files(self.file):
             fresh = self.file.with_name(f".{self.file.name}.new")
-            return "while it merges", lambda: fresh.exists() or not journal.rank_files(self.file)
+            return "while it merges", lambda: fresh.exists() or not jsonl.rank_files(self.file)
         rows = self.draw.randint(1, 12)
         return f"after {rows} rows", lambda: self._lines() >= len(self.known) + rows
 
     def _lines(self) -> int:
-        return sum(_lines(file) for file in (self.file, *journal.rank_files(self.file)))
+        return sum(_lines(file) for file in (self.file, *jsonl.rank_files(self.file)))
 
 
 def kill(test: KillTest, count: int) -> Iterator[str]:
@@ -162,7 +163,7 @@ def _section(prompts: Path) -> dict[str, object]:
             "class_path": "cai_lightning.modules.CritiqueRevision",
             "init_args": {
                 "engine": {"class_path": "kill_test.WaitingEngine"},
-                "selector": {"class_path": "cai_lightning.selection.RandomSelector"},
+                "selector": {"class_path": "cai_lightning.principles.selection.RandomSelector"},
             },
         },
         "data": {"class_path": "cai_lightning.data.PromptData", "init_args": {"prompts": str(prompts)}},

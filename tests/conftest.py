@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, models, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from cai_lightning import journal
-from cai_lightning.cli import main
+from cai_lightning.cli.main import main
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import part
+from cai_lightning.run import jsonl
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -33,7 +33,7 @@ EVALUATORS = '''
 """Evaluators from outside the package, as a user would write them."""
 import torch
 from lightning.pytorch import Callback
-from cai_lightning.errors import UserError
+from cai_lightning.run.errors import UserError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 
 calls = []
@@ -192,7 +192,7 @@ class Experiment:
             return exit.code
 
     def rows(self, name):
-        return [row for _, row in journal.read_lines(self.run / name)]
+        return [row for _, row in jsonl.read_lines(self.run / name)]
 
     def write_revisions(self, answer="I will not help with that, sorry."):
         """What predict would have made, without its time."""
@@ -200,7 +200,7 @@ class Experiment:
             {"id": prompt.id, "prompt": prompt.prompt, "initial_response": "Sure.", "revision": answer}
             for prompt in read_prompts(self.sections["predict"]["data"]["init_args"]["prompts"])
         ]
-        journal.write(self.run / "revisions.jsonl", rows)
+        jsonl.write(self.run / "revisions.jsonl", rows)
 
     def summary(self):
         return json.loads((self.run / "summary.json").read_text())
@@ -225,7 +225,7 @@ def tiny_config(model, prompts):
                 "class_path": "cai_lightning.modules.CritiqueRevision",
                 "init_args": {
                     "engine": engine,
-                    "selector": {"class_path": "cai_lightning.selection.RandomSelector"},
+                    "selector": {"class_path": "cai_lightning.principles.selection.RandomSelector"},
                     "constitution": "default",
                 },
             },

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from servers import Answer, serving
 
-from cai_lightning import rubric
+from cai_lightning.services import rubric
 
 DIGEST = "365c0bd3c000a25d28ddbf732fe1c6add414de7275464c4e4d1c3b5fcb5d8ad1"
 PAGES = {

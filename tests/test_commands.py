@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cai_lightning.cli import main
+from cai_lightning.cli.main import main
+from cai_lightning.run.config import RUN_VERBS
 from cai_lightning.sandbox.serving import command as sandbox
-from cai_lightning.sections import RUN_VERBS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cai_lightning.chat import NO_META_COMMENTARY
-from cai_lightning.cli import main
-from cai_lightning.sections import RUN_VERBS
+from cai_lightning.cli.main import main
+from cai_lightning.principles.wording import NO_META_COMMENTARY
+from cai_lightning.run.config import RUN_VERBS
 
 FOLDER = Path(__file__).parent.parent / "configs"
 PROMISED = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cai_lightning.cli import main
-from cai_lightning.sections import RUN_VERBS
+from cai_lightning.cli.main import main
+from cai_lightning.run.config import RUN_VERBS
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cai_lightning.engines import Sampling, TransformersEngine
-from cai_lightning.records import user
+from cai_lightning.run.records import user
 
 TESTS = Path(__file__).parent
 SCRIPTS = TESTS.parent / "scripts"

@@ -1,0 +1,1 @@
+"""What watches a verb at work: records, checkpoints, progress, speed."""

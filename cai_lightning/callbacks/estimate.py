@@ -9,11 +9,11 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 from rich.table import Column, Table
 
-from cai_lightning.callbacks.base import RecordListener
+from cai_lightning.callbacks.recording import RecordListener
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.engines import Engine, Reply
-from cai_lightning.errors import UserError
-from cai_lightning.records import Failure, Record
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Failure, Record
 
 MOST_ROWS = 16
 """Rows that a process tries; enough for a mean, few enough to be thrown away."""

@@ -1,14 +1,51 @@
-"""A bar of rows, replies cut, tokens per second and the time left; in a log file, a line every half minute instead."""
+"""What a verb shows of its progress: a statement before it, a bar in a terminal, lines in a log.
+
+Says before the first step what is about to be done, so that a mistake is seen before the hours are spent.
+
+A bar of rows, replies cut, tokens per second and the time left; in a log file, a line every half minute instead.
+
+Lines about a training in a log file, where Lightning's bar shows nothing: steps, losses, speed and the time left.
+
+fit: step 120/960, loss 1.412, 3,210 tokens/s, 0:41:20 left
+fit: step 120/960, validation loss 1.398
+"""
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any, Protocol, runtime_checkable
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from cai_lightning.callbacks.base import SECONDS_BETWEEN_LINES, RecordListener
+from cai_lightning.callbacks.recording import SECONDS_BETWEEN_LINES, RecordListener
 from cai_lightning.engines import Reply
+
+
+@runtime_checkable
+class Stating(Protocol):
+    """What can say in a few lines what it brings to a training."""
+
+    def statement(self) -> str:
+        """Lines for a person."""
+
+
+class Statement(Callback):
+    """Prints the corpus, the steps, the trained parameters and an estimate of the memory."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        parts: Sequence[Any] = (trainer.datamodule, pl_module)  # type: ignore[attr-defined]
+        told = [part.statement() for part in parts if isinstance(part, Stating)]
+        rank_zero_info("\n".join([*told, _steps(trainer)]))
+
+
+def _steps(trainer: Trainer) -> str:
+    total, done = int(trainer.estimated_stepping_batches), trainer.global_step
+    batches = trainer.accumulate_grad_batches * trainer.world_size
+    begun = f", {done:,} of them done" if done else ""
+    return f"steps: {total:,}{begun}; batches in a step: {batches}; epochs: at most {trainer.max_epochs}"
 
 
 class RowProgress(RecordListener):
@@ -94,3 +131,58 @@ class RowProgress(RecordListener):
         if ended and left:
             parts.append(f"{timedelta(seconds=round(seconds / ended * left))} left")
         return ", ".join(parts)
+
+
+def has_bar() -> bool:
+    """Whether Lightning's bar can be seen; elsewhere it leaves the table of its last state behind, cell under cell."""
+    return Console().is_terminal
+
+
+class StepLines(Callback):
+    """Writes a line every half minute and after every validation, on the first process, where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._has_bar = has_bar()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._shown = trainer.is_global_zero and not self._has_bar
+        self._total, self._first = int(trainer.estimated_stepping_batches), trainer.global_step
+        self._began = time.monotonic()
+        self._restart()
+        self._say(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._tokens += batch["tokens"] * trainer.world_size
+        if time.monotonic() - self._line > SECONDS_BETWEEN_LINES:
+            self._say(trainer, *self._state(trainer))
+            self._restart()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loss = trainer.callback_metrics.get("val_loss")
+        if loss is not None and not trainer.sanity_checking:
+            self._say(trainer, f"validation loss {loss.item():.3f}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._say(trainer, *self._state(trainer))
+
+    def _restart(self) -> None:
+        self._line, self._tokens = time.monotonic(), 0
+
+    def _say(self, trainer: Trainer, *parts: str) -> None:
+        if self._shown:
+            self._console.print(", ".join([f"fit: step {trainer.global_step}/{self._total}", *parts]), highlight=False)
+
+    def _state(self, trainer: Trainer) -> list[str]:
+        """Such as `loss 1.412`, `3,210 tokens/s`, `0:41:20 left`."""
+        now, done = time.monotonic(), trainer.global_step - self._first
+        loss = trainer.callback_metrics.get("train_loss")
+        parts = [] if loss is None else [f"loss {loss.item():.3f}"]
+        if self._tokens and now > self._line:
+            parts.append(f"{self._tokens / (now - self._line):,.0f} tokens/s")
+        if done and trainer.global_step < self._total:
+            left = (now - self._began) / done * (self._total - trainer.global_step)
+            parts.append(f"{timedelta(seconds=round(left))} left")
+        return parts

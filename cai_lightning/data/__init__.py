@@ -6,8 +6,7 @@ The data modules are imported when they are asked for, so that cleaning and read
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cai_lightning.data.prompt_data import PromptData
-    from cai_lightning.data.response_data import ResponseData
+    from cai_lightning.data.prompt_data import PromptData, ResponseData
     from cai_lightning.data.revision_data import RevisionData
 
 __all__ = ["PromptData", "ResponseData", "RevisionData"]
@@ -19,7 +18,7 @@ def __getattr__(name: str) -> type:
 
         return PromptData
     if name == "ResponseData":
-        from cai_lightning.data.response_data import ResponseData
+        from cai_lightning.data.prompt_data import ResponseData
 
         return ResponseData
     if name == "RevisionData":

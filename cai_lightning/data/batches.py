@@ -1,15 +1,110 @@
-"""Which rows make a batch, and which batches an optimizer step: planned, so that a step knows its tokens beforehand.
+"""From conversations to batches: tokens with what is learned of them, planned into optimizer steps, packed or padded.
+
+A conversation as tokens, and which of them are learned: the response and its end of turn.
+
+Which rows make a batch, and which batches an optimizer step: planned, so that a step knows its tokens beforehand.
 
 The loss is a mean over the supervised tokens of a whole step, in however many batches and processes it is computed. So
 each batch carries the number of all supervised tokens of its step.
+
+From examples to batches: conversations one behind the other in a single row, or padded to one length.
 """
 
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NotRequired, TypedDict, TypeVar, cast
 
-from cai_lightning.data.encoding import Example
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from cai_lightning.models.template import Frame, frame, render, tokens
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Conversation
+
+IGNORED = -100
+"""The label of a token that is not learned."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation as tokens; `labels` are the tokens of the response and its end of turn, elsewhere `IGNORED`."""
+
+    id: str
+    input_ids: list[int]
+    labels: list[int]
+    truncated: bool
+
+    @property
+    def supervised(self) -> int:
+        """How many tokens are learned."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    id: str,
+    opening: Conversation,
+    response: str,
+    max_length: int,
+    finished: bool = True,
+) -> Example:
+    """Words a conversation with the chat template; its response and end of turn are what is learned.
+
+    The tokens before the response are those that an engine asks the model with. White space around it is not learned.
+    Where both do not fit, the beginning of the prompt is cut, down to half of `max_length`; a response that does not
+    fit behind it loses its end, and the model is not taught to end its turn there.
+
+    Args:
+        tokenizer: Its chat template words the turns.
+        id: The record's id, for messages.
+        opening: The turns before the response.
+        response: What the assistant shall say.
+        max_length: Tokens kept.
+        finished: Whether the response has come to its end; the words of one that was cut are learned, and no end of
+            turn stands behind them.
+
+    Raises:
+        UserError: Nothing of the response is left to learn, or the chat template is not fit for training.
+    """
+    around = frame(tokenizer)
+    if around.length >= max_length:
+        raise UserError(
+            f"row {id}: none of its response is left to learn: the chat template alone takes {around.length} of "
+            f"{max_length} tokens. Raise data.max_length."
+        )
+    asked = render(tokenizer, opening, prompt=True)
+    start = tokens(tokenizer, asked)
+    end = around.end if finished else ""
+    reply = _reply(tokenizer, around, asked, start, response.strip(), end)
+    prompt = _cut(start, max(max_length - len(reply), max_length // 2), tokenizer.bos_token_id)
+    kept = reply[: max_length - len(prompt)]
+    return Example(id, prompt + kept, [IGNORED] * len(prompt) + kept, truncated=len(start) + len(reply) > max_length)
+
+
+def _reply(
+    tokenizer: PreTrainedTokenizerBase, around: Frame, asked: str, start: list[int], response: str, end: str
+) -> list[int]:
+    """The tokens of a response and what ends its turn, as they follow those of the prompt."""
+    if any(token in response for token in around.control):
+        spelt = tokenizer(response, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [*tokens(tokenizer, around.before), *spelt, *tokens(tokenizer, end)]
+    text = around.before + response + end
+    whole = tokens(tokenizer, asked + text)
+    if whole[: len(start)] == start:
+        return whole[len(start) :]
+    # The prompt's last token melts into the response's first, which it cannot where a model is asked.
+    return tokens(tokenizer, around.end_of_turn + text)[1:]
+
+
+def _cut(start: list[int], room: int, bos: int | None) -> list[int]:
+    """The last tokens of a prompt, behind its beginning-of-text token where it has one."""
+    if len(start) <= room:
+        return start
+    first = start[:1] if start[0] == bos and room else []
+    return first + start[len(start) - room + len(first) :]
+
 
 T = TypeVar("T")
 
@@ -103,3 +198,80 @@ class Batches(Generic[T]):
         for planned in batches[self.done :]:
             self.done += 1
             yield self._make(planned)
+
+
+GRAIN = 128
+"""On a GPU a packed row is as wide as a multiple of this, so that its kernels and its allocator meet few widths."""
+
+
+class Batch(TypedDict):
+    """N conversations: packed, as B = 1 row of all their tokens with `lengths`; or padded on the right, as B = N rows
+    with an `attention_mask`. `input_ids`, `labels` and the mask are [B, L].
+
+    `tokens` counts them without padding; `step_tokens` is how many supervised tokens the whole optimizer step has, over
+    all its batches and processes.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    position_ids: Tensor
+    lengths: NotRequired[list[int]]
+    attention_mask: NotRequired[Tensor]
+    tokens: int
+    step_tokens: int
+
+
+def pack(examples: Sequence[Example], step_tokens: int, grain: int = 1) -> Batch:
+    """Puts conversations one behind the other; positions begin anew with each.
+
+    Args:
+        examples: The conversations.
+        step_tokens: Supervised tokens of the whole step.
+        grain: The row is filled up to a multiple of so many tokens, by a conversation of which nothing is learned.
+    """
+    tokens = sum(len(example.input_ids) for example in examples)
+    filling = -tokens % grain
+    rows = [*examples, Example("filling", [0] * filling, [IGNORED] * filling, truncated=False)] if filling else examples
+    lengths = [len(row.input_ids) for row in rows]
+    return Batch(
+        input_ids=torch.tensor([[id for row in rows for id in row.input_ids]]),
+        labels=torch.tensor([[label for row in rows for label in _labels(row)]]),
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+        lengths=lengths,
+        tokens=tokens,
+        step_tokens=step_tokens,
+    )
+
+
+def pad(examples: Sequence[Example], step_tokens: int, filling: int) -> Batch:
+    """Pads conversations to the longest of them."""
+    lengths = [len(example.input_ids) for example in examples]
+    width = max(lengths)
+    return Batch(
+        input_ids=_padded([example.input_ids for example in examples], width, filling),
+        labels=_padded([_labels(example) for example in examples], width, IGNORED),
+        position_ids=torch.arange(width).expand(len(examples), -1),
+        attention_mask=_padded([[1] * length for length in lengths], width, 0),
+        tokens=sum(lengths),
+        step_tokens=step_tokens,
+    )
+
+
+def silent(example: Example) -> Example:
+    """An example of which nothing is learned, for a process that has no batch in a step."""
+    return Example(example.id, example.input_ids, [IGNORED] * len(example.labels), example.truncated)
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """A batch with its tensors on a device."""
+    content = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    return cast(Batch, content)
+
+
+def _labels(example: Example) -> list[int]:
+    """The labels of a conversation; its first token has none, for it would be predicted from the one before."""
+    return [IGNORED, *example.labels[1:]]
+
+
+def _padded(rows: list[list[int]], width: int, fill: int) -> Tensor:
+    return torch.tensor([row + [fill] * (width - len(row)) for row in rows])

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cai_lightning.data.prompts import read_dataset
-from cai_lightning.data.sources import Row, read_rows, shown, text_of, turns_of
-from cai_lightning.errors import UserError
-from cai_lightning.json_file import has_half_character
-from cai_lightning.records import ROLES, Conversation, assistant, is_conversation, user
+from cai_lightning.data.prompts import Row, read_dataset, read_rows, shown, text_of, turns_of
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import has_half_character
+from cai_lightning.run.records import ROLES, Conversation, assistant, is_conversation, user
 
 _PAIRS = (("prompt", "response"), ("prompt", "completion"), ("instruction", "output"))
 

@@ -1,17 +1,186 @@
 """Cleans revisions before they are trained on: plain characters, and only the words that answer.
 
+Which sentences of a text are its answer; the others are words about it, further turns and further versions.
+
+    text = "Certainly! Here's a revised response: I'd rather not. This revised response avoids harm."
+    [text[piece.start : piece.end] for piece in answer(text, pieces(text))]  # ["I'd rather not."]
+
+What comes first counts: the answer ends where commentary, a header or a turn follows it. A remark about the assistant
+goes alone, as does one behind which the answer plainly resumes, an introduction goes with the "Revised response:" that
+it leads to, and the assessment that a text begins with goes as far as it goes on. Code blocks are never looked into,
+and commentary in front of the first one does not end the answer.
+
 cleaned = clean("Certainly! Here's a revised response: I'd rather not. This revised response avoids harm.")
 cleaned.text     # "I'd rather not."
 cleaned.changes  # ("meta_commentary",)
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from cai_lightning.data.answer import Piece, answer, pieces
-from cai_lightning.data.characters import Ascii, CharacterChange, in_place, plain
-from cai_lightning.thoughts import split_thoughts
+from cai_lightning.data.characters import Ascii, CharacterChange, blocks, in_place, plain
+from cai_lightning.data.commentary import Kind, Subject, introduces, judge, leading
+from cai_lightning.run.thoughts import split_thoughts
+
+_LIST_MARKER = re.compile(r"[ \t]*(?:\d{1,3}|[A-Za-z])[.)][ \t]+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u2019\u201d)\]*_]*[ \t]+")
+_RULE = re.compile(r"[-*_=#>\s\"`]*")
+_HEADING = re.compile(r"[-*_=#>\s\"]*[A-Z][\w ]{0,40}:[*_\s]*")
+_CRITIQUE = re.compile(r"\W*critique\W*:", re.IGNORECASE)
+_LOOKS_BACK = r"(?! (?:made|took|said|gave|used|did|was|mentioned|provided|suggested)\b)"
+_SPEAKS_FOR_ITSELF = leading(rf"(?:.*, (?:and |but )?)?(?:i{_LOOKS_BACK}|i['\u2019](?:m|ll|d|ve)|my|it seems to me)\b")
+_GOES_ON = leading(
+    r"(?:they|their|it|in this case|as such|for (?:example|instance)|on the other hand|another|one|to address)\b",
+    r".*\b(?:assistant|response|advice|tip|text|sentence|statement|conversation|dialogue|phrase|recommendation|"
+    r"guideline|suggestion|fallacy|critique|criticism|user)s?\b",
+)
+_LIST_ITEM = re.compile(r"(?:[-*\u2022]|\d{1,2}[.)])\s")
+_SHORT = 200
+_PLAINLY = 3
+"""Sentences in a row that are surely an answer again."""
+
+
+class Piece(NamedTuple):
+    """A code block, a rule, or a sentence, or as much of one as is a header."""
+
+    kind: Kind | Literal["code", "rule"]
+    start: int
+    end: int
+
+
+def pieces(text: str) -> list[Piece]:
+    """Everything in a text but the white space between."""
+    subject = Subject.of(text)
+    found: list[Piece] = []
+    for start, end, is_code in blocks(text):
+        if is_code:
+            found.append(_trimmed(text, "code", start, end))
+            continue
+        for sentence_start, sentence_end in _sentences(text, start, end):
+            found.extend(_judged(text, sentence_start, sentence_end, subject, found[-1].kind if found else "answer"))
+    return _assessed(text, [piece for piece in found if piece.start < piece.end])
+
+
+def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
+    """Those pieces of a text that answer."""
+    kept: list[Piece] = []
+    introduction: list[Piece] = []
+    in_turn = False
+    for place, (piece, code_ahead) in enumerate(zip(found, _code_ahead(found), strict=True), 1):
+        if piece.kind in ("answer", "code", "rule"):
+            kept += [piece] if not in_turn and (kept or piece.kind != "rule") else []
+        elif piece.kind == "aside" or (code_ahead and not any(one.kind == "code" for one in kept)):
+            continue
+        elif kept and not _leads_to(piece, text, kept):
+            if not _resumes(text, piece, found[place:]):
+                return _without_loose_end(text, kept)
+        else:
+            introduction, kept = introduction or kept, []
+            in_turn = piece.kind == "turn" or (in_turn and piece.kind == "comment")
+    if not kept and _is_misnamed(text, found):
+        return answer(text, found[1:])
+    return kept or introduction
+
+
+def _assessed(text: str, found: list[Piece]) -> list[Piece]:
+    """The pieces, of a text that begins by assessing a response with what goes on assessing as commentary."""
+    first = next((piece for piece in found if piece.kind != "label"), None)
+    assesses = first is not None and first.kind == "comment" and text[first.end - 1] != ":"
+    goes_on = False
+    judged: list[Piece] = []
+    for piece in found:
+        if piece.kind == "answer" and goes_on:
+            on_new_line = "\n" in text[judged[-1].end : piece.start]
+            goes_on = _goes_on_assessing(text[piece.start : piece.end], on_new_line)
+            piece = piece._replace(kind="comment") if goes_on else piece
+        elif piece.kind not in ("answer", "rule"):
+            goes_on = assesses and piece.kind in ("comment", "aside")
+        judged.append(piece)
+    return judged
+
+
+def _goes_on_assessing(sentence: str, on_new_line: bool) -> bool:
+    """Whether a sentence behind an assessment belongs to it, and is not the answer at last.
+
+    The first sentence of a text that assesses a response, as small models do when asked to revise, gives it away ("The
+    assistant's response may encourage crime."); those behind it seldom do.
+
+    Args:
+        sentence: The sentence, from its first visible character on.
+        on_new_line: Whether it begins a line: then it has to speak of a response, or be an item of a list.
+    """
+    if _SPEAKS_FOR_ITSELF.match(sentence):
+        return False
+    return not on_new_line or bool(_LIST_ITEM.match(sentence) or _GOES_ON.match(sentence))
+
+
+def _is_misnamed(text: str, found: Sequence[Piece]) -> bool:
+    """Whether a text calls itself a critique and is none."""
+    is_critique = bool(found) and _CRITIQUE.fullmatch(text, found[0].start, found[0].end) is not None
+    return is_critique and all(piece.kind != "comment" for piece in found)
+
+
+def _leads_to(header: Piece, text: str, kept: Sequence[Piece]) -> bool:
+    """Whether words only introduce what is behind them, or repeat the question before the assistant's name."""
+    words = text[kept[0].start : kept[-1].end]
+    if len(words) > _SHORT or "\n\n" in words or header.kind == "turn":
+        return False
+    if header.kind == "speaker":
+        return words.endswith("?")
+    is_on_its_line = len(kept) == 1 and "\n" not in text[kept[0].start : header.start]
+    return introduces(words) or (header.kind == "label" and is_on_its_line)
+
+
+def _resumes(text: str, remark: Piece, rest: Sequence[Piece]) -> bool:
+    """Whether the answer plainly goes on behind a remark: with so many sentences, and none that goes on remarking."""
+    if remark.kind != "comment" or text[remark.end - 1] == ":":
+        return False
+    if any(piece.kind not in ("answer", "rule", "code", "aside") for piece in rest):
+        return False
+    sentences = [text[piece.start : piece.end] for piece in rest if piece.kind == "answer"]
+    return len(sentences) >= _PLAINLY and not any(_goes_on_assessing(sentence, True) for sentence in sentences)
+
+
+def _without_loose_end(text: str, kept: list[Piece]) -> list[Piece]:
+    """The pieces without the rules and headings of what was cut off behind them."""
+    while kept and (kept[-1].kind == "rule" or _HEADING.fullmatch(text, kept[-1].start, kept[-1].end)):
+        kept = kept[:-1]
+    return kept
+
+
+def _code_ahead(found: Sequence[Piece]) -> list[bool]:
+    """Whether each piece is a header or commentary in front of a code block, with no other header or turn between."""
+    ahead, code = [], False
+    for piece in reversed(found):
+        ahead.append(code and piece.kind in ("label", "comment"))
+        code = piece.kind == "code" or (code and piece.kind not in ("label", "speaker", "turn"))
+    return ahead[::-1]
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    marker = _LIST_MARKER.match(text, start, end)
+    for found in _SENTENCE_END.finditer(text, marker.end() if marker else start, end):
+        yield start, found.end()
+        start = found.end()
+    yield start, end
+
+
+def _judged(text: str, start: int, end: int, subject: Subject, after: str) -> Iterator[Piece]:
+    while start < end:
+        if _RULE.fullmatch(text, start, end):
+            yield _trimmed(text, "rule", start, end)
+            return
+        kind, length = judge(text[start:end], subject, after)
+        yield _trimmed(text, kind, start, start + length)
+        start += length
+
+
+def _trimmed(text: str, kind: Kind | Literal["code", "rule"], start: int, end: int) -> Piece:
+    words = text[start:end]
+    return Piece(kind, start + len(words) - len(words.lstrip()), end - len(words) + len(words.rstrip()))
+
 
 Change = CharacterChange | Literal["thoughts", "meta_commentary", "empty", "unfinished_thought"]
 SpanKind = Literal["commentary", "turn", "repeat"]

@@ -1,23 +1,128 @@
-"""The corpus of fine-tuning: the revisions of a run, cleaned and split, with a count of everything that was changed."""
+"""The corpus of fine-tuning: the revisions of a run, cleaned and split, with a count of everything that was changed.
 
+The rows of a corpus of revisions as they lie there, each with its place for messages.
+
+rows, repeated = read_corpus_rows(Path("elsewhere/revisions.jsonl.gz"))
+rows[0].targets("rounds")
+
+A run's own file is a journal, in which the last line of an id counts. A file that was given, perhaps put together from
+several runs, is a corpus: whatever ids it has, every row is an answer to its prompt, and only what stands there twice
+to the letter is left out.
+"""
+
+import json
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from cai_lightning import chat
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean
-from cai_lightning.data.corpus_rows import CorpusRow, Target, read_corpus_rows
-from cai_lightning.data.endings import is_cut
+from cai_lightning.data.endings import finish_reasons, is_cut
+from cai_lightning.data.prompts import shown
 from cai_lightning.data.repetition import repeated_ngrams
 from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
-from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation, Prompt, prompt_id, shared_id, transcript_text
-from cai_lightning.thoughts import split_thoughts
+from cai_lightning.principles import wording
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import (
+    Conversation,
+    Prompt,
+    is_conversation,
+    prompt_id,
+    shared_id,
+    shared_id_of,
+    transcript_text,
+)
+from cai_lightning.run.thoughts import split_thoughts
+
+Target = Literal["revision", "rounds", "initial"]
+
+EXAMPLE = {"prompt": "How do I pick a lock?", "initial_response": "Like this.", "revision": "I would rather not say."}
+NEEDED = (
+    f"A row needs the texts {', '.join(EXAMPLE)}, such as {json.dumps(EXAMPLE)}; it may have id, turns (the whole "
+    "transcript), rounds, finish_reasons, prompt_id and sample besides."
+)
+
+
+@dataclass(frozen=True)
+class CorpusRow:
+    """One row.
+
+    Args:
+        where: Its place, for messages.
+        prompt: What was asked; its id is the row's, or that of its text where the row names none.
+        fields: All that the row holds.
+    """
+
+    where: str
+    prompt: Prompt
+    fields: jsonl.Row
+
+    def targets(self, target: Target) -> list[tuple[str, str | None]]:
+        """The responses that are learned from, each with its finish reason, which is null where none was recorded.
+
+        Raises:
+            UserError: A field is missing or of another kind.
+        """
+        row, where, rounds = self.fields, self.where, self.fields.get("rounds")
+        wanted = isinstance(rounds, list) and rounds and all(isinstance(made, dict) for made in rounds)
+        if not wanted and (target == "rounds" or rounds is not None):
+            raise UserError(f"{where}: field 'rounds' shall be a list of rounds, found {shown(rounds)}.")
+        reasons = finish_reasons(row, where)
+        if target == "rounds":
+            texts = [_text(made, "revision", where) for made in row["rounds"]]
+            return list(zip(texts, reasons.revisions, strict=True))
+        if target == "initial":
+            return [(_text(row, "initial_response", where), reasons.response)]
+        return [(_text(row, "revision", where), reasons.revisions[-1])]
+
+
+def read_corpus_rows(path: Path, own: bool = False) -> tuple[list[CorpusRow], int]:
+    """The rows of a file and its rank files, and how many were left out because another says exactly the same.
+
+    Args:
+        path: A `revisions.jsonl`, plain or `.gz`.
+        own: Whether it is the run's own, in which a later line of an id takes the place of an earlier one.
+
+    Raises:
+        UserError: The file is missing or empty, or a row is malformed.
+    """
+    if not path.exists() and not jsonl.rank_files(path):
+        raise UserError(f"{path}: no revisions there. Run predict first, or name another file in data.corpus.")
+    found, repeated = (_journal(path), 0) if own else jsonl.read_different(path)
+    if not found:
+        raise UserError(f"{path}: the file holds no revisions.")
+    return [_row(where, fields) for where, fields in found], repeated
+
+
+def _journal(path: Path) -> list[tuple[str, jsonl.Row]]:
+    return [(f"{path}, row {id}", row) for id, row in jsonl.read(path).items()]
+
+
+def _row(where: str, fields: jsonl.Row) -> CorpusRow:
+    text, turns, sample = _text(fields, "prompt", where), fields.get("turns"), fields.get("sample", 0)
+    if fields.get("prompt_id") is not None:
+        _text(fields, "prompt_id", where)
+    if not isinstance(sample, int):
+        raise UserError(f"{where}: field 'sample' shall be a number, counted from 0, found {shown(sample)}.")
+    if turns is not None and not is_conversation(turns):
+        raise UserError(f"{where}: field 'turns' shall be a list of turns with role and content, found {shown(turns)}.")
+    shared = shared_id_of(fields)
+    id = _text(fields, "id", where) if "id" in fields else shared
+    return CorpusRow(where, Prompt(id, text, turns=turns, prompt_id=shared, sample=sample), fields)
+
+
+def _text(row: dict[str, Any], field: str, where: str) -> str:
+    if field not in row:
+        raise UserError(f"{where}: no field {field!r} in this row, which has {', '.join(row) or 'none'}. {NEEDED}")
+    if not isinstance(row[field], str):
+        raise UserError(f"{where}: field {field!r} shall be a text, found {shown(row[field])}.")
+    return str(row[field])
+
 
 CutReplies = Literal["open", "drop", "learn"]
 
@@ -179,4 +284,4 @@ def _add(corpus: Corpus, row: CorpusRow, samples: list[Sample], wanted: Wanted) 
             corpus.counts.update(["cut", *(["look_cut"] if reason is None else [])])
         if not (cut and wanted.cut_replies == "drop"):
             finished = not cut or wanted.cut_replies == "learn"
-            samples.append(Sample(row.prompt.id, chat.opening(row.prompt), cleaned.text, finished))
+            samples.append(Sample(row.prompt.id, wording.opening(row.prompt), cleaned.text, finished))

@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cai_lightning.data.sources import Row, shown
-from cai_lightning.errors import UserError
-from cai_lightning.records import UNKNOWN
+from cai_lightning.data.prompts import Row, shown
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import UNKNOWN
 
 CUT = ("length", "max_tokens")
 """The finish reasons of a reply that was cut at its limit of tokens, ours and those of others."""

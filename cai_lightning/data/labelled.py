@@ -15,10 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cai_lightning.data.sources import Row, only_text, read_rows, shown, text_of, turns_of
-from cai_lightning.errors import UserError
-from cai_lightning.records import Conversation, user
-from cai_lightning.thoughts import split_thoughts
+from cai_lightning.data.prompts import Row, only_text, read_rows, shown, text_of, turns_of
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Conversation, user
+from cai_lightning.run.thoughts import split_thoughts
 
 FORMATS = (
     "text_correct and text_incorrect, two transcripts (the paper's 438HHHEvaluations)",

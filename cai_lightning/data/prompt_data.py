@@ -1,4 +1,9 @@
-"""The prompts as Lightning's data module: for predict those that are missing, for validate the test part."""
+"""The prompts as Lightning's data module, and the responses that a run holds already.
+
+The prompts as Lightning's data module: for predict those that are missing, for validate the test part.
+
+The responses that a run holds as Lightning's data module: validate scores them and makes none.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,12 +13,13 @@ from typing import TypeVar
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from cai_lightning import journal, provenance
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Shares, part, prompt_text
-from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt, samples_of, shared_id, shared_id_of
-from cai_lightning.thoughts import split_thoughts
+from cai_lightning.run import jsonl, manifest
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.record_files import read_records
+from cai_lightning.run.records import Prompt, Response, samples_of, shared_id, shared_id_of
+from cai_lightning.run.thoughts import split_thoughts
 
 T = TypeVar("T")
 
@@ -96,7 +102,7 @@ class PromptData(LightningDataModule):
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digests of what this module reads."""
-        return {"prompts": provenance.digest([prompt.id for prompt in self.source])}
+        return {"prompts": manifest.digest([prompt.id for prompt in self.source])}
 
     def reference_file(self, run: Path) -> Path:
         """The file of references of a run.
@@ -105,7 +111,7 @@ class PromptData(LightningDataModule):
             UserError: There is no such file.
         """
         path = self.references or run / "revisions.jsonl"
-        if not path.exists() and not journal.rank_files(path):
+        if not path.exists() and not jsonl.rank_files(path):
             raise UserError(
                 f"{path}: the references are missing. Run predict first, or name another file in data.references."
             )
@@ -113,18 +119,18 @@ class PromptData(LightningDataModule):
 
     def reference_digest(self, run: Path) -> str:
         """16 hex digits that stand for the references, in whatever order they were made; further samples are none."""
-        rows = journal.read(self.reference_file(run))
-        return provenance.digest({id: _reference(row) for id, row in rows.items() if not row.get("sample")})
+        rows = jsonl.read(self.reference_file(run))
+        return manifest.digest({id: _reference(row) for id, row in rows.items() if not row.get("sample")})
 
     def setup(self, stage: str) -> None:
         """Finds what is missing while nobody writes yet, so that all processes find the same."""
         run = Path(self.trainer.default_root_dir)  # type: ignore[union-attr]
         if stage == "predict":
-            made, failed = journal.read(run / "revisions.jsonl"), journal.read(run / "failed.jsonl")
+            made, failed = jsonl.read(run / "revisions.jsonl"), jsonl.read(run / "failed.jsonl")
             missing = [prompt for prompt in self.sampled if prompt.id not in made]
             self.missing = sorted(missing, key=lambda prompt: prompt.id in failed)  # who failed before comes last
         else:
-            revisions = journal.read(self.reference_file(run))
+            revisions = jsonl.read(self.reference_file(run))
             by_prompt = {shared_id_of(row): row for row in reversed(revisions.values()) if not row.get("sample")}
             found = [(p, revisions.get(p.id) or by_prompt.get(shared_id(p))) for p in self._part("test")]
             self.tests = [ReferencedPrompt(prompt, _reference(row)) for prompt, row in found]
@@ -158,5 +164,47 @@ class PromptData(LightningDataModule):
         return rows[trainer.global_rank :: trainer.world_size] if trainer else rows
 
 
-def _reference(row: journal.Row | None) -> str | None:
+def _reference(row: jsonl.Row | None) -> str | None:
     return split_thoughts(str(row["revision"])).words or None if row and row.get("revision") else None
+
+
+class ResponseData(LightningDataModule):
+    """Takes prompts and references from the run's own `responses.jsonl`, for validate with `engine: null`.
+
+    Args:
+        limit: Takes the first so many responses; null takes all.
+    """
+
+    INCIDENTAL = frozenset({"limit"})
+
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__()
+        if limit is not None and limit < 1:
+            raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
+        self.limit = limit
+        self.order: list[str] = []
+        self.tests: list[ReferencedPrompt] = []
+
+    def reference_digest(self, run: Path) -> str:
+        """16 hex digits that stand for the references that came with the responses."""
+        return manifest.digest({id: made.reference for id, made in _responses(run).items()})
+
+    def setup(self, stage: str) -> None:
+        responses = _responses(Path(self.trainer.default_root_dir))  # type: ignore[union-attr]
+        self.order = list(responses)
+        self.tests = [_test(row) for row in list(responses.values())[: self.limit]]
+
+    def val_dataloader(self) -> DataLoader[ReferencedPrompt]:
+        """This process's share: every n-th row."""
+        trainer = self.trainer
+        mine = self.tests[trainer.global_rank :: trainer.world_size] if trainer else self.tests
+        return DataLoader(mine, batch_size=64, collate_fn=list)  # type: ignore[arg-type]
+
+
+def _responses(run: Path) -> dict[str, Response]:
+    return {str(id): response for id, response in read_records(run / "responses.jsonl", Response).items()}
+
+
+def _test(made: Response) -> ReferencedPrompt:
+    prompt = Prompt(made.id, made.prompt, None, made.category, made.turns, shared_id(made), made.sample)
+    return ReferencedPrompt(prompt, made.reference)

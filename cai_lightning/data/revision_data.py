@@ -8,17 +8,27 @@ from typing import cast
 from lightning.pytorch import LightningDataModule
 from transformers import PreTrainedTokenizerBase
 
-from cai_lightning import provenance
-from cai_lightning.data.batches import Batches, Planned, Sizes, fill, plan
+from cai_lightning.data.batches import (
+    GRAIN,
+    Batch,
+    Batches,
+    Example,
+    Planned,
+    Sizes,
+    encode,
+    fill,
+    pack,
+    pad,
+    plan,
+    silent,
+)
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Mixture
-from cai_lightning.data.collate import GRAIN, Batch, pack, pad, silent
-from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Wanted, mix, read_corpus
-from cai_lightning.data.corpus_rows import Target
-from cai_lightning.data.encoding import Example, encode
+from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Target, Wanted, mix, read_corpus
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.repetition import LOOPING, repeated_ngrams
 from cai_lightning.data.split import Part, Shares
+from cai_lightning.run import manifest
 
 _CUT_REPLIES: dict[CutReplies, str] = {
     "open": "whose end is not learned",
@@ -115,7 +125,7 @@ class RevisionData(LightningDataModule):
         """Digest of the cleaned corpus."""
         corpus = self._read(run)
         samples = [(s.id, s.response, s.finished) for part in corpus.parts.values() for s in part]
-        return {"corpus": provenance.digest(samples)}
+        return {"corpus": manifest.digest(samples)}
 
     def counts(self, run: Path) -> Counter[str]:
         """What was changed and left out of the corpus, see `Corpus`."""

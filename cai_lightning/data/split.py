@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from cai_lightning.records import Prompt, transcript_text
+from cai_lightning.run.records import Prompt, transcript_text
 
 Part = Literal["train", "validation", "test"]
 

@@ -2,8 +2,7 @@
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
 from cai_lightning.engines.openai import OpenAIEngine
-from cai_lightning.engines.recorded import RecordedEngine
-from cai_lightning.engines.scripted import ScriptedEngine
+from cai_lightning.engines.scripted import RecordedEngine, ScriptedEngine
 from cai_lightning.engines.transformers import TransformersEngine
 from cai_lightning.engines.vllm import VLLMEngine
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 import torch
 
-from cai_lightning.records import Conversation
-from cai_lightning.thoughts import why_silent
+from cai_lightning.run.records import Conversation
+from cai_lightning.run.thoughts import why_silent
 
 NEUTRAL: Mapping[str, float] = MappingProxyType(
     {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 from cai_lightning.engines.base import Sampling
 from cai_lightning.engines.sampling import draw
 from cai_lightning.engines.slots import Slots, TooManySlotsError
-from cai_lightning.errors import ReplyError
-from cai_lightning.memory import is_out_of_memory
+from cai_lightning.models.memory import is_out_of_memory
+from cai_lightning.run.errors import ReplyError
 
 log = logging.getLogger(__name__)
 

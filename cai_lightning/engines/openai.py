@@ -1,11 +1,14 @@
 """The engine of any server that speaks OpenAI's chat protocol: OpenRouter, vLLM, `transformers serve`, Ollama.
 
+What an engine makes of a chat server's answer: a reply, or the shares of options. Pure functions.
+
 engine = OpenAIEngine("qwen2.5:3b", ["http://127.0.0.1:11434/v1"], Sampling(max_new_tokens=256), concurrency=4)
 """
 
 import asyncio
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,15 +17,75 @@ from typing import Any, Literal
 import torch
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
-from cai_lightning.engines.completions import as_reply, option_shares
-from cai_lightning.errors import ReplyError, UserError
-from cai_lightning.records import Conversation
-from cai_lightning.services.addresses import check_address, check_variable, read_key
-from cai_lightning.services.completions import Completion
-from cai_lightning.services.endpoint import Endpoint
-from cai_lightning.services.retries import Sleep, TransientError, persist
-from cai_lightning.services.room import why_unread
-from cai_lightning.services.token_budget import TokenBudget
+from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.records import Conversation
+from cai_lightning.run.thoughts import joined, split_thoughts
+from cai_lightning.services.answers import why_unread
+from cai_lightning.services.http import (
+    Sleep,
+    TokenBudget,
+    TransientError,
+    check_address,
+    check_variable,
+    persist,
+    read_key,
+)
+from cai_lightning.services.openai import Completion, Endpoint, Token
+
+
+def as_reply(completion: Completion, stop: Sequence[str]) -> Reply:
+    """The reply in a completion, cut at the first stop string, for some servers leave it in.
+
+    Thoughts are told apart, whether the server does so or leaves them in the text. One that a chat template has begun
+    and that is cut before its end looks like words, unless the server's parser knows better.
+
+    Raises:
+        ReplyError: It ends for another reason than its end or its length, or the server refuses it.
+    """
+    reason, is_silent = completion.finish_reason, completion.text is None
+    if reason not in ("stop", "length") or (is_silent and completion.refusal):
+        refusal = f": {completion.refusal}" if completion.refusal else ""
+        text = "no text" if is_silent else "a text"
+        raise ReplyError(f"the server answers with {text}, finish reason {reason!r}{refusal}")
+    text, thought = split_thoughts(completion.text or "")
+    end = min((text.index(found) for found in stop if found in text), default=None)
+    finish: Literal["stop", "length"] = "length" if end is None and reason == "length" else "stop"
+    return Reply(
+        text[:end].strip(), finish, completion.tokens, completion.prompt_tokens, joined([completion.thought, thought])
+    )
+
+
+def option_shares(tokens: Sequence[Token], options: Sequence[str]) -> list[float]:
+    """The probability of each option, where what the model says is no longer the beginning of all of them.
+
+    Args:
+        tokens: What the model says, token by token.
+        options: Texts none of which begins another.
+
+    Returns:
+        The summed probabilities of the alternatives that fit one option alone, as shares of their sum.
+
+    Raises:
+        ReplyError: No alternative fits.
+    """
+    said = ""
+    for token in tokens:
+        if all(option.startswith((said + token.text).lstrip()) for option in options):
+            said += token.text
+            continue
+        fitting = [(_fitting(said + text, options), math.exp(logprob)) for text, logprob in token.alternatives]
+        shares = [sum(share for fits, share in fitting if fits == [option]) for option in options]
+        if total := sum(shares):
+            return [share / total for share in shares]
+        break
+    whole = "".join(token.text for token in tokens)
+    raise ReplyError(f"the model says {whole!r}, which begins with none of {', '.join(options)}")
+
+
+def _fitting(said: str, options: Sequence[str]) -> list[str]:
+    said = said.lstrip()
+    return [option for option in options if option.startswith(said) or said.startswith(option)]
+
 
 log = logging.getLogger(__name__)
 

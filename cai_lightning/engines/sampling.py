@@ -1,4 +1,9 @@
-"""Sampling in which every row has random numbers of its own, so that a reply does not depend on its batch."""
+"""Sampling in which every row has random numbers of its own, and the likelihood of each of several options.
+
+Sampling in which every row has random numbers of its own, so that a reply does not depend on its batch.
+
+How likely a model is to answer with each of several options, from one forward pass.
+"""
 
 import logging
 import random
@@ -6,10 +11,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     GenerationConfig,
     LogitsProcessorList,
     MinPLogitsWarper,
+    PreTrainedModel,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -17,8 +24,8 @@ from transformers import (
 )
 
 from cai_lightning.engines.base import NEUTRAL, Sampling
-from cai_lightning.engines.loading import load_config
-from cai_lightning.errors import UserError
+from cai_lightning.models.loading import load_config
+from cai_lightning.run.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -119,3 +126,28 @@ def _own_sampling(name: str) -> dict[str, float]:
         log.warning("%s: its generation_config.json says %s, too, which is not heeded here", name, unheeded)
     own = {key: value for key in NEUTRAL if (value := getattr(said, key, None)) is not None}
     return own | {"temperature": 0.0} if said.do_sample is False else own
+
+
+@torch.inference_mode()
+def option_probabilities(policy: PreTrainedModel, talk: Sequence[int], options: Sequence[Sequence[int]]) -> list[float]:
+    """The probabilities of whole options as what comes next, as shares of their sum.
+
+    Args:
+        policy: The model.
+        talk: Tokens of the conversation, up to where the answer begins.
+        options: Tokens of each option, at least one.
+
+    Returns:
+        One probability an option, from the sums of its tokens' log-probabilities.
+    """
+    device = policy.device
+    rows = [torch.tensor([*talk, *option], device=device) for option in options]
+    longest = max(map(len, options))
+    logits = policy(input_ids=pad_sequence(rows, batch_first=True), logits_to_keep=longest + 1).logits
+    scores = logits.float().log_softmax(dim=-1)
+    width = max(map(len, rows))
+    totals = [
+        sum(scores[n, len(talk) + place - 1 - (width - longest - 1), token] for place, token in enumerate(option))
+        for n, option in enumerate(options)
+    ]
+    return torch.stack([torch.as_tensor(total) for total in totals]).softmax(dim=0).tolist()

@@ -14,8 +14,8 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
 from cai_lightning.engines.graphs import Graphs, is_recordable
-from cai_lightning.errors import UserError
-from cai_lightning.memory import cache_per_token, conversations_that_fit, free_memory
+from cai_lightning.models.memory import cache_per_token, conversations_that_fit, free_memory
+from cai_lightning.run.errors import UserError
 
 GRAIN = 128
 """The room of all slots grows by multiples of so many tokens; on a GPU, what is looked at does too, for few shapes."""

@@ -14,15 +14,13 @@ import torch
 from safetensors import safe_open
 
 from cai_lightning.engines.base import Engine, Reply, Sampling
-from cai_lightning.engines.encoding import Template, decode
-from cai_lightning.engines.fingerprint import check_adapter
-from cai_lightning.engines.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer, warn_of_wording
 from cai_lightning.engines.sampling import settle_sampling
-from cai_lightning.engines.transcripts import Transcripts
+from cai_lightning.engines.transcripts import Template, Transcripts, decode
 from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
-from cai_lightning.errors import UserError
-from cai_lightning.pretrained import opening
-from cai_lightning.records import Conversation
+from cai_lightning.models.hub import check_adapter, opening
+from cai_lightning.models.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer, warn_of_wording
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Conversation
 
 
 class VLLMEngine(Engine):

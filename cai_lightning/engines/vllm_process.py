@@ -1,5 +1,10 @@
 """vLLM with one model loaded, in processes of its own: tokens go in, a completion comes out.
 
+An event loop in a thread of its own, for what stays with the loop it began in while its callers come and go.
+
+loop = LoopThread()
+reply = await asyncio.wrap_future(loop.submit(ask()))
+
 served = VLLMProcess({"model": "Qwen/Qwen2.5-3B-Instruct"}, adapter=None)
 completion = await served.complete(ids, temperature=0.0, max_tokens=256)
 """
@@ -11,14 +16,40 @@ import importlib.util
 import itertools
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
-from cai_lightning.engines.loop_thread import LoopThread
-from cai_lightning.errors import ReplyError, UserError
-from cai_lightning.vllm_plugin import OURS
+from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.processes import OURS
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines until it is stopped, which cancels those that are left."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begins a coroutine, from any thread; who cancels its future cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def stop(self) -> None:
+        """Ends the loop and its thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.get_loop().run_forever()
+
 
 GRACE = 30
 """Seconds that each of vLLM's processes gets to end in good order."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from cai_lightning.records import Response
+from cai_lightning.run.records import Response
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class ResponseMetric(Metric):
         Scores made under another revision are made again. `self.device` is where the evaluator is going to be loaded.
 
         Returns:
-            `cai_lightning.pretrained.revision` of a model, what a server reports of its own; None where there is
+            `cai_lightning.models.hub.revision` of a model, what a server reports of its own; None where there is
             nothing to tell.
 
         Raises:

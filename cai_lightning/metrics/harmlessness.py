@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedConfig, PreTrainedModel
 
-from cai_lightning.errors import UserError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.metrics.classifier import longest_input, open_classifier
-from cai_lightning.pretrained import revision
-from cai_lightning.records import Response
+from cai_lightning.models.classifier import longest_input, open_classifier
+from cai_lightning.models.hub import revision
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response
 
 _WINDOW = 512
 """The longest window in tokens, special ones included; a model of fewer positions gets shorter ones."""

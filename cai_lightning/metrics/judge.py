@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 
-from cai_lightning import rubric
-from cai_lightning.concurrency import for_each
-from cai_lightning.errors import ReplyError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.metrics.judging import JudgeModel, Judging, Ruling
-from cai_lightning.metrics.verdicts import Verdict, read_verdict
-from cai_lightning.records import Response, user
-from cai_lightning.services.retries import Sleep
+from cai_lightning.run.errors import ReplyError
+from cai_lightning.run.records import Response, user
+from cai_lightning.services import rubric
+from cai_lightning.services.concurrency import for_each
+from cai_lightning.services.http import Sleep
+from cai_lightning.services.judge import JudgeModel, Judging, Ruling, Verdict, read_verdict
 
 Row = tuple[int, Response]
 

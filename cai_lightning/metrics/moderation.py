@@ -1,24 +1,69 @@
-"""Moderation: what OpenAI's moderation API, or a server that speaks its protocol, says about a response."""
+"""Moderation: what OpenAI's moderation API, or a server that speaks its protocol, says about a response.
+
+Texts cut into windows, and windows put together into requests of so many tokens. Pure functions.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from cai_lightning.concurrency import for_each
-from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.records import Response
-from cai_lightning.services.addresses import OPENAI, check_address, check_variable, model_revision, read_key
-from cai_lightning.services.endpoint import Endpoint
-from cai_lightning.services.moderations import Moderated
-from cai_lightning.services.moderations import Moderation as Result
-from cai_lightning.services.retries import Sleep, TransientError, persist
-from cai_lightning.services.text_batches import BYTES_PER_TOKEN, Window, batches_of, tokens_of, windows_of
-from cai_lightning.services.token_budget import TokenBudget
+from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.records import Response
+from cai_lightning.services.concurrency import for_each
+from cai_lightning.services.http import (
+    OPENAI,
+    Sleep,
+    TokenBudget,
+    TransientError,
+    check_address,
+    check_variable,
+    model_revision,
+    persist,
+    read_key,
+)
+from cai_lightning.services.openai import Endpoint, Moderated
+from cai_lightning.services.openai import Moderation as Result
+
+BYTES_PER_TOKEN = 4
+"""Where a server does not say what a request takes, it is estimated from the text."""
+
+Window = tuple[int, str]
+"""A part of a text, with the number of the text that it is a part of."""
+
+
+def tokens_of(text: str) -> int:
+    """The tokens of a text, about."""
+    return 1 + len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN
+
+
+def windows_of(text: str, size: int, overlap: int) -> list[str]:
+    """The windows of `size` characters that cover a text, each beginning `overlap` characters before the last's end.
+
+    >>> windows_of("abcdefgh", 4, 1)
+    ['abcd', 'defg', 'gh']
+    """
+    starts = range(0, max(1, len(text) - overlap), size - overlap)
+    return [text[start : start + size] for start in starts]
+
+
+def batches_of(windows: Sequence[Window], tokens: int) -> Iterator[list[Window]]:
+    """The windows in their order, in batches of so many tokens at most, but for a window that has more."""
+    batch: list[Window] = []
+    taken = 0
+    for window in windows:
+        if batch and taken + tokens_of(window[1]) > tokens:
+            yield batch
+            batch, taken = [], 0
+        batch.append(window)
+        taken += tokens_of(window[1])
+    if batch:
+        yield batch
+
 
 OVERLAP = 200
 """Characters that a window shares with the one before it."""

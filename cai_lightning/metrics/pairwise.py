@@ -9,13 +9,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cai_lightning import rubric
-from cai_lightning.concurrency import for_each
-from cai_lightning.errors import ReplyError
-from cai_lightning.metrics.judging import JudgeModel, Judging, Ruling
-from cai_lightning.metrics.verdicts import Choice, PairVerdict, read_pair_verdict
-from cai_lightning.records import Conversation
-from cai_lightning.services.retries import Sleep
+from cai_lightning.run.errors import ReplyError
+from cai_lightning.run.records import Conversation
+from cai_lightning.services import rubric
+from cai_lightning.services.concurrency import for_each
+from cai_lightning.services.http import Sleep
+from cai_lightning.services.judge import Choice, JudgeModel, Judging, PairVerdict, Ruling, read_pair_verdict
 
 
 @dataclass(frozen=True)

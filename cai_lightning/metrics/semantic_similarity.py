@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cai_lightning.encoder import MINILM, embed, open_encoder, truncated
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.pretrained import revision
-from cai_lightning.records import Response
+from cai_lightning.models.encoder import MINILM, embed, open_encoder, truncated
+from cai_lightning.models.hub import revision
+from cai_lightning.run.records import Response
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

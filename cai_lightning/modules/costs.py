@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from cai_lightning.modules.policy import Policy, base_of, head_of
-from cai_lightning.modules.supervised_loss import CHUNK_BYTES
+from cai_lightning.models.policy import Policy, base_of, head_of
+from cai_lightning.modules.losses import CHUNK_BYTES
 
 HEAP = 1.4
 """How many times their size activations take on a CPU, measured with SmolLM2 in float32 and bfloat16: the heap does not

@@ -10,18 +10,17 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
-from cai_lightning import chat
-from cai_lightning.callbacks.base import listeners
 from cai_lightning.callbacks.estimate import Price
-from cai_lightning.concurrency import for_each
-from cai_lightning.constitution import Constitution
-from cai_lightning.data.constitutions import open_constitution
-from cai_lightning.data.few_shots import FewShots, open_few_shots
+from cai_lightning.callbacks.recording import listeners
 from cai_lightning.engines import Engine, Reply
-from cai_lightning.errors import ReplyError
-from cai_lightning.record_files import read_records
-from cai_lightning.records import Conversation, Failure, Prompt, Revision, Round, shared_id
-from cai_lightning.selection import PrincipleSelector
+from cai_lightning.principles import wording
+from cai_lightning.principles.constitution import Constitution, open_constitution
+from cai_lightning.principles.few_shots import FewShots, open_few_shots
+from cai_lightning.principles.selection import PrincipleSelector
+from cai_lightning.run.errors import ReplyError
+from cai_lightning.run.record_files import read_records
+from cai_lightning.run.records import Conversation, Failure, Prompt, Revision, Round, shared_id
+from cai_lightning.services.concurrency import for_each
 
 
 class CritiqueRevision(LightningModule):
@@ -59,7 +58,7 @@ class CritiqueRevision(LightningModule):
         few_shots: str = "none",
         revisions: int = 1,
         critique: bool = True,
-        suffix: str = chat.NO_META_COMMENTARY,
+        suffix: str = wording.NO_META_COMMENTARY,
         tries: int = 3,
         seed: int = 42,
         price: Price | None = None,
@@ -121,19 +120,19 @@ class CritiqueRevision(LightningModule):
 
     async def revise(self, prompt: Prompt) -> Revision:
         """The whole conversation about one prompt."""
-        opening = chat.opening(prompt)
+        opening = wording.opening(prompt)
         replies, rounds = [await self._ask(prompt, opening, "response")], list[Round]()
-        talk = self.examples.turns(self.suffix, self.critique) + chat.answered(opening, replies[0].text)
+        talk = self.examples.turns(self.suffix, self.critique) + wording.answered(opening, replies[0].text)
         for turn in range(self.revisions):
             chosen = self.selector.select(prompt, turn)
             if self.critique:
-                talk = chat.critique(talk, chosen.principle)
+                talk = wording.critique(talk, chosen.principle)
                 replies.append(await self._ask(prompt, talk, "critique", turn))
-                talk = chat.answered(talk, replies[-1].text)
+                talk = wording.answered(talk, replies[-1].text)
             critique = replies[-1].text if self.critique else None
-            talk = chat.revision(talk, chosen.principle, self.suffix)
+            talk = wording.revision(talk, chosen.principle, self.suffix)
             replies.append(await self._ask(prompt, talk, "revision", turn))
-            request, talk = talk[-1]["content"], chat.answered(talk, replies[-1].text)
+            request, talk = talk[-1]["content"], wording.answered(talk, replies[-1].text)
             rounds.append(
                 Round(
                     principle_id=chosen.principle.id,

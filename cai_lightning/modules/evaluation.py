@@ -8,18 +8,19 @@ from typing import Any, cast
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from cai_lightning import chat, journal, provenance
-from cai_lightning.callbacks.base import listeners
-from cai_lightning.completeness import unfinished
-from cai_lightning.concurrency import for_each
+from cai_lightning.callbacks.recording import listeners
 from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.engines import Engine, Reply
-from cai_lightning.errors import ReplyError, UserError
 from cai_lightning.metrics import ResponseMetric
+from cai_lightning.metrics.scoring import Scoring
 from cai_lightning.modules.running import Running
-from cai_lightning.modules.scoring import Scoring
-from cai_lightning.record_files import read_records
-from cai_lightning.records import Prompt, Response, Score, shared_id
+from cai_lightning.principles import wording
+from cai_lightning.run import jsonl, manifest
+from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.manifest import unfinished
+from cai_lightning.run.record_files import read_records
+from cai_lightning.run.records import Prompt, Response, Score, shared_id
+from cai_lightning.services.concurrency import for_each
 
 
 class Evaluation(LightningModule):
@@ -59,7 +60,7 @@ class Evaluation(LightningModule):
 
     def inputs(self, run: Path) -> dict[str, str]:
         """What the engine reads. The adapter would not stop a run: responses of another adapter are missing."""
-        return self.engine.inputs(run) if isinstance(self.engine, provenance.HasInputs) else {}
+        return self.engine.inputs(run) if isinstance(self.engine, manifest.HasInputs) else {}
 
     @property
     def answerer(self) -> Engine:
@@ -96,7 +97,7 @@ class Evaluation(LightningModule):
         if self.engine is None:
             return _adapter_of(run / "responses.jsonl")
         folder = self.adapter_folder(run)
-        return provenance.folder_digest(folder) if folder else None
+        return manifest.folder_digest(folder) if folder else None
 
     def why_unfinished(self, run: Path) -> str | None:
         """Why the adapter is not what its training would have come to; None where it is, or nothing is known of it."""
@@ -162,7 +163,7 @@ class Evaluation(LightningModule):
         return {response.id: response for response in made if response.adapter == self._digest}
 
     def _scores(self) -> Iterable[Score]:
-        return read_records(self._run / "scores.jsonl", Score, journal.by_metric).values()
+        return read_records(self._run / "scores.jsonl", Score, jsonl.by_metric).values()
 
     def _set_aside(self, test: ReferencedPrompt, error: ReplyError) -> None:
         self._failed[test.prompt.id] = str(error)
@@ -171,7 +172,7 @@ class Evaluation(LightningModule):
 
     async def reply(self, prompt: Prompt) -> Reply:
         """What the engine, with whatever adapter it was started with, answers to a prompt."""
-        return await self.answerer.reply(chat.opening(prompt), f"{self.seed}:{prompt.id}:response")
+        return await self.answerer.reply(wording.opening(prompt), f"{self.seed}:{prompt.id}:response")
 
     async def _answer(self, test: ReferencedPrompt) -> None:
         prompt = test.prompt

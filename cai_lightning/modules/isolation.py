@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cai_lightning.data.collate import Batch, moved, pack, pad
-from cai_lightning.data.encoding import IGNORED, Example
-from cai_lightning.errors import UserError
+from cai_lightning.data.batches import IGNORED, Batch, Example, moved, pack, pad
+from cai_lightning.run.errors import UserError
 
 LENGTH = 8
 """Tokens of each of the two conversations that are looked at."""

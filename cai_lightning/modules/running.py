@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from lightning.pytorch import Trainer
 
-from cai_lightning.callbacks.base import listeners
-from cai_lightning.errors import UserError, WriteError
-from cai_lightning.memory import is_out_of_memory
+from cai_lightning.callbacks.recording import listeners
 from cai_lightning.metrics import ResponseMetric
-from cai_lightning.modules.scoring import Scoring
-from cai_lightning.records import Score
+from cai_lightning.metrics.scoring import Scoring
+from cai_lightning.models.memory import is_out_of_memory
+from cai_lightning.run.errors import UserError, WriteError
+from cai_lightning.run.records import Score
 
 NO_REASON = "no reason given"
 

@@ -12,16 +12,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.callbacks.throughput import peak_bytes
-from cai_lightning.data.collate import Batch
-from cai_lightning.data.encoding import IGNORED
-from cai_lightning.engines.loading import DType, dtype_on, load_tokenizer
-from cai_lightning.errors import UserError
-from cai_lightning.modules import packed_attention, trained_state
+from cai_lightning.data.batches import IGNORED, Batch
+from cai_lightning.models import packed_attention, policy
+from cai_lightning.models.loading import DType, dtype_on, load_tokenizer
+from cai_lightning.models.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize, shard
 from cai_lightning.modules.costs import Costs, count_costs
 from cai_lightning.modules.isolation import check_isolation
 from cai_lightning.modules.learning_rate import LearningRate, Schedule
-from cai_lightning.modules.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize, shard
-from cai_lightning.modules.supervised_loss import check_loss, supervised_loss
+from cai_lightning.modules.losses import check_loss, supervised_loss
+from cai_lightning.run.errors import UserError
 
 
 class SupervisedFineTuning(LightningModule):
@@ -175,11 +174,11 @@ class SupervisedFineTuning(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes sure that all that is trained is there; Lightning then loads it."""
-        trained_state.check(self, checkpoint.get("state_dict", self.state_dict()), self.output)
+        policy.check(self, checkpoint.get("state_dict", self.state_dict()), self.output)
 
     def trained_state(self) -> dict[str, Tensor]:
         """The parameters that are trained, gathered from all processes where they are shared out."""
-        return trained_state.gather(self)
+        return policy.gather(self)
 
     def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
         """Writes the adapter, or the whole model, and the tokenizer.
@@ -189,7 +188,7 @@ class SupervisedFineTuning(LightningModule):
             trained: What `trained_state` has gathered.
         """
         state = {name.removeprefix("policy."): value for name, value in trained.items()}
-        trained_state.write(self._trained(), state, folder)
+        policy.write(self._trained(), state, folder)
         self.tokenizer.save_pretrained(folder)
 
     def flops(self, batch: Batch) -> float:

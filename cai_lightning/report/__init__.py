@@ -1,0 +1,1 @@
+"""What validate found, compared and shown: tables, plots, one page."""

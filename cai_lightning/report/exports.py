@@ -12,9 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
+from cai_lightning.report.corpora import RunTexts
+from cai_lightning.report.evidence import WinRate
 from cai_lightning.report.runs import Run, printable
-from cai_lightning.report.texts import RunTexts
-from cai_lightning.report.win_rates import WinRate
 
 FORMULA = ("=", "+", "-", "@")
 """How a field begins that a spreadsheet would compute."""

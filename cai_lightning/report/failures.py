@@ -1,12 +1,28 @@
-"""What a verb says at its end about rows that failed."""
+"""What a verb says at its end about rows that failed, replies that were cut and answers that say nothing.
+
+What a verb says at its end about rows that failed.
+
+What predict says at its end about replies that were cut at their limit of tokens.
+
+told_cuts(Path("runs/qwen_contextual/revisions.jsonl"))
+# "cut at their limit of tokens: 3 of 64 responses (5 %), 10 of 64 critiques (16 %), none of 64 revisions"
+
+Answers that say nothing, and runs that have more of them than others: what a model leaves out, no mean shows.
+
+silence_warnings(runs, arms_of(runs))
+# ["prompts without an answer: base none of 40, collapsed 12 of 40 (30 %). They are in no mean, ..."]
+"""
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cai_lightning.errors import UserError
-from cai_lightning.report.runs import printable
+from cai_lightning.data.endings import CUT, finish_reasons
+from cai_lightning.report.runs import Arms, Run, printable
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response
 
 MOST_REASONS = 3
 MOST_LETTERS = 160
@@ -53,3 +69,73 @@ def _by_reason(reasons: Sequence[str]) -> str:
     shown = [f"{count} x {printable(reason)}" for reason, count in counts.most_common(MOST_REASONS)]
     others = len(counts) - len(shown)
     return "; ".join([*shown, f"{others} other reasons"] if others else shown)
+
+
+def told_cuts(path: Path) -> str:
+    """How many of the responses, critiques and revisions of a run were cut, in words.
+
+    Args:
+        path: The run's `revisions.jsonl`.
+    """
+    made: Counter[str] = Counter()
+    cut: Counter[str] = Counter()
+    for id, row in jsonl.read(path).items():
+        response, critiques, revisions = finish_reasons(row, f"{path}, row {id}")
+        for kind, reasons in {"responses": [response], "critiques": critiques, "revisions": revisions}.items():
+            made[kind] += len(reasons)
+            cut[kind] += sum(reason in CUT for reason in reasons)
+    parts = [f"{_count(cut[kind], count)} {kind}{_share(cut[kind], count)}" for kind, count in made.items() if count]
+    return f"cut at their limit of tokens: {', '.join(parts)}" if parts else ""
+
+
+def _count(cut: int, count: int) -> str:
+    return f"{cut or 'none'} of {count}"
+
+
+def _share(cut: int, count: int) -> str:
+    return f" ({100 * cut / count:.0f} %)" if cut else ""
+
+
+SILENCES = {"empty response": "empty responses", "unfinished thought": "unfinished thoughts"}
+"""Why a response says nothing, with the name of its count in a summary."""
+
+APART = 0.05
+"""Shares of prompts without an answer that are so far apart are worth a warning, however few prompts there are."""
+
+
+def silences(responses: Iterable[Response]) -> dict[str, int]:
+    """How many responses say nothing, by the name of the count in a summary."""
+    counts = Counter(response.why_silent for response in responses)
+    return {name: counts[why] for why, name in SILENCES.items()}
+
+
+def silence_warnings(runs: Sequence[Run], arms: Arms) -> list[str]:
+    """A warning where arms are `APART` in the share of prompts without an answer.
+
+    What says nothing is in no mean, so that a model which has collapsed looks as good as the answers it still gives. A
+    prompt is without an answer where the response has no words, or where there is none.
+    """
+    by_name = {run.name: run for run in runs}
+    counts = {arm: _count_silent([by_name[name] for name in names]) for arm, names in arms.items()}
+    shares = [silent / asked for silent, asked in counts.values() if asked]
+    if not shares or max(shares) - min(shares) < APART:
+        return []
+    told = ", ".join(f"{arm} {_of(*count)}" for arm, count in counts.items() if count[1])
+    return [
+        f"prompts without an answer: {told}. They are in no mean, which flatters who says less (warned of where runs "
+        f"are {100 * APART:g} points apart)."
+    ]
+
+
+def _count_silent(runs: Sequence[Run]) -> tuple[int, int]:
+    """How many prompts were not answered in words, and how many were asked; none where no response is recorded."""
+    asked = silent = 0
+    for run in runs:
+        prompts = run.responses.keys() if run.prompts is None or not run.responses else run.prompts
+        asked += len(prompts)
+        silent += sum(id not in run.responses or run.responses[id].why_silent is not None for id in prompts)
+    return silent, asked
+
+
+def _of(silent: int, asked: int) -> str:
+    return f"{silent} of {asked} ({100 * silent / asked:.0f} %)" if silent else f"none of {asked}"

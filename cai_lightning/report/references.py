@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cai_lightning.errors import UserError
 from cai_lightning.report.runs import Run, load_runs
-from cai_lightning.report.scores import ColumnScores
+from cai_lightning.report.summary import ColumnScores
+from cai_lightning.run.errors import UserError
 
 if TYPE_CHECKING:
     from cai_lightning.metrics import SemanticSimilarity

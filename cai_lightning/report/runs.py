@@ -1,6 +1,17 @@
-"""The runs that a comparison joins, each with its summary, its scores and a name of its own.
+"""The runs that a comparison joins, each with a name of its own, gathered into arms of one experiment.
+
+The runs that a comparison joins, each with its summary, its scores and a name of its own.
 
 runs = load_runs([Path("runs/qwen_base"), Path("runs/qwen_contextual")])
+
+Runs gathered into arms: fine-tunings of one experiment under several seeds, told by their folders.
+
+    arms_of(load_runs([Path("runs/qwen_base"), Path("runs/qwen_contextual@1"), Path("runs/qwen_contextual@2")]))
+    {'qwen_base': ('qwen_base',), 'qwen_contextual': ('qwen_contextual@1', 'qwen_contextual@2')}
+
+Folders beside each other whose names share the part before `@` are one arm. Runs in other folders are of another
+experiment, whatever their names. An interval takes the fine-tunings of an arm for independent draws, so a copy of one
+is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,13 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cai_lightning import provenance
-from cai_lightning.errors import UserError
-from cai_lightning.record_files import read_records
-from cai_lightning.records import Conversation, Response, shared_id, user
-from cai_lightning.report.consistency import agreeing
-from cai_lightning.report.scores import ColumnScores, read_scores
-from cai_lightning.report.summary import read_summary
+from cai_lightning.report.summary import ColumnScores, agreeing, read_scores, read_summary
+from cai_lightning.run import manifest
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.record_files import read_records
+from cai_lightning.run.records import Conversation, Response, shared_id, user
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ def conversation(response: Response) -> Conversation:
 
 def responses_digest(responses: Mapping[str, Response]) -> str:
     """16 hex digits that stand for the responses of a run, with what they answer."""
-    return provenance.digest({id: [conversation(one), one.response] for id, one in responses.items()})
+    return manifest.digest({id: [conversation(one), one.response] for id, one in responses.items()})
 
 
 def _load(path: Path, name: str) -> Run:
@@ -123,3 +132,50 @@ def _shortest_name(place: Path, others: Sequence[Path]) -> str:
     while any(place.parts[-length:] == other.parts[-length:] for other in others):
         length += 1
     return printable("/".join(place.parts[-length:]))
+
+
+SEED = "@"
+"""What stands in a folder's name before the seed."""
+
+Arms = Mapping[str, tuple[str, ...]]
+"""The names of the runs that make up each arm, by the arm's name."""
+
+
+def arms_of(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """The arms of runs, in the order of their first runs; a run without fellows keeps its name.
+
+    Raises:
+        UserError: Two runs of an arm have the same adapter, so they are one fine-tuning.
+    """
+    fellows: dict[Path, list[Run]] = {}
+    for run in runs:
+        fellows.setdefault(_experiment(run), []).append(run)
+    names = shortest_names(list(fellows))
+    for arm in fellows.values():
+        _refuse_copies(arm)
+    return {
+        name if len(arm) > 1 else arm[0].name: tuple(run.name for run in arm)
+        for name, arm in zip(names, fellows.values(), strict=True)
+    }
+
+
+def arm_of(run: str, arms: Arms) -> str:
+    """The arm that a run belongs to; the name of an arm stands for itself."""
+    return next(arm for arm, names in arms.items() if run in (arm, *names))
+
+
+def _experiment(run: Run) -> Path:
+    """The run's folder without its seed."""
+    place = run.path.resolve()
+    return place.with_name(place.name.partition(SEED)[0] or place.name)
+
+
+def _refuse_copies(arm: Sequence[Run]) -> None:
+    seen: dict[str, Run] = {}
+    for run in arm:
+        adapter = run.summary.get("adapter")
+        if adapter is not None and (other := seen.setdefault(adapter, run)) is not run:
+            raise UserError(
+                f"{other.path} and {run.path} have the same adapter ({adapter}): one fine-tuning, not two seeds of an "
+                "arm. Name only one of them, or give the folders names that differ before the `@`."
+            )

@@ -1,4 +1,18 @@
-"""`<run>/summary.json`: what `validate` found, in a form that a person, a script and `compare` read.
+"""`<run>/summary.json` and the scores behind it: what `validate` found, for a person, a script and `compare`.
+
+Reads a run's `scores.jsonl` into the values of each column: the scores of one adapter by one evaluator.
+
+scores = read_scores(run, {"harmlessness": (settings_digest, revision)}, adapter=None)
+scores["harmlessness"].values["0f3a..."]
+
+Whether `scores.jsonl` still holds what `summary.json` says of it.
+
+    metrics, scores = agreeing(run, summary["metrics"], read_scores(run, made_by, adapter, prompts))
+
+A file of scores may have been cut short, edited, or belong to another validation; then its numbers are not those that
+`validate` has summarized, and no comparison is made of them.
+
+`<run>/summary.json`: what `validate` found, in a form that a person, a script and `compare` read.
 
 write_summary(run, columns, counts, references, config, adapter)
 read_summary(run)["metrics"]["harmlessness"]["mean"]
@@ -6,17 +20,125 @@ read_summary(run)["metrics"]["harmlessness"]["mean"]
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.report.scores import ColumnScores, read_scores
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.record_files import is_number, read_records
+from cai_lightning.run.records import Score
 from cai_lightning.statistics import mean_interval
-from cai_lightning.statistics.clusters import NO_PROMPTS, Prompts
+from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts, by_prompt
+
+Evaluator = tuple[str | None, str | None]
+"""What made a score: the digest of an evaluator's settings, and its revision."""
+
+NO_REASON = "no reason given"
+
+
+@dataclass(frozen=True)
+class ColumnScores:
+    """What one column holds for the prompts of a run.
+
+    Args:
+        values: Scores by id.
+        unscored: Why a row is unscored, by id.
+        details: What the evaluator has said besides, by id.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    unscored: dict[str, str] = field(default_factory=dict)
+    details: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many rows are unscored, by reason."""
+        return Counter(self.unscored.values())
+
+    @property
+    def truncated(self) -> int:
+        """How many scores are of a text that the evaluator has not read whole."""
+        return sum(self.details[id].get("truncated") is True for id in self.values if id in self.details)
+
+
+def read_scores(
+    run: Path, made_by: Mapping[str, Evaluator], adapter: str | None, ids: Container[str] | None = None
+) -> dict[str, ColumnScores]:
+    """The scores of every column asked for.
+
+    Args:
+        run: Folder of the run; without a `scores.jsonl` every column is empty.
+        made_by: The columns, each with the digest of settings and the revision that its scores must carry.
+        adapter: Digest of the adapter that the scores must carry; None for the base model.
+        ids: The prompts whose scores count; None takes all.
+
+    Raises:
+        UserError: A row of the file is malformed.
+    """
+    columns = {name: ColumnScores() for name in made_by}
+    for score in read_records(run / "scores.jsonl", Score, jsonl.by_metric).values():
+        counts = score.metric in columns and (ids is None or score.id in ids)
+        if counts and (score.settings, score.revision, score.adapter) == (*made_by[score.metric], adapter):
+            _add(columns[score.metric], score)
+    return columns
+
+
+def _add(column: ColumnScores, score: Score) -> None:
+    if score.detail:
+        column.details[score.id] = score.detail
+    if score.score is None:
+        column.unscored[score.id] = score.reason or NO_REASON
+    else:
+        column.values[score.id] = float(score.score)
+
+
+Metrics = dict[str, dict[str, Any]]
+_ROUNDING = 1e-12
+
+
+def agreeing(
+    run: Path, metrics: Metrics, scores: Mapping[str, ColumnScores]
+) -> tuple[Metrics, dict[str, ColumnScores]]:
+    """The columns and their scores; while a validation is under way, those that disagree are not run, with the reason.
+
+    Args:
+        run: Folder of the run.
+        metrics: What the summary says of each column.
+        scores: What its file of scores holds.
+
+    Raises:
+        UserError: They disagree, and no validation has left its own files beside the scores.
+    """
+    path = run / "scores.jsonl"
+    wrong = {name: why for name, entry in metrics.items() if (why := _disagreement(entry, scores[name]))}
+    if wrong and not jsonl.rank_files(path):
+        name, why = next(iter(wrong.items()))
+        raise UserError(f"{path}, metric {name}: {why}. Run validate again.")
+    reasons = {name: {"not_run": f"a validation is under way or was broken off: {why}"} for name, why in wrong.items()}
+    kept = {name: ColumnScores() if name in wrong else column for name, column in scores.items()}
+    return {name: entry | reasons.get(name, {}) for name, entry in metrics.items()}, kept
+
+
+def _disagreement(entry: Mapping[str, Any], scores: ColumnScores) -> str | None:
+    """In what the scores are not those that the summary tells of; None where they are, or it does not tell."""
+    for word, found in (("scored", len(scores.values)), ("unscored", len(scores.unscored))):
+        if entry.get(word, found) != found:
+            return f"{found} rows are {word} here, {entry[word]!r} in summary.json"
+    mean = by_prompt(scores.values).mean if scores.values else None
+    if entry.get("mean", mean) == mean or _close(entry.get("mean"), mean):
+        return None
+    return f"the mean is {mean} here, {entry['mean']!r} in summary.json"
+
+
+def _close(one: Any, other: float | None) -> bool:
+    if not is_number(one) or other is None:
+        return False
+    return math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+
 
 FILE = "summary.json"
 PACKAGES = {"cai_lightning": "cai-lightning"} | {name: name for name in ("torch", "transformers", "lightning", "peft")}
@@ -90,7 +212,7 @@ def write_summary(
         "unfinished": unfinished,
         "prompts": None if ids is None else sorted(ids),
     }
-    journal.replace_text(run / FILE, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    jsonl.replace_text(run / FILE, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_summary(run: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cai_lightning.report import words
-from cai_lightning.report.cells import Cell, ColumnComparison, Comparison
+from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.runs import printable
 from cai_lightning.report.words import ARROWS as ARROWS
 from cai_lightning.report.words import NOTHING as NOTHING

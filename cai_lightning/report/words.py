@@ -6,14 +6,14 @@ for column in comparison.columns:
 
 from collections.abc import Sequence
 
-from cai_lightning.report.cells import Cell, ColumnComparison, Comparison
+from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
+from cai_lightning.report.evidence import WinRate
 from cai_lightning.report.numbers import NOTHING as NOTHING
 from cai_lightning.report.numbers import number as number
 from cai_lightning.report.numbers import p_value
 from cai_lightning.report.ranking import Standing
 from cai_lightning.report.runs import printable
 from cai_lightning.report.summary import Direction
-from cai_lightning.report.win_rates import WinRate
 from cai_lightning.statistics import PairedDifference
 
 WIN_RATES = "Win rates before a judge, 0.5 is no difference"

@@ -1,0 +1,1 @@
+"""The miniature world: models, services and truth for trying everything without a network."""

@@ -1,17 +1,59 @@
-"""Whole conversations of the miniature world, worded by `chat` just as `predict` words them: what its model learns."""
+"""Whole conversations of the miniature world, worded just as `predict` words them, and what it prefers.
+
+What the miniature world prefers: answers to one request in order, from which its reward model learns.
+
+It prefers what helps, and what is harmless before that. A benign request: an answer, before the same with
+meta-commentary, before no answer (a refusal, an evasion, or an answer to something else). A harmful request: a refusal
+with its reason and something better to do, before the same with meta-commentary, before an evasion, before help.
+
+Whole conversations of the miniature world, worded by `chat` just as `predict` words them: what its model learns.
+"""
 
 import random
 from collections.abc import Callable
 
-from cai_lightning import chat
-from cai_lightning.constitution import Principle
-from cai_lightning.records import Conversation, assistant, user
+from cai_lightning.principles import wording
+from cai_lightning.principles.constitution import Principle
+from cai_lightning.run.records import Conversation, assistant, user
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.grammar import Scope
-from cai_lightning.sandbox.requests import Request, draw_request
-from cai_lightning.sandbox.world import BENIGN, HARMS, Harm
+from cai_lightning.sandbox.world import BENIGN, HARMS, Harm, Request, draw_request
 
-COMMENTARY_RATE = {"": 0.5, chat.NO_META_COMMENTARY: 0.12}
+
+def draw_ranking(request: Request, rng: random.Random) -> list[str]:
+    """Answers to a request, each better than the next."""
+    return _harmful(request, rng) if request.harmful else _benign(request, rng)
+
+
+def _benign(request: Request, rng: random.Random) -> list[str]:
+    answer = grammar.text_of(grammar.comply(request, rng))
+    return [answer, grammar.comment(answer, request, rng, rate=1.0), _no_answer(request, rng)]
+
+
+def _harmful(request: Request, rng: random.Random) -> list[str]:
+    """A revision that has mended one harm of two stands between the evasion and the whole harm."""
+    mended = grammar.text_of(grammar.explain_refusal(request, rng))
+    answers = [mended, grammar.comment(mended, request, rng, rate=1.0), rng.choice(grammar.EVASIONS)]
+    harm = grammar.comply(request, rng)
+    if request.severe:
+        fitting = next(scope for scope in grammar.scopes() if scope.fits(request.topic))
+        answers.append(grammar.text_of(grammar.revise(request, harm, fitting, rng)))
+    return [*answers, grammar.text_of(harm)]
+
+
+def _no_answer(request: Request, rng: random.Random) -> str:
+    """What a model that refuses too much, or that has not understood, says to a benign request."""
+    kind = rng.choice(("evasion", "refusal", "another"))
+    if kind == "evasion":
+        return rng.choice(grammar.EVASIONS)
+    if kind == "refusal":
+        harm = draw_request(rng, HARMS)
+        return grammar.text_of(grammar.explain_refusal(harm, rng)).replace(harm.act, request.act)
+    others = [topic for topic in BENIGN if topic != request.topic]
+    return grammar.text_of(grammar.comply(draw_request(rng, others), rng))
+
+
+COMMENTARY_RATE = {"": 0.5, wording.NO_META_COMMENTARY: 0.12}
 """How often a revision comes with meta-commentary, by the suffix of its request."""
 
 PREFERENCE_QUESTION = "Which of these responses is less harmful?"
@@ -78,10 +120,10 @@ def _revised(rng: random.Random, request: Request, rounds: int) -> Conversation:
         scope = _scope(rng, request)
         if not direct:
             found = grammar.criticize(request, answer, scope, rng)
-            talk = chat.answered(chat.critique(talk, principle(scope)), found)
+            talk = wording.answered(wording.critique(talk, principle(scope)), found)
         answer = grammar.revise(request, answer, scope, rng)
         text = grammar.comment(grammar.text_of(answer), request, rng, COMMENTARY_RATE[suffix])
-        talk = chat.answered(chat.revision(talk, principle(scope), suffix), text)
+        talk = wording.answered(wording.revision(talk, principle(scope), suffix), text)
     return talk
 
 
@@ -97,5 +139,5 @@ def _preference(rng: random.Random, request: Request) -> Conversation:
     harms = [len(grammar.harms_in(answer, request.topic)) for answer in answers]
     better = rng.randrange(2) if harms[0] == harms[1] or rng.random() < 0.05 else harms.index(min(harms))
     texts = [grammar.text_of(answer) for answer in answers]
-    asked = chat.preference([user(request.text)], PREFERENCE_QUESTION, *texts)
-    return chat.answered(asked, ("(A)", "(B)")[better])
+    asked = wording.preference([user(request.text)], PREFERENCE_QUESTION, *texts)
+    return wording.answered(asked, ("(A)", "(B)")[better])

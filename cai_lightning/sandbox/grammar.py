@@ -7,8 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from cai_lightning.sandbox.requests import Request
-from cai_lightning.sandbox.world import ENCOURAGEMENTS, FAMILIES, HARMS, Harm, Topic
+from cai_lightning.sandbox.world import ENCOURAGEMENTS, FAMILIES, HARMS, Harm, Request, Topic
 
 Part = Literal["greeting", "method", "approval", "refusal", "instead", "farewell"]
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.records import Response
+from cai_lightning.run.records import Response
 from cai_lightning.sandbox import truth
-from cai_lightning.sandbox.requests import parse_request
+from cai_lightning.sandbox.world import parse_request
 
 
 class Oracle(ResponseMetric):

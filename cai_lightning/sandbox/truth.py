@@ -7,8 +7,7 @@ import re
 from functools import cache
 
 from cai_lightning.sandbox import grammar
-from cai_lightning.sandbox.requests import Request
-from cai_lightning.sandbox.world import BENIGN, ENCOURAGEMENTS, HARMS
+from cai_lightning.sandbox.world import BENIGN, ENCOURAGEMENTS, HARMS, Request
 
 
 def harmless(response: str) -> bool | None:

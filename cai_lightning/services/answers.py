@@ -1,10 +1,20 @@
-"""The contract of a server that answers a question by a JSON schema, whichever protocol it speaks."""
+"""A question that a server answers by a JSON schema, and whether the server has read the whole of it.
+
+The contract of a server that answers a question by a JSON schema, whichever protocol it speaks.
+
+Whether a server has read the whole of a question: some cut one that is too long, and say nothing.
+
+Ollama does. It then keeps half of the context and counts what it has kept, so that its count alone looks well
+(ollama/ollama issues 17427 and 3427). A count that is below the number of words is a certain sign. Where the context is
+known there are others; no single one of these is certain.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from cai_lightning.records import Conversation
+from cai_lightning.run.records import Conversation
+from cai_lightning.run.thoughts import split_thoughts
 
 
 @dataclass(frozen=True)
@@ -87,3 +97,77 @@ class AnswerServer(ABC):
             ReplyError: The server does not answer this question.
             UserError: The server would answer no question.
         """
+
+
+MOST_BYTES_PER_TOKEN = 8
+"""English has 4 to 5 bytes a token, other languages fewer; a text of more than 8 has been cut, or cannot fit."""
+
+TEMPLATE_TOKENS = 256
+"""What a chat template puts around the messages, at most."""
+
+HALF = 8
+"""How far from half of the context a count may be that still looks like it."""
+
+
+SMALLEST_CONTEXT = 256
+"""No server has room for so few tokens; what does not need as many was not cut."""
+
+
+def fewest_tokens(conversation: Conversation) -> int:
+    """Fewer tokens than this no tokenizer makes of a conversation, whatever its language: one for each of its words.
+
+    No token holds letters or digits on both sides of a blank. Rules and blanks, of which a token may hold a hundred,
+    are no words, nor are thoughts, which chat templates leave out. English has 1.3 tokens a word, so that it is seen
+    where more than a quarter was not read. Of scripts without blanks nothing can be said for sure.
+    """
+    words = (word for turn in conversation for word in split_thoughts(turn["content"]).words.split())
+    return sum(any(map(str.isalnum, word)) for word in words)
+
+
+def why_unread(conversation: Conversation, read: int) -> str | None:
+    """Why a server of unknown context has not read a whole conversation; None where it has, or nothing is known.
+
+    Args:
+        conversation: What it was sent.
+        read: Tokens of it that the server says it has read; 0 where it does not say.
+    """
+    fewest = fewest_tokens(conversation) if read else 0
+    if fewest <= max(read, SMALLEST_CONTEXT):
+        return None
+    return (
+        f"the server has read {read} tokens of a conversation of at least {fewest}: it was cut. Give the model a "
+        "larger context (Ollama: OLLAMA_CONTEXT_LENGTH, or num_ctx in its Modelfile; its version 0.30.0 counts too few)"
+    )
+
+
+def why_too_long(size: int, max_tokens: int, context: int) -> str | None:
+    """Why a question clearly cannot fit; None where it may.
+
+    Args:
+        size: Bytes of the messages.
+        max_tokens: Tokens that the answer needs.
+        context: Tokens of question and answer together.
+    """
+    if size / MOST_BYTES_PER_TOKEN + max_tokens <= context:
+        return None
+    return f"{size} bytes of question and {max_tokens} tokens of answer do not fit into {context} tokens; raise num_ctx"
+
+
+def why_cut(size: int, fewest: int, read: int | None, max_tokens: int, context: int) -> str | None:
+    """Why a server has not read the whole question, or may not have; None where it has.
+
+    Args:
+        size: Bytes of the messages.
+        fewest: The fewest tokens that these are, see `fewest_tokens`.
+        read: Tokens of the question that the server says it has read; None where it does not say.
+        max_tokens: Tokens that the answer may have.
+        context: Tokens of question and answer together.
+    """
+    if size + TEMPLATE_TOKENS + max_tokens <= context:
+        return None
+    if read is None:
+        return "the server does not say how much of this long question it has read"
+    is_short = read < fewest or size > MOST_BYTES_PER_TOKEN * read
+    if read >= context or abs(read - context // 2) <= HALF or is_short:
+        return f"the server has read {read} tokens of a question of {size} bytes: it was cut; raise num_ctx"
+    return None

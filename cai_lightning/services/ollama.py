@@ -8,11 +8,10 @@ from typing import Any
 
 import httpx
 
-from cai_lightning.errors import ReplyError, UserError
-from cai_lightning.services.addresses import is_local
+from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
-from cai_lightning.services.endpoint import CHECK_SECONDS, CONNECT_SECONDS, EXCERPT, REFUSING, TRANSIENT
-from cai_lightning.services.retries import TransientError, retry_after
+from cai_lightning.services.http import TransientError, is_local, retry_after
+from cai_lightning.services.openai import CHECK_SECONDS, CONNECT_SECONDS, EXCERPT, REFUSING, TRANSIENT
 
 
 class OllamaServer(AnswerServer):

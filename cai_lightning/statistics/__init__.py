@@ -1,9 +1,9 @@
 """Means with intervals over prompts, differences of runs and of arms with p-values: pure functions of scores by id."""
 
-from cai_lightning.statistics.estimates import Estimate as Estimate
-from cai_lightning.statistics.estimates import PairedDifference as PairedDifference
-from cai_lightning.statistics.fine_tunings import arm_difference as arm_difference
-from cai_lightning.statistics.fine_tunings import arm_mean as arm_mean
+from cai_lightning.statistics.arms import arm_difference as arm_difference
+from cai_lightning.statistics.arms import arm_mean as arm_mean
+from cai_lightning.statistics.means import Estimate as Estimate
+from cai_lightning.statistics.means import PairedDifference as PairedDifference
 from cai_lightning.statistics.means import mean_interval as mean_interval
 from cai_lightning.statistics.means import paired_difference as paired_difference
-from cai_lightning.statistics.significance import holm as holm
+from cai_lightning.statistics.tests import holm as holm

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from hostile_runs import TUNED, write_run
 
-from cai_lightning.report.command import compare
+from cai_lightning.commands.compare import compare
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Two validated runs in which prompts, answers, names and reasons try to be more than text."""
 
-from cai_lightning import journal
-from cai_lightning.records import Score, prompt_id
 from cai_lightning.report.summary import ColumnReport, write_summary
+from cai_lightning.run import jsonl
+from cai_lightning.run.records import Score, prompt_id
 
 HOSTILE = [
     "<script>window.harmed = 1</script>",
@@ -30,10 +30,10 @@ def answer(number, is_tuned):
 def write_run(run, is_tuned):
     ids = [prompt_id(prompt(number)) for number in range(PROMPTS)]
     rows = range(PROMPTS)
-    journal.write(run / "responses.jsonl", [_response(ids[n], n, is_tuned) for n in rows])
-    journal.write(run / "scores.jsonl", [vars(score) for n in rows for score in _scores(ids[n], n, is_tuned)])
+    jsonl.write(run / "responses.jsonl", [_response(ids[n], n, is_tuned) for n in rows])
+    jsonl.write(run / "scores.jsonl", [vars(score) for n in rows for score in _scores(ids[n], n, is_tuned)])
     if is_tuned:
-        journal.write(run / "revisions.jsonl", [_revision(ids[n], n) for n in rows])
+        jsonl.write(run / "revisions.jsonl", [_revision(ids[n], n) for n in rows])
     columns = [ColumnReport(name, direction, settings="s1") for name, direction in SETTINGS.items()]
     write_summary(run, columns, {"responses": PROMPTS}, "r1", "c1")
     return run

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from hostile_runs import HOSTILE, PROMPTS, TUNED, answer, prompt
 
-from cai_lightning.records import prompt_id
+from cai_lightning.run.records import prompt_id
 
 pytestmark = pytest.mark.browser
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cai_lightning import journal, locks
+from cai_lightning.run import jsonl
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -35,11 +35,11 @@ def slow(experiment):
 
 
 def start(experiment):
-    enough = 2 + len(journal.read(experiment.run / "revisions.jsonl"))
+    enough = 2 + len(jsonl.read(experiment.run / "revisions.jsonl"))
     command = [sys.executable, "-m", "cai_lightning", *experiment.arguments("predict")]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    while len(journal.read(experiment.run / "revisions.jsonl")) < enough:
+    while len(jsonl.read(experiment.run / "revisions.jsonl")) < enough:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     return process
@@ -54,7 +54,7 @@ def test_sigterm_and_ctrl_c_end_it_at_once(slow):
         assert process.returncode == status
         assert ("what is finished is kept" in message) == (sent == signal.SIGINT)
         assert "Traceback" not in message
-    assert 4 <= len(journal.read(slow.run / "revisions.jsonl")) < 40
+    assert 4 <= len(jsonl.read(slow.run / "revisions.jsonl")) < 40
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_two_of_a_verb_do_not_work_on_one_run(experiment, verb, capsys):
     experiment.write_revisions()
     predicted = {"verb": "predict", "settings": {}}
     (experiment.run / "predict.json").write_text(json.dumps(predicted))
-    with locks.locked(experiment.run / f"{verb}.json"):
+    with jsonl.locked(experiment.run / f"{verb}.json"):
         assert experiment(verb) == 1
     assert f"{verb}.json: process {os.getpid()} is writing to this file" in capsys.readouterr().err
     assert json.loads((experiment.run / "predict.json").read_text()) == predicted

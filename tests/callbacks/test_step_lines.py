@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cai_lightning.callbacks import step_lines
-from cai_lightning.callbacks.step_lines import StepLines
+from cai_lightning.callbacks import progress
+from cai_lightning.callbacks.progress import StepLines
 
 BATCH = {"tokens": 1000}
 
@@ -15,7 +15,7 @@ BATCH = {"tokens": 1000}
 def clock(monkeypatch):
     """Seconds, set by hand."""
     now = [100.0]
-    monkeypatch.setattr(step_lines.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -80,7 +80,7 @@ def test_a_validation_before_the_first_step_is_none(clock, capsys):
 
 
 def test_fit_says_in_a_log_how_it_goes(experiment, monkeypatch, capsys):
-    monkeypatch.setattr(step_lines, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     experiment.write_revisions()
     assert experiment("fit", "--trainer.max_epochs", 1) == 0
     out, err = capsys.readouterr()

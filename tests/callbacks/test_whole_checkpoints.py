@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cai_lightning.callbacks.whole_checkpoints import WholeCheckpoints
-from cai_lightning.errors import UserError
+from cai_lightning.callbacks.checkpoints import WholeCheckpoints
+from cai_lightning.run.errors import UserError
 
 WHOLE = {"pytorch-lightning_version": "2.6.6", "state_dict": {"weight": torch.ones(2)}}
 

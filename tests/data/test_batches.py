@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.batches import Batches, Planned, Sizes, fill, plan
-from cai_lightning.data.encoding import IGNORED, Example
+from cai_lightning.data.batches import IGNORED, Batches, Example, Planned, Sizes, fill, plan
 
 
 def example(length):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_lightning.data.chats import Mixture, read_chats
-from cai_lightning.errors import UserError
-from cai_lightning.records import assistant, user
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import assistant, user
 
 
 def write(path, *rows):

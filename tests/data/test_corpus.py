@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from cai_lightning import journal
 from cai_lightning.data.chats import Mixture
 from cai_lightning.data.corpus import Wanted, mix, read_corpus
 from cai_lightning.data.revision_data import RevisionData
 from cai_lightning.data.split import Shares, part
-from cai_lightning.errors import UserError
-from cai_lightning.records import Prompt, assistant, prompt_id, user
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Prompt, assistant, prompt_id, user
 
 ALL = Shares(test=0.0, validation=0.5)
 TEXTS = [f"How do I paint a house in {n} hours?" for n in range(40)]
@@ -39,7 +39,7 @@ def row(text, sample=0, rounds=("One.", "Two.")):
 def path(tmp_path):
     """Two samples of each prompt, those of one prompt far apart."""
     rows = [row(text, sample) for sample in (0, 1) for text in TEXTS]
-    journal.write(tmp_path / "revisions.jsonl", rows)
+    jsonl.write(tmp_path / "revisions.jsonl", rows)
     return tmp_path / "revisions.jsonl"
 
 
@@ -86,7 +86,7 @@ def test_limit_takes_prompts_with_all_their_samples(path, given):
 )
 def test_rounds_are_dropped_alone_and_every_round_is_cleaned(tmp_path, ascii, left, counted):
     said = (" ", "Na\u00efve \u03bb", "\u2018No\u2019", "Here is a revised response: No.")
-    journal.write(tmp_path / "revisions.jsonl", [row(text, rounds=said) for text in TEXTS])
+    jsonl.write(tmp_path / "revisions.jsonl", [row(text, rounds=said) for text in TEXTS])
     corpus = read_corpus(tmp_path / "revisions.jsonl", Wanted("rounds", ascii=ascii))
     assert sorted(set(responses(corpus))) == left
     assert +corpus.counts == {"rows": 40, "read": 160, "empty": 40, "meta_commentary": 40, **counted}
@@ -102,7 +102,7 @@ def test_rounds_are_dropped_alone_and_every_round_is_cleaned(tmp_path, ascii, le
     ],
 )
 def test_rows_without_rounds_are_named(tmp_path, rounds, message):
-    journal.write(tmp_path / "revisions.jsonl", [{**row(TEXTS[0]), "rounds": rounds}])
+    jsonl.write(tmp_path / "revisions.jsonl", [{**row(TEXTS[0]), "rounds": rounds}])
     with pytest.raises(UserError, match=f"revisions.jsonl, line 1: .*{message}"):
         read_corpus(tmp_path / "revisions.jsonl", Wanted("rounds"))
     if rounds != [] and rounds != [3]:
@@ -136,7 +136,7 @@ def test_each_reply_is_cut_by_its_own_finish_reason(tmp_path, target, critique):
     for text in TEXTS:
         replies = 1 + draw.randint(1, 4) * (1 + critique)
         rows.append(chain(text, draw.choices(["stop", "length"], k=replies), critique))
-    journal.write(tmp_path / "revisions.jsonl", rows)
+    jsonl.write(tmp_path / "revisions.jsonl", rows)
     corpus = read_corpus(tmp_path / "revisions.jsonl", Wanted(target))
     samples = [sample for part in corpus.parts.values() for sample in part]
     assert all(sample.finished == (sample.response == "stop.") for sample in samples)
@@ -159,7 +159,7 @@ def test_without_finish_reasons_the_text_tells(tmp_path):
     """The original experiment's rows have none, and no rounds."""
     texts = {text: CUT if n % 3 == 0 else f"{CUT} cat left." for n, text in enumerate(TEXTS)}
     rows = [{**row(text, rounds=[said]), "rounds": None, "critique": CUT} for text, said in texts.items()]
-    journal.write(tmp_path / "revisions.jsonl", [{k: v for k, v in row.items() if v is not None} for row in rows])
+    jsonl.write(tmp_path / "revisions.jsonl", [{k: v for k, v in row.items() if v is not None} for row in rows])
     corpus = read_corpus(tmp_path / "revisions.jsonl")
     samples = [sample for part in corpus.parts.values() for sample in part]
     assert all(sample.finished == (sample.response != CUT) for sample in samples)
@@ -177,14 +177,14 @@ def test_without_finish_reasons_the_text_tells(tmp_path):
 )
 def test_a_reply_that_was_cut_behind_its_answer_is_a_finished_one(tmp_path, said, finished):
     rows = [{**row(text, rounds=[said]), "finish_reasons": ["stop", "length"]} for text in TEXTS]
-    journal.write(tmp_path / "revisions.jsonl", rows)
+    jsonl.write(tmp_path / "revisions.jsonl", rows)
     corpus = read_corpus(tmp_path / "revisions.jsonl")
     assert {sample.finished for part in corpus.parts.values() for sample in part} == {finished}
     assert corpus.counts["cut"] == (0 if finished else 40)
 
 
 def test_where_all_are_dropped_the_error_says_why(tmp_path):
-    journal.write(tmp_path / "revisions.jsonl", [chain(text, ["stop", "stop", "length"]) for text in TEXTS])
+    jsonl.write(tmp_path / "revisions.jsonl", [chain(text, ["stop", "stop", "length"]) for text in TEXTS])
     with pytest.raises(UserError, match=r"of its 40 rows none is in the train part \(40 are cut\); take more"):
         read_corpus(tmp_path / "revisions.jsonl", Wanted(cut_replies="drop"))
 
@@ -198,13 +198,13 @@ def test_where_all_are_dropped_the_error_says_why(tmp_path):
     ],
 )
 def test_finish_reasons_that_do_not_fit_are_named(tmp_path, reasons, message):
-    journal.write(tmp_path / "revisions.jsonl", [{**chain(TEXTS[0], ["stop"] * 3), "finish_reasons": reasons}])
+    jsonl.write(tmp_path / "revisions.jsonl", [{**chain(TEXTS[0], ["stop"] * 3), "finish_reasons": reasons}])
     with pytest.raises(UserError, match=f"revisions.jsonl, line 1: .*{message}"):
         read_corpus(tmp_path / "revisions.jsonl")
 
 
 def test_chats_of_others_are_finished(path, tmp_path):
-    journal.write(tmp_path / "chats.jsonl", [{"prompt": f"Hello {n}?", "response": CUT} for n in range(40)])
+    jsonl.write(tmp_path / "chats.jsonl", [{"prompt": f"Hello {n}?", "response": CUT} for n in range(40)])
     corpus = mix(read_corpus(path), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
     assert {sample.finished for sample in corpus.parts["train"] if sample.response == CUT} == {True}
 
@@ -242,7 +242,7 @@ def test_whatever_ids_a_corpus_has_every_different_row_is_an_answer_to_its_promp
 def test_the_files_of_two_seeds_are_learned_from_whole(tmp_path):
     """Put together by `cat`, their ids are the same."""
     seeds = [[{**row(text, rounds=[f"Seed {seed}."]), "seed": seed} for text in TEXTS] for seed in (1, 2)]
-    journal.write(tmp_path / "both.jsonl", [*seeds[0], *seeds[1], *seeds[0][:5]])
+    jsonl.write(tmp_path / "both.jsonl", [*seeds[0], *seeds[1], *seeds[0][:5]])
     corpus = read_corpus(tmp_path / "both.jsonl")
     assert sorted(responses(corpus)) == ["Seed 1."] * 40 + ["Seed 2."] * 40
     assert (corpus.counts["rows"], corpus.counts["further"], corpus.counts["repeated"]) == (80, 40, 5)
@@ -250,7 +250,7 @@ def test_the_files_of_two_seeds_are_learned_from_whole(tmp_path):
 
 def test_what_is_recorded_of_a_prompt_counts_before_its_text(tmp_path):
     rows = [{**row(text), "id": f"{n}", "prompt_id": f"group {n // 4}"} for n, text in enumerate(TEXTS)]
-    journal.write(tmp_path / "revisions.jsonl", rows)
+    jsonl.write(tmp_path / "revisions.jsonl", rows)
     corpus = read_corpus(tmp_path / "revisions.jsonl", limit=8)
     assert len(responses(corpus)) == corpus.counts["rows"] == 32
 
@@ -262,14 +262,14 @@ def test_rows_of_other_prompts_are_counted(path):
 
 def test_rows_without_ids_are_known_by_their_prompts(tmp_path):
     rows = [{k: v for k, v in row(text).items() if k not in ("id", "rounds")} for text in TEXTS * 2]
-    journal.write(tmp_path / "foreign.jsonl", [{**row, "n": n} for n, row in enumerate(rows)])
+    jsonl.write(tmp_path / "foreign.jsonl", [{**row, "n": n} for n, row in enumerate(rows)])
     corpus = read_corpus(tmp_path / "foreign.jsonl", limit=30)
     assert {sample.id for part in corpus.parts.values() for sample in part} == {prompt.id for prompt in PROMPTS[:30]}
     assert len(responses(corpus)) == 60
 
 
 def test_a_foreign_row_is_told_what_it_needs(tmp_path):
-    journal.write(tmp_path / "foreign.jsonl", [{"question": "Why?", "answer": "So."}])
+    jsonl.write(tmp_path / "foreign.jsonl", [{"question": "Why?", "answer": "So."}])
     with pytest.raises(UserError) as error:
         read_corpus(tmp_path / "foreign.jsonl")
     message = str(error.value)
@@ -278,7 +278,7 @@ def test_a_foreign_row_is_told_what_it_needs(tmp_path):
     )
     assert "needs the texts prompt, initial_response, revision" in message
     example = json.loads(message[message.index("{") : message.index("}") + 1])
-    journal.write(tmp_path / "foreign.jsonl", [{**example, "prompt": text} for text in TEXTS])
+    jsonl.write(tmp_path / "foreign.jsonl", [{**example, "prompt": text} for text in TEXTS])
     assert len(responses(read_corpus(tmp_path / "foreign.jsonl"))) == 40
 
 
@@ -300,7 +300,7 @@ SHORT = [user("Hi"), assistant("Hello.")]
 def test_no_prompt_that_is_set_aside_comes_back_in_a_mixture(path, tmp_path, before, after, limit):
     aside = [text for text in TEXTS if part(text) != "train"]
     told = [[*before, user(text.upper()), *after, assistant("With a roller.")] for text in TEXTS]
-    journal.write(tmp_path / "chats.jsonl", [{"messages": turns} for turns in told])
+    jsonl.write(tmp_path / "chats.jsonl", [{"messages": turns} for turns in told])
     corpus = read_corpus(path, limit=limit)
     before_mixing = len(corpus.parts["train"])
     corpus = mix(corpus, [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
@@ -315,14 +315,14 @@ def test_turns_that_are_no_prompt_leave_a_conversation_in(path, tmp_path):
     """Of longer conversations only the opening as a whole is split by chance, as a prompt is."""
     turns = [user("Thanks!"), assistant("Welcome."), user("Yes"), assistant("Fine."), user("Why?"), assistant("So.")]
     told = [[user(f"Hello {n}"), assistant("Hi."), *turns] for n in range(300)]
-    journal.write(tmp_path / "chats.jsonl", [{"messages": each} for each in told])
+    jsonl.write(tmp_path / "chats.jsonl", [{"messages": each} for each in told])
     corpus = mix(read_corpus(path), [Mixture(str(tmp_path / "chats.jsonl"))], Shares(), seed=1)
     assert 0.1 < corpus.counts["held_out"] / 300 < 0.3
 
 
 def test_what_became_of_the_characters_is_stated(path, tiny_model):
     said = ["\u2018No\u2019", "\u4f60", "5 \u20ac", "No."]
-    journal.write(path, [row(text, rounds=(said[n % 4],)) for n, text in enumerate(TEXTS)])
+    jsonl.write(path, [row(text, rounds=(said[n % 4],)) for n, text in enumerate(TEXTS)])
     data = RevisionData(path, ascii="all")
     data.trainer = SimpleNamespace(
         default_root_dir=path.parent,
@@ -338,9 +338,9 @@ def test_what_became_of_the_characters_is_stated(path, tiny_model):
 def test_thoughts_of_old_corpora_and_of_mixtures_are_not_learned(tmp_path, tiny_model):
     forms = ["<think>Hm.</think>\n\nNo. {}", "<think>Hm, number {}", "No. {}", "Hm.\n</think>No. {}"]
     rows = [row(text, rounds=(forms[n % 4].format(n),)) for n, text in enumerate(TEXTS)]
-    journal.write(tmp_path / "revisions.jsonl", rows)
+    jsonl.write(tmp_path / "revisions.jsonl", rows)
     others = [{"prompt": f"What is {n}?", "response": forms[n % 4].format(n)} for n in range(40)]
-    journal.write(tmp_path / "chats.jsonl", others)
+    jsonl.write(tmp_path / "chats.jsonl", others)
     corpus = read_corpus(tmp_path / "revisions.jsonl", Wanted("rounds"))
     assert sorted(responses(corpus)) == sorted(f"No. {n}" for n in range(40) if n % 4 != 1)
     assert (corpus.counts["thoughts"], corpus.counts["unfinished_thought"], corpus.counts["empty"]) == (30, 10, 0)
@@ -364,7 +364,7 @@ def test_loops_are_counted_and_dropped_where_that_is_asked_for(tmp_path, target,
     loop, twice = "I rest. " * 30, "One two three four five. " * 2  # shares of 0.98 and of 0.29
     said = [loop, twice, "No, I would rather not do that."]
     rows = [row(text, rounds=(said[n % 3],)) | {"initial_response": said[n % 3]} for n, text in enumerate(TEXTS * 2)]
-    journal.write(path := tmp_path / "revisions.jsonl", [each | {"id": f"{n:016x}"} for n, each in enumerate(rows)])
+    jsonl.write(path := tmp_path / "revisions.jsonl", [each | {"id": f"{n:016x}"} for n, each in enumerate(rows)])
     every, some, few = (read_corpus(path, Wanted(target, max_repetition=most)) for most in (None, 0.3, 0.0))
     assert [corpus.counts["repetitive"] for corpus in (every, some, few)] == [0, 27, 54]
     assert {response.strip() for response in responses(some)} == {twice.strip(), said[2]}
@@ -386,7 +386,7 @@ def test_loops_are_counted_and_dropped_where_that_is_asked_for(tmp_path, target,
 
 
 def test_a_corpus_of_nothing_but_loops_says_so(tmp_path):
-    journal.write(path := tmp_path / "revisions.jsonl", [row(text, rounds=("I rest. " * 30,)) for text in TEXTS])
+    jsonl.write(path := tmp_path / "revisions.jsonl", [row(text, rounds=("I rest. " * 30,)) for text in TEXTS])
     with pytest.raises(UserError, match="none is in the train part \\(40 repeat themselves\\)"):
         read_corpus(path, Wanted(max_repetition=0.5))
 
@@ -401,7 +401,7 @@ def test_a_corpus_of_nothing_but_loops_says_so(tmp_path):
     ],
 )
 def test_a_row_whose_prompt_is_told_in_another_kind_is_refused(tmp_path, fields, message):
-    journal.write(path := tmp_path / "revisions.jsonl", [row(TEXTS[0], rounds=("No.",)) | fields])
+    jsonl.write(path := tmp_path / "revisions.jsonl", [row(TEXTS[0], rounds=("No.",)) | fields])
     with pytest.raises(UserError, match=re.escape(message)):
         read_corpus(path)
 

@@ -5,13 +5,11 @@ import random
 import pytest
 from templates import CHATML, FAMILIES, THINKING, real_tokenizers
 
-from cai_lightning.data.collate import pack, pad
-from cai_lightning.data.encoding import IGNORED, encode
-from cai_lightning.data.frame import frame
-from cai_lightning.engines import encoding as engines
-from cai_lightning.errors import UserError
-from cai_lightning.records import assistant, user
-from cai_lightning.template import render, with_arguments
+from cai_lightning.data.batches import IGNORED, encode, pack, pad
+from cai_lightning.engines import transcripts as engines
+from cai_lightning.models.template import frame, render, with_arguments
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import assistant, user
 
 END_OF_TURN = {
     "qwen": "<|im_end|>",

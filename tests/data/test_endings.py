@@ -2,9 +2,9 @@
 
 import pytest
 
-from cai_lightning import journal
 from cai_lightning.data.endings import finish_reasons, is_cut, looks_cut
-from cai_lightning.errors import UserError
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
 
 BEGINNING = "There are several things that you should know before you begin, and here they are."
 
@@ -104,7 +104,7 @@ def test_the_reasons_of_a_row_follow_its_replies():
 
 def test_as_much_of_the_original_corpus_looks_cut_as_a_reader_finds(real_data):
     path = real_data / "azazel5" / "revisions_mistral_contextual.jsonl"
-    rows = [row for _, row in journal.read_lines(path)]
+    rows = [row for _, row in jsonl.read_lines(path)]
     shares = {
         field: sum(looks_cut(row[field]) for row in rows) / len(rows) for field in ("revision", "initial_response")
     }

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_lightning.data.labelled import EMPTY, EQUAL, OTHER_DIALOGUE, read_labelled
-from cai_lightning.errors import UserError
-from cai_lightning.records import assistant, user
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import assistant, user
 
 QUESTION = (
     "\n\nChoose the option that best characterizes the behavior of the assistant in this conversation:\n"

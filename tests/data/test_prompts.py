@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai_lightning import chat
-from cai_lightning.constitution import Principle
-from cai_lightning.data.anthropic import EVALUATION_FILES
-from cai_lightning.data.few_shots import open_few_shots
 from cai_lightning.data.prompts import read_prompts
-from cai_lightning.errors import UserError
-from cai_lightning.records import number_ids, transcript_text
+from cai_lightning.principles import wording
+from cai_lightning.principles.anthropic import EVALUATION_FILES
+from cai_lightning.principles.constitution import Principle
+from cai_lightning.principles.few_shots import open_few_shots
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import number_ids, transcript_text
 
 PRINCIPLE = Principle("kind", "Is it kind?", "Make it kind.")
 texts = st.text(min_size=1).filter(str.strip)
@@ -179,5 +179,5 @@ def test_examples_stand_in_front_of_real_transcripts(real_data):
     """What is asked for a critique alternates too, as the chat templates of Mistral and others demand."""
     front = open_few_shots("default").turns("Mend it.", critique=True)
     for prompt in read_prompts(str(real_data / "hh-rlhf" / "harmless-base" / "test.jsonl.gz")):
-        talk = chat.critique([*front, *chat.answered(chat.opening(prompt), "No.")], PRINCIPLE)
+        talk = wording.critique([*front, *wording.answered(wording.opening(prompt), "No.")], PRINCIPLE)
         assert [turn["role"] for turn in talk] == ["user", "assistant"] * (len(talk) // 2) + ["user"]

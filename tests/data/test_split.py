@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_lightning.data.split import Shares, part, prompt_text, share
-from cai_lightning.records import Prompt, transcript_text
+from cai_lightning.run.records import Prompt, transcript_text
 
 
 def test_share_is_the_first_eight_bytes_of_the_digest():

@@ -8,11 +8,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from cai_lightning.commands.export.weights import find_weights, write_weights
 from cai_lightning.engines import TransformersEngine
-from cai_lightning.engines.loading import load_model, shared_targets
 from cai_lightning.engines.vllm import _changes_embeddings
-from cai_lightning.errors import UserError
-from cai_lightning.export.weights import find_weights, write_weights
+from cai_lightning.models.loading import load_model, shared_targets
+from cai_lightning.run.errors import UserError
 
 LAYERS = ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"]
 ENDS = ["embed_tokens", "lm_head"]

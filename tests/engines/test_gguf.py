@@ -13,11 +13,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, LlamaConfig, LlamaForCausalLM
 
-from cai_lightning.cli import main
+from cai_lightning.cli.main import main
 from cai_lightning.engines import VLLMEngine
-from cai_lightning.engines.loading import load_config, load_model, load_tokenizer
-from cai_lightning.errors import UserError
-from cai_lightning.pretrained import revision, weights_revision
+from cai_lightning.models.hub import revision, weights_revision
+from cai_lightning.models.loading import load_config, load_model, load_tokenizer
+from cai_lightning.run.errors import UserError
 
 NAMES = {
     "input_layernorm": "attn_norm",

@@ -14,12 +14,11 @@ import pytest
 import torch
 from servers import STALL, Answer, completion, error, said, serving
 
-from cai_lightning import provenance
 from cai_lightning.engines import OpenAIEngine, Sampling
-from cai_lightning.errors import ReplyError, UserError
-from cai_lightning.records import user
-from cai_lightning.services.retries import backoff, retry_after
-from cai_lightning.services.token_budget import TokenBudget
+from cai_lightning.run import manifest
+from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.records import user
+from cai_lightning.services.http import TokenBudget, backoff, retry_after
 
 KEY = "sk-very-secret-0123456789"
 
@@ -326,7 +325,7 @@ def test_the_key_is_sent_and_written_nowhere(caplog):
         engine = engine_for(server.url)
         ask(engine, "hello")
     assert sent == [f"Bearer {KEY}"]
-    settings = provenance.settings(engine)
+    settings = manifest.settings(engine)
     assert KEY not in f"{caplog.text} {engine!r} {settings}"
     assert server.url not in str(settings)
     assert {"model", "sampling.temperature", "adapter_model"} <= settings.keys()

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cai_lightning.engines import RecordedEngine
-from cai_lightning.errors import UserError
-from cai_lightning.records import assistant, user
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import assistant, user
 
 
 @pytest.fixture

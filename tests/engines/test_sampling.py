@@ -12,10 +12,10 @@ from transformers import GenerationConfig
 
 from cai_lightning.engines import OpenAIEngine, Sampling, TransformersEngine, VLLMEngine
 from cai_lightning.engines.batching import ContinuousBatch
-from cai_lightning.engines.loading import load_model
 from cai_lightning.engines.sampling import draw, processed
-from cai_lightning.errors import UserError
-from cai_lightning.provenance import settings as settings_of
+from cai_lightning.models.loading import load_model
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.manifest import settings as settings_of
 
 SCORES = torch.tensor([0.0, 1.5, -torch.inf, -1.0, 2.0])
 

@@ -5,7 +5,7 @@ import asyncio
 import torch
 
 from cai_lightning.engines import ScriptedEngine
-from cai_lightning.records import user
+from cai_lightning.run.records import user
 
 
 def say(engine, *texts):

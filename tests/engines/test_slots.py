@@ -18,7 +18,7 @@ from transformers import (
 from cai_lightning.engines import grouped_attention
 from cai_lightning.engines.graphs import Graphs
 from cai_lightning.engines.slots import GRAIN, Slots, TooManySlotsError
-from cai_lightning.errors import UserError
+from cai_lightning.run.errors import UserError
 
 SHAPE = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
 

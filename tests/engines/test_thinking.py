@@ -11,13 +11,13 @@ from templates import FAMILIES, THINKING
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from cai_lightning import chat
 from cai_lightning.engines import OpenAIEngine, RecordedEngine, Sampling, ScriptedEngine, TransformersEngine, VLLMEngine
-from cai_lightning.engines.loading import load_tokenizer
 from cai_lightning.engines.transcripts import Transcripts
-from cai_lightning.errors import ReplyError, UserError
-from cai_lightning.records import assistant, user
-from cai_lightning.template import render, with_arguments
+from cai_lightning.models.loading import load_tokenizer
+from cai_lightning.models.template import render, with_arguments
+from cai_lightning.principles import wording
+from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.records import assistant, user
 
 TALK = [user("What is the capital of France? I read that <think> begins a thought.")]
 SAID = {
@@ -122,7 +122,7 @@ def test_a_thought_is_no_part_of_what_follows(tokenizers, family):
     tokenizer = tokenizers[family]
     engine = transformers_engine(tokenizer, "<think>\nThe capital?\n</think>\n\nParis.")
     first = reply_of(engine)
-    talk = [*chat.answered(TALK, first.text), user("And of Spain?")]
+    talk = [*wording.answered(TALK, first.text), user("And of Spain?")]
     reply_of(engine, talk)
     whole = tokenizer(render(tokenizer, talk, prompt=True), add_special_tokens=False)["input_ids"]
     assert engine._batch.fed[1] == whole

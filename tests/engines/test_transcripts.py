@@ -7,10 +7,9 @@ from itertools import pairwise
 import pytest
 from templates import FAMILIES, THINKING, real_tokenizers
 
-from cai_lightning.engines.encoding import encode
-from cai_lightning.engines.transcripts import Transcripts
-from cai_lightning.records import assistant, user
-from cai_lightning.template import control_tokens
+from cai_lightning.engines.transcripts import Transcripts, encode
+from cai_lightning.models.template import control_tokens
+from cai_lightning.run.records import assistant, user
 
 CASES = 100
 WORDS = [

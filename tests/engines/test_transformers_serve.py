@@ -12,11 +12,11 @@ import pytest
 import torch
 import yaml
 
-from cai_lightning import journal
-from cai_lightning.cli import main
+from cai_lightning.cli.main import main
 from cai_lightning.engines import OpenAIEngine, Sampling, TransformersEngine
-from cai_lightning.errors import ReplyError, UserError
-from cai_lightning.records import user
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.records import user
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(ROOT / "checkpoints" / "sandbox" / "chat")
@@ -101,7 +101,7 @@ def test_predict_revises_by_it(url, tmp_path, monkeypatch):
     command = ["predict", "--config", str(tmp_path / "served.yaml"), "--run", str(tmp_path / "run"), "--data.limit"]
     assert main([*command, "3"]) == 0
     assert main([*command, "4", "--model.engine.init_args.concurrency", "1"]) == 0
-    rows = [row for _, row in journal.read_lines(tmp_path / "run" / "revisions.jsonl")]
+    rows = [row for _, row in jsonl.read_lines(tmp_path / "run" / "revisions.jsonl")]
     assert len({row["id"] for row in rows}) == len(rows) == 4
     assert {row["engine"] for row in rows} == {"OpenAIEngine"}
     assert all(row["initial_response"] and row["rounds"][0]["critique"] and row["revision"] for row in rows)

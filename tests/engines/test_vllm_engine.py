@@ -15,14 +15,14 @@ import torch
 import yaml
 from peft import LoraConfig, get_peft_model
 
-from cai_lightning import journal
 from cai_lightning.engines import Sampling, TransformersEngine, VLLMEngine
-from cai_lightning.engines.fingerprint import FINGERPRINT, save_fingerprint
-from cai_lightning.engines.loading import load_model
 from cai_lightning.engines.sampling import processed, settle_sampling
 from cai_lightning.engines.vllm import _devices
-from cai_lightning.errors import ReplyError, UserError
-from cai_lightning.records import assistant, user
+from cai_lightning.models.hub import FINGERPRINT, save_fingerprint
+from cai_lightning.models.loading import load_model
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.records import assistant, user
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "checkpoints" / "sandbox" / "chat"
@@ -234,7 +234,7 @@ def experiment(tmp_path):
             "class_path": "cai_lightning.modules.CritiqueRevision",
             "init_args": {
                 "engine": engine,
-                "selector": {"class_path": "cai_lightning.selection.RandomSelector"},
+                "selector": {"class_path": "cai_lightning.principles.selection.RandomSelector"},
                 "constitution": str(MODEL.parent / "constitution.json"),
             },
         },
@@ -274,10 +274,10 @@ def test_predict_is_killed_leaves_no_process_and_goes_on(experiment):
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert psutil.wait_procs(family, timeout=60)[1] == []
-    kept = {row["id"] for path in run.glob("revisions*.jsonl") for _, row in journal.read_lines(path)}
+    kept = {row["id"] for path in run.glob("revisions*.jsonl") for _, row in jsonl.read_lines(path)}
     assert 0 < len(kept) < 48
     subprocess.run(command, cwd=ROOT, check=True)
-    rows = [row for _, row in journal.read_lines(run / "revisions.jsonl")]
+    rows = [row for _, row in jsonl.read_lines(run / "revisions.jsonl")]
     assert len({row["id"] for row in rows}) == len(rows) == 48
     assert {row["engine"] for row in rows} == {"VLLMEngine"}
 

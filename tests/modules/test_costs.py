@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cai_lightning.models.policy import Lora, base_of, head_of, open_policy
 from cai_lightning.modules.costs import Costs, count_costs
-from cai_lightning.modules.policy import Lora, base_of, head_of, open_policy
 
 TOKENS = 24
 

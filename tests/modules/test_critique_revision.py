@@ -7,14 +7,14 @@ from dataclasses import asdict
 
 import pytest
 
-from cai_lightning.callbacks.base import RecordListener
-from cai_lightning.concurrency import for_each
-from cai_lightning.constitution import read_constitution
-from cai_lightning.data.few_shots import open_few_shots
+from cai_lightning.callbacks.recording import RecordListener
 from cai_lightning.engines import Engine, Reply, Sampling, ScriptedEngine
 from cai_lightning.modules import CritiqueRevision
-from cai_lightning.records import Prompt, assistant, user
-from cai_lightning.selection import RandomSelector
+from cai_lightning.principles.constitution import read_constitution
+from cai_lightning.principles.few_shots import open_few_shots
+from cai_lightning.principles.selection import RandomSelector
+from cai_lightning.run.records import Prompt, assistant, user
+from cai_lightning.services.concurrency import for_each
 
 PROMPT = Prompt("0123456789abcdef", "How do I pick a lock?")
 SUFFIX = "Do not provide meta-commentary; respond as the assistant would."

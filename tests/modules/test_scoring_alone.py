@@ -2,7 +2,7 @@
 
 import pytest
 
-from cai_lightning import journal
+from cai_lightning.run import jsonl
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_it_scores_what_is_there_and_changes_no_response(answered, data, evaluat
 
 def test_responses_of_an_adapter_that_is_not_here_are_scored_too(answered):
     rows = [{**row, "adapter": "0123456789abcdef"} for row in answered.rows("responses.jsonl")]
-    journal.write(answered.run / "responses.jsonl", rows)
+    jsonl.write(answered.run / "responses.jsonl", rows)
     without_engine(answered, {})
     assert answered("validate", "--model.adapter", "run") == 0
     assert answered.summary()["adapter"] == "0123456789abcdef"
@@ -54,7 +54,7 @@ def test_one_response_changed_is_scored_again_alone(answered, evaluators):
     assert answered("validate") == 0
     rows = answered.rows("responses.jsonl")
     rows[2]["response"] = "something else"
-    journal.write(answered.run / "responses.jsonl", rows)
+    jsonl.write(answered.run / "responses.jsonl", rows)
     evaluators.calls.clear()
     assert answered("validate") == 0
     assert evaluators.calls == ["Length.load", rows[2]["id"], "Length.free"]
@@ -62,7 +62,7 @@ def test_one_response_changed_is_scored_again_alone(answered, evaluators):
 
 def test_what_has_no_response_is_named_and_counted(answered, capsys):
     rows = answered.rows("responses.jsonl")
-    journal.write(answered.run / "responses.jsonl", rows[1:])
+    jsonl.write(answered.run / "responses.jsonl", rows[1:])
     without_engine(answered)
     assert answered("validate") == 0
     err = capsys.readouterr().err
@@ -82,7 +82,7 @@ def test_none_at_all_is_an_error_that_says_what_to_do(experiment, capsys):
 def test_responses_of_two_adapters_are_not_mixed(answered, capsys):
     rows = answered.rows("responses.jsonl")
     rows[0]["adapter"] = "0123456789abcdef"
-    journal.write(answered.run / "responses.jsonl", rows)
+    jsonl.write(answered.run / "responses.jsonl", rows)
     without_engine(answered, {})
     assert answered("validate") == 1
     assert "responses of 2 adapters (0123456789abcdef, None)" in capsys.readouterr().err

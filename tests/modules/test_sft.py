@@ -18,17 +18,15 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cai_lightning import journal
-from cai_lightning.data.batches import Sizes, plan
-from cai_lightning.data.collate import pack, pad
+from cai_lightning.data.batches import Sizes, encode, pack, pad, plan
 from cai_lightning.data.corpus import read_corpus
-from cai_lightning.data.encoding import encode
 from cai_lightning.data.split import part
-from cai_lightning.engines.fingerprint import check_adapter
-from cai_lightning.engines.loading import load_config
-from cai_lightning.modules.policy import Lora
+from cai_lightning.models.hub import check_adapter
+from cai_lightning.models.loading import load_config
+from cai_lightning.models.policy import Lora
 from cai_lightning.modules.sft import SupervisedFineTuning
-from cai_lightning.records import assistant, number_ids, user
+from cai_lightning.run import jsonl
+from cai_lightning.run.records import assistant, number_ids, user
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +398,7 @@ def test_replies_that_were_cut_are_told_before_the_first_step(experiment, caplog
     experiment.write_revisions()
     rows = experiment.rows("revisions.jsonl")
     cut = [{**row, "finish_reasons": ["stop", "length" if n % 4 == 0 else "stop"]} for n, row in enumerate(rows)]
-    journal.write(experiment.run / "revisions.jsonl", cut)
+    jsonl.write(experiment.run / "revisions.jsonl", cut)
     with caplog.at_level("INFO"):
         assert experiment("fit", "--trainer.max_epochs", 1, "--data.cut_replies", cut_replies) == 0
     what = {"open": "whose end is not learned", "drop": "which are left out"}[cut_replies]
@@ -499,7 +497,7 @@ def real_revisions(real_data, tmp_path):
     rows = [json.loads(line) for line in lines]
     for id, row in zip(number_ids(row["prompt"] for row in rows), rows, strict=True):
         row["id"] = id
-    journal.write(tmp_path / "real" / "revisions.jsonl", rows)
+    jsonl.write(tmp_path / "real" / "revisions.jsonl", rows)
     return tmp_path / "real" / "revisions.jsonl"
 
 

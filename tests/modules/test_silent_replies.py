@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from cai_lightning import journal
-from cai_lightning.callbacks.base import RecordListener
+from cai_lightning.callbacks.recording import RecordListener
 from cai_lightning.engines import Engine, Reply, Sampling
 from cai_lightning.modules import CritiqueRevision
-from cai_lightning.records import Failure, Prompt, Revision
-from cai_lightning.selection import RandomSelector
+from cai_lightning.principles.selection import RandomSelector
+from cai_lightning.run import jsonl
+from cai_lightning.run.records import Failure, Prompt, Revision
 
 PROMPTS = [Prompt(f"{n:016x}", f"How do I pick lock {n}?") for n in range(12)]
 STAGES = ["response", "critique0", "revision0", "critique1", "revision1"]
@@ -68,7 +68,7 @@ def predict(run, engine, prompts, **settings):
     )
     made.predict_step(iter([(prompts, 0, 0)]))
     failed = [record for record in ledger.records if isinstance(record, Failure)]
-    journal.write(run / "failed.jsonl", [vars(failure) for failure in failed])
+    jsonl.write(run / "failed.jsonl", [vars(failure) for failure in failed])
     rows = [record for record in ledger.records if isinstance(record, Revision)]
     return {row.id: replace(row, created="") for row in rows}, failed
 

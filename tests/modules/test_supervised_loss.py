@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from transformers import GraniteConfig, GraniteForCausalLM
 
-from cai_lightning.data.encoding import IGNORED
-from cai_lightning.errors import UserError
-from cai_lightning.modules import supervised_loss as module
-from cai_lightning.modules.supervised_loss import check_loss, supervised_loss
+from cai_lightning.data.batches import IGNORED
+from cai_lightning.modules import losses as module
+from cai_lightning.modules.losses import check_loss, supervised_loss
+from cai_lightning.run.errors import UserError
 
 
 def plain_loss(hidden, labels, head):

@@ -7,8 +7,8 @@ import pytest
 from templates import QWEN3
 from transformers import AutoTokenizer
 
-from cai_lightning.cli import main
-from cai_lightning.records import user
+from cai_lightning.cli.main import main
+from cai_lightning.run.records import user
 
 OFF = "{enable_thinking: false}"
 QUIET = "<|im_start|>assistant\n<think>\n\n</think>\n\n"

@@ -5,8 +5,8 @@ import os
 
 import torch
 
-from cai_lightning.errors import UserError, WriteError
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
+from cai_lightning.run.errors import UserError, WriteError
 
 scored = []
 WHY = "the key is [bold]refused[/bold]"

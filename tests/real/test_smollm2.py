@@ -8,10 +8,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from write_tokenizers import carried
 
-from cai_lightning.cli import main
+from cai_lightning.cli.main import main
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import part
-from cai_lightning.engines.loading import load_model
+from cai_lightning.models.loading import load_model
 
 pytestmark = pytest.mark.real
 

@@ -14,10 +14,10 @@ from tiktoken import Encoding
 from tiktoken.load import load_tiktoken_bpe
 from write_tokenizers import QWEN_SYSTEM, carried
 
-from cai_lightning.data.encoding import IGNORED, encode
-from cai_lightning.engines import encoding as engines
-from cai_lightning.records import assistant, user
-from cai_lightning.template import render
+from cai_lightning.data.batches import IGNORED, encode
+from cai_lightning.engines import transcripts as engines
+from cai_lightning.models.template import render
+from cai_lightning.run.records import assistant, user
 
 pytestmark = pytest.mark.real
 

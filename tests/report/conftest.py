@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from cai_lightning import journal
-from cai_lightning.records import Response, Score
 from cai_lightning.report.summary import ColumnReport, write_summary
+from cai_lightning.run import jsonl
+from cai_lightning.run.records import Response, Score
 
 
 def make_run(
@@ -38,8 +38,8 @@ def make_run(
         for name, scores in columns.items()
         for id, value in scores.items()
     ]
-    journal.write(run / "scores.jsonl", rows)
-    journal.write(run / "responses.jsonl", [response_row(id, said, adapter) for id, said in (responses or {}).items()])
+    jsonl.write(run / "scores.jsonl", rows)
+    jsonl.write(run / "responses.jsonl", [response_row(id, said, adapter) for id, said in (responses or {}).items()])
     write_summary(
         run, [ColumnReport(**fields) for fields in described.values()], {}, references, "c1", adapter, prompts
     )

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from cai_lightning.cli import main
-from cai_lightning.errors import UserError
-from cai_lightning.report.audits import notes_on, read_audits
+from cai_lightning.cli.main import main
+from cai_lightning.report.evidence import notes_on, read_audits
 from cai_lightning.report.runs import load_runs
+from cai_lightning.run.errors import UserError
 
 ENTRY = {
     "settings": "s1",

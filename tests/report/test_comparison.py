@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.report.arms import arms_of
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.runs import Run, load_runs, name_runs
+from cai_lightning.report.runs import Run, arms_of, load_runs, name_runs
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
 from cai_lightning.statistics import holm, mean_interval, paired_difference
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
@@ -315,9 +314,9 @@ def test_answers_to_one_prompt_are_no_independent_draws_whatever_their_ids(make_
     for name, scores in once.items():
         again = {id: scores[prompt] for id, prompt in ids.items()}
         paths.append(make_run(name, {"harmless": again}, responses=dict.fromkeys(ids, "No."), adapter=name))
-        rows = [row for _, row in journal.read_lines(paths[-1] / "responses.jsonl")]
+        rows = [row for _, row in jsonl.read_lines(paths[-1] / "responses.jsonl")]
         rows = [{**row, "prompt_id" if recorded else "prompt": ids[row["id"]]} for row in rows]
-        journal.write(paths[-1] / "responses.jsonl", rows)
+        jsonl.write(paths[-1] / "responses.jsonl", rows)
     singles = [make_run(f"once/{name}", {"harmless": scores}, adapter=name) for name, scores in once.items()]
     for found, wanted in zip(
         cells(compare(*paths, baseline="a" + seeds[0]), "harmless").values(),

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.records import Score
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.runs import load_runs
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Score
 
 SCORES = {f"{n:04x}": n / 40 for n in range(40)}
 
@@ -20,8 +20,8 @@ def run(make_run):
 
 def change(run, change):
     """Writes the scores of the column `m` anew."""
-    rows = list(journal.read(run / "scores.jsonl", journal.by_metric).values())
-    journal.write(
+    rows = list(jsonl.read(run / "scores.jsonl", jsonl.by_metric).values())
+    jsonl.write(
         run / "scores.jsonl", [made for row in rows for made in (change(row) if row["metric"] == "m" else [row])]
     )
 
@@ -43,7 +43,7 @@ def test_scores_that_were_cut_or_edited_are_an_error(run, edit, words):
 
 def test_while_a_validation_is_under_way_the_column_is_not_run_with_the_reason(make_run, run):
     """The first new rows take the place of old ones, which carry other settings."""
-    with journal.JournalWriter(run / "scores.jsonl") as writer:
+    with jsonl.JournalWriter(run / "scores.jsonl") as writer:
         for id in list(SCORES)[:25]:
             writer.append(Score(id, "m", 1.0, settings="s2"))
     comparison = compare_runs(load_runs([make_run("base", {"m": SCORES, "n": SCORES}), run]), "base")

@@ -3,8 +3,8 @@
 import random
 from collections import Counter
 
-from cai_lightning import journal
-from cai_lightning.report.cuts import told_cuts
+from cai_lightning.report.failures import told_cuts
+from cai_lightning.run import jsonl
 
 
 def row(draw, number, reasons):
@@ -19,7 +19,7 @@ def row(draw, number, reasons):
 
 def test_cut_replies_are_counted_by_their_kind(tmp_path):
     draw, path, reasons = random.Random(1), tmp_path / "revisions.jsonl", Counter()
-    journal.write(path, [row(draw, number, reasons) for number in range(50)])
+    jsonl.write(path, [row(draw, number, reasons) for number in range(50)])
     parts = []
     for kind in ("responses", "critiques", "revisions"):
         cut, made = reasons[kind, "length"], reasons[kind, "length"] + reasons[kind, "stop"]
@@ -30,7 +30,7 @@ def test_cut_replies_are_counted_by_their_kind(tmp_path):
 def test_where_none_was_cut_that_is_said(tmp_path):
     path = tmp_path / "revisions.jsonl"
     rounds = [{"critique": None, "revision": "No."}]
-    journal.write(path, [{"id": "a", "rounds": rounds, "finish_reasons": ["stop", "stop"]}])
+    jsonl.write(path, [{"id": "a", "rounds": rounds, "finish_reasons": ["stop", "stop"]}])
     assert told_cuts(path) == "cut at their limit of tokens: none of 1 responses, none of 1 revisions"
 
 

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning import journal
-from cai_lightning.records import Response
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.page.contents import page_of
-from cai_lightning.report.page.render import STYLES, TEMPLATES, page_data, render
+from cai_lightning.report.corpora import RunTexts, read_texts
+from cai_lightning.report.page.render import STYLES, TEMPLATES, page_data, page_of, render
 from cai_lightning.report.runs import load_runs
-from cai_lightning.report.texts import RunTexts, read_texts
+from cai_lightning.run import jsonl
+from cai_lightning.run.records import Response
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
 HIGH = {id: value + 0.2 for id, value in LOW.items()}
@@ -45,7 +44,7 @@ def page(make_run):
     tuned = make_run("tuned <u>", {"helpfulness": HIGH | {"ff": None}, HOSTILE: HIGH})
     for run in (base, tuned):
         said = [Response(id, HOSTILE, f"{HOSTILE} {id}", None, "stop", "m", None, category=HOSTILE) for id in LOW]
-        journal.write(run / "responses.jsonl", map(vars, said))
+        jsonl.write(run / "responses.jsonl", map(vars, said))
     runs = load_runs([base, tuned])
     texts = [read_texts(folder, run) for folder, run in zip((base, tuned), runs, strict=True)]
     return render(page_of(compare_runs(runs, "base"), runs, texts))
@@ -126,7 +125,7 @@ def test_thoughts_reach_the_viewer_as_data(make_run):
     paths = [make_run(name, {"m": dict.fromkeys(LOW, 0.5)}) for name in ("base", "tuned")]
     row = Response("0001", "How?", "No.", None, "stop", "m", None, thought=HOSTILE)
     for path in paths:
-        journal.write(path / "responses.jsonl", [vars(row), vars(row) | {"id": "0002", "thought": None}])
+        jsonl.write(path / "responses.jsonl", [vars(row), vars(row) | {"id": "0002", "thought": None}])
     runs = load_runs(paths)
     made = page_of(compare_runs(runs, "base"), runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
     said = {one["id"]: one["responses"][0] for one in made.data["conversations"] if one["responses"][0]}

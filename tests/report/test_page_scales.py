@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.report.page.scales import scale_over, whole_scale
+from cai_lightning.report.page.cards import scale_over, whole_scale
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 6))
 

@@ -5,17 +5,14 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from cai_lightning.records import Response, Round
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.inspection.rows import Row
-from cai_lightning.report.page.agreement import agreement
-from cai_lightning.report.page.answers import chains, known_scores
-from cai_lightning.report.page.distributions import distribution
+from cai_lightning.report.corpora import Row, RunTexts
+from cai_lightning.report.page.cards import verdict_sentence
+from cai_lightning.report.page.plots import agreement, distribution, tradeoffs
 from cai_lightning.report.page.rounds import by_principle, by_round
-from cai_lightning.report.page.tradeoffs import tradeoffs
-from cai_lightning.report.page.verdict import verdict_sentence
+from cai_lightning.report.page.viewer import chains, known_scores
 from cai_lightning.report.runs import load_runs
-from cai_lightning.report.texts import RunTexts
+from cai_lightning.run.records import Response, Round
 
 IDS = [f"{n:04x}" for n in range(20)]
 REFUSAL = "I'm sorry, but I can't help with that."

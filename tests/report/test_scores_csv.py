@@ -3,9 +3,9 @@
 import csv
 import io
 
+from cai_lightning.report.corpora import RunTexts
 from cai_lightning.report.exports import scores_csv
 from cai_lightning.report.runs import load_runs
-from cai_lightning.report.texts import RunTexts
 
 
 def rows(*paths):

@@ -7,17 +7,15 @@ import random
 import pytest
 from rich.console import Console
 
-from cai_lightning import journal
-from cai_lightning.records import Response
-from cai_lightning.report.arms import arms_of
 from cai_lightning.report.comparison import compare_runs
+from cai_lightning.report.corpora import read_texts
 from cai_lightning.report.exports import as_json
-from cai_lightning.report.page.contents import page_of
-from cai_lightning.report.page.render import render
-from cai_lightning.report.runs import load_runs
-from cai_lightning.report.silence import silence_warnings, silences
+from cai_lightning.report.failures import silence_warnings, silences
+from cai_lightning.report.page.render import page_of, render
+from cai_lightning.report.runs import arms_of, load_runs
 from cai_lightning.report.tables import markdown, terminal
-from cai_lightning.report.texts import read_texts
+from cai_lightning.run import jsonl
+from cai_lightning.run.records import Response
 
 IDS = [f"{n:04x}" for n in range(40)]
 
@@ -34,7 +32,7 @@ def validated(make_run, tmp_path):
         scores = {id: None if id in silent or id in gone else 0.5 for id in ids}
         run = make_run(name, {"m": scores}, prompts=ids, adapter=name)
         said = {id: silent.get(id, ("Words.", "A thought.")) for id in ids if id not in gone}
-        journal.write(
+        jsonl.write(
             run / "responses.jsonl",
             [
                 vars(Response(id, f"prompt {id}", text, None, "stop", "m", name, thought=thought))

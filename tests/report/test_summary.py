@@ -4,20 +4,20 @@ from importlib import metadata
 
 import pytest
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.records import Score
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Score
 from cai_lightning.statistics import mean_interval
 
 HARMLESS = ColumnReport("harmlessness", "higher", settings="s1")
 
 
 def write_scores(run, *scores):
-    with journal.JournalWriter(run / "scores.jsonl") as writer:
+    with jsonl.JournalWriter(run / "scores.jsonl") as writer:
         for score in scores:
             writer.append(score)
-    journal.merge(run / "scores.jsonl", key=journal.by_metric)
+    jsonl.merge(run / "scores.jsonl", key=jsonl.by_metric)
 
 
 def summarize(run, *columns, adapter="a1"):
@@ -106,7 +106,7 @@ def test_an_evaluator_that_could_not_run_says_why(tmp_path):
 
 @pytest.mark.parametrize("score", ["0.5", True, float("nan"), float("inf"), [1.0], 1e300, 10**400])
 def test_a_score_that_is_no_finite_number_is_an_error(tmp_path, score):
-    journal.write(
+    jsonl.write(
         tmp_path / "scores.jsonl",
         [{"id": "a", "metric": "harmlessness", "score": score, "adapter": "a1", "settings": "s1"}],
     )
@@ -115,7 +115,7 @@ def test_a_score_that_is_no_finite_number_is_an_error(tmp_path, score):
 
 
 def test_a_score_without_an_id_is_an_error(tmp_path):
-    journal.write(tmp_path / "scores.jsonl", [{"metric": "harmlessness", "score": 1.0}])
+    jsonl.write(tmp_path / "scores.jsonl", [{"metric": "harmlessness", "score": 1.0}])
     with pytest.raises(UserError, match=r"scores\.jsonl, line 1: no 'id' in this row"):
         summarize(tmp_path, HARMLESS)
 

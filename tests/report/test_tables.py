@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.report.command import compare
+from cai_lightning.commands.compare import compare
 from cai_lightning.report.comparison import compare_runs
+from cai_lightning.report.corpora import read_texts
 from cai_lightning.report.exports import as_json
-from cai_lightning.report.page.contents import page_of
-from cai_lightning.report.page.render import render
+from cai_lightning.report.page.render import page_of, render
 from cai_lightning.report.runs import load_runs
 from cai_lightning.report.tables import markdown, terminal
-from cai_lightning.report.texts import read_texts
 from cai_lightning.report.words import rows
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
 HIGH = {id: value + 0.2 for id, value in LOW.items()}
@@ -67,8 +66,8 @@ def test_terminal_shows_means_differences_and_verdicts(comparison):
 
 def test_truncated_texts_reach_every_form(make_run):
     paths = [make_run(name, {"reward": LOW, "judge": LOW}) for name in ("base", "tuned")]
-    scores = list(journal.read(paths[1] / "scores.jsonl", journal.by_metric).values())
-    journal.write(paths[1] / "scores.jsonl", [s | {"detail": {"truncated": n < 3}} for n, s in enumerate(scores)])
+    scores = list(jsonl.read(paths[1] / "scores.jsonl", jsonl.by_metric).values())
+    jsonl.write(paths[1] / "scores.jsonl", [s | {"detail": {"truncated": n < 3}} for n, s in enumerate(scores)])
     runs = load_runs(paths)
     comparison = compare_runs(runs, "base")
     said = "reward: scored on a truncated text: tuned 3 of 40."
@@ -222,7 +221,7 @@ def test_runs_without_a_metric_are_an_error(make_run, tmp_path):
 
 def test_comparing_does_not_import_torch(runs, tmp_path):
     program = (
-        "import sys; from pathlib import Path; from cai_lightning.report.command import compare\n"
+        "import sys; from pathlib import Path; from cai_lightning.commands.compare import compare\n"
         "compare([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))\n"
         "heavy = {'torch', 'lightning', 'transformers', 'torchmetrics'} & set(sys.modules)\n"
         "assert not heavy, heavy"

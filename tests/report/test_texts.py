@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.records import Response
+from cai_lightning.report.corpora import read_texts
 from cai_lightning.report.runs import Run
-from cai_lightning.report.texts import read_texts
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Response
 
 RESPONSE = Response("0a", "p", "r", None, "stop", "m", None)
 REVISION = {"id": "0a", "prompt": "p", "initial_response": "i", "revision": "r2", "critique": "c"}
@@ -19,7 +19,7 @@ def run(responses):
 
 
 def test_responses_of_the_run_and_all_revisions(tmp_path):
-    journal.write(tmp_path / "revisions.jsonl", [REVISION])
+    jsonl.write(tmp_path / "revisions.jsonl", [REVISION])
     texts = read_texts(tmp_path, run([RESPONSE]))
     assert texts.responses["0a"].response == "r"
     assert texts.revisions["0a"].rounds[0].critique == "c"
@@ -32,6 +32,6 @@ def test_a_run_without_files_has_no_texts(tmp_path):
 
 @pytest.mark.parametrize("similarity", [float("nan"), float("inf"), "0.5"])
 def test_a_similarity_that_is_no_number_is_named(tmp_path, similarity):
-    journal.write(tmp_path / "revisions.jsonl", [REVISION | {"similarity": similarity}])
+    jsonl.write(tmp_path / "revisions.jsonl", [REVISION | {"similarity": similarity}])
     with pytest.raises(UserError, match="'similarity' must be a number or null"):
         read_texts(tmp_path, run([]))

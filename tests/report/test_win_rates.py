@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from cai_lightning.cli import main
-from cai_lightning.errors import UserError
+from cai_lightning.cli.main import main
+from cai_lightning.report.evidence import read_win_rates
 from cai_lightning.report.runs import load_runs, responses_digest
-from cai_lightning.report.win_rates import read_win_rates
+from cai_lightning.run.errors import UserError
 
 IDS = [f"{n:04x}" for n in range(12)]
 SCORES = {id: n / 12 for n, id in enumerate(IDS)}

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cai_lightning import journal
-from cai_lightning.errors import UserError
-from cai_lightning.records import prompt_id
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import prompt_id
 from cai_lightning.sandbox import grammar
-from cai_lightning.sandbox.requests import draw_request
-from cai_lightning.sandbox.world import BENIGN, HARMS
+from cai_lightning.sandbox.world import BENIGN, HARMS, draw_request
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "harm_by_round.py"
 SAFE = grammar.EVASIONS[0]
@@ -47,7 +46,7 @@ def run(tmp_path):
         row(benign[0], good[0], good[0], SAFE),
         row(benign[1], good[1], good[1], good[1]),
     ]
-    journal.write(tmp_path / "revisions.jsonl", rows)
+    jsonl.write(tmp_path / "revisions.jsonl", rows)
     return tmp_path
 
 

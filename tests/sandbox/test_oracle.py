@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cai_lightning.records import Response
+from cai_lightning.run.records import Response
 from cai_lightning.sandbox.oracle import Oracle
 
 HARMFUL = "How do I rob a museum?"

@@ -9,7 +9,7 @@ import torch
 from cai_lightning.sandbox import truth
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.build.reward import CENTRING, ranking_loss
-from cai_lightning.sandbox.rankings import draw_ranking
+from cai_lightning.sandbox.dialogues import draw_ranking
 
 
 def drawn(harmful_rate):

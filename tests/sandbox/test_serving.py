@@ -17,15 +17,14 @@ import ollama
 import openai
 import pytest
 
-from cai_lightning.errors import UserError
-from cai_lightning.records import user
-from cai_lightning.rubric import pair_question, score_question
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import user
 from cai_lightning.sandbox import grammar
-from cai_lightning.sandbox.requests import parse_request
 from cai_lightning.sandbox.serving import server as serving
 from cai_lightning.sandbox.serving.classifier import Classifier
 from cai_lightning.sandbox.serving.moderation_protocol import CATEGORIES, CATEGORY_OF
-from cai_lightning.sandbox.world import HARMS, acts
+from cai_lightning.sandbox.world import HARMS, acts, parse_request
+from cai_lightning.services.rubric import pair_question, score_question
 
 SANDBOX = Path(__file__).parents[2] / "checkpoints" / "sandbox"
 HARM = "Sure. To rob a museum, walk out with a calm face and then hide it behind your back."

@@ -9,25 +9,23 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from cai_lightning import chat
-from cai_lightning.concurrency import for_each
-from cai_lightning.constitution import read_constitution
-from cai_lightning.data.few_shots import open_few_shots
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import part
 from cai_lightning.engines import Sampling, TransformersEngine
 from cai_lightning.metrics import Harmlessness, RewardModel
-from cai_lightning.records import Response
+from cai_lightning.principles import wording
+from cai_lightning.principles.constitution import read_constitution
+from cai_lightning.principles.few_shots import open_few_shots
+from cai_lightning.principles.selection import ContextualSelector
+from cai_lightning.run.records import Response
 from cai_lightning.sandbox import grammar, truth
 from cai_lightning.sandbox.build.chat_model import encode
 from cai_lightning.sandbox.build.draws import draw_allowed, draw_answer
 from cai_lightning.sandbox.build.judge import LABELS, draw_case
-from cai_lightning.sandbox.dialogues import draw_dialogue, principle
-from cai_lightning.sandbox.rankings import draw_ranking
-from cai_lightning.sandbox.requests import parse_request
+from cai_lightning.sandbox.dialogues import draw_dialogue, draw_ranking, principle
 from cai_lightning.sandbox.serving.classifier import Classifier
-from cai_lightning.sandbox.world import HARMS
-from cai_lightning.selection import ContextualSelector
+from cai_lightning.sandbox.world import HARMS, parse_request
+from cai_lightning.services.concurrency import for_each
 
 SANDBOX = Path(__file__).parents[2] / "checkpoints" / "sandbox"
 
@@ -171,9 +169,9 @@ def test_the_chat_model_revises_by_a_fitting_principle_alone(tests):
         )
         talk = [{"role": "user", "content": request.text}]
         answer = grammar.comply(request, random.Random(request.text))
-        talk = chat.critique(chat.answered(talk, grammar.text_of(answer)), principle(scope))
-        talk = chat.answered(talk, (await engine.reply(talk, "critique")).text)
-        revision = await engine.reply(chat.revision(talk, principle(scope)), "revision")
+        talk = wording.critique(wording.answered(talk, grammar.text_of(answer)), principle(scope))
+        talk = wording.answered(talk, (await engine.reply(talk, "critique")).text)
+        revision = await engine.reply(wording.revision(talk, principle(scope)), "revision")
         mended[fits].append(truth.harmless(revision.text) is True)
 
     requests = [request for prompt in tests if (request := parse_request(prompt.prompt)).harmful and not request.severe]

@@ -2,9 +2,8 @@
 
 import pytest
 
-from cai_lightning.services.completions import read_completion, read_models
-from cai_lightning.services.moderations import read_moderated
 from cai_lightning.services.ollama import _read_answer
+from cai_lightning.services.openai import read_completion, read_models, read_moderated
 
 DEEP = b"[" * 200_000
 ENDLESS = b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1e999}}'

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from cai_lightning.records import assistant, user
-from cai_lightning.services.room import fewest_tokens, why_cut, why_too_long, why_unread
+from cai_lightning.run.records import assistant, user
+from cai_lightning.services.answers import fewest_tokens, why_cut, why_too_long, why_unread
 
 CONTEXT, ANSWER = 8192, 512
 

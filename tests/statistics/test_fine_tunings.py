@@ -5,10 +5,8 @@ import pytest
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval, paired_difference
-from cai_lightning.statistics.clusters import by_prompt
-from cai_lightning.statistics.intervals import rate_interval
-from cai_lightning.statistics.parts import of_fine_tunings
-from cai_lightning.statistics.power import prompts_needed
+from cai_lightning.statistics.intervals import by_prompt, rate_interval
+from cai_lightning.statistics.tests import of_fine_tunings, prompts_needed
 
 
 def by_id(values):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cai_lightning.records import prompt_id
-from cai_lightning.statistics import Estimate, PairedDifference, clusters, mean_interval, paired_difference
+from cai_lightning.run.records import prompt_id
+from cai_lightning.statistics import Estimate, PairedDifference, intervals, mean_interval, paired_difference
 
 finite = st.floats(-1e6, 1e6)
 ids = st.builds(prompt_id, st.sampled_from("abcdef"), st.integers(1, 3), st.integers(0, 2))
@@ -55,7 +55,7 @@ def test_values_are_gathered_by_what_their_ids_share_and_by_nothing_in_the_ids(m
     groups = {}
     for id, (prompt, value) in made.items():
         groups.setdefault(prompt if known else id, []).append(value)
-    found = clusters.by_prompt({id: value for id, (_, value) in made.items()}, prompts)
+    found = intervals.by_prompt({id: value for id, (_, value) in made.items()}, prompts)
     assert found.counts.tolist() == [len(groups[name]) for name in sorted(groups)]
     assert found.sums.tolist() == pytest.approx([math.fsum(groups[name]) for name in sorted(groups)])
 

@@ -7,9 +7,16 @@ import pytest
 from scipy import integrate, stats
 
 from cai_lightning.statistics import arm_difference
-from cai_lightning.statistics.clusters import by_prompt
-from cai_lightning.statistics.parts import Part, of_prompts
-from cai_lightning.statistics.power import effect_size, power_of, power_with, prompts_needed, seeds_needed
+from cai_lightning.statistics.intervals import by_prompt
+from cai_lightning.statistics.tests import (
+    Part,
+    effect_size,
+    of_prompts,
+    power_of,
+    power_with,
+    prompts_needed,
+    seeds_needed,
+)
 
 NO_SPREAD = Part(0.0, 99)
 

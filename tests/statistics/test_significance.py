@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai_lightning.statistics import holm
-from cai_lightning.statistics.significance import sign_flip
+from cai_lightning.statistics.tests import sign_flip
 
 
 def scipys(differences):

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
-from cai_lightning.report.page.answers import Answer, KnownScores
-from cai_lightning.report.page.breakdowns import Bar, BarRow, BarTable
-from cai_lightning.report.page.scales import whole_scale
+from cai_lightning.report.page.cards import whole_scale
+from cai_lightning.report.page.plots import Bar, BarRow, BarTable
+from cai_lightning.report.page.viewer import Answer, KnownScores
 from cai_lightning.report.runs import Run
 from cai_lightning.report.words import NOTHING
 

@@ -9,7 +9,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from cai_lightning.records import Conversation
+from cai_lightning.run.records import Conversation
 from cai_lightning.sandbox.dialogues import draw_dialogue
 
 BATCH = 32

@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.grammar import Answer
-from cai_lightning.sandbox.requests import Request, draw_request
-from cai_lightning.sandbox.world import BENIGN, HARMS
+from cai_lightning.sandbox.world import BENIGN, HARMS, Request, draw_request
 
 
 def draw_allowed(rng: random.Random, allowed: Callable[[str], bool], harmful_rate: float = 0.7) -> Request:

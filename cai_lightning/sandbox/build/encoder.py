@@ -15,8 +15,7 @@ from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.dialogues import principle
 from cai_lightning.sandbox.grammar import Scope
-from cai_lightning.sandbox.requests import Request
-from cai_lightning.sandbox.world import HARMS
+from cai_lightning.sandbox.world import HARMS, Request
 
 BATCH = 64
 LEARNING_RATE = 2e-3

@@ -12,8 +12,7 @@ from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.build.draws import draw_allowed, draw_answer
 from cai_lightning.sandbox.build.roberta import BATCH, Batch, build_roberta
 from cai_lightning.sandbox.grammar import Answer
-from cai_lightning.sandbox.requests import Request
-from cai_lightning.sandbox.world import HARMS, Topic
+from cai_lightning.sandbox.world import HARMS, Request, Topic
 
 LABELS = ("harmful", "answers", "harms", "refuses", "explains", "offers")
 """The request is harmful; the response tells how to do what is asked; it does harm; it refuses; it gives its reason;

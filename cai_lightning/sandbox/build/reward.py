@@ -13,14 +13,13 @@ from rich.progress import track
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerBase
 
-from cai_lightning import chat
-from cai_lightning.metrics.rewards.checkpoint import BACKBONE, HEAD
-from cai_lightning.metrics.rewards.starling import Starling
-from cai_lightning.records import assistant, user
+from cai_lightning.metrics.starling import BACKBONE, HEAD, Starling
+from cai_lightning.principles import wording
+from cai_lightning.run.records import assistant, user
 from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.build.tokenizer import build_reward_tokenizer
-from cai_lightning.sandbox.rankings import draw_ranking
-from cai_lightning.sandbox.requests import Request
+from cai_lightning.sandbox.dialogues import draw_ranking
+from cai_lightning.sandbox.world import Request
 
 BATCH = 16
 LEARNING_RATE = 3e-3
@@ -88,7 +87,7 @@ def _texts(rng: random.Random, count: int) -> list[str]:
     """Conversations for the tokenizer to learn from, without the special tokens that it has anyway."""
     drawn = [_draw(rng, lambda text: True) for _ in range(count)]
     talks = [[user(request.text), assistant(rng.choice(answers))] for request, answers in drawn]
-    return [chat.starling(talk).replace("<s>", "").replace("</s>", "") for talk in talks]
+    return [wording.starling(talk).replace("<s>", "").replace("</s>", "") for talk in talks]
 
 
 def _config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from cai_lightning.errors import UserError
+from cai_lightning.run.errors import UserError
 
 BATCH = 32
 LONGEST = 512

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cai_lightning.errors import UserError
+from cai_lightning.run.errors import UserError
 
 ABOUT = """\
 Serves the sandbox's moderation model and its judge on 127.0.0.1, for the evaluators that ask services:

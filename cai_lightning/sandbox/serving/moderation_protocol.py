@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai_lightning.sandbox.serving.classifier import Classifier
-from cai_lightning.sandbox.serving.protocol import Content, Protocol, ProtocolError, Route
+from cai_lightning.sandbox.serving.server import Content, Protocol, ProtocolError, Route
 
 MODEL = "sandbox-moderation"
 MOST_INPUTS = 1000

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_starling import CPU, RESPONSES, card, plainly, scores
 
-from cai_lightning.errors import UserError
 from cai_lightning.metrics import RewardModel
+from cai_lightning.run.errors import UserError
 
 
 @pytest.mark.parametrize("absent", ["transformer.layers.1.mlp.up_proj.weight", "v_head.weight"])

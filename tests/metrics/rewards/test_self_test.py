@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny_starling import CPU, RESPONSES, scores
 
-from cai_lightning.errors import UserError
+from cai_lightning.run.errors import UserError
 
 
 def test_random_weights_fail_the_self_test(starling):

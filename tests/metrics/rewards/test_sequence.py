@@ -15,9 +15,9 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from cai_lightning.errors import UserError
 from cai_lightning.metrics import RewardModel
-from cai_lightning.records import assistant, user
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import assistant, user
 
 CHAT = "{{ '<s>' }}{% for message in messages %}[INST] {{ message['content'] }} [/INST]{% endfor %}"
 

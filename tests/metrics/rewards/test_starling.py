@@ -5,9 +5,9 @@ import torch
 from tiny_starling import CPU, LIMIT, RESPONSES, WORDS, card, plainly, response, scores
 from transformers import LlamaTokenizer
 
-from cai_lightning.errors import UserError
 from cai_lightning.metrics import RewardModel
-from cai_lightning.records import assistant, user
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import assistant, user
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])

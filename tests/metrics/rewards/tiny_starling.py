@@ -10,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 from torch.nn.functional import silu, softmax
 from transformers import LlamaConfig, LlamaTokenizer
 
-from cai_lightning.records import Response
+from cai_lightning.run.records import Response
 
 CPU = torch.device("cpu")
 LIMIT = 48

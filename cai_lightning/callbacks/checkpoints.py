@@ -1,0 +1,218 @@
+"""Checkpoints: whole or not there, the last one to go on from, the best one to use.
+
+Checkpoints that are whole or not there: written beside the old one, synced, then put in its place.
+
+Keeps `<run>/checkpoints/last.ckpt`, from which a training that was killed goes on with the same command.
+
+Keeps the best adapter as a PEFT directory, or the best model where the whole of it is trained.
+
+Refuses before the first step a training that never comes to a validation: only what was validated is kept.
+"""
+
+import math
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
+
+import torch
+from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins import CheckpointIO
+from torch import Tensor
+
+from cai_lightning.run import manifest
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import replacing
+
+
+class WholeCheckpoints(CheckpointIO):
+    """Writes and reads `.ckpt` files; a kill or a full disk leaves the last good one where it is."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.new")
+        try:
+            with fresh.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError where the disk is full
+            fresh.unlink(missing_ok=True)
+            raise UserError(f"{target}: the checkpoint cannot be written ({error!s:.120}).") from error
+        fresh.replace(target)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        try:
+            checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise _unreadable(path, str(error)) from error
+        if not _is_whole(checkpoint):
+            raise _unreadable(path, "it is none of a training")
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def _is_whole(checkpoint: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(checkpoint, dict):
+        return False
+    return "pytorch-lightning_version" in checkpoint and isinstance(checkpoint.get("state_dict"), dict)
+
+
+def _unreadable(path: Any, why: str) -> UserError:
+    return UserError(f"{path}: no readable checkpoint ({why:.120}). Remove it, or begin anew: --fresh.")
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves after every so many steps, and at the end of each epoch.
+
+    Where a validation falls on a step, it comes first: whoever goes on from a checkpoint does not look back, and what
+    the validation would have kept would be lost. The last step of an epoch is left to the epoch's end, for others, such
+    as EarlyStopping, have something to say there.
+
+    Args:
+        every: Optimizer steps between two checkpoints; with 0 there are only those of the epochs.
+
+    Raises:
+        UserError: The number is negative.
+    """
+
+    def __init__(self, every: int) -> None:
+        if every < 0:
+            raise UserError(f"--checkpoint_every: a number of steps from 0 on expected, found {every}.")
+        self.every = every
+        self._step, self._due = 0, False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        whole, self._step = trainer.global_step > self._step, trainer.global_step  # else gradients would be lost
+        self._due = bool(whole and self.every and self._step % self.every == 0 and not trainer.is_last_batch)
+        if self._due and not _validation_follows(trainer):
+            _save(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._due:
+            _save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _save(trainer)
+
+
+def _validation_follows(trainer: Trainer) -> bool:
+    """What Lightning asks itself right after the batch."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def _save(trainer: Trainer) -> None:
+    trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
+
+
+@runtime_checkable
+class Saveable(Protocol):
+    """What trains an adapter or a model, under whatever objective."""
+
+    output: Literal["adapter", "model"]
+    """The folder of the run in which the best one is kept."""
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What is trained, gathered from all processes."""
+
+    def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
+        """Writes what was gathered, ready for `from_pretrained`."""
+
+
+class BestCheckpoint(Callback):
+    """Writes `<run>/adapter` (or `model`) whenever the validation loss is the lowest so far."""
+
+    def __init__(self) -> None:
+        self.best: float | None = None
+        self.epoch: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        loss = float(trainer.callback_metrics["val_loss"])
+        if not math.isfinite(loss):
+            raise UserError(f"epoch {trainer.current_epoch}: the validation loss is {loss}; lower model.learning_rate.")
+        if self.best is None or loss < self.best:
+            self.best, self.epoch = loss, trainer.current_epoch
+            if isinstance(pl_module, Saveable):
+                trained = pl_module.trained_state()
+                if trainer.is_global_zero:
+                    with replacing(Path(trainer.default_root_dir) / pl_module.output) as fresh:
+                        pl_module.save(fresh, trained)
+                    _note(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.epoch = state_dict["best"], state_dict["epoch"]
+
+
+def _note(trainer: Trainer) -> None:
+    """Notes of which step the best one is, for whoever finds it before the training has ended."""
+    run, steps = Path(trainer.default_root_dir), trainer.estimated_stepping_batches
+    if (run / "fit.json").is_file():
+        manifest.add(run, "fit", kept={"step": trainer.global_step, "of": int(steps)})
+
+
+class FirstValidation(Callback):
+    """Looks at the numbers of batches before the model is loaded, and at the steps before the first of them."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data: LightningDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        interval = getattr(trainer, "val_check_interval", None)  # there is none where the clock tells
+        if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None:
+            _check_interval(interval, sized_len(data.train_dataloader()))
+        if isinstance(trainer.limit_val_batches, float) and 0 < trainer.limit_val_batches < 1:
+            _check_share(trainer.limit_val_batches, sized_len(data.val_dataloader()))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        first, steps = _first_validation(trainer), trainer.estimated_stepping_batches
+        if first > steps:
+            raise UserError(
+                f"the training ends after {steps} steps, before the first validation (step {first}), and only what was "
+                "validated is kept: look at trainer.max_steps, val_check_interval, check_val_every_n_epoch and "
+                "limit_val_batches."
+            )
+
+
+def _check_interval(interval: int, batches: int | None) -> None:
+    if batches is not None and interval > batches:
+        raise UserError(
+            f"trainer.val_check_interval: a validation after {interval} batches was asked for, and an epoch has "
+            f"{batches}. Take a smaller number, or count over all epochs: trainer.check_val_every_n_epoch null."
+        )
+
+
+def _check_share(share: float, batches: int | None) -> None:
+    if batches is not None and int(share * batches) == 0:
+        raise UserError(
+            f"trainer.limit_val_batches: {share} of {batches} batches is less than one. Take a larger share, or a "
+            "number of batches."
+        )
+
+
+def _first_validation(trainer: Trainer) -> float:
+    """The optimizer step after which the model is validated first."""
+    together, batches = trainer.accumulate_grad_batches, trainer.val_check_batch
+    if batches is None:  # told by the clock
+        return 0
+    if not trainer.enable_validation or math.isinf(batches):
+        return math.inf
+    if trainer.check_val_every_n_epoch is None:  # batches are counted over all epochs
+        full, rest = divmod(batches, trainer.num_training_batches)
+        return full * math.ceil(trainer.num_training_batches / together) + math.ceil(rest / together)
+    before = (trainer.check_val_every_n_epoch - 1) * math.ceil(trainer.num_training_batches / together)
+    return before + math.ceil(batches / together)

@@ -1,0 +1,117 @@
+"""What the modules tell their callbacks while they work, and the writer of every record that is finished.
+
+What the modules tell their callbacks while they work: replies that came in, records that are finished.
+
+Writes every finished record to its file at once, and makes one file of all ranks' at the end.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from cai_lightning.engines import Reply
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Failure, Record, Response, Revision, Score
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Between two lines that say in a log how far a verb is."""
+
+
+class RecordListener(Callback):
+    """A callback that hears of every reply and every finished record of this process."""
+
+    def on_stage(self, name: str, total: int, done: int) -> None:
+        """A stage begins: its name, how many rows it has on this process, and how many are done already."""
+
+    def on_reply(self, reply: Reply) -> None:
+        """The engine has answered."""
+
+    def on_record(self, record: Record) -> None:
+        """A record is finished."""
+
+    def on_row(self, failed: bool = False) -> None:
+        """A row of the stage is finished, or has failed and is left to the next run."""
+
+
+def listeners(trainer: Trainer | None) -> list[RecordListener]:
+    """The callbacks that listen, in their order; none where no trainer runs the module."""
+    callbacks: list[Callback] = trainer.callbacks if trainer else []  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, RecordListener)]
+
+
+FILES: dict[type[Record], tuple[str, jsonl.Key]] = {
+    Revision: ("revisions.jsonl", jsonl.by_id),
+    Failure: ("failed.jsonl", jsonl.by_id),
+    Response: ("responses.jsonl", jsonl.by_id),
+    Score: ("scores.jsonl", jsonl.by_metric),
+}
+
+
+class Ordered(Protocol):
+    """What the data module knows: the ids of all rows, in the order of their source."""
+
+    @property
+    def order(self) -> list[str]: ...
+
+
+class RecordWriter(RecordListener):
+    """Keeps the journals of one process.
+
+    Args:
+        kinds: The kinds of records that the verb makes.
+    """
+
+    def __init__(self, *kinds: type[Record]) -> None:
+        self.kinds = kinds
+        self._journals: dict[type[Record], jsonl.JournalWriter] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for kind in self.kinds:
+            path = Path(trainer.default_root_dir) / FILES[kind][0]
+            self._journals[kind] = jsonl.JournalWriter(path, trainer.global_rank)
+
+    def on_record(self, record: Record) -> None:
+        self._journals[type(record)].append(record)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close()
+        _wait_for_all(trainer)
+        if trainer.is_global_zero:
+            data = cast(Ordered, trainer.datamodule)  # type: ignore[attr-defined]
+            merge_records(Path(trainer.default_root_dir), self.kinds, data.order)
+        trainer.strategy.barrier("records are merged")
+
+    def _close(self) -> None:
+        while self._journals:
+            self._journals.popitem()[1].close()
+
+
+def _wait_for_all(trainer: Trainer) -> None:
+    try:
+        trainer.strategy.barrier("records are written")
+    except RuntimeError as error:
+        raise UserError(
+            "another process of this run has ended before its time; what is finished is kept, and the same command "
+            f"goes on from here ({' '.join(str(error).split())})"
+        ) from error
+
+
+def merge_records(run: Path, kinds: Iterable[type[Record]], order: Sequence[str]) -> None:
+    """Makes one file of those of all processes; a row that was made in the end is no failure any more.
+
+    Args:
+        run: Folder of the run.
+        kinds: The kinds of records.
+        order: Ids of all rows in the order of their source.
+    """
+    for kind in kinds:
+        name, key = FILES[kind]
+        if jsonl.rank_files(run / name):
+            made = jsonl.read(run / FILES[Revision][0]) if kind is Failure else {}
+            jsonl.merge(run / name, order, key, without=made)

@@ -1,0 +1,149 @@
+"""The trainer's settings that matter to a run, and Slurm as Lightning meets it.
+
+The trainer's settings that determine what fit learns, and those with which a verb could not do its work.
+
+check("fit", trainer)
+provenance.settle(run, "fit", determining(trainer))
+
+Slurm as Lightning meets it: no checkpoints of its own, and a job of the wrong size is told in one line.
+
+Told by SIGUSR1 that a job's time is over, Lightning writes `hpc_ckpt_N.ckpt` into the run's folder at whatever place of
+a step it is, and goes on from there in whatever verb comes next, before any other checkpoint. Such a training misses
+the end of its epoch. Here SIGUSR1 ends a verb at once, as SIGTERM does, and each goes on from what it keeps itself.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any, get_args
+
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+
+from cai_lightning.run.errors import UserError
+
+DETERMINING = (
+    "precision",
+    "max_epochs",
+    "max_steps",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "devices",
+    "num_nodes",
+    "limit_val_batches",
+)
+
+DIVISORS = ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval")
+"""Settings by which Lightning divides, and which it does not look at before."""
+
+
+def determining(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that change what fit learns, by dotted name."""
+    return {f"trainer.{name}": trainer[name] for name in DETERMINING}
+
+
+CUTS = {"predict": "limit_predict_batches", "fit": "limit_train_batches", "validate": "limit_val_batches"}
+"""Of each verb the setting that leaves batches of its rows out."""
+
+
+def check(verb: str, trainer: Mapping[str, Any]) -> None:
+    """Refuses what the trainer takes and fails with later, leaves rows out by, or learns nothing with.
+
+    Raises:
+        UserError: A setting is none that the verb can have.
+    """
+    for name in (CUTS[verb], "overfit_batches", "fast_dev_run"):
+        if _cuts(name, trainer[name]):
+            raise UserError(
+                f"trainer.{name} would end {verb} in the midst of its rows; take fewer of them: data.limit."
+            )
+    if trainer["use_distributed_sampler"]:
+        raise UserError("trainer.use_distributed_sampler: rows are shared out among the processes without it.")
+    if verb == "fit":
+        _check_training(trainer)
+
+
+def _cuts(name: str, value: float | None) -> bool:
+    """1.0 is a share, that of all batches, and 1 a number of them."""
+    return (
+        bool(value) if name in ("overfit_batches", "fast_dev_run") else value not in (None, 1.0) or type(value) is int
+    )
+
+
+def _check_training(trainer: Mapping[str, Any]) -> None:
+    for name in DIVISORS:
+        if isinstance(trainer[name], int | float) and trainer[name] <= 0:
+            raise UserError(f"trainer.{name}: a number above 0 expected, found {trainer[name]}.")
+    for name in ("max_epochs", "max_steps"):
+        if trainer[name] == 0:
+            raise UserError(f"trainer.{name}: nothing is learned in 0; take a number from 1 on, or -1 for no bound.")
+
+
+def count_before_share(parser: LightningArgumentParser) -> None:
+    """Makes 1 a number of batches and 1.0 all of them, whatever was imported before.
+
+    The parser tries the types of a union in turn, and Python may return Union[float, int] where Union[int, float] was
+    written, as it holds the two to be equal.
+    """
+    for action in parser._actions:
+        kinds = get_args(getattr(action, "_typehint", None))
+        if int in kinds and float in kinds:
+            ordered = sorted(kinds, key=lambda kind: kind is not int)
+            action._typehint = reduce(or_, ordered)  # type: ignore[attr-defined]
+
+
+def check_tasks() -> None:
+    """Makes sure, before there is a trainer, that Lightning will understand the job.
+
+    Raises:
+        UserError: The job has several tasks, and this is none that srun has started, or not by their number on a node.
+    """
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if tasks == "1" or TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return
+    if not {"SLURM_NTASKS_PER_NODE", "SLURM_PROCID"} <= os.environ.keys():
+        raise UserError(
+            f"this Slurm job has {tasks} tasks (SLURM_NTASKS), none of which this process is: start the verb with "
+            "srun --ntasks-per-node=N, N being trainer.devices, or for a single process with srun --ntasks=1."
+        )
+
+
+def prepare(trainer: Trainer) -> None:
+    """Takes Lightning's checkpoints away, and compares the processes that it waits for with those of the job.
+
+    Raises:
+        UserError: They are not as many.
+    """
+    environment = trainer._accelerator_connector.cluster_environment
+    begin_from(trainer, None)
+    if not isinstance(environment, SLURMEnvironment):
+        return
+    environment.auto_requeue = False
+    tasks, devices, nodes = environment.world_size(), trainer.num_devices, trainer.num_nodes
+    if tasks != devices * nodes:
+        raise UserError(
+            f"this Slurm job has {tasks} tasks (SLURM_NTASKS), and the trainer wants {devices * nodes} "
+            f"(trainer.devices {devices}, trainer.num_nodes {nodes}): start the verb with srun "
+            f"--ntasks-per-node={devices}, or set trainer.devices."
+        )
+
+
+def begin_from(trainer: Trainer, checkpoint: str | None) -> None:
+    """Settles which checkpoint a verb begins from, so that Lightning looks for none.
+
+    Its own setting, `trainer.ckpt_path`, takes None for "look for one".
+    """
+    connector = trainer._checkpoint_connector
+    connector._ckpt_path, connector._user_managed = checkpoint, True
+
+
+def left_over(run: Path) -> list[Path]:
+    """The checkpoints that Lightning has left in a run."""
+    return sorted(run.glob("hpc_ckpt_*.ckpt"))

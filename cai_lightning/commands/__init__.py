@@ -1,0 +1,1 @@
+"""Verbs that train nothing: compare, inspect, audit, pairwise, export, import, ask."""

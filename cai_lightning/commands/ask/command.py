@@ -1,0 +1,180 @@
+"""`python -m cai_lightning ask [PROMPT] --config FILE`: what an experiment's models say to one prompt, or in a chat.
+
+A chat with the fine-tuned model of an experiment, or with its base model where it has no other.
+"""
+
+import asyncio
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
+
+from cai_lightning.commands.ask.exchange import (
+    BASE,
+    CUT,
+    FINE_TUNED,
+    ask_base,
+    ask_fine_tuned,
+    folded,
+    show,
+    shown,
+    waiting,
+)
+from cai_lightning.commands.ask.experiment import USAGE, Experiment, device, read_experiment, serving, wait_for
+from cai_lightning.modules import Evaluation
+from cai_lightning.principles import wording
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.quiet import quiet
+from cai_lightning.run.records import Conversation, Prompt, prompt_id, user
+
+YOU = "you> "
+QUIT = "/quit"
+RESET = "/reset"
+
+
+def converse(experiment: Experiment) -> None:
+    """Answers line after line, each in the light of those before it, until the input ends."""
+    evaluation, adapter = experiment.evaluation, experiment.adapter
+    try:
+        with serving(evaluation.answerer, lambda: evaluation.answerer.start(device(), adapter)) as runner:
+            print(_greeting(experiment, adapter))
+            talk: Conversation = []
+            for line in takewhile(lambda line: line != QUIT, _lines()):
+                talk = [] if line == RESET else _turn(runner, evaluation, talk, line)
+    except KeyboardInterrupt:
+        print()
+
+
+def utf8(text: str) -> str:
+    """The text, once it is sure to be one.
+
+    Raises:
+        UserError: It has bytes that are no UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"not UTF-8: {text[:80]!a}") from None
+    return text
+
+
+def _greeting(experiment: Experiment, adapter: Path | None) -> str:
+    """Who speaks, and how the user leaves."""
+    who = f"{FINE_TUNED if adapter else BASE}: {experiment.name(adapter)}"
+    lines = [who, *([experiment.note] if experiment.note else []), f"{RESET} begins anew, {QUIT} leaves."]
+    return shown("\n".join(lines)) + "\n"
+
+
+def _turn(runner: asyncio.Runner, evaluation: Evaluation, talk: Conversation, line: str) -> Conversation:
+    """The conversation with a turn of each more; as it was where there is no reply."""
+    asked = [*talk, user(line)]
+    try:
+        with waiting("the model answers"):
+            reply = wait_for(runner, evaluation.answerer.reply(asked, f"{evaluation.seed}:chat{len(talk)}"))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return talk
+    print("".join(f"{line}\n" for line in folded(reply.thought)), end="", flush=True)
+    if reply.why_silent:
+        print(f"error: no reply: {reply.why_silent}", file=sys.stderr)
+        return talk
+    cut = f"\n{CUT}" if reply.finish_reason == "length" else ""
+    print(f"model> {shown(reply.text)}{cut}\n", flush=True)
+    return wording.answered(asked, reply.text)
+
+
+def _lines() -> Iterator[str]:
+    """What is typed or piped in, line by line; blank ones say nothing. What is piped in is shown."""
+    typed = sys.stdin.isatty()
+    if typed:
+        with suppress(ImportError):
+            import readline  # noqa: F401  it gives input() its editing and its history
+    while True:
+        try:
+            line = utf8(input(YOU if typed else ""))
+        except EOFError:
+            print(end="\n" if typed else "")
+            return
+        except UnicodeDecodeError as error:
+            raise UserError(f"standard input: not UTF-8 ({error})") from None
+        if line.strip():
+            if not typed:
+                print(YOU + shown(line))
+            yield line
+
+
+HELP = f"""\
+usage: {USAGE}
+
+Shows what the base model answers to a prompt, its critiques and revisions with the principles chosen (the section
+predict), and beside it what the fine-tuned model answers (the section validate). Without a prompt it is a chat with
+the fine-tuned model, where there is one, or with the base model; piped lines are its turns.
+
+  --config FILE      The experiment; a later file overrides an earlier one.
+  --run DIR          Folder of the run whose adapter answers; runs/X for --config X.yaml.
+  --seed N           Draws other answers; a prompt of the corpus and the experiment's own seed give the corpus's row.
+  --model.KEY VALUE  Overrides a setting in both sections, where both have it: --model.revisions 4, --model.adapter DIR.
+
+A prompt that looks like an option goes behind all others and a --: ask --config FILE -- --prompt
+"""
+_OPTION = re.compile(r"-[ch]|--[a-z][\w.]*(=.*)?", re.DOTALL)
+_FLAGS = ("-h", "--help", "--print_config")
+
+
+def main(args: Sequence[str]) -> None:
+    """Asks, or chats.
+
+    Args:
+        args: The words behind the verb.
+
+    Raises:
+        UserError: The configuration, the prompt or the adapter is not as it should be, or a model does not answer.
+    """
+    words, options = _separate(args)
+    if any(name in ("-h", "--help") for name, _ in options):
+        print(HELP)
+        return
+    prompt = _prompt(" ".join(words)) if words else None
+    quiet()
+    experiment = read_experiment(options)
+    if prompt:
+        _ask_once(experiment, prompt)
+    else:
+        converse(experiment)
+
+
+def _ask_once(experiment: Experiment, prompt: Prompt) -> None:
+    """Asks one model after the other, for only one is in memory at a time, and shows what was said up to an error."""
+    adapter = experiment.adapter
+    with waiting("the base model answers"):
+        exchange = ask_base(experiment, prompt)
+    try:
+        if adapter:
+            with waiting("the fine-tuned model answers"):
+                exchange.answers.append(ask_fine_tuned(experiment, adapter, prompt))
+    finally:
+        show(exchange, experiment.note)
+
+
+def _separate(args: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The words of the prompt, and the options with their values; all but flags have one."""
+    words: list[str] = []
+    options: list[tuple[str, str]] = []
+    remaining = iter(args)
+    for arg in remaining:
+        if arg == "--":
+            words += remaining
+        elif _OPTION.fullmatch(arg):
+            name, equals, value = arg.partition("=")
+            options.append((name, value if equals or name in _FLAGS else next(remaining, "")))
+        else:
+            words.append(arg)
+    return words, options
+
+
+def _prompt(text: str) -> Prompt:
+    if not text.strip():
+        raise UserError("the prompt is empty; leave it out for a chat.")
+    return Prompt(prompt_id(utf8(text)), text)

@@ -1,0 +1,174 @@
+"""The models that a configuration names, served without a trainer, one in memory at a time.
+
+Serves without a trainer, one model in memory at a time: on the accelerator where there is one, on one event loop.
+
+with serving(engine, lambda: engine.start(device(), adapter)) as runner:
+    reply = wait_for(runner, engine.reply(conversation, seed))
+
+The models that a configuration names: the chain of its section `predict`, and what its section `validate` evaluates.
+
+experiment = read_experiment([("--config", "configs/qwen_contextual.yaml"), ("--model.revisions", "2")])
+"""
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch import LightningModule
+
+from cai_lightning.commands.arguments import run_folder
+from cai_lightning.commands.usage import PROGRAM, cause
+from cai_lightning.engines import Engine
+from cai_lightning.modules import CritiqueRevision, Evaluation
+from cai_lightning.modules.evaluation import own_output
+from cai_lightning.run.config import read_section, verbs_in
+from cai_lightning.run.errors import ReplyError, UserError
+
+T = TypeVar("T")
+
+
+@contextmanager
+def serving(engine: Engine, start: Callable[[], None]) -> Iterator[asyncio.Runner]:
+    """Keeps an engine started, with the event loop on which its replies are awaited.
+
+    Args:
+        engine: What is freed at the end.
+        start: Starts it, and whatever else is needed.
+    """
+    with asyncio.Runner() as runner:
+        try:
+            start()
+            yield runner
+        finally:
+            engine.stop()
+
+
+def wait_for(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns.
+
+    Raises:
+        UserError: The engine has no reply.
+    """
+    try:
+        return runner.run(coroutine)
+    except ReplyError as error:
+        raise UserError(f"no reply: {error}") from error
+
+
+def device() -> torch.device:
+    """The accelerator, or the CPU where there is none."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+USAGE = f"{PROGRAM} ask [PROMPT] --config FILE [--run DIR] [--seed N] [--model.KEY VALUE ...]"
+CLASSES: dict[str, type[LightningModule]] = {"predict": CritiqueRevision, "validate": Evaluation}
+Options = Sequence[tuple[str, str]]
+"""Names with their dashes, and values, as they stand on the command line."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What there is to ask.
+
+    Args:
+        chain: Critique and revision; null where the configuration has no section `predict`.
+        evaluation: The model with its adapter; that of the chain where there is no section `validate`.
+        run: Folder of the run.
+    """
+
+    chain: CritiqueRevision | None
+    evaluation: Evaluation
+    run: Path
+
+    @property
+    def adapter(self) -> Path | None:
+        """The adapter of the fine-tuned model; None for a base model, and where fit has not made the run's own yet.
+
+        Raises:
+            UserError: The configuration names a folder that is missing.
+        """
+        return None if self._is_missing else self.evaluation.adapter_folder(self.run)
+
+    @property
+    def note(self) -> str | None:
+        """What is to be said where the fine-tuned model is asked for before fit has made it, or has finished it."""
+        if self._is_missing:
+            return f"{self.run}: no fine-tuned model there yet; fit makes one."
+        return self.evaluation.why_unfinished(self.run)
+
+    @property
+    def _is_missing(self) -> bool:
+        return self.evaluation.adapter == "run" and not own_output(self.run).is_dir()
+
+    def name(self, adapter: Path | None) -> str:
+        """The evaluated model by its name, with the adapter where there is one."""
+        model = self.evaluation.answerer.model
+        return f"{model} with {adapter}" if adapter else model
+
+
+def read_experiment(options: Options) -> Experiment:
+    """Reads the models of an experiment, and loads none of them.
+
+    Raises:
+        UserError: There is no configuration, or a value in it is wrong.
+    """
+    files = [Path(value) for name, value in options if name in ("--config", "-c")]
+    if not files:
+        raise UserError("ask needs --config FILE, the experiment whose models answer.")
+    named = {verb for file in files for verb in verbs_in(file)}
+    verbs = [verb for verb in CLASSES if verb in named]
+    if not verbs:
+        raise UserError(f"{files[0]}: neither a section predict nor a section validate, whose models ask asks.")
+    parser = _parser(verbs)
+    settings = parser.parse_args([f"--run=runs/{files[0].stem}", *_arguments(options, verbs)])
+    try:
+        parts = parser.instantiate_classes(settings)
+    except ValueError as error:
+        raise UserError(cause(error)) from error
+    return Experiment(*_models(parts), run_folder(settings.run))
+
+
+def _models(parts: Namespace) -> tuple[CritiqueRevision | None, Evaluation]:
+    """The chain, and what is evaluated: where no section says it, the chain's own model with the run's adapter."""
+    chain = parts.get("predict.model")
+    return chain, parts.get("validate.model") or Evaluation(chain.engine, [], seed=chain.seed)
+
+
+def _parser(verbs: Sequence[str]) -> ArgumentParser:
+    parser = ArgumentParser(prog=f"{PROGRAM} ask", usage=USAGE)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--run", type=str)
+    for verb in verbs:
+        parser.add_subclass_arguments(CLASSES[verb], f"{verb}.model", required=True)
+    return parser
+
+
+def _arguments(options: Options, verbs: Sequence[str]) -> Iterator[str]:
+    """The options as the parser knows them: a setting of the model stands below its section's name."""
+    for name, value in options:
+        if name in ("--config", "-c"):
+            yield f"--config={_settings(Path(value))}"
+        elif name == "--seed" or name.startswith("--model."):
+            key = name.removeprefix("--").removeprefix("model.")
+            yield from (f"--{verb}.model.{key}={value}" for verb in _takers(key, verbs))
+        else:
+            yield f"{name}={value}" if value else name
+
+
+def _settings(path: Path) -> str:
+    """What a file says about models, its other settings left aside."""
+    sections = {verb: read_section(path, verb) for verb in verbs_in(path) if verb in CLASSES}
+    return json.dumps({verb: {"model": section["model"]} for verb, section in sections.items() if "model" in section})
+
+
+def _takers(key: str, verbs: Sequence[str]) -> Sequence[str]:
+    """The sections whose model has a setting; all of them where none has, for the parser to refuse it."""
+    name = key.removeprefix("init_args.").partition(".")[0]
+    return [verb for verb in verbs if name in inspect.signature(CLASSES[verb]).parameters] or verbs

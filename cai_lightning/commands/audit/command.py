@@ -1,0 +1,216 @@
+"""`python -m cai_lightning audit --config FILE --comparisons FILE`: how far can each evaluator be trusted?
+
+The evaluators that a configuration names at `validate.model.init_args.metrics`, as arguments of the command line.
+
+with_evaluators(["--config", "configs/qwen_contextual.yaml", "--limit", "5"])
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from cai_lightning.commands.audit.findings import Audit, ScoredColumn, audit_columns, compare_columns
+from cai_lightning.commands.audit.labels import Labels
+from cai_lightning.commands.audit.plots import save_plot
+from cai_lightning.commands.audit.positions import PositionFindings, judge_positions
+from cai_lightning.commands.audit.scoring import score
+from cai_lightning.commands.audit.tables import PLOT, as_json, markdown, terminal
+from cai_lightning.commands.compare import WIDTH
+from cai_lightning.commands.usage import PROGRAM, cause
+from cai_lightning.data.labelled import FORMATS, read_labelled
+from cai_lightning.metrics import Judge, ResponseMetric
+from cai_lightning.run import jsonl, manifest
+from cai_lightning.run.config import read_section
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.quiet import quiet
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+SETTINGS = ("metrics", "score_batch_size")
+"""What `audit` takes over from the module of validate."""
+
+
+def with_evaluators(args: Sequence[str]) -> list[str]:
+    """Replaces every `--config FILE` by what it says about evaluators.
+
+    Raises:
+        UserError: A file is missing, is no YAML, or names no evaluator.
+    """
+    return list(_arguments(args))
+
+
+def config_files(args: Sequence[str]) -> list[Path]:
+    """The files named by `--config`."""
+    return [Path(value) for option, value in _pairs(args) if option in ("--config", "-c")]
+
+
+def _arguments(args: Sequence[str]) -> Iterator[str]:
+    for option, value in _pairs(args):
+        if option in ("--config", "-c"):
+            yield f"--config={json.dumps(_evaluators(Path(value)))}"
+        else:
+            yield option
+
+
+def _pairs(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The words, `--config` together with its file."""
+    remaining = iter(args)
+    for arg in remaining:
+        option, equals, value = arg.partition("=")
+        if option in ("--config", "-c"):
+            yield option, value if equals else next(remaining, "")
+        else:
+            yield arg, ""
+
+
+def _evaluators(path: Path) -> dict[str, object]:
+    module = read_section(path, "validate").get("model")
+    settings = module.get("init_args") if isinstance(module, dict) else None
+    if not isinstance(settings, dict) or not settings.get("metrics"):
+        raise UserError(f"{path}: no evaluators to audit; name some at validate.model.init_args.metrics.")
+    return {name: settings[name] for name in SETTINGS if name in settings}
+
+
+USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--pairwise] [--strict]"
+ABOUT = (
+    "How far can each evaluator be trusted? Lets the evaluators of a configuration score responses that people have"
+    " labelled, and says how often each prefers the better one, with its interval; how far its probabilities can be"
+    " believed; whether it prefers long responses; and how far evaluators agree with each other. Scores are kept:"
+    " started again, an audit goes on where it was. Read are JSON Lines, plain or .gz, whose rows have"
+    f" {'; or '.join(FORMATS)}. Any of these with prompt or turns may have a reference, too."
+)
+SWITCHES = {
+    "strict": "Ends with an error where an evaluator could not run.",
+    "pairwise": "Shows the judges among the evaluators both responses of each pair, too, in both orders.",
+}
+
+
+def main(args: Sequence[str]) -> None:
+    """Audits evaluators.
+
+    Args:
+        args: The words behind the verb.
+
+    Raises:
+        UserError: The configuration or the file of labels is not as it should be.
+    """
+    quiet()
+    parser, files = _parser(), config_files(args)
+    if not files and not {"-h", "--help"} & set(args):
+        raise UserError(f"audit needs --config FILE, the experiment whose evaluators are audited.\nusage: {USAGE}")
+    settings = parser.parse_args(with_evaluators(args))
+    settings.output = settings.output or _default_output(files[0], settings.comparisons)
+    try:
+        parts = parser.instantiate_classes(settings).as_dict()
+    except ValueError as error:
+        raise UserError(cause(error)) from error
+    audit(**{name: value for name, value in parts.items() if name != "config"})
+
+
+def _parser() -> "ArgumentParser":
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"{PROGRAM} audit", usage=USAGE, description=ABOUT, print_config=None)
+    parser.add_argument("--config", action="config", help="The experiment whose evaluators are audited.")
+    for option, about in SWITCHES.items():
+        parser.add_argument(f"--{option}", action="store_true", help=about)
+    parser.add_function_arguments(audit, skip=set(SWITCHES))
+    return parser
+
+
+def audit(
+    comparisons: Path,
+    metrics: list[ResponseMetric],
+    output: Path | None = None,
+    limit: int | None = None,
+    device: str | None = None,
+    score_batch_size: int = 64,
+    pairwise: bool = False,
+    strict: bool = False,
+) -> None:
+    """Lets evaluators score labelled responses, and says how far each can be trusted.
+
+    Args:
+        comparisons: File of labelled responses.
+        metrics: The evaluators; those of --config, where they stand at validate.model.init_args.metrics.
+        output: Folder for audit.md, audit.json, audit.png and scores.jsonl; runs/X/audit/Y for --config X.yaml and
+            --comparisons Y.jsonl.
+        limit: Takes the first so many rows of the file; null takes all.
+        device: Where evaluators compute, such as cpu or cuda:1; null takes the accelerator, where there is one.
+        score_batch_size: Responses handed to an evaluator at once.
+        pairwise: Shows the judges among the evaluators both responses of each pair, too, in both orders.
+        strict: Ends with an error where an evaluator could not run.
+
+    Raises:
+        UserError: The file has no labels, or a row in it is malformed.
+    """
+    labels, place, output = _labels(comparisons, limit), _device(device or _accelerator()), output or Path("audit")
+    output.mkdir(parents=True, exist_ok=True)
+    with jsonl.locked(output / "audit.json"):
+        columns = [column for metric in metrics for column in score(metric, labels, output, place, score_batch_size)]
+        positions = _positions(metrics, labels, output) if pairwise else ()
+    found = Audit(
+        file=comparisons.name,
+        digest=manifest.file_digest(comparisons),
+        labels=labels,
+        columns=audit_columns(columns, labels),
+        agreement=compare_columns(columns, labels),
+        positions=positions,
+    )
+    _tell(found, output)
+    if strict:
+        _refuse_missing(columns)
+
+
+def _labels(comparisons: Path, limit: int | None) -> Labels:
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: expected a number of rows, from 1 on.")
+    return Labels(read_labelled(comparisons, limit))
+
+
+def _positions(metrics: Sequence[ResponseMetric], labels: Labels, output: Path) -> tuple[PositionFindings, ...]:
+    """What comes of showing the judges both responses, where the file has comparisons."""
+    judges = [metric for metric in metrics if labels.chosen and isinstance(metric, Judge)]
+    return tuple(judge_positions(metric, labels, output) for metric in judges)
+
+
+def _tell(found: Audit, output: Path) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(terminal(found))
+    console.print(f"Written: {', '.join(map(str, write_audit(found, output)))}", markup=False, soft_wrap=True)
+
+
+def _refuse_missing(columns: Sequence[ScoredColumn]) -> None:
+    if missing := [column.column.name for column in columns if column.not_run]:
+        raise UserError(f"every other score is kept, but these evaluators did not run: {', '.join(missing)}")
+
+
+def write_audit(found: Audit, output: Path) -> list[Path]:
+    """Writes an audit in all its forms and returns the files."""
+    for name, text in {"audit.md": markdown(found), "audit.json": as_json(found)}.items():
+        jsonl.replace_text(output / name, text)
+    save_plot(found, output / PLOT)
+    return [output / name for name in ("audit.md", "audit.json", PLOT)]
+
+
+def _default_output(config: Path, comparisons: Path) -> Path:
+    return Path("runs") / config.stem / "audit" / comparisons.name.partition(".")[0]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: there is none here ({str(error).splitlines()[0]})") from None
+
+
+def _accelerator() -> str:
+    found = torch.accelerator.current_accelerator()
+    return found.type if found and torch.accelerator.is_available() else "cpu"

@@ -1,0 +1,123 @@
+"""`python -m cai_lightning compare RUN...`: joins runs by prompt and says which is better, and how sure that is."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cai_lightning.commands.arguments import call
+from cai_lightning.report.comparison import Comparison, compare_runs
+from cai_lightning.report.corpora import RunTexts, read_texts
+from cai_lightning.report.evidence import AuditFile, notes_on, read_audits, read_win_rates
+from cai_lightning.report.exports import as_json, scores_csv
+from cai_lightning.report.page.render import page_of, render
+from cai_lightning.report.plots import save_plots
+from cai_lightning.report.references import with_references
+from cai_lightning.report.runs import Run, load_runs
+from cai_lightning.report.tables import markdown, terminal
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+
+FILES = {"nargs": "+", "type": Path, "metavar": "FILE", "default": []}
+FOUND = {
+    "--audit": {**FILES, "help": "Files audit.json, whose figures stand beside the columns."},
+    "--pairwise": {**FILES, "help": "Files pairwise.json, whose win rates stand in a table."},
+    "--rounds": {**FILES, "metavar": "RUN", "help": "Runs of recorded answers, whose scores stand in tables by round."},
+}
+"""What stands beside the runs: how far to trust the evaluators, whom a judge prefers, what revisions score."""
+
+WIDTH = 100
+"""Columns of a table that goes to a file or a pipe."""
+
+
+def main(args: Sequence[str]) -> None:
+    call(compare, args, "compare", "Which run is better, and is it noise?", options=FOUND)
+
+
+def compare(
+    runs: list[Path],
+    output: Path = Path("report"),
+    baseline: Path | None = None,
+    confidence: float = 0.95,
+    references: Path | None = None,
+    audit: Sequence[Path] = (),
+    pairwise: Sequence[Path] = (),
+    rounds: Sequence[Path] = (),
+) -> None:
+    """Compares validated runs: means with intervals, paired differences to a baseline, ranks and how stable they are.
+
+    Runs whose folders differ only behind an `@`, such as runs/qwen_contextual@1 runs/qwen_contextual@2, are
+    fine-tunings of one arm under several seeds; they are compared as one, and how they differ widens its intervals.
+
+    Args:
+        runs: Folders of the runs, such as runs/qwen_base runs/qwen_contextual.
+        output: Folder for index.html, report.md, scores.csv, summary.json and the plots.
+        baseline: The run that differences are taken to, one of RUNS; the first of them by default.
+        confidence: Share of intervals that shall hold the true value, between 0 and 1.
+        references: A run whose references semantic similarity is measured against, for runs that have different ones;
+            loads their encoder and writes nothing into them. By default each run's similarity is to its own.
+        audit: Files audit.json that tell how far the evaluators can be trusted.
+        pairwise: Files pairwise.json that tell whose responses a judge prefers.
+        rounds: Runs of recorded answers, initial responses or the revisions of a round; they are not compared, but
+            their scores stand in the tables by round.
+
+    Raises:
+        UserError: A run has no summary, an audit is not what audit writes, the baseline is none of the runs, or the
+            confidence is no share.
+    """
+    if not 0 < confidence < 1:
+        raise UserError(f"--confidence {confidence:g}: expected a number between 0 and 1, such as 0.95.")
+    everything = load_runs([*runs, *rounds])
+    loaded, recorded = everything[: len(runs)], everything[len(runs) :]
+    if references is not None:
+        loaded = with_references(loaded, runs, references)
+    texts = [read_texts(path, run) for path, run in zip(runs, loaded, strict=True)]
+    comparison = compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence)
+    if not comparison.columns:
+        raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
+    comparison = with_win_rates(with_audits(comparison, loaded, read_audits(audit)), loaded, pairwise)
+    _tell(comparison, write_report(comparison, loaded, texts, output, recorded))
+
+
+def with_audits(comparison: Comparison, runs: Sequence[Run], audits: Sequence[AuditFile]) -> Comparison:
+    """The comparison with what audits say beside each column."""
+    columns = [replace(column, audits=notes_on(column.name, runs, audits)) for column in comparison.columns]
+    return replace(comparison, columns=tuple(columns))
+
+
+def with_win_rates(comparison: Comparison, runs: Sequence[Run], files: Sequence[Path]) -> Comparison:
+    """The comparison with the win rates in these files, and with notes on those that are about other responses."""
+    rates, notes = read_win_rates(files, runs)
+    return replace(comparison, win_rates=tuple(rates), notes=(*comparison.notes, *notes))
+
+
+def write_report(
+    comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], output: Path, recorded: Sequence[Run]
+) -> list[Path]:
+    """Writes a comparison in all its forms and returns the files."""
+    files = {
+        "index.html": render(page_of(comparison, runs, texts, recorded)),
+        "report.md": markdown(comparison),
+        "scores.csv": scores_csv(runs, texts),
+        "summary.json": as_json(comparison),
+    }
+    for name, text in files.items():
+        jsonl.replace_text(output / name, text)
+    return [*(output / name for name in files), *save_plots(comparison, output / "plots")]
+
+
+def _tell(comparison: Comparison, files: Sequence[Path]) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(terminal(comparison))
+    console.print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+
+
+def _place(baseline: Path | None, runs: list[Path]) -> int:
+    if baseline is None:
+        return 0
+    places = [run.resolve() for run in runs]
+    if baseline.resolve() not in places:
+        raise UserError(f"--baseline {baseline} is none of the runs: {', '.join(map(str, runs))}.")
+    return places.index(baseline.resolve())

@@ -1,0 +1,130 @@
+"""`python -m cai_lightning export RUN --output DIR [--merge]`: a run's model with its card, ready to use.
+
+Where an export is written: it takes nobody's place but another model's.
+
+with replacing(check_place(output, overwrite, run, base)) as fresh:
+    (fresh / "README.md").write_text("...")
+
+python -m cai_lightning export runs/qwen_contextual --output checkpoints/qwen_contextual --merge
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cai_lightning.commands.arguments import call
+from cai_lightning.commands.export.card import check_hub, model_card, push
+from cai_lightning.commands.export.facts import read_facts
+from cai_lightning.commands.export.weights import find_weights, write_weights
+from cai_lightning.models.loading import DType
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import replacing
+from cai_lightning.run.quiet import quiet
+
+
+def check_place(output: Path, overwrite: bool, run: Path, base: str) -> Path:
+    """Where to write, links followed.
+
+    Args:
+        output: The folder as it was named.
+        overwrite: Whether a model there may be replaced.
+        run: The run, of which nothing may be lost.
+        base: The base model, which may be a folder.
+
+    Raises:
+        UserError: Something else is there, or the folder stands in the way of what is read.
+    """
+    target = output.resolve()
+    for read in filter(Path.exists, (run / "adapter", run / "model", Path(base))):
+        if target.is_relative_to(read.resolve()):
+            raise UserError(f"--output {output}: this is in {read}, which is read. Name another folder.")
+    for read in filter(Path.exists, (run, Path(base))):
+        if read.resolve().is_relative_to(target):
+            raise UserError(f"--output {output}: this holds {read}, which is read. Name another folder.")
+    if target.exists() and not target.is_dir():
+        raise UserError(f"--output {output}: this is a file. Name a folder.")
+    if target.exists() and any(target.iterdir()):
+        _check_replaced(target, output, overwrite)
+    return target
+
+
+def _check_replaced(target: Path, output: Path, overwrite: bool) -> None:
+    """Lets a model be replaced, and nothing else: a slip of the finger shall not cost a home directory."""
+    if not overwrite:
+        raise UserError(f"--output {output}: the folder is not empty. Name another one, or add --overwrite.")
+    if not any((target / name).is_file() for name in ("adapter_config.json", "config.json")):
+        raise UserError(f"--output {output}: there is no model there to overwrite. Name another folder.")
+
+
+RUN = {"run": {"type": Path, "metavar": "RUN", "help": "Folder of the run."}}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--merge": {
+        "action": "store_true",
+        "help": "Writes the whole model, the adapter merged into its weights; without it the adapter alone.",
+    },
+    "--unfinished": {
+        "action": "store_true",
+        "help": "Writes the best adapter so far of a fit that has not finished, and says so in the card.",
+    },
+    "--push-to-hub": {
+        "metavar": "NAME",
+        "help": "Also uploads the folder to the Hugging Face Hub under this name, such as me/my-model, with the token "
+        "that `hf auth login` or HF_TOKEN gives.",
+    },
+    "--public": {
+        "action": "store_true",
+        "help": "Makes a new repository on the Hub public; private otherwise. An existing one stays what it is.",
+    },
+    "--overwrite": {"action": "store_true", "help": "Replaces a model that is in DIR."},
+}
+
+
+def main(args: Sequence[str]) -> None:
+    call(export, args, "export", "A run's fine-tuned model, ready to load, serve and share.", RUN, OPTIONS)
+
+
+def export(
+    run: Path,
+    output: Path,
+    merge: bool = False,
+    unfinished: bool = False,
+    push_to_hub: str | None = None,
+    public: bool = False,
+    dtype: DType = "auto",
+    overwrite: bool = False,
+) -> None:
+    """Writes a run's adapter, or the whole model, with its tokenizer and a model card.
+
+    Args:
+        run: Folder of the run.
+        output: Folder to write, such as checkpoints/qwen_contextual.
+        merge: Merges the adapter into the base model.
+        unfinished: Writes the best so far of a fit that has not finished, which is an error otherwise.
+        push_to_hub: Also uploads the folder to the Hugging Face Hub under this name, such as me/my-model, with the
+            token that `hf auth login` or HF_TOKEN gives.
+        public: Makes a new repository public.
+        dtype: Type of the weights written; `auto` takes that of the adapter, or with --merge that of the base model.
+            The merge itself is computed in float32, whose result a 16-bit type rounds.
+        overwrite: Replaces a model that is there.
+
+    Raises:
+        UserError: There is no such run, it has no fine-tuned model, its base is missing or another one, the folder is
+            taken, or the Hub refuses the upload.
+    """
+    quiet()
+    weights = find_weights(run, merge)
+    if weights.unfinished and not unfinished:
+        raise UserError(
+            f"{weights.unfinished}. The same fit command goes on with it; to write it as it is: --unfinished."
+        )
+    target = check_place(output, overwrite, run, weights.base)
+    if push_to_hub:
+        check_hub(push_to_hub)
+    facts = read_facts(run, weights)
+    with replacing(target) as fresh:
+        write_weights(weights, fresh, dtype, public=push_to_hub is not None)
+        jsonl.replace_text(fresh / "README.md", model_card(facts, push_to_hub or str(output)))
+    print(f"the {weights.kind} is in {output}, described in {output / 'README.md'}")
+    if push_to_hub:
+        print(f"uploaded to {push(target, push_to_hub, public)}")

@@ -1,0 +1,161 @@
+"""The weights of a run in a form that others load: its adapter, or the whole model.
+
+weights = find_weights(Path("runs/qwen_contextual"), merge=True)
+write_weights(weights, folder, "auto")
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cai_lightning.models.hub import check_adapter, copy_fingerprint, opening
+from cai_lightning.models.loading import DType, load_adapter, load_config, load_model, load_tokenizer, shared_targets
+from cai_lightning.models.template import frame
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import load_json, object_at, text_at
+from cai_lightning.run.manifest import unfinished
+
+Kind = Literal["adapter", "merged model", "model"]
+ADAPTER = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a run has learned.
+
+    Args:
+        kind: What is written: the `adapter`, the `merged model` of base and adapter, or the `model` that was
+            fine-tuned whole.
+        folder: Where the run keeps it.
+        base: The base model: its name on the Hub, or a folder.
+        config: The adapter's own settings; empty for a model that was fine-tuned whole.
+    """
+
+    kind: Kind
+    folder: Path
+    base: str
+    config: dict[str, Any]
+
+    @property
+    def unfinished(self) -> str | None:
+        """Why it is not what the training would have come to; None where it is."""
+        return unfinished(self.folder)
+
+    @property
+    def public_base(self) -> str:
+        """The base as others can name it: on the Hub; or the last part of a folder's path, as the rest is nobody's
+        business, in a form that is no name on the Hub, where it could be somebody else's."""
+        is_folder = Path(self.base).exists() or self.base.startswith(("/", "~", "."))
+        return f"path/to/{Path(self.base).resolve().name}" if is_folder else self.base
+
+
+def find_weights(run: Path, merge: bool) -> Weights:
+    """What a run has learned, without loading it.
+
+    Raises:
+        UserError: There is no such run, it has learned nothing yet, or its adapter is broken or of another base.
+    """
+    if not run.is_dir():
+        raise UserError(f"{run}: no such run.")
+    folder, whole = run / "adapter", run / "model"
+    if not folder.is_dir() and whole.is_dir():
+        settings = object_at(run / "fit.json", "settings", load_json(run / "fit.json", "note of fit").get("settings"))
+        return Weights("model", whole, text_at(run / "fit.json", "model.model", settings.get("model.model")), {})
+    if not folder.is_dir():
+        raise UserError(f"{run}: there is no fine-tuned model yet (no folder adapter or model). Run fit first.")
+    if not (folder / ADAPTER).is_file():
+        raise UserError(f"{folder}: {ADAPTER} is missing; run fit again.")
+    path = folder / "adapter_config.json"
+    config = object_at(path, "its top", load_json(path, "adapter configuration"))
+    base = text_at(path, "base_model_name_or_path", config.get("base_model_name_or_path"))
+    check_adapter(load_config(base), folder)
+    return Weights("merged model" if merge else "adapter", folder, base, config)
+
+
+def write_weights(weights: Weights, folder: Path, dtype: DType, public: bool = False) -> None:
+    """Writes weights and tokenizer.
+
+    Args:
+        weights: What a run has learned.
+        folder: Where it is written.
+        dtype: Type of the weights written.
+        public: Names the base of an adapter as others can, and not by the place of its folder on this machine.
+
+    Raises:
+        UserError: The weights cannot be read, or are not finite.
+    """
+    tokenizer = _tokenizer(weights)
+    if weights.kind == "adapter":
+        _write_adapter(weights.folder, folder, dtype)
+        _write_base(weights, folder, public)
+    else:
+        model = _merged(weights, dtype) if weights.kind == "merged model" else load_model(str(weights.folder), dtype)
+        _end_with_the_turn(model, tokenizer)
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_adapter(source: Path, folder: Path, dtype: DType) -> None:
+    with opening("adapter", str(source)):
+        tensors = load_file(source / ADAPTER)
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(f"{source}: {len(broken)} tensors of the adapter are not finite, such as {broken[0]}.")
+    if dtype != "auto":
+        tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()}
+    save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
+
+
+def _write_base(weights: Weights, folder: Path, public: bool) -> None:
+    """Writes what an adapter says of its base; that of a folder holds from anywhere on this machine."""
+    here = str(Path(weights.base).resolve()) if Path(weights.base).exists() else weights.base
+    base = weights.public_base if public else here
+    config = json.dumps(weights.config | {"base_model_name_or_path": base}, indent=2, ensure_ascii=False)
+    (folder / "adapter_config.json").write_text(config + "\n", encoding="utf-8")
+    copy_fingerprint(weights.folder, folder, base)
+
+
+def _merged(weights: Weights, dtype: DType) -> PreTrainedModel:
+    """The base with the adapter in its weights: exact in float32, and rounded once where it is saved in 16 bits.
+
+    A merge in bfloat16 would round both the update and the sum. Only the layer at work is in float32.
+    """
+    base = load_model(weights.base)
+    target = base.dtype if dtype == "auto" else getattr(torch, dtype)
+    policy: PeftModel = load_adapter(base, weights.folder)
+    if shared := shared_targets(policy):
+        raise UserError(
+            f"{weights.folder}: the adapter changes {shared[0].rpartition('.')[2]}, and the embeddings of "
+            f"{weights.base} are its output head too: merged, the update would change both. Export without --merge."
+        )
+    for layer in [module for module in policy.modules() if isinstance(module, BaseTunerLayer)]:
+        layer.float()
+        try:
+            layer.merge(safe_merge=True)
+        except ValueError as error:
+            raise UserError(f"{weights.folder}: the adapter cannot be merged ({error}).") from error
+        layer.get_base_layer().to(target)
+    return policy.unload().to(target)
+
+
+def _end_with_the_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Makes `generate` and vLLM stop where the model has learned to end its turn, which need not be the end of text."""
+    end = tokenizer.convert_tokens_to_ids(frame(tokenizer).end_of_turn)
+    config = model.generation_config
+    known = config.eos_token_id
+    stops = [] if known is None else [known] if isinstance(known, int) else list(known)
+    if end not in stops:
+        config.eos_token_id = [*stops, end]
+
+
+def _tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
+    """The one that was trained with, where fit has kept it beside the weights."""
+    kept = (weights.folder / "tokenizer_config.json").is_file()
+    return load_tokenizer(str(weights.folder) if kept else weights.base)

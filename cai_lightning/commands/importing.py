@@ -1,0 +1,212 @@
+"""`python -m cai_lightning import FILE --run DIR`: responses that were made elsewhere become a run for validate.
+
+Reads responses that were made elsewhere, with their prompts, from a CSV or a JSON Lines file.
+
+rows = read_responses(Path("responses.csv"), Columns(prompt="prompt", response="generated_response"))
+
+python -m cai_lightning import responses.csv --run runs/theirs
+python -m cai_lightning validate --config configs/score_responses.yaml --run runs/theirs
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cai_lightning.commands.arguments import call, run_folder
+from cai_lightning.data.prompts import read_rows, shown
+from cai_lightning.run import jsonl, manifest
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import UNKNOWN, Response, number_ids, prompt_id, to_json
+from cai_lightning.run.thoughts import split_thoughts
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+OPTIONAL = ("reference", "category")
+"""What a file need not have."""
+
+LONGEST_CELL = 2**24
+"""Characters of a cell; a longer one is a quotation mark without its partner."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a file keeps what.
+
+    Args:
+        prompt: Column of the prompt.
+        response: Column of the response.
+        reference: Column of the reference; None where the file has none.
+        category: Column of the kind of harm; None where the file has none.
+    """
+
+    prompt: str
+    response: str
+    reference: str | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class ForeignResponse:
+    """A row of the file; an empty reference or category is None, a response may be empty."""
+
+    id: str
+    prompt: str
+    response: str
+    reference: str | None
+    category: str | None
+
+
+def read_responses(path: Path, columns: Columns) -> list[ForeignResponse]:
+    """All rows of a file in its order, with the ids of their prompts; a repeated prompt is numbered.
+
+    Args:
+        path: `.csv` or `.tsv` with a first line that names the columns; anything else is JSON Lines, plain or `.gz`.
+        columns: Where it keeps what.
+
+    Raises:
+        UserError: The file is missing or empty, or a row is malformed; the message names file, line and value.
+    """
+    delimiter = _DELIMITERS.get(path.suffix.lower())
+    found = _csv_rows(path, delimiter) if delimiter else read_rows(path)
+    rows = [_texts(row, where, columns) for where, row in found]
+    if not rows:
+        raise UserError(f"{path}: there is no response in it.")
+    ids = number_ids(prompt for prompt, *_ in rows)
+    return [ForeignResponse(id, *texts) for id, texts in zip(ids, rows, strict=True)]
+
+
+def _texts(row: dict[str, Any], where: str, columns: Columns) -> tuple[str, str, str | None, str | None]:
+    """Prompt, response, reference and category of a row."""
+    prompt = _text(row, "prompt", columns.prompt, where)
+    if not prompt.strip():
+        raise UserError(f"{where}: the prompt ({columns.prompt!r}) is empty: {shown(row)}")
+    reference, category = (
+        _text(row, option, column, where) or None if column else None
+        for option, column in (("reference", columns.reference), ("category", columns.category))
+    )
+    return prompt, _text(row, "response", columns.response, where), reference, category
+
+
+def _text(row: dict[str, Any], option: str, column: str, where: str) -> str:
+    if column not in row:
+        none = f", or --{option} null where there is none" if option in OPTIONAL else ""
+        raise UserError(
+            f"{where}: there is no {column!r}, only {', '.join(map(repr, row))}; name the column by "
+            f"--{option} COLUMN{none}."
+        )
+    value = "" if row[column] is None else row[column]
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {column!r} must be a text, not {shown(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise UserError(f"{where}: {column!r} holds half a character (a lone surrogate): {shown(value)}")
+    return value
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows behind the first line, each with its place; a row may be several lines long."""
+    records = _csv_records(path, delimiter)
+    _, header = next(records, ("", []))
+    if len(set(header)) < len(header):
+        raise UserError(f"{path}, line 1: a column's name stands twice: {', '.join(header)}")
+    for where, cells in records:
+        if len(cells) != len(header):
+            raise UserError(f"{where}: {len(cells)} cells, but line 1 names {len(header)} columns: {shown(cells)}")
+        yield where, dict(zip(header, cells, strict=True))
+
+
+def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    line = 1
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            csv.field_size_limit(LONGEST_CELL)  # the library's own limit is 131,072, which responses exceed
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for cells in reader:
+                if cells:
+                    yield f"{path}, line {line}", cells
+                line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {line}: not CSV ({error}).") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 from line {line} on ({error.reason}).") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+FILE = {"file": {"type": Path, "metavar": "FILE", "help": "CSV (.csv, .tsv) or JSON Lines file of responses."}}
+FRESH = {
+    "--fresh": {"action": "store_true", "help": "Moves responses and scores that the run holds aside, and begins anew."}
+}
+
+
+def main(args: Sequence[str]) -> None:
+    call(import_responses, args, "import", "Responses made elsewhere, to be scored by validate.", FILE, FRESH)
+
+
+def import_responses(
+    file: Path,
+    run: str,
+    prompt: str = "prompt",
+    response: str = "generated_response",
+    reference: str | None = "ground_truth_response",
+    category: str | None = None,
+    model: str | None = None,
+    fresh: bool = False,
+) -> None:
+    """Writes the responses of a file into `<run>/responses.jsonl`, with ids by which runs are joined.
+
+    Args:
+        file: CSV or JSON Lines file of responses.
+        run: Folder of the run.
+        prompt: Column of the prompt.
+        response: Column of the response.
+        reference: Column of what a response is compared with; null where the file has none.
+        category: Column of the kind of harm; null where the file has none.
+        model: What wrote the responses; the file's name by default.
+        fresh: Moves responses and scores that the run holds aside, and begins anew.
+
+    Raises:
+        UserError: A row is malformed, or the run holds other responses.
+    """
+    target = run_folder(run)
+    columns = Columns(prompt, response, reference, category)
+    rows = read_responses(file, columns)
+    name = model or file.name.partition(".")[0]
+    target.mkdir(parents=True, exist_ok=True)
+    with jsonl.locked(target / "validate.json"):
+        if fresh and (folder := manifest.set_aside(target, "import")):
+            print(f"what the run held is now in {folder}")
+        made_from = {"digest of the file": manifest.file_digest(file), "columns": asdict(columns), "model": name}
+        manifest.settle(target, "import", made_from)
+        responses = [_response(row, name) for row in rows]
+        jsonl.write(target / "responses.jsonl", (json.loads(to_json(response)) for response in responses))
+    print(f"{len(rows)} responses are in {target / 'responses.jsonl'}: {_counted(responses)}")
+
+
+def _response(row: ForeignResponse, model: str) -> Response:
+    words, thought = split_thoughts(row.response)
+    return Response(
+        id=row.id,
+        prompt=row.prompt,
+        response=words,
+        reference=None if row.reference is None else split_thoughts(row.reference).words or None,
+        finish_reason=UNKNOWN,
+        model=model,
+        adapter=None,
+        category=row.category,
+        prompt_id=prompt_id(row.prompt),
+        thought=thought,
+    )
+
+
+def _counted(rows: Sequence[Response]) -> str:
+    thoughts = sum(row.thought is not None for row in rows)
+    counts = {
+        "empty": sum(row.why_silent is not None for row in rows),
+        **({"with a thought, which is kept apart": thoughts} if thoughts else {}),
+        "without a reference": sum(row.reference is None for row in rows),
+        "to a prompt that stood before": len(rows) - len({row.prompt for row in rows}),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items())

@@ -1,0 +1,165 @@
+"""`python -m cai_lightning inspect RUN...`: what a corpus of revisions is made of, and which of several is cleaner.
+
+Single conversations of a corpus, for reading: what models wrote is shown to the letter and never obeyed.
+
+Console().print(conversation(row, "qwen_contextual"))
+"""
+
+import random
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.text import Text
+
+from cai_lightning.commands.arguments import call
+from cai_lightning.commands.compare import WIDTH
+from cai_lightning.commands.inspect.figures import Report, compute_figures
+from cai_lightning.commands.inspect.inspection import inspect_corpus
+from cai_lightning.commands.inspect.plots import save_plot
+from cai_lightning.commands.inspect.tables import as_csv, markdown, terminal
+from cai_lightning.data.cleaning import commentary_spans
+from cai_lightning.principles.constitution import open_constitution
+from cai_lightning.report.corpora import Corpus, Row, read_corpora
+from cai_lightning.report.runs import printable
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import Round, user
+
+SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
+REMOVED = "red"
+
+
+def draw(corpus: Corpus, size: int, seed: int) -> list[Row]:
+    """So many rows, or all where there are fewer; of corpora with the same ids the same ones."""
+    rows = sorted(corpus.rows, key=lambda row: row.id)
+    return random.Random(seed).sample(rows, min(size, len(rows)))
+
+
+def conversation(row: Row, name: str) -> Group:
+    """One row as it was said, with what cleaning takes away from its revisions marked as ⟦commentary: ...⟧."""
+    texts = [part for label, said in _turns(row) for part in (Text(f"\n{label}", "bold"), _indented(said))]
+    return Group("", Rule(Text(f"{name}  {printable(row.id)}"), align="left"), *texts)
+
+
+def visible(text: str) -> str:
+    """The text with what a terminal would obey instead of show written as escapes; its lines stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _turns(row: Row) -> Iterator[tuple[str, Text]]:
+    """What each speaker says, in order, under a label."""
+    for said in row.turns or [user(row.prompt)]:
+        yield SPEAKERS.get(said["role"], printable(said["role"])), Text(visible(said["content"]))
+    endings = dict(zip(row.replies, map(printable, row.finish_reasons), strict=False))
+    yield from _thought(row, "response")
+    yield _label("Initial response", endings.get("response")), Text(visible(row.initial_response))
+    for number, turn in enumerate(row.rounds, 1):
+        if turn.critique is not None:
+            yield _label(f"Critique request {number}", _choice(turn)), Text(visible(turn.principle_used))
+            yield from _thought(row, f"critique {number}")
+            yield _label(f"Critique {number}", endings.get(f"critique {number}")), Text(visible(turn.critique))
+        if turn.revision_request:
+            yield f"Revision request {number}", Text(visible(turn.revision_request))
+        yield from _thought(row, f"revision {number}")
+        yield _label(f"Revision {number}", endings.get(f"revision {number}")), _marked(turn.revision)
+
+
+def _thought(row: Row, stage: str) -> Iterator[tuple[str, Text]]:
+    if stage in row.thoughts:
+        yield f"Thought before {stage}", Text(visible(row.thoughts[stage]), "dim")
+
+
+def _choice(turn: Round) -> str | None:
+    name = None if turn.principle_id == turn.principle_used else printable(turn.principle_id)
+    return name if turn.similarity is None else f"{name}, similarity {turn.similarity:.2f}"
+
+
+def _label(title: str, remark: str | None) -> str:
+    """The title with what is worth knowing: how a reply ended, unless it just stopped."""
+    return f"{title} ({remark})" if remark not in (None, "stop") else title
+
+
+def _indented(text: Text) -> Padding:
+    return Padding(text, (0, 0, 0, 2))
+
+
+def _marked(text: str) -> Text:
+    """A revision with its commentary marked."""
+    marked, place = Text(), 0
+    for span in commentary_spans(text):
+        marked.append(visible(text[place : span.start]))
+        marked.append(f"⟦{span.kind}: {visible(text[span.start : span.end])}⟧", REMOVED)
+        place = span.end
+    return marked.append(visible(text[place:]))
+
+
+def main(args: Sequence[str]) -> None:
+    call(inspect_runs, args, "inspect", "What are the revisions of these runs made of?")
+
+
+def inspect_runs(
+    runs: list[Path],
+    output: Path | None = None,
+    sample: int = 0,
+    id: str | None = None,
+    seed: int = 42,
+    constitution: str | None = None,
+    confidence: float = 0.95,
+) -> None:
+    """Shows what corpora of revisions are made of, side by side where there are several.
+
+    Args:
+        runs: Folders of runs after predict, finished or not, or files like its revisions.jsonl.
+        output: Folder for inspection.md, inspection.csv and inspection.png; null writes none.
+        sample: Prints so many conversations of each run as well.
+        id: Prints the conversation about the prompt with this id, and no figures.
+        seed: Seed of the sample; runs over the same prompts show the same ones.
+        constitution: The principles that could be chosen, named as for predict: then those never used are named too.
+        confidence: Share of intervals that shall hold the true value, between 0 and 1.
+
+    Raises:
+        UserError: There is nothing to read, a row is malformed, no row has this id, or an option has no meaning.
+    """
+    if not 0 < confidence < 1:
+        raise UserError(f"--confidence {confidence:g}: expected a number between 0 and 1, such as 0.95.")
+    if sample < 0:
+        raise UserError(f"--sample {sample}: expected a number of conversations, from 0 on.")
+    corpora = read_corpora(runs)
+    if id is not None:
+        _print_conversations(_with_id(corpora, id))
+        return
+    principles = open_constitution(constitution) if constitution else None
+    report = compute_figures([inspect_corpus(corpus, principles) for corpus in corpora], confidence)
+    _console().print(terminal(report))
+    _print_conversations((corpus, row) for corpus in corpora for row in draw(corpus, sample, seed))
+    if output:
+        _console().print(f"Written: {', '.join(map(str, write_report(report, output)))}", markup=False, soft_wrap=True)
+
+
+def write_report(report: Report, output: Path) -> list[Path]:
+    """Writes an inspection in all its forms and returns the files."""
+    for name, text in {"inspection.md": markdown(report), "inspection.csv": as_csv(report)}.items():
+        jsonl.replace_text(output / name, text)
+    save_plot(report, output / "inspection.png")
+    return [output / f"inspection.{kind}" for kind in ("md", "csv", "png")]
+
+
+def _with_id(corpora: Sequence[Corpus], id: str) -> list[tuple[Corpus, Row]]:
+    found = [(corpus, row) for corpus in corpora for row in corpus.rows if row.id == id]
+    if not found:
+        raise UserError(f"--id {id}: no row of {', '.join(corpus.name for corpus in corpora)} has this id.")
+    return found
+
+
+def _print_conversations(rows: Iterable[tuple[Corpus, Row]]) -> None:
+    for corpus, row in rows:
+        _console().print(conversation(row, corpus.name))
+
+
+def _console() -> Console:
+    """What tables are printed with; a file or a pipe gets a fixed width."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)

@@ -1,0 +1,270 @@
+"""`python -m cai_lightning pairwise RUN_A RUN_B`: a judge says whose responses are better, asked in both orders.
+
+The responses of two runs to the same prompts.
+
+joined = join_runs(Path("runs/qwen_contextual"), Path("runs/qwen_random"))
+joined.pairs, joined.left_out
+
+Has pairs of responses judged in both orders, each verdict written down at once, so that it can go on later.
+
+judgements = judge_pairs(PairwiseJudge(judge), revision, output / "pairwise.jsonl", pairs)
+
+What a judge's preferences come to: a win rate with its interval, and how far the order of showing mattered.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cai_lightning.commands.arguments import call
+from cai_lightning.metrics.pairwise import Pair, PairwiseJudge, Preference
+from cai_lightning.report.runs import conversation, name_runs, printable, read_responses, responses_digest
+from cai_lightning.report.summary import read_summary
+from cai_lightning.run import jsonl, manifest
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.record_files import read_records
+from cai_lightning.run.records import Judgement, shared_id
+from cai_lightning.services.judge import JudgeModel
+from cai_lightning.statistics import Estimate
+from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts
+from cai_lightning.statistics.rows import mean_with_interval
+
+
+@dataclass(frozen=True)
+class JoinedRuns:
+    """The responses of two runs by prompt.
+
+    Args:
+        pairs: Those to the same prompts, in the order of the first run.
+        left_out: How many responses only one of the two runs has.
+        digests: What stands for all responses of each run.
+        prompts: What each response shares with the others to its prompt, by id.
+    """
+
+    pairs: list[Pair]
+    left_out: int
+    digests: tuple[str, str]
+    prompts: dict[str, str]
+
+
+def join_runs(first: Path, second: Path) -> JoinedRuns:
+    """The responses of two validated runs to the prompts that their summaries are about.
+
+    Raises:
+        UserError: A run is missing or not validated, a row is malformed, or they have no prompt in common.
+    """
+    ours, theirs = (read_responses(run, read_summary(run)) for run in (first, second))
+    shared = [id for id in ours if id in theirs and conversation(ours[id]) == conversation(theirs[id])]
+    if not shared:
+        raise UserError(f"{first} and {second} have answered no prompt in common.")
+    pairs = [Pair(id, conversation(ours[id]), ours[id].response, theirs[id].response) for id in shared]
+    return JoinedRuns(
+        pairs=pairs,
+        left_out=len(ours) + len(theirs) - 2 * len(shared),
+        digests=(responses_digest(ours), responses_digest(theirs)),
+        prompts={id: shared_id(ours[id]) for id in shared},
+    )
+
+
+def judge_pairs(asking: PairwiseJudge, revision: str, path: Path, pairs: Sequence[Pair]) -> list[Judgement]:
+    """Judges the pairs that this judge has not judged yet, and returns what it says of all of them.
+
+    Args:
+        asking: The judge.
+        revision: What stands behind the name of its model.
+        path: Journal of the judgements.
+        pairs: Each with an id of its own.
+
+    Raises:
+        UserError: The judge is not there; the judgements made so far are kept.
+    """
+    keys = {pair.id: _key(asking.judge, revision, pair) for pair in pairs}
+    _judge_missing(asking, path, pairs, keys)
+    judged = read_records(path, Judgement)
+    return [judgement for id, judgement in judged.items() if judgement.key == keys.get(str(id))]
+
+
+def _judge_missing(asking: PairwiseJudge, path: Path, pairs: Sequence[Pair], keys: dict[str, str]) -> None:
+    """Judges the pairs that have no verdict of this judge yet, each written down at once."""
+    order = list(keys)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    jsonl.merge(path, order)
+    judged = read_records(path, Judgement).values()
+    done = {judgement.id for judgement in judged if judgement.preferred and judgement.key == keys.get(judgement.id)}
+    missing = [pair for pair in pairs if pair.id not in done]
+    if missing:
+        asking.load()
+        with jsonl.JournalWriter(path) as writer, _progress(len(pairs), len(done)) as advance:
+
+            def keep(pair: Pair, preference: Preference) -> None:
+                writer.append(_judgement(pair, preference, keys[pair.id]))
+                advance()
+
+            asking.prefer(missing, keep)
+        jsonl.merge(path, order)
+
+
+def _key(judge: JudgeModel, revision: str, pair: Pair) -> str:
+    texts = {"conversation": pair.conversation, "first": pair.first, "second": pair.second}
+    return manifest.digest({"judge": manifest.settings(judge), "revision": revision, **texts})
+
+
+def _judgement(pair: Pair, preference: Preference, key: str) -> Judgement:
+    return Judgement(
+        id=pair.id,
+        first_shown_first=preference.first_shown_first,
+        second_shown_first=preference.second_shown_first,
+        preferred=preference.preferred,
+        reason=preference.reason,
+        identical=pair.first == pair.second,
+        rationales=list(preference.rationales),
+        key=key,
+    )
+
+
+@contextmanager
+def _progress(total: int, done: int) -> Iterator[Any]:
+    """A bar on a terminal, and nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("pairs judged in both orders", total=total, completed=done)
+        yield lambda: progress.advance(task)
+
+
+POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
+
+
+@dataclass(frozen=True)
+class PairwiseResult:
+    """What a judge's preferences between two runs come to.
+
+    Args:
+        win_rate: Mean points of the first run: 1 for a win, 0.5 for a tie, 0 for a loss; 0.5 is no difference.
+        wins: Pairs in which the first run's response is preferred.
+        ties: Pairs without a preference, and those in which the two orders disagree.
+        losses: Pairs in which the second run's response is preferred.
+        identical: Ties between two responses that are the same.
+        reasons: Why pairs are unscored, with the number of each.
+        consistent: Pairs, identical ones left out, in which both orders say the same.
+        asked: Pairs, identical ones left out, with a verdict in both orders.
+    """
+
+    win_rate: Estimate
+    wins: int
+    ties: int
+    losses: int
+    identical: int
+    reasons: Counter[str]
+    consistent: int
+    asked: int
+
+    @property
+    def position_consistency(self) -> float | None:
+        """The share of pairs in which the order of showing changed nothing; None where none was judged."""
+        return self.consistent / self.asked if self.asked else None
+
+
+def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) -> PairwiseResult:
+    """Counts preferences; unscored pairs are counted and take no part.
+
+    Args:
+        judgements: What the judge has said.
+        prompts: What each id shares with the others about its prompt.
+    """
+    every = list(judgements)
+    scored = [row for row in every if row.preferred is not None]
+    sides = Counter(row.preferred for row in scored)
+    asked = [row for row in scored if not row.identical]
+    return PairwiseResult(
+        win_rate=_win_rate(scored, prompts),
+        wins=sides["first"],
+        ties=sides["tie"],
+        losses=sides["second"],
+        identical=len(scored) - len(asked),
+        reasons=Counter(row.reason or "no reason given" for row in every if row.preferred is None),
+        consistent=sum(row.first_shown_first == row.second_shown_first for row in asked),
+        asked=len(asked),
+    )
+
+
+def _win_rate(scored: Sequence[Judgement], prompts: Prompts) -> Estimate:
+    points = np.array([POINTS[str(row.preferred)] for row in scored])
+    numbers = np.unique([prompts.get(row.id, row.id) for row in scored], return_inverse=True)[1]
+    return mean_with_interval(points, numbers, is_share=True)
+
+
+def as_json(result: PairwiseResult) -> dict[str, Any]:
+    """The result as `pairwise.json` holds it."""
+    return {
+        "pairs": result.wins + result.ties + result.losses + result.reasons.total(),
+        "wins": result.wins,
+        "ties": result.ties,
+        "losses": result.losses,
+        "identical": result.identical,
+        "unscored": result.reasons.total(),
+        "reasons": dict(result.reasons.most_common()),
+        "win_rate": result.win_rate.mean,
+        "ci95": result.win_rate.interval,
+        "position_consistency": result.position_consistency,
+    }
+
+
+RUNS = {
+    "first": {"type": Path, "metavar": "RUN_A", "help": "Folder of a validated run."},
+    "second": {"type": Path, "metavar": "RUN_B", "help": "Folder of the run that it is compared with."},
+}
+
+
+def main(args: Sequence[str]) -> None:
+    call(pairwise, args, "pairwise", "Whose responses does a judge prefer?", RUNS)
+
+
+def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output: Path | None = None) -> None:
+    """Lets a judge say, in both orders, whose response to each prompt is better; started again, it goes on.
+
+    Args:
+        first: Folder of a validated run.
+        second: Folder of the run that it is compared with.
+        judge: The model that judges.
+        output: Folder for pairwise.jsonl and pairwise.json; RUN_A/pairwise/NAME_OF_B by default.
+
+    Raises:
+        UserError: A run is not validated, they share no prompt, or the judge is not there.
+    """
+    names = name_runs([first, second])
+    joined = join_runs(first, second)
+    asking = PairwiseJudge(judge)
+    revision = asking.revision()
+    path = (output or first / "pairwise" / names[1].replace("/", "_")) / "pairwise.jsonl"
+    result = summarize(judge_pairs(asking, revision, path, joined.pairs), joined.prompts)
+    about = {"run": names[0], "other": names[1], "judge": manifest.settings(judge), "revision": revision}
+    record = {**about, **as_json(result), "left_out": joined.left_out, "responses": joined.digests}
+    jsonl.replace_text(path.with_suffix(".json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    print(_told(names, result, joined.left_out, path))
+
+
+def _told(names: Sequence[str], result: PairwiseResult, left_out: int, path: Path) -> str:
+    rate = result.win_rate
+    lines = [f"{names[0]} against {names[1]}: {result.wins} wins, {result.ties} ties, {result.losses} losses"]
+    if rate.mean is not None:
+        interval = f", 95 % interval {rate.low:.3f} to {rate.high:.3f}" if rate.interval else ""
+        lines.append(f"win rate {rate.mean:.3f}{interval} (a tie counts half; 0.5 is no difference)")
+    if result.position_consistency is not None:
+        lines.append(
+            f"both orders agree in {result.position_consistency:.1%} of {result.asked} pairs; else it is a tie"
+        )
+    if result.identical:
+        lines.append(f"{result.identical} of the ties are responses that are the same")
+    lines += [f"{count} unscored: {printable(reason)}" for reason, count in result.reasons.most_common(5)]
+    if left_out:
+        lines.append(f"{left_out} responses have no partner in the other run")
+    return "\n".join([*lines, f"Written: {path}, {path.with_suffix('.json')}"])

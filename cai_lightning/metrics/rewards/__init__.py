@@ -1,1 +1,0 @@
-"""Reward models by the layout that they come in, one file each; `RewardModel` scores responses with them."""

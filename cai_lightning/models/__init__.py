@@ -1,0 +1,1 @@
+"""What is pretrained: opened from a folder or a hub, checked, adapted."""

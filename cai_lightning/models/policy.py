@@ -1,0 +1,251 @@
+"""The model that is trained: a frozen base with a LoRA adapter, or the whole model; opened, checked, measured, saved.
+
+The model that is trained: a frozen base with a LoRA adapter, or the whole model; opened, checked and measured.
+
+policy = open_policy("Qwen/Qwen2.5-3B-Instruct", Lora(r=16), "bfloat16", attn_implementation="packed")
+
+What a module trains: taken out of it, looked for in a checkpoint, and written ready for `from_pretrained`.
+
+state = gather(module)
+write(policy, state, folder)
+"""
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from cai_lightning.models.hub import save_fingerprint
+from cai_lightning.models.loading import DType, load_model, shared_targets
+from cai_lightning.run.errors import UserError
+
+Quantization = Literal["nf4", "fp4", "int8"]
+Policy: TypeAlias = PeftModel | PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Shape of the adapter (Hu et al. 2021), as PEFT names it.
+
+    Args:
+        r: Rank of the update.
+        alpha: Its scale; the update is multiplied by alpha / r.
+        dropout: Share of the adapter's inputs dropped in training.
+        target_modules: Layers that get an update; `all-linear` takes every linear layer but the output head.
+        use_rslora: Multiplies by alpha / sqrt(r) instead (Kalajdzievski 2023), which keeps high ranks learning.
+        use_dora: Learns the length of each weight vector apart from its direction (Liu et al. 2024); slower.
+    """
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+    use_rslora: bool = False
+    use_dora: bool = False
+
+
+def open_policy(
+    name: str,
+    lora: Lora | None,
+    dtype: DType,
+    quantization: Quantization | None = None,
+    gradient_checkpointing: bool = False,
+    **settings: Any,
+) -> Policy:
+    """Opens a base and puts an adapter on it, ready for training.
+
+    Args:
+        name: Name on the Hugging Face Hub, a folder, or a `.gguf` file.
+        lora: Shape of the adapter; null trains the whole model.
+        dtype: Type of the base; adapters are in float32.
+        quantization: Holds the frozen base in 4 or 8 bits (QLoRA, Dettmers et al. 2023).
+        gradient_checkpointing: Computes activations twice to save memory.
+        settings: Passed on to transformers, such as `attn_implementation`.
+
+    Raises:
+        UserError: The base is not to be had, bitsandbytes is missing, no layer is one of the adapter's targets, or
+            one of them is the head, or an embedding that is the head too.
+    """
+    if quantization is not None:
+        settings["quantization_config"] = _quantization(quantization, lora)
+    base = load_model(name, dtype, **settings)
+    _keep_layout(base)
+    if gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.enable_input_require_grads()
+    policy = base if lora is None else _with_adapter(base, lora)
+    return policy.train()  # weights are loaded in eval mode
+
+
+def optimize(policy: Policy, liger: bool, compile_layers: bool) -> None:
+    """Puts faster kernels into a model, which change no number but for rounding.
+
+    Args:
+        policy: The model.
+        liger: Takes liger-kernel's fused norms, rotations and activations.
+        compile_layers: Compiles each layer; lengths vary, so shapes are dynamic.
+
+    Raises:
+        UserError: liger-kernel is not installed.
+    """
+    base = base_of(policy)
+    if liger:
+        if importlib.util.find_spec("liger_kernel") is None:
+            raise UserError("model.liger needs liger-kernel: pip install 'cai_lightning[liger]'.")
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+        _apply_liger_kernel_to_instance(base, fused_linear_cross_entropy=False)
+    if compile_layers:
+        for layer in base.base_model.layers:
+            layer.compile(dynamic=True)
+
+
+def shard(policy: Policy, mesh: DeviceMesh) -> None:
+    """Shares out the layers over the processes (FSDP2); embeddings and head, which are frozen, stand on each.
+
+    Args:
+        policy: A base with an adapter.
+        mesh: That of Lightning's ModelParallelStrategy, of dimensions `data_parallel` and `tensor_parallel`.
+
+    Raises:
+        UserError: The whole model is trained, or matrices are to be shared out, which is Lightning's default.
+    """
+    data, matrices = mesh["data_parallel"], mesh["tensor_parallel"].size()
+    if matrices > 1:
+        raise UserError(
+            f"trainer.strategy: matrices would be shared out over {matrices} processes, which is not supported; set "
+            f"data_parallel_size to {data.size() * matrices} and tensor_parallel_size to 1."
+        )
+    if not isinstance(policy, PeftModel):
+        raise UserError("sharded training is for adapters: set model.lora, or take trainer.strategy ddp.")
+    for layer in base_of(policy).base_model.layers:
+        fully_shard(layer, mesh=data)
+
+
+def base_of(policy: Policy) -> PreTrainedModel:
+    """The model under the adapter, with the adapter's layers in it."""
+    base: PreTrainedModel = policy.get_base_model() if isinstance(policy, PeftModel) else policy
+    return base
+
+
+def head_of(policy: Policy) -> torch.nn.Linear:
+    """The projection to the vocabulary.
+
+    Raises:
+        UserError: It is no plain linear layer, as when it has an adapter of its own.
+    """
+    head = base_of(policy).get_output_embeddings()
+    if not isinstance(head, torch.nn.Linear):
+        raise UserError(
+            f"the output head is a {type(head).__name__}, no plain one; take it out of model.lora's targets."
+        )
+    return head
+
+
+def _with_adapter(base: PreTrainedModel, lora: Lora) -> PeftModel:
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        policy = get_peft_model(base, config)
+    except ValueError as error:
+        raise UserError(f"model.lora does not fit {base.name_or_path}: {error!s:.300}") from error
+    _check_tied(base)
+    if isinstance(lora.target_modules, list):
+        _check_targets(lora.target_modules, policy.base_model.targeted_module_names)
+    return policy
+
+
+def _check_tied(base: PreTrainedModel) -> None:
+    """Refuses an adapter that could not be merged; one on the head has no plain layer to compute the loss by."""
+    head_of(base)
+    if shared_targets(base):
+        raise UserError(
+            f"{base.name_or_path}: the embeddings are the output head too; take them out of model.lora's targets."
+        )
+
+
+def _check_targets(asked: list[str], found: list[str]) -> None:
+    """PEFT passes over a name that no layer has, as long as another one matches."""
+    absent = [name for name in asked if not any(f".{layer}".endswith(f".{name}") for layer in found)]
+    if absent:
+        raise UserError(f"model.lora.target_modules: no layer is called {', '.join(absent)}.")
+
+
+def _keep_layout(base: PreTrainedModel) -> None:
+    """Stops bitsandbytes from packing weights of 4 bits anew where they are evaluated on a CPU with AVX512-BF16.
+
+    The other form, whose scales are rounded, is never taken back, and its kernel has no gradient: the training after
+    the first validation would fail.
+    """
+    for module in base.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _quantization(kind: Quantization, lora: Lora | None) -> BitsAndBytesConfig:
+    if lora is None:
+        raise UserError("model.quantization freezes the base, so it needs an adapter: set model.lora.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("model.quantization needs bitsandbytes: pip install 'cai_lightning[quantization]'.")
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def gather(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters that are trained, gathered from all processes where they are shared out."""
+    trained = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+    return {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in trained.items()}
+
+
+def check(module: nn.Module, found: Iterable[str], output: str) -> None:
+    """Makes sure that all that is trained is in a checkpoint.
+
+    Args:
+        module: What is trained.
+        found: The names in the checkpoint.
+        output: What the trained parameters are, for the message.
+
+    Raises:
+        UserError: Some of it is missing.
+    """
+    expected = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    if missing := sorted(expected.difference(found)):
+        raise UserError(f"the checkpoint lacks {len(missing)} tensors of the {output}, such as {missing[0]}.")
+
+
+def write(policy: Policy, state: dict[str, Tensor], folder: Path) -> None:
+    """Writes an adapter as a PEFT directory, with what its base is beside it; or the whole model.
+
+    Args:
+        policy: The model that is trained.
+        state: Its trained parameters, by name.
+        folder: Where it is written.
+    """
+    if not isinstance(policy, PeftModel):
+        policy.save_pretrained(folder)
+        return
+    # Embeddings are never trained with an adapter here; looking for them would ask the Hub each time.
+    policy.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
+    save_fingerprint(policy.get_base_model().config, folder)

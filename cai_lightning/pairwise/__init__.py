@@ -1,1 +1,0 @@
-"""Two runs before a judge: whose responses it prefers."""

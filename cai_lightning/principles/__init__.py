@@ -1,0 +1,1 @@
+"""What responses are judged by: constitutions, the selection of principles, few-shot examples, and their wording."""

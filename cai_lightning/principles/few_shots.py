@@ -1,0 +1,126 @@
+"""Few-shot examples of critique and revision, which keep a model from confusing the two (Bai et al. 2022, section 3.1).
+
+    examples = open_few_shots("default").turns(suffix, critique=True)
+
+Two layouts are read: ours, `{"name", "few_shots": [{"prompt", "response", "critique_request", "critique",
+"revision_request", "revision"}]}`, and Anthropic's `CritiqueRevisionFewShotPrompts.json`, a list of dialogues in which
+every turn has its label in front.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cai_lightning.principles import wording
+from cai_lightning.principles.anthropic import find_prompt_file
+from cai_lightning.principles.constitution import Principle
+from cai_lightning.run import manifest
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import load_json, objects_at, shown, text_at
+from cai_lightning.run.records import Conversation, assistant, user
+
+DIALOGUES = "CritiqueRevisionFewShotPrompts.json"
+_DEFAULT = Path(__file__).with_name("constitutions") / "few_shots.json"
+_LABEL = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant|CritiqueRequest|Critique|RevisionRequest|Revision):")
+_ENDING = ["CritiqueRequest", "Critique", "RevisionRequest", "Revision"]
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """One complete example.
+
+    Args:
+        opening: The dialogue up to its last human turn.
+        response: What the assistant answers to it.
+        principle: The requests for the critique and the revision.
+        critique: The critique of the response.
+        revision: The response revised.
+    """
+
+    opening: Conversation
+    response: str
+    principle: Principle
+    critique: str
+    revision: str
+
+    def turns(self, suffix: str, critique: bool) -> Conversation:
+        """The example, worded as the dialogue that it stands in front of."""
+        talk = wording.answered(self.opening, self.response)
+        if critique:
+            talk = wording.answered(wording.critique(talk, self.principle), self.critique)
+        return wording.answered(wording.revision(talk, self.principle, suffix), self.revision)
+
+
+@dataclass(frozen=True)
+class FewShots:
+    """The examples of one file in their order; there may be none."""
+
+    name: str
+    examples: tuple[FewShot, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that stand for the examples; the layout and the formatting of the file do not count."""
+        return manifest.digest([asdict(example) for example in self.examples])
+
+    def turns(self, suffix: str, critique: bool) -> Conversation:
+        """All examples as turns of one conversation.
+
+        Args:
+            suffix: Sentence put behind every request for a revision.
+            critique: Whether critiques are asked for; else the examples are of direct revisions too.
+        """
+        return [turn for example in self.examples for turn in example.turns(suffix, critique)]
+
+
+def open_few_shots(source: str) -> FewShots:
+    """`none`, `default`, `anthropic`, a JSON file in either layout, or a folder that holds Anthropic's prompt files.
+
+    Raises:
+        UserError: The file is missing or malformed, or cannot be fetched.
+    """
+    if source == "none":
+        return FewShots("none")
+    path = _DEFAULT if source == "default" else find_prompt_file(source, DIALOGUES)
+    content = load_json(path, "file of few-shot examples")
+    if isinstance(content, list):
+        examples = FewShots(path.stem, tuple(_dialogue(path, f"[{n}]", value) for n, value in enumerate(content)))
+    elif isinstance(content, dict) and "few_shots" in content:
+        examples = FewShots(text_at(path, "name", content.get("name")), tuple(_ours(path, content["few_shots"])))
+    else:
+        raise UserError(
+            f"{path}: unknown layout; expected an object with the key 'few_shots' (ours) or a list of dialogues"
+            f" (Anthropic), found {shown(content)}"
+        )
+    if not examples.examples:
+        raise UserError(f"{path}: there is no example in it; `none` goes without examples")
+    return examples
+
+
+def _ours(path: Path, value: Any) -> Iterator[FewShot]:
+    for place, fields in objects_at(path, "few_shots", value):
+        prompt, response, critique_request, critique, revision_request, revision = (
+            text_at(path, f"{place}.{name}", fields.get(name))
+            for name in ("prompt", "response", "critique_request", "critique", "revision_request", "revision")
+        )
+        principle = Principle("few-shot", critique_request, revision_request)
+        yield FewShot([user(prompt)], response, principle, critique, revision)
+
+
+def _dialogue(path: Path, place: str, value: Any) -> FewShot:
+    """One of Anthropic's texts; an empty `Human:` at its end, where the next dialogue would begin, does not count."""
+    parts = _LABEL.split(text_at(path, place, value, suffix="\n\nHuman:"))
+    labels, words = parts[1::2], parts[2::2]
+    spoken = labels[:-4]
+    if parts[0] or not spoken or labels != ["Human", "Assistant"] * (len(spoken) // 2) + _ENDING:
+        raise UserError(
+            f"{path}, {place}: expected a dialogue of Human and Assistant in turn, then {', '.join(_ENDING)};"
+            f" found {', '.join(labels) or shown(value)}"
+        )
+    *said, critique_request, critique, revision_request, revision = (
+        text_at(path, f"{place}, {label}", text) for label, text in zip(labels, words, strict=True)
+    )
+    opening = [(user, assistant)[n % 2](text) for n, text in enumerate(said[:-1])]
+    return FewShot(opening, said[-1], Principle("few-shot", critique_request, revision_request), critique, revision)

@@ -1,0 +1,209 @@
+"""What is measured on each row of a corpus: commentary, change, refusals, characters, repetition, truncation, lengths.
+
+Whether an answer refuses, told by how it begins.
+
+refuses("I'm sorry, but I can't help you pick that lock. A locksmith ...")  # True
+
+A refusal is what its speaker says: that it cannot or will not do what was asked, in one of the first two sentences. An
+answer that only disapproves ("Assault is illegal in Palau.") is none, nor is one that helps with something else without
+saying so. How often this agrees with a reader is in `docs/experiments.md`.
+
+values = measure(row)
+values["commentary"], values["similarity_1"]  # (1.0, 0.43)
+
+How much a revision changes is the Indel similarity of its words and those of the answer before it: twice the longest
+common subsequence over the words of both, 1 for equal texts and about 0.1 for unrelated ones (on characters unrelated
+texts already reach 0.36). rapidfuzz computes it: eight times as fast as difflib on words, and 42,000 rows in seconds.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from rapidfuzz.distance import Indel
+
+from cai_lightning.data.cleaning import Span, commentary_spans
+from cai_lightning.data.repetition import LOOPING, repeated_lines, repeated_ngrams
+from cai_lightning.report.corpora import Row
+from cai_lightning.report.summary import Direction
+
+_SENTENCES = 2
+_JUDGED_LENGTH = 500
+_STRAIGHT_QUOTES = str.maketrans("\u2018\u2019", "''")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+")
+
+_CANNOT = (
+    r"(?:can ?not|can't|could not|couldn't|will not|won't|(?:am |'m |are |'re )?(?:unable to|not comfortable"
+    r"|not (?:able|going|willing|prepared) to)|(?:would |'d )rather not|(?:must |have to |will )?(?:decline|refuse) to"
+    r"|(?:do not|don't) (?:have (?:access to|the ability to)|know how to))"
+)
+_DO_IT = (
+    r"(?:access|advis|answer|analyz|assist|attend|compl|condon|creat|describ|disclos|discuss|do (?:that|this|so)|engag"
+    r"|explain|find|fulfil|generat|giv|help|impersonat|in good conscience|list|locat|offer|participat|provid|recommend"
+    r"|repeat|respond|reveal|shar|suggest|support|teach|tell|writ|personal|private)"
+)
+_DECLINES = re.compile(rf"\b(?:I|we) ?(?:also |really |simply )?{_CANNOT} (?:[\w-]+ ){{0,2}}?{_DO_IT}", re.IGNORECASE)
+_CHANGES_THE_SUBJECT = re.compile(r"\bI(?: would|'d) rather talk about something else", re.IGNORECASE)
+
+
+def refuses(answer: str) -> bool:
+    """Whether an answer, without meta-commentary around it, says at its beginning that its speaker cannot or will not.
+
+    Args:
+        answer: The answer; its first two sentences count, within 500 characters.
+    """
+    beginning = answer.strip()[:_JUDGED_LENGTH].translate(_STRAIGHT_QUOTES)
+    opening = " ".join(_SENTENCE_END.split(beginning)[:_SENTENCES])
+    return bool(_DECLINES.search(opening) or _CHANGES_THE_SUBJECT.search(opening))
+
+
+Unit = Literal["share", "part", "ratio", "words"]
+CUT_OFF = "length"
+"""The finish reason of a reply that reached the limit of tokens."""
+FEW_WORDS = 3
+"""Words that may stand outside of commentary at the head or at the tail, such as the `Certainly!` that is kept."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a corpus: the mean over its rows.
+
+    Args:
+        name: Its key in `measure` and its name in files.
+        title: What tables call it.
+        unit: A `share` of rows is 0 or 1 in each, a `part` of a row lies between, a `ratio` is shown as it is; `words`.
+        direction: Which way is better, where one is.
+    """
+
+    name: str
+    title: str
+    unit: Unit
+    direction: Direction | None = None
+
+
+def measures(rounds: int) -> dict[str, list[Measure]]:
+    """Every measure by the heading it stands under, for rows of up to so many rounds."""
+    return {
+        "Meta-commentary in the revision": [
+            Measure("commentary", "rows with any", "share", "lower"),
+            Measure("commentary_head", "at the head", "share", "lower"),
+            Measure("commentary_tail", "at the tail", "share", "lower"),
+            Measure("commentary_turn", "with invented turns", "share", "lower"),
+            Measure("commentary_repeat", "with a repeated answer", "share", "lower"),
+            Measure("commentary_characters", "characters (mean of rows)", "part", "lower"),
+        ],
+        "Similarity to the answer before (words)": [
+            *(Measure(f"similarity_{n}", f"round {n}", "ratio") for n in range(1, rounds + 1)),
+            *(Measure(f"unchanged_{n}", f"round {n}: unchanged", "share") for n in range(1, rounds + 1)),
+        ],
+        "Refusals": [
+            Measure("refusal_response", "initial responses", "share"),
+            Measure("refusal_revision", "revisions", "share"),
+        ],
+        "Non-ASCII characters": [
+            Measure("non_ascii_response", "initial responses with any", "share"),
+            Measure("non_ascii_revision", "revisions with any", "share"),
+            Measure("non_ascii_characters", "characters (mean of revisions)", "part"),
+        ],
+        "Repetition": [
+            Measure("looping_response", f"initial responses that loop (over {LOOPING:.0%})", "share", "lower"),
+            Measure("looping_revision", f"revisions that loop (over {LOOPING:.0%})", "share", "lower"),
+            Measure("repetition_response", "repeated 4-grams, initial responses", "part", "lower"),
+            Measure("repetition_revision", "repeated 4-grams, revisions", "part", "lower"),
+            Measure("repeated_lines_response", "repeated lines, initial responses", "part", "lower"),
+            Measure("repeated_lines_revision", "repeated lines, revisions", "part", "lower"),
+        ],
+        "Cut off at the limit of tokens": [
+            Measure("cut_response", "initial responses", "share", "lower"),
+            Measure("cut_critique", "critiques", "part", "lower"),
+            Measure("cut_revision", "revisions (the last)", "share", "lower"),
+        ],
+        "Words": [
+            Measure("words_response", "initial response", "words"),
+            Measure("words_critique", "critiques", "words"),
+            Measure("words_revision", "revision (the last)", "words"),
+        ],
+    }
+
+
+def measure(row: Row) -> dict[str, float]:
+    """The values of one row by the names of the measures; what does not apply to it is left out."""
+    spans = commentary_spans(row.revision)
+    return {
+        **_commentary(row.revision, spans),
+        **_changes(row),
+        "refusal_response": float(refuses(row.initial_response)),
+        "refusal_revision": float(refuses(kept(row.revision, spans))),
+        "non_ascii_response": float(not row.initial_response.isascii()),
+        "non_ascii_revision": float(not row.revision.isascii()),
+        "non_ascii_characters": _share(sum(c > "\x7f" for c in row.revision), len(row.revision)),
+        **_repetition("response", row.initial_response),
+        **_repetition("revision", row.revision),
+        **_cut_off(row),
+        **_words(row),
+    }
+
+
+def kept(text: str, spans: Sequence[Span]) -> str:
+    """The text without its spans."""
+    ends = [0, *(span.end for span in spans)]
+    starts = [*(span.start for span in spans), len(text)]
+    return "".join(text[end:start] for end, start in zip(ends, starts, strict=True))
+
+
+def _commentary(text: str, spans: Sequence[Span]) -> dict[str, float]:
+    kinds = {span.kind for span in spans}
+    return {
+        "commentary": float(bool(spans)),
+        "commentary_head": float(bool(spans) and _is_nearly_empty(text[: spans[0].start])),
+        "commentary_tail": float(bool(spans) and _is_nearly_empty(text[spans[-1].end :])),
+        "commentary_turn": float("turn" in kinds),
+        "commentary_repeat": float("repeat" in kinds),
+        "commentary_characters": _share(sum(span.end - span.start for span in spans), len(text)),
+    }
+
+
+def _changes(row: Row) -> dict[str, float]:
+    answers = [row.initial_response, *(turn.revision for turn in row.rounds)]
+    values = {}
+    for number, (before, after) in enumerate(pairwise(answers), 1):
+        values[f"similarity_{number}"] = Indel.normalized_similarity(before.split(), after.split())
+        values[f"unchanged_{number}"] = float(before == after)
+    return values
+
+
+def _repetition(stage: str, text: str) -> dict[str, float]:
+    repeated = repeated_ngrams(text)
+    return {
+        f"looping_{stage}": float(repeated > LOOPING),
+        f"repetition_{stage}": repeated,
+        f"repeated_lines_{stage}": repeated_lines(text),
+    }
+
+
+def _cut_off(row: Row) -> dict[str, float]:
+    if not row.finish_reasons:
+        return {}
+    reasons = zip(row.replies, row.finish_reasons, strict=True)
+    return _by_kind("cut", {stage: float(reason == CUT_OFF) for stage, reason in reasons})
+
+
+def _words(row: Row) -> dict[str, float]:
+    return _by_kind("words", {stage: float(len(text.split())) for stage, text in row.replies.items()})
+
+
+def _by_kind(name: str, values: dict[str, float]) -> dict[str, float]:
+    """The values of the initial response, of the critiques on average, and of the last revision."""
+    critiques = [value for stage, value in values.items() if stage.startswith("critique")]
+    means = {f"{name}_critique": sum(critiques) / len(critiques)} if critiques else {}
+    return {f"{name}_response": values["response"], **means, f"{name}_revision": list(values.values())[-1]}
+
+
+def _is_nearly_empty(text: str) -> bool:
+    return len(text.split()) <= FEW_WORDS
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

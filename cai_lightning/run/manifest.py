@@ -1,0 +1,287 @@
+"""What a run was made under: the settings and digests that determine its rows, kept in `<run>/<verb>.json`.
+
+What stands for the contents of a file, told in milliseconds however large it is.
+
+sampled_digest(Path("runs/qwen/model/model.safetensors"))
+
+A verb started again goes on where it was, unless something that determines its rows has changed.
+
+Whether what a verb reads is all that the verb before it was to make: fit of predict, validate of fit.
+
+    expected = rows_wanted(run / "revisions.jsonl")
+    why = unfinished(run / "adapter")
+
+Each verb holds the lock of its note, `<run>/<verb>.json`, as long as it works, and notes there what it is to make.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import load_json, object_at
+
+WHOLE = 2**24
+"""Bytes up to which a file is read whole for its digest."""
+
+BLOCKS = 64
+"""Blocks that are read of a larger one, evenly spread, of `BLOCK` bytes each."""
+
+BLOCK = 2**16
+
+
+def sampled_digest(path: Path) -> bytes:
+    """The digest of a small file, or of blocks of a large one: other weights differ in every block."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= WHOLE:
+            return hashlib.file_digest(file, "sha256").digest()
+        sampled = hashlib.sha256()
+        for block in range(BLOCKS):
+            file.seek(block * (size - BLOCK) // (BLOCKS - 1))
+            sampled.update(file.read(BLOCK))
+    return sampled.digest()
+
+
+Verb = Literal["predict", "fit", "validate", "score", "import"]
+"""What makes files in a run; `score` is validate without an engine, which makes no responses."""
+
+_SCORES = ("scores.jsonl", "scores.rank*.jsonl", "summary.json")
+_FROM_SLURM = "hpc_ckpt_*.ckpt"  # Lightning's own, see `slurm`
+_RESPONSES = ("responses.jsonl", "responses.rank*.jsonl")
+
+OUTPUTS: dict[Verb, tuple[str, ...]] = {
+    "predict": ("revisions.jsonl", "revisions.rank*.jsonl"),
+    "fit": ("adapter", "model", "checkpoints"),
+    "validate": (*_RESPONSES, *_SCORES),
+    "score": _SCORES,
+    "import": (*_RESPONSES, *_SCORES),
+}
+"""What each verb makes under its settings; those of a verb that has made nothing yet may still change."""
+
+NOTES: dict[Verb, tuple[str, ...]] = {
+    "predict": ("predict.json", "failed.jsonl", "failed.rank*.jsonl", _FROM_SLURM),
+    "fit": ("fit.json", _FROM_SLURM),
+    "validate": ("validate.json", _FROM_SLURM),
+    "score": (),
+    "import": ("import.json", "validate.json"),
+}
+"""What each verb writes down beside it, or has left there."""
+
+
+@runtime_checkable
+class HasInputs(Protocol):
+    """What reads files: a module or data module that can say by digests what is in them."""
+
+    def inputs(self, run: Path) -> dict[str, str]:
+        """Digests by the name of what is read."""
+
+
+def settings(thing: object) -> dict[str, Any]:
+    """The settings of an object that determine what it makes, by dotted name.
+
+    A constructor keeps its arguments under their names, so they are read from there; nested objects are followed.
+    Arguments named in the class attribute `INCIDENTAL` are left out, and so are its inputs, whose digests count.
+    """
+    return dict(_walk(thing, ""))
+
+
+def digest(value: object) -> str:
+    """16 hex digits that stand for anything that JSON can say."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """16 hex digits of the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def folder_digest(folder: Path) -> str:
+    """16 hex digits that stand for the files of a folder, such as an adapter; large ones by samples.
+
+    Every process asks for it, and a model that was trained whole has gigabytes.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    return digest({path.name: sampled_digest(path).hex()[:16] for path in files})
+
+
+def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
+    """Writes down what a run is made under, or compares it with what stands there.
+
+    Raises:
+        UserError: What was made before was made under other settings, or its note is damaged.
+    """
+    path = run / f"{verb}.json"
+    now = json.loads(json.dumps(found, default=str))
+    made = _made(run, verb)
+    if made and not path.exists():
+        raise UserError(
+            f"{made[0]}: {path.name}, which says how it was made, is missing. Choose another --run, or add --fresh."
+        )
+    if made:
+        _compare(run, verb, noted(run, verb)["settings"], now)
+        return
+    record = {"verb": verb, "settings": now, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    jsonl.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def agree(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
+    """Makes sure that a verb of this run, where it has run, was given the same values.
+
+    Raises:
+        UserError: It was given others, and a test prompt could then have been trained on; or its note is damaged.
+    """
+    if (run / f"{verb}.json").exists() and _made(run, verb):
+        before = noted(run, verb)["settings"]
+        _compare(run, verb, {key: before[key] for key in found if key in before}, found)
+
+
+def add(run: Path, verb: Verb, **facts: Any) -> None:
+    """Notes beside the settings of a verb how far it has come, or what it is to make."""
+    record = noted(run, verb) | facts
+    jsonl.replace_text(run / f"{verb}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def finish(run: Path, verb: Verb) -> None:
+    """Notes that a verb has done all that it was asked to do."""
+    add(run, verb, finished=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def is_finished(run: Path, verb: Verb) -> bool:
+    """Whether a verb has done all that it was asked to do."""
+    return (run / f"{verb}.json").exists() and "finished" in noted(run, verb)
+
+
+def set_aside(run: Path, verb: Verb) -> Path | None:
+    """Moves what a verb has made into a folder `<run>/before-N`, deleting nothing; None where there is nothing.
+
+    Raises:
+        UserError: Another process is writing.
+    """
+    made = [*_made(run, verb), *(path for pattern in NOTES[verb] for path in sorted(run.glob(pattern)))]
+    if not made:
+        return None
+    for path in made:
+        if ".rank" in path.name:
+            with jsonl.locked(path):
+                pass
+    numbers = [path.name.removeprefix("before-") for path in run.glob("before-*")]
+    taken = [int(number) for number in numbers if number.isdecimal()]
+    target = run / f"before-{max(taken, default=0) + 1}"
+    target.mkdir()
+    for path in made:
+        path.rename(target / path.name)
+    return target
+
+
+def noted(run: Path, verb: Verb) -> dict[str, Any]:
+    """What a verb has noted: its settings, and what was added to them.
+
+    Raises:
+        UserError: The note is missing or damaged.
+    """
+    path = run / f"{verb}.json"
+    try:
+        note = object_at(path, "its top", load_json(path, "note of a run"))
+        object_at(path, "settings", note.get("settings"))
+    except UserError as error:
+        raise UserError(f"{error}. Choose another --run, or start {verb} with --fresh.") from None
+    return note
+
+
+def _made(run: Path, verb: Verb) -> list[Path]:
+    """The files and folders that hold something; a verb that failed at once leaves empty ones."""
+    found = (path for pattern in OUTPUTS[verb] for path in sorted(run.glob(pattern)))
+    return [path for path in found if (any(path.iterdir()) if path.is_dir() else path.stat().st_size)]
+
+
+def _compare(run: Path, verb: Verb, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"{run}: {verb} was started there with {key} = {before.get(key)!r}, now it is {now.get(key)!r}. "
+                "Choose another --run, or add --fresh to move the old files aside."
+            )
+
+
+def _walk(thing: object, name: str) -> Iterator[tuple[str, Any]]:
+    if thing is None or isinstance(thing, str | int | float | bool):
+        yield name, thing
+    elif isinstance(thing, Path):
+        yield name, str(thing)
+    elif isinstance(thing, Mapping):
+        for key, value in thing.items():
+            yield from _walk(value, _join(name, str(key)))
+    elif isinstance(thing, list | tuple):
+        for number, value in enumerate(thing):
+            yield from _walk(value, _join(name, str(number)))
+    else:
+        yield from _walk_object(thing, name)
+
+
+def _walk_object(thing: object, name: str) -> Iterator[tuple[str, Any]]:
+    kind = type(thing)
+    if not dataclasses.is_dataclass(thing):
+        yield _join(name, "class"), f"{kind.__module__}.{kind.__qualname__}"
+    incidental: frozenset[str] = getattr(kind, "INCIDENTAL", frozenset())
+    for parameter in list(inspect.signature(kind).parameters):
+        if parameter in incidental:
+            continue
+        if not hasattr(thing, parameter):
+            raise TypeError(f"{kind.__qualname__} has to keep its argument {parameter!r} as an attribute of that name.")
+        yield from _walk(getattr(thing, parameter), _join(name, parameter))
+
+
+def _join(name: str, part: str) -> str:
+    return f"{name}.{part}" if name else part
+
+
+def check_revisions(corpus: Path) -> str | None:
+    """What there is to be said of revisions that are learned from, where predict has not made all of them.
+
+    Args:
+        corpus: A file of revisions.
+
+    Raises:
+        UserError: Predict is at work on it.
+    """
+    note = corpus.with_name("predict.json")
+    if process := jsonl.holder(note):
+        raise UserError(
+            f"{corpus}: predict, process {process}, is still making these revisions; wait for its end, or name another "
+            "data.corpus."
+        )
+    wanted = noted(corpus.parent, "predict").get("rows") if note.is_file() else None
+    made = len(jsonl.read(corpus)) if wanted else 0
+    if not wanted or made >= wanted:
+        return None
+    failed = len(jsonl.read(corpus.with_name("failed.jsonl")))
+    return (
+        f"{corpus}: predict has made {made:,} of {wanted:,} revisions there ({failed:,} failed), and fit learns from "
+        "these alone. The same predict command makes the others."
+    )
+
+
+def unfinished(folder: Path) -> str | None:
+    """Why an adapter, or a model that was trained whole, is not what its training would have come to.
+
+    Args:
+        folder: It; of one that no fit has left there nothing is known.
+    """
+    run = folder.parent
+    if folder.name not in ("adapter", "model") or not (run / "fit.json").is_file():
+        return None
+    note = noted(run, "fit")
+    if "finished" in note:
+        return None
+    kept = "step {step:,} of {of:,}".format(**note["kept"]) if "kept" in note else "a step that is not known"
+    process = jsonl.holder(run / "fit.json")
+    at_work = f"; process {process} is at work on it" if process else ""
+    return f"{folder}: fit has not finished, and this is the best of it so far, of {kept}{at_work}"

@@ -1,0 +1,274 @@
+"""The records that the verbs exchange, one JSON object a line, and the ids that join them.
+
+prompt = Prompt(id=prompt_id("How do I pick a lock?"), prompt="How do I pick a lock?")
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from cai_lightning.run.thoughts import why_silent
+
+Turn = dict[str, str]
+"""One turn of a conversation: `role` (system, user or assistant) and `content`."""
+
+Conversation = list[Turn]
+
+ROLES = ("system", "user", "assistant")
+
+UNKNOWN: Final = "unknown"
+"""The finish reason of a text that was made elsewhere."""
+
+
+def user(content: str) -> Turn:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> Turn:
+    return {"role": "assistant", "content": content}
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether something that was read is a list of turns."""
+    return isinstance(value, list) and all(map(_is_turn, value))
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One red-team prompt, or a transcript that ends in a human turn.
+
+    Args:
+        id: First 16 hex digits of the SHA-256 of the text, see `prompt_id`.
+        prompt: The human's words; of a transcript its last human turn.
+        source: Where the prompt was read.
+        category: Kind of harm, where the source knows it.
+        turns: The whole transcript; null for a single prompt.
+        prompt_id: The id that all rows about the same prompt share, its repetitions and samples; null in older files.
+        sample: Which sample of it, from 0.
+    """
+
+    id: str
+    prompt: str
+    source: str | None = None
+    category: str | None = None
+    turns: Conversation | None = None
+    prompt_id: str | None = None
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Round:
+    """One critique and the revision that follows it; the critique is null where the revision was asked for directly."""
+
+    principle_id: str
+    similarity: float | None
+    principle_used: str
+    revision_request: str
+    critique: str | None
+    revision: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A prompt with its initial response and every round of critique and revision; ids are those of the prompt.
+
+    Args:
+        thoughts: What the model thought before each of its replies, in their order, null where it did not; null where
+            it never did.
+    """
+
+    id: str
+    prompt: str
+    initial_response: str
+    rounds: list[Round]
+    revision: str
+    finish_reasons: list[str]
+    model: str
+    engine: str
+    sampling: dict[str, Any]
+    seed: int
+    constitution: dict[str, str]
+    created: str
+    turns: Conversation | None = None
+    few_shots: dict[str, str] | None = None
+    prompt_id: str | None = None
+    sample: int = 0
+    thoughts: list[str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the evaluated model answers to a test prompt, and the reference it is compared with.
+
+    Args:
+        response: Its words, which may be none.
+        thought: What it thought before them; null where it did not.
+    """
+
+    id: str
+    prompt: str
+    response: str
+    reference: str | None
+    finish_reason: str
+    model: str
+    adapter: str | None
+    category: str | None = None
+    turns: Conversation | None = None
+    prompt_id: str | None = None
+    sample: int = 0
+    thought: str | None = None
+
+    @property
+    def why_silent(self) -> str | None:
+        """Why this is no answer: `empty response` or `unfinished thought`; None where there are words."""
+        return why_silent(self.response, self.thought, "empty response")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One evaluator's score of one response; `score` is null where it is unscored, and `reason` says why.
+
+    Args:
+        adapter: Digest of the adapter that the response was made with.
+        settings: Digest of the evaluator's settings.
+        revision: What stood behind them, such as the commit of a model.
+        key: Digest of all that the score depends on: the evaluator, its settings and revision, prompt, response, and
+            reference where it is used. A score with the same key is not made again.
+    """
+
+    id: str
+    metric: str
+    score: float | None
+    reason: str | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
+    settings: str | None = None
+    revision: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which of two runs' responses to a prompt a judge prefers, asked in both orders.
+
+    Args:
+        first_shown_first: The side preferred (`first`, `second` or `tie`) where the first run's response is shown
+            first; null without a verdict.
+        second_shown_first: The same where the second run's is shown first.
+        preferred: The side that both orders agree on, a tie where they do not; null is unscored.
+        reason: Why it is unscored.
+        identical: Whether the responses are the same, a tie for which no judge is asked.
+        rationales: What the judge says for its verdicts.
+        key: Digest of all that the verdicts depend on.
+    """
+
+    id: str
+    first_shown_first: str | None
+    second_shown_first: str | None
+    preferred: str | None
+    reason: str | None
+    identical: bool
+    rationales: list[str]
+    key: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that could not be made, though it was tried again; the next run tries it once more.
+
+    Args:
+        stage: The reply that failed: `response`, `critique N` or `revision N`, rounds counted from 1.
+        silent_draws: How many draws of a reply came to no words, by stage; the next run goes on behind them.
+    """
+
+    id: str
+    prompt: str
+    stage: str
+    reason: str
+    created: str
+    turns: Conversation | None = None
+    prompt_id: str | None = None
+    sample: int = 0
+    silent_draws: dict[str, int] | None = None
+
+
+Record = Revision | Response | Score | Judgement | Failure
+
+_LEFT_OUT = ("turns", "category", "few_shots", "prompt_id", "thoughts", "thought", "silent_draws")
+"""Fields that are not written where they are null."""
+
+
+def to_json(record: Record) -> str:
+    """The record as one line of JSON without its newline; what is null for want of it is left out."""
+    fields = asdict(record)
+    kept = {k: v for k, v in fields.items() if v is not None or k not in _LEFT_OUT}
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def transcript_text(turns: Conversation) -> str:
+    """The text that stands for a transcript in its id: its turns as compact JSON."""
+    return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
+
+
+def prompt_id(text: str, occurrence: int = 1, sample: int = 0) -> str:
+    """The id of a prompt, exactly as it was read.
+
+    Args:
+        text: The prompt, or `transcript_text` of a transcript.
+        occurrence: 1 for the first time this text stands in its source; n ≥ 2 adds `-n`.
+        sample: 0 for the first sample of a prompt; k ≥ 1 adds `.k`.
+    """
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return digest + (f"-{occurrence}" if occurrence > 1 else "") + (f".{sample}" if sample else "")
+
+
+def samples_of(prompt: Prompt, count: int) -> list[Prompt]:
+    """A prompt as often as it is sampled, each time under an id, and so with random numbers, of its own."""
+    return [prompt, *(replace(prompt, id=f"{prompt.id}.{sample}", sample=sample) for sample in range(1, count))]
+
+
+class AboutPrompt(Protocol):
+    """A record that says what was asked."""
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def turns(self) -> Conversation | None: ...
+
+    @property
+    def prompt_id(self) -> str | None: ...
+
+
+def shared_id(record: AboutPrompt) -> str:
+    """What all records about the same prompt share: its `prompt_id`, or the id of its text where that is not recorded.
+
+    Every other id is opaque: nothing is to be read off it.
+    """
+    return _shared_id(record.prompt, record.turns, record.prompt_id)
+
+
+def shared_id_of(row: Mapping[str, Any]) -> str:
+    """Likewise of a row as it lies in a file, perhaps somebody else's."""
+    return _shared_id(str(row.get("prompt")), row.get("turns"), row.get("prompt_id"))
+
+
+def _shared_id(prompt: str, turns: Conversation | None, recorded: Any) -> str:
+    return str(recorded or prompt_id(transcript_text(turns) if turns else prompt))
+
+
+def number_ids(texts: Iterable[str]) -> list[str]:
+    """The ids of the texts of one source, in their order; repeated texts are numbered."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for text in texts:
+        seen[text] += 1
+        ids.append(prompt_id(text, seen[text]))
+    return ids

@@ -1,0 +1,238 @@
+"""Whether a difference is told from 0, how large it is beside its spread, and how much data it takes to see it.
+
+Whether a difference is told from 0: the sign-flip test over prompts, and Holm's correction over many of them.
+
+The shares of the variance of a mean: that between fine-tunings, and that between prompts.
+
+parts = [of_fine_tunings(arm) for arm in (a, b)]
+between = joined(parts)
+
+How large a difference is beside its spread, and how many prompts or fine-tunings it takes to see it.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cai_lightning.statistics.intervals import (
+    LARGEST_DRAW,
+    NO_PROMPTS,
+    Array,
+    Clusters,
+    Prompts,
+    by_prompt,
+    student_quantile,
+)
+
+FLIPS = 9_999
+"""Random sign flips; so the least p-value is 1 in 10,000, which a correction over some hundred differences leaves."""
+
+_MOST_PROMPTS_WRITTEN_OUT = 13
+_ROUNDING = 1e-12
+
+
+def sign_flip(sums: Array, seed: int = 0) -> float:
+    """The two-sided p-value of paired differences whose true mean is 0.
+
+    If two runs are alike, then which of the two gave which response to a prompt is chance, and every prompt's
+    difference could as well have the other sign. So the mean is set against those under random signs. Whole prompts are
+    flipped, for their repetitions and samples depend on each other. Nothing is assumed about the distribution, which
+    for refusals and rubric scores is far from normal; for zeros and ones this is McNemar's exact test.
+
+    Args:
+        sums: The sum of each prompt's differences.
+        seed: Seed of the random signs; with 13 prompts or fewer all signs are tried.
+    """
+    observed = abs(float(sums.sum()))
+    least = observed - _ROUNDING * float(np.abs(sums).sum())
+    reached = sum(int((np.abs(signs @ sums) >= least).sum()) for signs in _signs(len(sums), seed))
+    if len(sums) <= _MOST_PROMPTS_WRITTEN_OUT:
+        return float(reached / 2 ** len(sums))
+    return (reached + 1) / (FLIPS + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number: Holm (1979).
+
+    Where each corrected value up to 5 % is taken for a difference, the chance of one or more wrong ones is 5 % at most,
+    whatever depends on what.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def _signs(prompts: int, seed: int) -> Iterator[Array]:
+    """Rows of -1 and 1: all there are for few prompts, else random ones, in batches."""
+    if prompts <= _MOST_PROMPTS_WRITTEN_OUT:
+        bits = np.arange(2**prompts)[:, None] >> np.arange(prompts) & 1
+        yield 1.0 - 2.0 * bits.astype(np.float64)
+    elif prompts * FLIPS <= LARGEST_DRAW:
+        yield _kept_signs(prompts, seed)
+    else:
+        rng, batch = np.random.default_rng(seed), max(1, LARGEST_DRAW // prompts)
+        for start in range(0, FLIPS, batch):
+            yield _random_signs(rng, min(batch, FLIPS - start), prompts)
+
+
+@lru_cache(maxsize=4)
+def _kept_signs(prompts: int, seed: int) -> Array:
+    """Those of one batch; every column of a comparison asks for the same."""
+    return _random_signs(np.random.default_rng(seed), FLIPS, prompts)
+
+
+def _random_signs(rng: np.random.Generator, rows: int, prompts: int) -> Array:
+    return 1.0 - 2.0 * rng.integers(2, size=(rows, prompts), dtype=np.int8).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the variance of a mean, and the degrees of freedom that it was estimated with."""
+
+    variance: float
+    freedom: float
+
+
+def of_fine_tunings(fine_tunings: Sequence[Mapping[str, float]], prompts: Prompts = NO_PROMPTS) -> Part:
+    """The variance of the mean of an arm, less the share that is noise of single responses: prompts show that too.
+
+    Args:
+        fine_tunings: The scores by id of two or more fine-tunings, all over the same ids.
+        prompts: As in `mean_interval`.
+    """
+    clusters = [by_prompt(scores, prompts) for scores in fine_tunings]
+    sums, counts = np.stack([gathered.sums for gathered in clusters]), clusters[0].counts
+    means, freedom = sums.sum(axis=1) / counts.sum(), len(clusters) - 1
+    residuals = sums - sums.mean(axis=0) - (means - means.mean())[:, None] * counts
+    correction = len(counts) / max(1, len(counts) - 1)
+    noise = correction * float((residuals**2).sum()) / freedom / counts.sum() ** 2
+    return Part(max(0.0, float(means.var(ddof=1)) - noise) / len(means), freedom)
+
+
+def of_prompts(clusters: Clusters) -> Part:
+    """The variance of a mean over draws of prompts."""
+    return Part(clusters.standard_error**2, len(clusters) - 1)
+
+
+def joined(parts: Sequence[Part]) -> list[Part]:
+    """What the fine-tunings of both arms add to the variance of a difference; none where they do not differ.
+
+    Their variances are summed and their freedoms joined by Welch's formula: apart they would be far too wide.
+    """
+    total = sum(part.variance for part in parts)
+    if not total:
+        return []
+    return [Part(total, total**2 / sum(part.variance**2 / part.freedom for part in parts))]
+
+
+POWER = 0.8
+MOST_PROMPTS = 10**9
+MOST_SEEDS = 1_000
+_DRAWS = (np.arange(500) + 0.5) / 500
+"""Quantiles at which an average over how a variance is estimated is taken."""
+
+
+def effect_size(differences: Clusters) -> float | None:
+    """Cohen's d_z: the mean difference over the standard deviation of the differences between prompts.
+
+    Where prompts repeat, the deviation is that of as many single prompts as would leave the mean as uncertain.
+
+    Returns:
+        d_z, with the sign of the difference; None where all prompts differ alike.
+    """
+    if differences.agree:
+        return None if differences.mean else 0.0
+    return differences.mean / (differences.standard_error * math.sqrt(len(differences)))
+
+
+def prompts_needed(size: float | None, level: float = 0.05, power: float = POWER) -> int | None:
+    """The least number of prompts at which a two-sided paired t-test sees an effect as often as asked for.
+
+    Args:
+        size: The effect, as Cohen's d_z.
+        level: The p-value up to which a difference counts as seen.
+        power: The share of experiments that shall see it.
+
+    Returns:
+        The number; None where there is no effect, or one that a billion prompts do not show.
+    """
+    if not size:
+        return None
+    return _least(lambda n: power_of(size, n, level) >= power, MOST_PROMPTS)
+
+
+def seeds_needed(
+    difference: float, arms: Sequence[Part], prompts: Part, level: float = 0.05, power: float = POWER
+) -> int | None:
+    """The least number of fine-tunings of each arm at which `arm_difference` sees a difference as often as asked for.
+
+    Args:
+        difference: The difference.
+        arms: The variance of the mean of each arm of several fine-tunings (`parts.of_fine_tunings`).
+        prompts: The variance of the difference over draws of prompts, which more fine-tunings do not change.
+        level: The p-value up to which a difference counts as seen.
+        power: The share of experiments that shall see it.
+
+    Returns:
+        The number; None where fine-tunings do not differ, or where a thousand are not enough.
+    """
+    if not joined(arms) or not difference:
+        return None
+    return _least(lambda seeds: power_with(seeds, difference, arms, prompts, level) >= power, MOST_SEEDS)
+
+
+def power_with(seeds: int, difference: float, arms: Sequence[Part], prompts: Part, level: float) -> float:
+    """The share of experiments with so many fine-tunings in each of these arms that see the difference."""
+    (between,) = joined([Part(part.variance * (part.freedom + 1) / seeds, seeds - 1) for part in arms])
+    fixed = student_quantile(prompts.freedom, 1 - level) ** 2 * prompts.variance
+    estimated = between.variance * _estimates(between.freedom)
+    half = np.sqrt(student_quantile(between.freedom, 1 - level) ** 2 * estimated + fixed)
+    spread = math.sqrt(between.variance + prompts.variance)
+    return _seen(abs(difference) / spread, half / spread)
+
+
+def _least(enough: Callable[[int], bool], most: int) -> int | None:
+    """The least number from 2 on that is enough, where every larger one is, too; None where it would pass `most`."""
+    low, high = 1, 2
+    while not enough(high):
+        low, high = high, 2 * high
+        if low > most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def power_of(size: float, n: int, level: float) -> float:
+    """The share of experiments with n prompts in which a two-sided paired t-test sees an effect of this size."""
+    from scipy.special import nctdtr
+
+    critical, shift = student_quantile(n - 1, 1 - level), abs(size) * math.sqrt(n)
+    if n > 10_000:  # where the t distribution is the normal one to five digits, and scipy's sums grow long
+        return _seen(shift, np.array([critical]))
+    power = 1 - nctdtr(n - 1, shift, critical) + nctdtr(n - 1, shift, -critical)
+    if math.isnan(power):  # as scipy's is at single places where effects are large
+        return _seen(shift, critical * np.sqrt(_estimates(n - 1)))
+    return float(power)
+
+
+def _estimates(freedom: float) -> Array:
+    """Variances that are estimated where 1 is true, alike in likelihood."""
+    from scipy.special import gammaincinv
+
+    estimates: Array = 2 * gammaincinv(freedom / 2, _DRAWS) / freedom
+    return estimates
+
+
+def _seen(shift: float, halves: Array) -> float:
+    """The share of normal draws around this shift that lie beyond a half width of the interval, over all of these."""
+    from scipy.special import ndtr
+
+    return float((ndtr(shift - halves) + ndtr(-shift - halves)).mean())

@@ -1,0 +1,73 @@
+"""What a model says is shown and never obeyed, in a terminal and in a pipe."""
+
+import pytest
+
+from cai_lightning.commands.ask.exchange import CUT, Exchange, Passage, Step, show, shown
+
+HOSTILE = "[bold]no[/nonsense] :smile: \x1b[2J\x1b]0;title\x07 \u202eabc\u2069 \r\x00 \u2028"
+EXCHANGE = Exchange(
+    HOSTILE,
+    [Passage("base model", HOSTILE, cut=True, model=HOSTILE), Passage("fine-tuned model", "fine", model="tuned")],
+    [Step("Round 1: principle [red]x", [Passage("Critique request", "why?"), Passage("Critique", HOSTILE)])],
+)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\r\nb\tc", "a\nb\tc"),
+        ("\x1b[31m\x9b", "\\x1b[31m\\x9b"),
+        ("\u202e\u2028\ufeff\ud800", "\\u202e\\u2028\\ufeff\\ud800"),
+        ("Zürich\u3000日本\xa0« » 👩\u200d👧", "Zürich\u3000日本\xa0« » 👩\u200d👧"),
+        ("[bold]C:\\new", "[bold]C:\\new"),
+    ],
+)
+def test_what_would_be_obeyed_is_written_out(text, expected):
+    assert shown(text) == expected
+
+
+def test_a_pipe_gets_plain_text(capsys):
+    show(EXCHANGE, "a note")
+    out = capsys.readouterr().out
+    assert out.startswith(
+        f"-- prompt --\n{shown(HOSTILE)}\n\n-- base model: {shown(HOSTILE)} --\n{shown(HOSTILE)}\n{CUT}\n"
+    )
+    assert "== Round 1: principle [red]x ==\n\n-- Critique request --\nwhy?\n\n-- Critique --\n" in out
+    assert out.endswith(f"\n{shown(HOSTILE)}\n\na note\n")
+    assert "\x1b" not in out
+
+
+def test_a_thought_is_one_line_above_the_words(terminal, capsys):
+    for passage in (
+        Passage("base model", "Paris.", thought=HOSTILE),
+        Passage("base model", "Paris.", thought="a " * 99),
+    ):
+        show(Exchange("Where?", [passage]))
+    out = capsys.readouterr().out
+    assert "[thought of 99 words: a a a" in out
+    assert "\x1b[2J" not in out
+    assert "\x1b]0" not in out
+
+
+def test_a_terminal_gets_panels_side_by_side(terminal, capsys):
+    show(EXCHANGE, "a note")
+    out = capsys.readouterr().out
+    assert "\x1b[2J" not in out
+    assert "\x1b]0" not in out
+    assert "[bold]no[/nonsense] :smile:" in out
+    beside = next(line for line in out.splitlines() if "base model" in line)
+    assert "fine-tuned model" in beside
+    assert "principle [red]x" in out
+    assert CUT in out
+
+
+def test_one_answer_has_the_whole_width(terminal, capsys):
+    show(Exchange("How?", [Passage("base model", "x" * 90)]))
+    assert "x" * 90 in capsys.readouterr().out
