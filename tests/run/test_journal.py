@@ -189,7 +189,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 def limited(code, *arguments):
     """Runs code in a process that may write no file of more than 4,096 bytes, as if the disk were full."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
-    load = "import sys, pathlib; from cai_lightning import journal; path = pathlib.Path(sys.argv[1])"
+    load = "import sys, pathlib; from cai_lightning.run import jsonl; path = pathlib.Path(sys.argv[1])"
     script = f"{load}; {limit}\n{code}"
     return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
 
@@ -197,7 +197,7 @@ def limited(code, *arguments):
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "summary.json"
     jsonl.replace_text(path, "old")
-    ended = limited("journal.replace_text(path, 'x' * 5000)", path)
+    ended = limited("jsonl.replace_text(path, 'x' * 5000)", path)
     assert f"cai_lightning.run.errors.WriteError: {path}: cannot be written (File too large); what" in ended.stderr
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
