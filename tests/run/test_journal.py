@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
 def test_on_a_full_disk_whole_lines_are_kept_and_the_rest_is_made_again(path):
     code = """
 from cai_lightning.run.records import Failure
-with journal.JournalWriter(path) as writer:
+with jsonl.JournalWriter(path) as writer:
     for number in range(100):
         writer.append(Failure(str(number), "p" * 100, "response", "why", "now"))
 """
