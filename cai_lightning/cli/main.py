@@ -10,6 +10,7 @@ from importlib import import_module
 from cai_lightning.run.config import RUN_VERBS, cut_sections
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.processes import ending_together
+from cai_lightning.run.text import printable_lines
 
 USAGE = """\
 usage: python -m cai_lightning VERB ...
@@ -53,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(args)
     except UserError as error:
-        print(f"error: {_visible(str(error))}", file=sys.stderr)
+        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
@@ -62,11 +63,6 @@ def main(args: Sequence[str] | None = None) -> int:
         kept = "what is finished is kept, and the same command goes on from here" if args[0] in RESUMABLE else ""
         print("; ".join(filter(None, ["interrupted", str(interrupt) or kept])), file=sys.stderr)
         return 130
-
-
-def _visible(text: str) -> str:
-    """The text with what a terminal would obey instead of show written as escapes: files and servers are quoted."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _dispatch(args: list[str]) -> int:

@@ -24,12 +24,13 @@ import numpy as np
 
 from cai_lightning.commands.arguments import call
 from cai_lightning.metrics.pairwise import Pair, PairwiseJudge, Preference
-from cai_lightning.report.runs import conversation, name_runs, printable, read_responses, responses_digest
+from cai_lightning.report.runs import conversation, name_runs, read_responses, responses_digest
 from cai_lightning.report.summary import read_summary
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import Judgement, shared_id
+from cai_lightning.run.text import printable
 from cai_lightning.services.judge import JudgeModel
 from cai_lightning.statistics import Estimate
 from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts

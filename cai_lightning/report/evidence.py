@@ -17,7 +17,6 @@ rates[0].estimate
 A file says by digests which responses were judged, so that none is taken for the win rate of others.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from cai_lightning.report.numbers import p_value
 from cai_lightning.report.runs import Run, responses_digest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.record_files import is_number
+from cai_lightning.run.text import parse_json
 from cai_lightning.statistics import Estimate
 
 
@@ -156,12 +156,12 @@ def _words(found: ColumnAudit) -> str:
 
 def _read_audit(path: Path) -> AuditFile:
     try:
-        document = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+        document = parse_json(path.read_bytes())
         columns = {str(name): _column(entry) for name, entry in document["metrics"].items()}
         return AuditFile(str(document["file"]), columns)
     except OSError as error:
         raise UserError(f"{path}: the audit cannot be read ({error.strerror}).") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the audit.json that audit writes ({type(error).__name__}: {error}).") from None
 
 
@@ -239,12 +239,12 @@ def read_win_rates(paths: Sequence[Path], runs: Sequence[Run]) -> tuple[list[Win
 
 def _read_win_rate(path: Path, names: Mapping[str, str]) -> WinRate | None:
     try:
-        document = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+        document = parse_json(path.read_bytes())
         first, second = (names.get(str(digest)) for digest in document["responses"])
         return _win_rate(document, first, second) if first and second else None
     except OSError as error:
         raise UserError(f"{path}: the win rate cannot be read ({error.strerror}).") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: not the pairwise.json that pairwise writes ({type(error).__name__}: {error}); run pairwise again."
         ) from None

@@ -14,10 +14,8 @@ from typing import Any
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.corpora import RunTexts
 from cai_lightning.report.evidence import WinRate
-from cai_lightning.report.runs import Run, printable
-
-FORMULA = ("=", "+", "-", "@")
-"""How a field begins that a spreadsheet would compute."""
+from cai_lightning.report.runs import Run
+from cai_lightning.run.text import spreadsheet_cell
 
 
 def as_json(comparison: Comparison) -> str:
@@ -47,15 +45,9 @@ def scores_csv(runs: Sequence[Run], texts: Sequence[RunTexts]) -> str:
         for metric, scores in run.scores.items():
             for id in (*scores.values, *scores.unscored):
                 category = said.responses[id].category if id in said.responses else None
-                words = [_inert(word) for word in (id, category or "", run.name, metric)]
-                writer.writerow([*words, scores.values.get(id), _inert(scores.unscored.get(id, ""))])
+                words = [spreadsheet_cell(word) for word in (id, category or "", run.name, metric)]
+                writer.writerow([*words, scores.values.get(id), spreadsheet_cell(scores.unscored.get(id, ""))])
     return text.getvalue()
-
-
-def _inert(text: str) -> str:
-    """Text on one line that no spreadsheet takes for a formula."""
-    line = printable(text)
-    return f"'{line}" if line.startswith(FORMULA) else line
 
 
 def _interval_name(comparison: Comparison) -> str:

@@ -19,10 +19,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cai_lightning.data.endings import CUT, finish_reasons
-from cai_lightning.report.runs import Arms, Run, printable
+from cai_lightning.report.runs import Arms, Run
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response
+from cai_lightning.run.text import printable
 
 MOST_REASONS = 3
 MOST_LETTERS = 160

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cai_lightning.report.comparison import BothSides, Cell, ColumnComparison, Comparison, both_sides
-from cai_lightning.report.runs import printable
 from cai_lightning.report.summary import Direction
 from cai_lightning.report.words import ARROWS, verdict
+from cai_lightning.run.text import printable
 from cai_lightning.statistics import Estimate
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import Conversation, Response, shared_id, user
+from cai_lightning.run.text import printable
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,6 @@ def name_runs(paths: Sequence[Path]) -> list[str]:
 def shortest_names(places: Sequence[Path]) -> list[str]:
     """The last part of each path, with as many parents before it as tell it from the others."""
     return [_shortest_name(place, [other for other in places if other != place]) for place in places]
-
-
-def printable(text: str) -> str:
-    """The text on one line, with what a terminal would obey instead of show written as escapes."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def read_responses(path: Path, summary: Mapping[str, Any]) -> dict[str, Response]:

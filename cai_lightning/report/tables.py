@@ -4,7 +4,6 @@ Console().print(terminal(comparison))
 journal.replace_text(output / "report.md", markdown(comparison))
 """
 
-import re
 from collections.abc import Sequence
 
 from rich.console import Group
@@ -14,14 +13,12 @@ from rich.text import Text
 
 from cai_lightning.report import words
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
-from cai_lightning.report.runs import printable
 from cai_lightning.report.words import ARROWS as ARROWS
 from cai_lightning.report.words import NOTHING as NOTHING
 from cai_lightning.report.words import verdict as verdict
+from cai_lightning.run.text import escape_markdown, printable
 
 STYLES = {"better": "green", "worse": "red"}
-_MARKUP = re.compile(r"([\\`*_\[\]|~#!])")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def terminal(comparison: Comparison) -> Group:
@@ -36,18 +33,18 @@ def terminal(comparison: Comparison) -> Group:
 
 def markdown(comparison: Comparison) -> str:
     """The comparison as a Markdown document."""
-    parts = ["# Comparison", *(f"**{escaped(warning)}**" for warning in words.warnings(comparison))]
+    parts = ["# Comparison", *(f"**{escape_markdown(warning)}**" for warning in words.warnings(comparison))]
     for column in (*comparison.columns, *comparison.behaviours):
         table = _markdown_table(words.headings(column, comparison), words.rows(column, comparison))
-        audits = [escaped(printable(note.text)) for note in column.audits]
-        parts += [f"## {escaped(words.title(column))}", *audits, table]
+        audits = [escape_markdown(printable(note.text)) for note in column.audits]
+        parts += [f"## {escape_markdown(words.title(column))}", *audits, table]
     for name, columns in words.by_metric(comparison).items():
         table = _markdown_table(words.category_headings(comparison), words.category_rows(columns, comparison))
-        parts += [f"## {escaped(words.category_title(name, columns))}", table]
+        parts += [f"## {escape_markdown(words.category_title(name, columns))}", table]
     if comparison.win_rates:
         parts += [f"## {words.WIN_RATES}", _markdown_table(words.win_rate_headings(), words.win_rate_rows(comparison))]
-    parts += ["## Overall", "\n".join(f"{escaped(line)}  " for line in words.ranking(comparison))]
-    parts += ["## Notes", "\n".join(f"- {escaped(line)}" for line in words.notes(comparison))]
+    parts += ["## Overall", "\n".join(f"{escape_markdown(line)}  " for line in words.ranking(comparison))]
+    parts += ["## Notes", "\n".join(f"- {escape_markdown(line)}" for line in words.notes(comparison))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -95,11 +92,5 @@ def _style(cell: Cell, column: ColumnComparison) -> str:
 
 
 def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [map(escaped, headings), ["---"] * len(headings), *(map(escaped, row) for row in rows)]
+    lines = [map(escape_markdown, headings), ["---"] * len(headings), *(map(escape_markdown, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def escaped(text: str) -> str:
-    """The text in Markdown, shown and not obeyed."""
-    plain = "".join(_ENTITIES.get(c, c) for c in text)
-    return _MARKUP.sub(r"\\\1", plain)

@@ -21,11 +21,11 @@ from cai_lightning.metrics import ResponseMetric
 from cai_lightning.metrics.scoring import metric_digest
 from cai_lightning.modules import Evaluation
 from cai_lightning.report.failures import SILENCES, silences
-from cai_lightning.report.runs import printable
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
 from cai_lightning.run import manifest
 from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import UNKNOWN, Response, shared_id
+from cai_lightning.run.text import printable
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 MOST_REASONS = 3

@@ -12,8 +12,8 @@ from cai_lightning.report.numbers import NOTHING as NOTHING
 from cai_lightning.report.numbers import number as number
 from cai_lightning.report.numbers import p_value
 from cai_lightning.report.ranking import Standing
-from cai_lightning.report.runs import printable
 from cai_lightning.report.summary import Direction
+from cai_lightning.run.text import printable
 from cai_lightning.statistics import PairedDifference
 
 WIN_RATES = "Win rates before a judge, 0.5 is no difference"

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from cai_lightning.run.errors import ReplyError
+from cai_lightning.run.text import parse_json
 from cai_lightning.run.thoughts import split_thoughts
 from cai_lightning.services import rubric
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question, fewest_tokens, why_cut, why_too_long
@@ -78,8 +79,8 @@ def read_pair_verdict(text: str) -> PairVerdict:
 
 def _read(text: str, keys: set[str]) -> dict[str, Any]:
     try:
-        found = json.loads(_unfenced(text))
-    except (ValueError, RecursionError):
+        found = parse_json(_unfenced(text))
+    except ValueError:
         kind = "the judge refuses" if _refuses(text) else "no JSON"
         raise ValueError(f"{kind}: {_shown(text)}") from None
     if not isinstance(found, dict) or found.keys() != keys:

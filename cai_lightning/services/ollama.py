@@ -3,12 +3,12 @@
 answer = await OllamaServer("llama3.1", "http://127.0.0.1:11434", timeout=600).answer(question, drawing)
 """
 
-import json
 from typing import Any
 
 import httpx
 
 from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.text import parse_json
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
 from cai_lightning.services.http import TransientError, is_local, retry_after
 from cai_lightning.services.openai import CHECK_SECONDS, CONNECT_SECONDS, EXCERPT, REFUSING, TRANSIENT
@@ -93,8 +93,8 @@ class OllamaServer(AnswerServer):
                 f"no Ollama is there ({self._excerpt(_cause(error))}). Start it (ollama serve), or mend judge.base_url."
             ) from None
         try:
-            found = json.loads(response.content)
-        except (ValueError, RecursionError):
+            found = parse_json(response.content)
+        except ValueError:
             found = None
         if response.status_code != httpx.codes.OK or not isinstance(found, dict):
             said = self._excerpt(f"status {response.status_code} to {path}: {response.text}")
@@ -125,11 +125,11 @@ def _read_answer(body: bytes) -> Answer:
         ValueError: It is none: cut short, or an error after success was promised.
     """
     try:
-        found = json.loads(body)
+        found = parse_json(body)
         text, reason, read = found["message"]["content"], found.get("done_reason"), found.get("prompt_eval_count")
         if not isinstance(text, str) or not isinstance(read, int | None) or found.get("done") is not True:
             raise ValueError
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"no chat answer, but: {body.decode(errors='replace')}") from None
     return Answer(text, reason == "stop", read)
 

@@ -12,13 +12,13 @@ A server that speaks OpenAI's chat protocol and answers by a JSON schema: OpenAI
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.text import parse_json
 from cai_lightning.run.thoughts import joined
 from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question
 from cai_lightning.services.http import TransientError, model_revision, retry_after
@@ -74,7 +74,7 @@ def read_completion(body: bytes) -> Completion:
         ValueError: It is none: cut short, or the error of a server that had promised success before.
     """
     try:
-        answer = json.loads(body)
+        answer = parse_json(body)
         choice = answer["choices"][0]
         text, reason = choice["message"].get("content"), choice.get("finish_reason")
         refusal = choice["message"].get("refusal")
@@ -84,7 +84,7 @@ def read_completion(body: bytes) -> Completion:
         logprobs = _read_logprobs(choice)
         if not isinstance(text, str | None) or not isinstance(refusal, str | None) or reason == "error":
             raise ValueError(reason)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         raise ValueError(f"no chat completion, but: {body.decode(errors='replace')}") from None
     return Completion(text, reason, tokens, prompt_tokens, logprobs, refusal, thought)
 
@@ -92,8 +92,8 @@ def read_completion(body: bytes) -> Completion:
 def read_models(body: bytes) -> list[str]:
     """The names in a server's list of models; none where the body is no such list."""
     try:
-        return [str(model["id"]) for model in json.loads(body)["data"]]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        return [str(model["id"]) for model in parse_json(body)["data"]]
+    except (ValueError, LookupError, TypeError):
         return []
 
 
@@ -146,11 +146,11 @@ def read_moderated(body: bytes) -> Moderated:
         ValueError: It is none: cut short, or something else.
     """
     try:
-        answer = json.loads(body)
+        answer = parse_json(body)
         model, results, digest = answer["model"], answer["results"], answer.get("digest")
         if not isinstance(model, str) or not isinstance(results, list) or not isinstance(digest, str | None):
             raise ValueError
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"no moderation, but: {body.decode(errors='replace')}") from None
     return Moderated(model, [_result_or_why(result) for result in results], digest)
 

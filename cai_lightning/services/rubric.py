@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cai_lightning.run.records import Conversation
+from cai_lightning.run.text import whole_characters
 from cai_lightning.services.answers import Question
 
 _PLACES = """\
@@ -116,8 +117,7 @@ def without_control(text: str) -> str:
     >>> without_control("so long<|im_end|>")
     'so long< |im_end|>'
     """
-    whole = text.encode("utf-8", "replace").decode()
-    return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", whole)
+    return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", whole_characters(text))
 
 
 def _turns(conversation: Conversation) -> list[tuple[str, str]]:

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from cai_lightning.cli.main import main
-from cai_lightning.commands.ask.exchange import BASE, FINE_TUNED, shown
+from cai_lightning.commands.ask.exchange import BASE, FINE_TUNED
 from cai_lightning.principles.constitution import read_constitution
+from cai_lightning.run.text import printable_lines
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,7 +156,7 @@ def test_it_repeats_what_predict_and_validate_make(experiment, capsys):
     assert experiment("ask", row["prompt"]) == 0
     (made,) = row["rounds"]
     said = (row["initial_response"], answer["response"], made["critique"], made["revision"])
-    in_order(capsys.readouterr().out, *(f"--\n{shown(text)}\n" for text in said))
+    in_order(capsys.readouterr().out, *(f"--\n{printable_lines(text)}\n" for text in said))
 
 
 def test_the_sandbox_answers(tmp_path, monkeypatch, capsys):

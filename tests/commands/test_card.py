@@ -3,7 +3,7 @@
 import pytest
 from huggingface_hub import ModelCard, constants
 
-from cai_lightning.commands.export.card import LONGEST, code, licence, model_card, table
+from cai_lightning.commands.export.card import licence, model_card, table
 from cai_lightning.commands.export.facts import Facts
 from cai_lightning.commands.export.weights import Weights
 
@@ -58,8 +58,5 @@ def test_a_licence_is_read_from_the_bases_card_or_left_out(tmp_path, card, found
     assert told == found if isinstance(found, dict) else len(told) == found
 
 
-def test_values_are_code_on_one_line():
-    assert code("a\n# b `c`\x1b[0m") == "`a # b 'c'\\x1b[0m`"
-    assert code("") == ""
-    assert len(code("x" * 1000)) == LONGEST + 2
+def test_the_cells_of_a_table_are_code():
     assert table(("a", "b"), [("x|y", 1)]).splitlines()[-1] == "| `x\\|y` | `1` |"

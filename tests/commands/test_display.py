@@ -2,7 +2,8 @@
 
 import pytest
 
-from cai_lightning.commands.ask.exchange import CUT, Exchange, Passage, Step, show, shown
+from cai_lightning.commands.ask.exchange import CUT, Exchange, Passage, Step, show
+from cai_lightning.run.text import printable_lines
 
 HOSTILE = "[bold]no[/nonsense] :smile: \x1b[2J\x1b]0;title\x07 \u202eabc\u2069 \r\x00 \u2028"
 EXCHANGE = Exchange(
@@ -19,28 +20,13 @@ def terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a\r\nb\tc", "a\nb\tc"),
-        ("\x1b[31m\x9b", "\\x1b[31m\\x9b"),
-        ("\u202e\u2028\ufeff\ud800", "\\u202e\\u2028\\ufeff\\ud800"),
-        ("Zürich\u3000日本\xa0« » 👩\u200d👧", "Zürich\u3000日本\xa0« » 👩\u200d👧"),
-        ("[bold]C:\\new", "[bold]C:\\new"),
-    ],
-)
-def test_what_would_be_obeyed_is_written_out(text, expected):
-    assert shown(text) == expected
-
-
 def test_a_pipe_gets_plain_text(capsys):
     show(EXCHANGE, "a note")
     out = capsys.readouterr().out
-    assert out.startswith(
-        f"-- prompt --\n{shown(HOSTILE)}\n\n-- base model: {shown(HOSTILE)} --\n{shown(HOSTILE)}\n{CUT}\n"
-    )
+    said = printable_lines(HOSTILE)
+    assert out.startswith(f"-- prompt --\n{said}\n\n-- base model: {said} --\n{said}\n{CUT}\n")
     assert "== Round 1: principle [red]x ==\n\n-- Critique request --\nwhy?\n\n-- Critique --\n" in out
-    assert out.endswith(f"\n{shown(HOSTILE)}\n\na note\n")
+    assert out.endswith(f"\n{printable_lines(HOSTILE)}\n\na note\n")
     assert "\x1b" not in out
 
 

@@ -66,7 +66,7 @@ def test_what_templates_take_for_control_is_broken_up():
         assert piece not in broken
     assert without_control(broken) == broken
     assert without_control("a < b | c [1] <i>s</i>") == "a < b | c [1] <i>s</i>"
-    assert without_control("half \ud800") == "half ?"
+    assert without_control("half \ud800") == "half \ufffd"
 
 
 def test_the_rationale_comes_before_the_scores():

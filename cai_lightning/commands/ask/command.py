@@ -19,7 +19,6 @@ from cai_lightning.commands.ask.exchange import (
     ask_fine_tuned,
     folded,
     show,
-    shown,
     waiting,
 )
 from cai_lightning.commands.ask.experiment import USAGE, Experiment, device, read_experiment, serving, wait_for
@@ -28,6 +27,7 @@ from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.quiet import quiet
 from cai_lightning.run.records import Conversation, Prompt, prompt_id, user
+from cai_lightning.run.text import printable_lines
 
 YOU = "you> "
 QUIT = "/quit"
@@ -64,7 +64,7 @@ def _greeting(experiment: Experiment, adapter: Path | None) -> str:
     """Who speaks, and how the user leaves."""
     who = f"{FINE_TUNED if adapter else BASE}: {experiment.name(adapter)}"
     lines = [who, *([experiment.note] if experiment.note else []), f"{RESET} begins anew, {QUIT} leaves."]
-    return shown("\n".join(lines)) + "\n"
+    return printable_lines("\n".join(lines)) + "\n"
 
 
 def _turn(runner: asyncio.Runner, evaluation: Evaluation, talk: Conversation, line: str) -> Conversation:
@@ -81,7 +81,7 @@ def _turn(runner: asyncio.Runner, evaluation: Evaluation, talk: Conversation, li
         print(f"error: no reply: {reply.why_silent}", file=sys.stderr)
         return talk
     cut = f"\n{CUT}" if reply.finish_reason == "length" else ""
-    print(f"model> {shown(reply.text)}{cut}\n", flush=True)
+    print(f"model> {printable_lines(reply.text)}{cut}\n", flush=True)
     return wording.answered(asked, reply.text)
 
 
@@ -101,7 +101,7 @@ def _lines() -> Iterator[str]:
             raise UserError(f"standard input: not UTF-8 ({error})") from None
         if line.strip():
             if not typed:
-                print(YOU + shown(line))
+                print(YOU + printable_lines(line))
             yield line
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
-from unicodedata import category
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -22,6 +21,7 @@ from rich.text import Text
 from cai_lightning.commands.ask.experiment import Experiment, device, serving, wait_for
 from cai_lightning.modules import CritiqueRevision
 from cai_lightning.run.records import Prompt, Revision, Round
+from cai_lightning.run.text import printable_lines
 
 BASE = "base model"
 FINE_TUNED = "fine-tuned model"
@@ -115,23 +115,13 @@ BEGINNING = 80
 """Characters that are shown of a thought."""
 
 CUT = "[cut at the maximum of tokens]"
-_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode's controls, formats (such as a change of direction), lone surrogates, and separators of lines."""
-_HARMLESS = frozenset("\n\t\u200c\u200d")
-"""Among them what belongs into texts: ends of lines, tabs, and what joins or parts letters and emoji."""
-
-
-def shown(text: str) -> str:
-    """The text, with what a terminal would obey instead of show written as escapes."""
-    lines = text.replace("\r\n", "\n")
-    return "".join(c if c in _HARMLESS or category(c) not in _OBEYED else ascii(c)[1:-1] for c in lines)
 
 
 def folded(thought: str | None) -> list[str]:
     """A thought as one line that tells how it begins; no line where there is none."""
     if thought is None:
         return []
-    words = shown(thought).split()
+    words = printable_lines(thought).split()
     return [f"[thought of {len(words)} words: {shorten(' '.join(words), BEGINNING, placeholder=' ...')}]"]
 
 
@@ -143,7 +133,7 @@ def show(exchange: Exchange, note: str | None = None) -> None:
     else:
         print("\n\n".join(_paragraphs(exchange)))
     if note:
-        console.print(Text(f"\n{shown(note)}", "yellow"), soft_wrap=True)
+        console.print(Text(f"\n{printable_lines(note)}", "yellow"), soft_wrap=True)
 
 
 def waiting(what: str) -> Status:
@@ -157,11 +147,11 @@ def _panels(exchange: Exchange) -> Group:
         beside.add_column(ratio=1)
     beside.add_row(*(_panel(answer.heading, _said(answer)) for answer in exchange.answers))
     steps = (_panel(step.heading, Group(*_turns(step))) for step in exchange.steps)
-    return Group(_panel("prompt", Text(shown(exchange.prompt))), beside, *steps)
+    return Group(_panel("prompt", Text(printable_lines(exchange.prompt))), beside, *steps)
 
 
 def _panel(heading: str, content: RenderableType) -> Panel:
-    return Panel(content, title=Text(shown(heading), "bold"), title_align="left")
+    return Panel(content, title=Text(printable_lines(heading), "bold"), title_align="left")
 
 
 def _turns(step: Step) -> Iterator[Text]:
@@ -171,20 +161,24 @@ def _turns(step: Step) -> Iterator[Text]:
 
 
 def _said(passage: Passage) -> Text:
-    model = f"{shown(passage.model)}\n\n" if passage.model else ""
+    model = f"{printable_lines(passage.model)}\n\n" if passage.model else ""
     thought = "".join(f"{line}\n" for line in folded(passage.thought))
-    return Text.assemble((model + thought, "dim"), shown(passage.text), (f"\n{CUT}" if passage.cut else "", "yellow"))
+    return Text.assemble(
+        (model + thought, "dim"), printable_lines(passage.text), (f"\n{CUT}" if passage.cut else "", "yellow")
+    )
 
 
 def _paragraphs(exchange: Exchange) -> Iterator[str]:
     yield _paragraph(Passage("prompt", exchange.prompt))
     yield from map(_paragraph, exchange.answers)
     for step in exchange.steps:
-        yield f"== {shown(step.heading)} =="
+        yield f"== {printable_lines(step.heading)} =="
         yield from map(_paragraph, step.passages)
 
 
 def _paragraph(passage: Passage) -> str:
     heading = f"{passage.heading}: {passage.model}" if passage.model else passage.heading
     cut = [CUT] if passage.cut else []
-    return "\n".join([f"-- {shown(heading)} --", *folded(passage.thought), shown(passage.text), *cut])
+    return "\n".join(
+        [f"-- {printable_lines(heading)} --", *folded(passage.thought), printable_lines(passage.text), *cut]
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cai_lightning.commands.audit.findings import Audit, ColumnFindings
 from cai_lightning.commands.audit.tables import without_figures
 from cai_lightning.report.plots import COLORS, PLAIN
-from cai_lightning.report.runs import printable
+from cai_lightning.run.text import printable
 from cai_lightning.statistics.accuracy import CHANCE, Calibration
 
 if TYPE_CHECKING:

@@ -32,8 +32,7 @@ from rich.text import Text
 from cai_lightning.commands.audit.findings import LEVEL, Agreement, Audit, ColumnFindings, PairFindings, SingleFindings
 from cai_lightning.commands.inspect.tables import Grid, Words, markdown_table, terminal_table
 from cai_lightning.report.numbers import NOTHING, p_value
-from cai_lightning.report.runs import printable
-from cai_lightning.report.tables import escaped
+from cai_lightning.run.text import escape_markdown, printable
 from cai_lightning.statistics import Estimate
 from cai_lightning.statistics.accuracy import Bin, Calibration
 
@@ -267,8 +266,8 @@ def markdown(audit: Audit) -> str:
     """The audit as a Markdown document, with the plot that lies beside it."""
     parts = ["# Audit", f"![Accuracy of the evaluators]({PLOT})"]
     for grid in grids(audit):
-        parts += [f"## {escaped(grid.title)}", markdown_table(grid)]
-    parts += ["## Notes", "\n".join(f"- {escaped(line)}" for line in notes(audit))]
+        parts += [f"## {escape_markdown(grid.title)}", markdown_table(grid)]
+    parts += ["## Notes", "\n".join(f"- {escape_markdown(line)}" for line in notes(audit))]
     return "\n\n".join(parts) + "\n"
 
 

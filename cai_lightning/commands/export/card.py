@@ -29,10 +29,12 @@ from huggingface_hub import errors as hub_errors
 
 from cai_lightning.commands.export.facts import Facts, Settings
 from cai_lightning.models.loading import is_gguf
-from cai_lightning.report.runs import printable
 from cai_lightning.run.errors import UserError
+from cai_lightning.run.text import code_span, printable
 
 KEYS = ("license", "license_name", "license_link")
+LONGEST = 200
+"""Characters of a licence's key."""
 
 
 def licence(base: str) -> dict[str, str]:
@@ -67,20 +69,9 @@ def _front_matter(text: str) -> dict[str, object]:
     return front if isinstance(front, dict) else {}
 
 
-LONGEST = 200
-"""Characters of a value that are shown."""
-
-
-def code(value: object) -> str:
-    """A value as code on one line, in which Markdown and HTML are only characters."""
-    text = printable(str(value)).replace("`", "'")
-    shown = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
-    return f"`{shown}`" if shown else ""
-
-
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table; its head is ours, and its cells are shown as code."""
-    lines = [head, ["---"] * len(head), *([code(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    lines = [head, ["---"] * len(head), *([code_span(cell).replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -173,7 +164,14 @@ def model_card(facts: Facts, name: str) -> str:
         name: What the model is loaded by: its folder, or its name on the Hub.
     """
     front = yaml.safe_dump(_front(facts), sort_keys=False, allow_unicode=True)
-    body = [f"# {code(facts.run)}", _about(facts), _usage(facts, name), *_training(facts), _evaluation(facts), LIMITS]
+    body = [
+        f"# {code_span(facts.run)}",
+        _about(facts),
+        _usage(facts, name),
+        *_training(facts),
+        _evaluation(facts),
+        LIMITS,
+    ]
     return f"---\n{front}---\n\n" + "\n\n".join(body) + "\n"
 
 
@@ -199,7 +197,7 @@ def _about(facts: Facts) -> str:
     merge = ""
     if facts.weights.kind == "merged model":
         merge = " The merge was computed in float32, and rounded once where the weights are of a 16-bit type."
-    base = code(facts.weights.public_base)
+    base = code_span(facts.weights.public_base)
     end = " The training had not finished: this is the best of it until then." if facts.weights.unfinished else ""
     return f"{what} {base}, made with cai_lightning: supervised fine-tuning on constitutional revisions.{end}{merge}"
 
@@ -229,7 +227,7 @@ def _adapter_usage(facts: Facts, name: str) -> str:
     )
     if is_gguf(base):
         serve = "vLLM reads no `.gguf` file: it takes this adapter merged into its base."
-    note = f"Its base was read from a folder: put the place of your copy where {code(base)} stands.\n\n"
+    note = f"Its base was read from a folder: put the place of your copy where {code_span(base)} stands.\n\n"
     return f"{note if base != facts.weights.base else ''}{fenced('python', load)}\n\n{serve}"
 
 

@@ -24,10 +24,10 @@ from cai_lightning.commands.inspect.tables import as_csv, markdown, terminal
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.report.corpora import Corpus, Row, read_corpora
-from cai_lightning.report.runs import printable
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Round, user
+from cai_lightning.run.text import printable, printable_lines
 
 SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
 REMOVED = "red"
@@ -45,32 +45,27 @@ def conversation(row: Row, name: str) -> Group:
     return Group("", Rule(Text(f"{name}  {printable(row.id)}"), align="left"), *texts)
 
 
-def visible(text: str) -> str:
-    """The text with what a terminal would obey instead of show written as escapes; its lines stay."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
-
-
 def _turns(row: Row) -> Iterator[tuple[str, Text]]:
     """What each speaker says, in order, under a label."""
     for said in row.turns or [user(row.prompt)]:
-        yield SPEAKERS.get(said["role"], printable(said["role"])), Text(visible(said["content"]))
+        yield SPEAKERS.get(said["role"], printable(said["role"])), Text(printable_lines(said["content"]))
     endings = dict(zip(row.replies, map(printable, row.finish_reasons), strict=False))
     yield from _thought(row, "response")
-    yield _label("Initial response", endings.get("response")), Text(visible(row.initial_response))
+    yield _label("Initial response", endings.get("response")), Text(printable_lines(row.initial_response))
     for number, turn in enumerate(row.rounds, 1):
         if turn.critique is not None:
-            yield _label(f"Critique request {number}", _choice(turn)), Text(visible(turn.principle_used))
+            yield _label(f"Critique request {number}", _choice(turn)), Text(printable_lines(turn.principle_used))
             yield from _thought(row, f"critique {number}")
-            yield _label(f"Critique {number}", endings.get(f"critique {number}")), Text(visible(turn.critique))
+            yield _label(f"Critique {number}", endings.get(f"critique {number}")), Text(printable_lines(turn.critique))
         if turn.revision_request:
-            yield f"Revision request {number}", Text(visible(turn.revision_request))
+            yield f"Revision request {number}", Text(printable_lines(turn.revision_request))
         yield from _thought(row, f"revision {number}")
         yield _label(f"Revision {number}", endings.get(f"revision {number}")), _marked(turn.revision)
 
 
 def _thought(row: Row, stage: str) -> Iterator[tuple[str, Text]]:
     if stage in row.thoughts:
-        yield f"Thought before {stage}", Text(visible(row.thoughts[stage]), "dim")
+        yield f"Thought before {stage}", Text(printable_lines(row.thoughts[stage]), "dim")
 
 
 def _choice(turn: Round) -> str | None:
@@ -91,10 +86,10 @@ def _marked(text: str) -> Text:
     """A revision with its commentary marked."""
     marked, place = Text(), 0
     for span in commentary_spans(text):
-        marked.append(visible(text[place : span.start]))
-        marked.append(f"⟦{span.kind}: {visible(text[span.start : span.end])}⟧", REMOVED)
+        marked.append(printable_lines(text[place : span.start]))
+        marked.append(f"⟦{span.kind}: {printable_lines(text[span.start : span.end])}⟧", REMOVED)
         place = span.end
-    return marked.append(visible(text[place:]))
+    return marked.append(printable_lines(text[place:]))
 
 
 def main(args: Sequence[str]) -> None:

@@ -30,8 +30,8 @@ from rich.text import Text
 from cai_lightning.commands.inspect.figures import Cell, Report
 from cai_lightning.commands.inspect.inspection import Inspection
 from cai_lightning.report.measures import Measure, Unit
-from cai_lightning.report.runs import printable
-from cai_lightning.report.tables import NOTHING, STYLES, escaped
+from cai_lightning.report.tables import NOTHING, STYLES
+from cai_lightning.run.text import escape_markdown, printable
 from cai_lightning.statistics import Estimate
 
 DECILES = [10, 20, 30, 40, 50, 60, 70, 80, 90]
@@ -216,7 +216,7 @@ def markdown(report: Report) -> str:
     parts = ["# Inspection"]
     for grid in grids(report):
         parts += [f"## {grid.title}", markdown_table(grid)]
-    parts += ["## Notes", "\n".join(f"- {escaped(line)}" for line in notes(report))]
+    parts += ["## Notes", "\n".join(f"- {escape_markdown(line)}" for line in notes(report))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -233,7 +233,7 @@ def terminal_table(grid: Grid) -> Table:
 
 def markdown_table(grid: Grid) -> str:
     """One table in Markdown."""
-    lines = [[*map(escaped, grid.headings)], ["---"] * len(grid.headings)]
+    lines = [[*map(escape_markdown, grid.headings)], ["---"] * len(grid.headings)]
     for row in grid.rows:
         fields = [_markdown_field(field) for field in row]
         lines.append(fields if len(row) > 1 else [f"**{fields[0]}**", *[""] * (len(grid.headings) - 1)])
@@ -248,7 +248,7 @@ def _terminal_field(field: Words, is_heading: bool) -> Text:
 
 
 def _markdown_field(field: Words) -> str:
-    return "<br>".join(escaped(part) for part in (field.figure, field.difference) if part)
+    return "<br>".join(escape_markdown(part) for part in (field.figure, field.difference) if part)
 
 
 Field = str | float | None

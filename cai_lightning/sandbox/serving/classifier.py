@@ -54,13 +54,13 @@ class Classifier:
 
     def count(self, text: str) -> int:
         """The number of tokens of a text."""
-        return len(self._tokenizer(_encodable(text), add_special_tokens=False, verbose=False)["input_ids"])
+        return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     @torch.inference_mode()
     def _probabilities(self, texts: Sequence[str], partners: Sequence[str] | None) -> list[list[float]]:
         inputs = self._tokenizer(
-            [_encodable(text) for text in texts],
-            [_encodable(text) for text in partners] if partners else None,
+            list(texts),
+            list(partners) if partners else None,
             return_tensors="pt",
             padding=True,
             truncation=True,
@@ -70,8 +70,3 @@ class Classifier:
             logits = self._model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
         rows: list[list[float]] = logits.sigmoid().tolist()
         return rows
-
-
-def _encodable(text: str) -> str:
-    """JSON may hold half of a surrogate pair, which no tokenizer reads."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 from cai_lightning.run.errors import UserError
+from cai_lightning.run.text import parse_json
 
 Content = dict[str, Any]
 Answer = Content | Iterable[Content]
@@ -170,8 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < int(length):
             raise ConnectionError
         try:
-            content = json.loads(body)
-        except (ValueError, RecursionError):
+            content = parse_json(body)
+        except ValueError:
             raise ProtocolError(400, "the request holds no JSON") from None
         if not isinstance(content, dict):
             raise ProtocolError(400, "the request holds no JSON object")

@@ -1,0 +1,85 @@
+r"""Text that a model, a download or a server wrote, made harmless for where it is shown; and their JSON, read safely.
+
+    printable("red\x1b[31m\nline")  # one line of a terminal, in which the colour is an escape: red\x1b[31m line
+    escape_markdown("<b>|")  # &lt;b&gt;\|
+    parse_json(response.content)  # whatever is wrong with it is a ValueError
+
+HTML is escaped by the page's Jinja templates.
+"""
+
+import json
+import re
+from typing import Any
+from unicodedata import category
+
+_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's controls, formats (such as a change of direction), lone surrogates, and separators of lines."""
+
+_HARMLESS = frozenset("\n\t\u200c\u200d")
+"""Among them what belongs into texts: ends of lines, tabs, and what joins or parts letters and emoji."""
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_MARKUP = re.compile(r"([\\`*_\[\]|~#!])")
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet would compute."""
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what a terminal would obey instead of show written as escapes."""
+    return printable_lines(" ".join(text.split()))
+
+
+def printable_lines(text: str) -> str:
+    """Likewise, but its lines and tabs stay."""
+    if text.isprintable():
+        return text
+    lines = text.replace("\r\n", "\n")
+    return "".join(c if c in _HARMLESS or category(c) not in _OBEYED else ascii(c)[1:-1] for c in lines)
+
+
+def excerpt(value: object, longest: int = 80) -> str:
+    """A value as messages show it: on one line, cut at so many characters."""
+    text = repr(value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else value)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def escape_markdown(text: str) -> str:
+    """The text in Markdown, shown and not obeyed."""
+    return _MARKUP.sub(r"\\\1", text.translate(_ENTITIES))
+
+
+def code_span(value: object, longest: int = 200) -> str:
+    """A value as code on one line of Markdown, in which marks and tags are only characters; nothing of an empty one."""
+    line = printable(str(value)).replace("`", "'")
+    shown = line if len(line) <= longest else line[: longest - 3] + "..."
+    return f"`{shown}`" if shown else ""
+
+
+def spreadsheet_cell(text: str) -> str:
+    """The text on one line that no spreadsheet takes for a formula."""
+    line = printable(text)
+    return f"'{line}" if line.startswith(_FORMULA) else line
+
+
+def whole_characters(value: Any) -> Any:
+    """A value of JSON with U+FFFD for every half character (a lone surrogate), which no tokenizer reads."""
+    if isinstance(value, str):
+        return value if value.isascii() else _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {whole_characters(key): whole_characters(item) for key, item in value.items()}
+    return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What somebody else's JSON says, in whole characters.
+
+    Raises:
+        ValueError: It is no JSON, or nested deeper than can be read.
+    """
+    try:
+        return whole_characters(json.loads(text))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
