@@ -17,7 +17,7 @@ from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response, shared_id_of
 from cai_lightning.sandbox.oracle import Oracle
-from cai_lightning.statistics import Estimate, mean_interval, paired_difference
+from cai_lightning.statistics import Interval, mean_interval, paired_difference
 
 HEADER = "| after | harmful | difference | benign answered | unjudged |\n| --- | --- | --- | --- | --- |"
 
@@ -81,7 +81,7 @@ def _lines(rounds: list[Judged], prompts: dict[str, str]) -> Iterator[str]:
         yield f"| {name} | {harm} | {difference} | {answered} | {judged.unjudged} |"
 
 
-def _shown(estimate: Estimate, sign: str = "") -> str:
+def _shown(estimate: Interval, sign: str = "") -> str:
     if estimate.mean is None:
         return ""
     interval = f" [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]" if estimate.interval else ""

@@ -32,7 +32,7 @@ from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import Judgement, shared_id
 from cai_lightning.run.text import printable
 from cai_lightning.services.judge import JudgeModel
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts
 from cai_lightning.statistics.rows import mean_with_interval
 
@@ -159,7 +159,7 @@ class PairwiseResult:
         asked: Pairs, identical ones left out, with a verdict in both orders.
     """
 
-    win_rate: Estimate
+    win_rate: Interval
     wins: int
     ties: int
     losses: int
@@ -197,7 +197,7 @@ def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) ->
     )
 
 
-def _win_rate(scored: Sequence[Judgement], prompts: Prompts) -> Estimate:
+def _win_rate(scored: Sequence[Judgement], prompts: Prompts) -> Interval:
     points = np.array([POINTS[str(row.preferred)] for row in scored])
     numbers = np.unique([prompts.get(row.id, row.id) for row in scored], return_inverse=True)[1]
     return mean_with_interval(points, numbers, is_share=True)

@@ -2,7 +2,7 @@
 
 Which runs compare in a column: those judged alike, on the same prompts.
 
-group = group_of(column, arms, "qwen_base", prompts)
+group = comparable_runs(column, arms, "qwen_base", prompts)
 group.arms["qwen_contextual"]  # the scores of each of its fine-tunings, over the prompts scored in every compared run
 
 A run differs from the baseline where its prompts, its evaluator's settings or model, or the references that the column
@@ -36,7 +36,7 @@ REFERENCES = "references"
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunColumn:
     """One run in one column.
 
     Args:
@@ -63,7 +63,7 @@ class Column:
 
     name: str
     direction: Direction | None
-    runs: Mapping[str, Measured]
+    runs: Mapping[str, RunColumn]
     category: str | None = None
     unit_scale: bool = True
 
@@ -73,12 +73,12 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Group:
+class ComparableRuns:
     """The arms that compare in a column.
 
     Args:
         column: The column.
-        anchor: The arm that the others have to be judged like: the baseline, or else the first with scores.
+        reference: The arm that the others have to be judged like: the baseline, or else the first with scores.
         every: The scores of each fine-tuning of every arm that compares.
         arms: The same over `common`, where there is anything in common.
         common: The ids scored in every run of these arms.
@@ -87,7 +87,7 @@ class Group:
     """
 
     column: Column
-    anchor: str | None
+    reference: str | None
     every: Mapping[str, Sequence[Scores]]
     arms: Mapping[str, Sequence[Scores]]
     common: frozenset[str]
@@ -99,24 +99,24 @@ class Group:
         return [self.column.runs[run].values for run in arm if self.column.runs[run].values]
 
 
-def group_of(column: Column, arms: Arms, baseline: str, prompts: Prompts) -> Group:
+def comparable_runs(column: Column, arms: Arms, baseline: str, prompts: Prompts) -> ComparableRuns:
     """Gathers the arms that compare with the baseline or, where that has no scores, with the first that has."""
     scored = {arm: [run for run in runs if column.runs[run].values] for arm, runs in arms.items()}
     scored = {arm: runs for arm, runs in scored.items() if runs}
-    anchor = baseline if baseline in scored else next(iter(scored), None)
-    if anchor is None:
-        return Group(column, None, {}, {}, frozenset(), {}, prompts)
-    standard = column.runs[scored[anchor][0]]
+    reference = baseline if baseline in scored else next(iter(scored), None)
+    if reference is None:
+        return ComparableRuns(column, None, {}, {}, frozenset(), {}, prompts)
+    standard = column.runs[scored[reference][0]]
     differing = {arm: found for arm, runs in scored.items() if (found := _differing(column, runs, standard))}
     alike = {arm: runs for arm, runs in scored.items() if arm not in differing}
     values = {arm: [column.runs[run].values for run in runs] for arm, runs in alike.items()}
     every = [frozenset(scores) for runs in values.values() for scores in runs]
     common = frozenset.intersection(*every) if every else frozenset()
     shared = {arm: [_only(common, scores) for scores in runs] for arm, runs in values.items()} if common else values
-    return Group(column, anchor, values, shared, common, differing, prompts)
+    return ComparableRuns(column, reference, values, shared, common, differing, prompts)
 
 
-def notes(groups: Sequence[Group], arms: Arms, baseline: str) -> list[str]:
+def notes(groups: Sequence[ComparableRuns], arms: Arms, baseline: str) -> list[str]:
     """What keeps arms from comparing, and on which prompts those that do are compared."""
     return [*_unlike(groups), *(note for group in groups for note in _about(group, arms, baseline))]
 
@@ -125,7 +125,7 @@ def _only(ids: frozenset[str], scores: Scores) -> Scores:
     return {id: scores[id] for id in ids}
 
 
-def _differing(column: Column, runs: Sequence[str], standard: Measured) -> tuple[str, tuple[str, ...]] | None:
+def _differing(column: Column, runs: Sequence[str], standard: RunColumn) -> tuple[str, tuple[str, ...]] | None:
     for run in runs:
         judged = column.runs[run].judged
         words = [word for word, value in judged.items() if word in standard.judged and standard.judged[word] != value]
@@ -134,21 +134,21 @@ def _differing(column: Column, runs: Sequence[str], standard: Measured) -> tuple
     return None
 
 
-def _unlike(groups: Sequence[Group]) -> list[str]:
+def _unlike(groups: Sequence[ComparableRuns]) -> list[str]:
     """One note for all columns that a run does not compare in for the same reason."""
     titles: dict[str, list[str]] = {}
     for group in groups:
         for run, words in group.differing.values():
-            note = f"{run} does not compare with {group.anchor}: other {' and '.join(words)}."
+            note = f"{run} does not compare with {group.reference}: other {' and '.join(words)}."
             titles.setdefault(note, []).append(group.column.title)
     return [f"{', '.join(columns)}: {note}" for note, columns in titles.items()]
 
 
-def _about(group: Group, arms: Arms, baseline: str) -> list[str]:
-    if group.anchor is None:
+def _about(group: ComparableRuns, arms: Arms, baseline: str) -> list[str]:
+    if group.reference is None:
         return []
     found, title = [], group.column.title
-    if group.anchor != baseline:
+    if group.reference != baseline:
         found.append(f"{title}: no differences, for the baseline {baseline} has no scores.")
     if baseline in group.differing:
         found.append(f"{title}: no differences, for the runs of the baseline {baseline} were not judged alike.")
@@ -159,7 +159,7 @@ def _about(group: Group, arms: Arms, baseline: str) -> list[str]:
     return found + _about_prompts(group, arms)
 
 
-def _about_prompts(group: Group, arms: Arms) -> list[str]:
+def _about_prompts(group: ComparableRuns, arms: Arms) -> list[str]:
     scored = {run: len(group.column.runs[run].values) for arm in group.arms for run in arms[arm]}
     runs = {run: n for run, n in scored.items() if n}
     if len(set(runs.values()) | {len(group.common)}) == 1:
@@ -223,11 +223,11 @@ def _metric(name: str, runs: Sequence[Run]) -> Column:
     return Column(name, entries[0]["direction"], measured, unit_scale=unit_scale)
 
 
-def _measured(name: str, run: Run) -> Measured:
+def _measured(name: str, run: Run) -> RunColumn:
     values, scores = run.values(name), run.scores.get(name)
     unscored, truncated = (scores.reasons.total(), scores.truncated) if scores else (0, 0)
     not_run = None if values else run.entry(name).get("not_run", MISSING)
-    return Measured(values, unscored, not_run, dict(_judged(name, run)), truncated)
+    return RunColumn(values, unscored, not_run, dict(_judged(name, run)), truncated)
 
 
 def _judged(name: str, run: Run) -> Iterable[tuple[str, Hashable]]:
@@ -245,8 +245,8 @@ def _prompts(run: Run) -> Iterable[tuple[str, Hashable]]:
         yield "prompts", run.prompts
 
 
-def _behaviour(run: Run, values: dict[str, float], among: Container[str] | None = None) -> Measured:
-    return Measured(values, _empty(run, among), None if values else "no responses", dict(_prompts(run)))
+def _behaviour(run: Run, values: dict[str, float], among: Container[str] | None = None) -> RunColumn:
+    return RunColumn(values, _empty(run, among), None if values else "no responses", dict(_prompts(run)))
 
 
 def _refusals(run: Run) -> dict[str, float]:
@@ -258,11 +258,11 @@ def _repetition(run: Run) -> dict[str, float]:
     return {id: repeated_ngrams(said.response) for id, said in run.responses.items() if said.response.strip()}
 
 
-def _cut(run: Run) -> Measured:
+def _cut(run: Run) -> RunColumn:
     reasons = {id: said.finish_reason for id, said in run.responses.items() if said.finish_reason != UNKNOWN}
     values = {id: float(reason in CUT) for id, reason in reasons.items()}
     untold = len(run.responses) - len(values)
-    return Measured(values, untold, None if values else "no finish reasons", dict(_prompts(run)))
+    return RunColumn(values, untold, None if values else "no finish reasons", dict(_prompts(run)))
 
 
 def _empty(run: Run, among: Container[str] | None = None) -> int:
@@ -281,5 +281,5 @@ def _confined(column: Column, category: str, members: Container[str], runs: Sequ
         whole = column.runs[run.name]
         values = {id: value for id, value in whole.values.items() if id in members}
         unscored = sum(id in members and id not in values for id in run.responses)
-        confined[run.name] = Measured(values, unscored if whole.values else 0, whole.not_run, whole.judged)
+        confined[run.name] = RunColumn(values, unscored if whole.values else 0, whole.not_run, whole.judged)
     return Column(column.name, column.direction, confined, category, column.unit_scale)

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 
 from cai_lightning.report.columns import (
     REFERENCES,
-    Group,
+    ComparableRuns,
     behaviour_columns,
     category_columns,
-    group_of,
+    comparable_runs,
     metric_columns,
     notes,
 )
@@ -30,7 +30,7 @@ from cai_lightning.report.failures import silence_warnings
 from cai_lightning.report.ranking import Standing, column_ranks, overall_ranking, resampled_ranks, shares_first
 from cai_lightning.report.runs import Arms, Run, arm_of, arms_of
 from cai_lightning.report.summary import Direction
-from cai_lightning.statistics import Estimate, PairedDifference, arm_difference, arm_mean, holm, mean_interval
+from cai_lightning.statistics import Interval, PairedDifference, arm_difference, arm_mean, holm, mean_interval
 from cai_lightning.statistics.intervals import Array, Prompts
 
 
@@ -50,12 +50,12 @@ class Cell:
         p_holm: The p-value of the difference after Holm's correction over all differences to the baseline in all
             columns of the same kind (`columns`, `behaviours` or `categories`); None where there is no p-value.
         first: Share of the bootstrap resamples in which it ranks first in this column; None where not ranked.
-        clear: Whether the difference is told from 0: `p_holm` is at most one less the confidence.
+        significant: Whether the difference is: `p_holm` is at most one less the confidence.
         truncated: Number of its scores that are of a text which the evaluator has not read whole.
     """
 
     run: str
-    estimate: Estimate
+    estimate: Interval
     scored: int
     unscored: int
     not_run: str | None
@@ -64,7 +64,7 @@ class Cell:
     rank: float | None
     p_holm: float | None = None
     first: float | None = None
-    clear: bool = False
+    significant: bool = False
     truncated: int = 0
 
 
@@ -175,7 +175,7 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     arm = arm_of(baseline, arms)
     kinds = [metric_columns(runs), behaviour_columns(runs), category_columns(runs)]
     prompts = {id: prompt for run in runs for id, prompt in run.prompt_ids.items()}
-    groups = [[group_of(column, arms, arm, prompts) for column in columns] for columns in kinds]
+    groups = [[comparable_runs(column, arms, arm, prompts) for column in columns] for columns in kinds]
     resampled = _resampled(groups[0], prompts)
     metrics, behaviours, categories = (
         _corrected([_column(group, arms, arm, confidence, resampled) for group in kind], confidence) for kind in groups
@@ -199,14 +199,14 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     )
 
 
-def _resampled(metrics: Sequence[Group], prompts: Prompts) -> dict[str, Array]:
+def _resampled(metrics: Sequence[ComparableRuns], prompts: Prompts) -> dict[str, Array]:
     """The ranks in each resample of every metric that ranks anything."""
     ranked = {group.column.name: (_direction(group), group.arms) for group in metrics if group.common}
     return resampled_ranks(ranked, prompts=prompts)
 
 
 def _column(
-    group: Group, arms: Arms, baseline: str, confidence: float, resampled: Mapping[str, Array]
+    group: ComparableRuns, arms: Arms, baseline: str, confidence: float, resampled: Mapping[str, Array]
 ) -> ColumnComparison:
     column = group.column
     ranked = column.category is None and column.name in resampled
@@ -220,7 +220,7 @@ def _column(
     return ColumnComparison(column.name, column.direction, len(group.common), cells, column.category)
 
 
-def _cell(group: Group, arm: str, runs: Sequence[str], baseline: str, confidence: float) -> Cell:
+def _cell(group: ComparableRuns, arm: str, runs: Sequence[str], baseline: str, confidence: float) -> Cell:
     measured = [group.column.runs[run] for run in runs]
     scored = sum(len(one.values) for one in measured)
     return Cell(
@@ -236,7 +236,7 @@ def _cell(group: Group, arm: str, runs: Sequence[str], baseline: str, confidence
     )
 
 
-def _estimate(group: Group, arm: str, runs: Sequence[str], confidence: float) -> Estimate:
+def _estimate(group: ComparableRuns, arm: str, runs: Sequence[str], confidence: float) -> Interval:
     """Over the common prompts where the arm compares; else its own mean, with an interval if only references differ."""
     own = group.arms.get(arm) or group.own(runs)
     if not own:
@@ -247,7 +247,7 @@ def _estimate(group: Group, arm: str, runs: Sequence[str], confidence: float) ->
     return estimate
 
 
-def _difference(group: Group, arm: str, baseline: str, confidence: float) -> PairedDifference | None:
+def _difference(group: ComparableRuns, arm: str, baseline: str, confidence: float) -> PairedDifference | None:
     """Over the pairs scored in both arms, also those that a third has not scored."""
     if arm == baseline or not {arm, baseline} <= group.arms.keys():
         return None
@@ -267,14 +267,14 @@ def _corrected(columns: Sequence[ColumnComparison], confidence: float) -> tuple[
 
 
 def _settled(cell: Cell, p_holm: float | None, level: float) -> Cell:
-    return replace(cell, p_holm=p_holm, clear=p_holm is not None and p_holm <= level)
+    return replace(cell, p_holm=p_holm, significant=p_holm is not None and p_holm <= level)
 
 
 def _p_value(cell: Cell) -> float | None:
     return cell.difference.p_value if cell.difference else None
 
 
-def _direction(group: Group) -> Direction:
+def _direction(group: ComparableRuns) -> Direction:
     """The direction of a metric; only behaviours have none."""
     return group.column.direction or "higher"
 

@@ -27,7 +27,7 @@ from cai_lightning.report.runs import Run, responses_digest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.record_files import is_number
 from cai_lightning.run.text import parse_json
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 
 
 def share(value: Any) -> float | None:
@@ -208,7 +208,7 @@ class WinRate:
     run: str
     other: str
     judge: str
-    estimate: Estimate
+    estimate: Interval
     wins: int
     ties: int
     losses: int
@@ -257,7 +257,7 @@ def _win_rate(document: dict[str, Any], run: str, other: str) -> WinRate:
         run=run,
         other=other,
         judge=str(document["judge"]["model"]),
-        estimate=Estimate(share(document["win_rate"]), low, high, wins + ties + losses),
+        estimate=Interval(share(document["win_rate"]), low, high, wins + ties + losses),
         wins=wins,
         ties=ties,
         losses=losses,

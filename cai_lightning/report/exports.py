@@ -93,7 +93,7 @@ def _cell(cell: Cell, interval: str) -> dict[str, Any]:
         "left_out": difference.left_out if difference else None,
         "p_value": difference.p_value if difference else None,
         "p_holm": cell.p_holm,
-        "clear": cell.clear,
+        "clear": cell.significant,
         "effect_size": difference.effect_size if difference else None,
         "needed": difference.needed if difference else None,
         "needed_seeds": difference.needed_seeds if difference else None,

@@ -4,12 +4,12 @@
 ('0.012', '<0.001')
 """
 
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 
 NOTHING = "-"
 
 
-def number(estimate: Estimate, sign: str = "") -> str:
+def number(estimate: Interval, sign: str = "") -> str:
     """A mean with its interval."""
     if estimate.mean is None:
         return NOTHING

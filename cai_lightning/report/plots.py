@@ -29,7 +29,7 @@ from cai_lightning.report.comparison import BothSides, Cell, ColumnComparison, C
 from cai_lightning.report.summary import Direction
 from cai_lightning.report.words import ARROWS, verdict
 from cai_lightning.run.text import printable
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def panels(columns: Sequence[ColumnComparison], runs: Sequence[str], caption: st
     return figure, axes[: len(columns)]
 
 
-def draw(axis: "Axes", place: int, estimate: Estimate, color: str, is_filled: bool = True) -> None:
+def draw(axis: "Axes", place: int, estimate: Interval, color: str, is_filled: bool = True) -> None:
     """An estimate on the line of a run; nothing where there is no mean."""
     if estimate.mean is None:
         return

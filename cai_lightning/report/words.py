@@ -33,7 +33,7 @@ def verdict(cell: Cell, direction: Direction | None) -> str:
     """`better` or `worse` than the baseline where the corrected p-value tells them apart, else `unclear`."""
     if direction is None or cell.difference is None or cell.difference.estimate.mean is None:
         return ""
-    if not cell.clear:
+    if not cell.significant:
         return "unclear"
     return "better" if (cell.difference.estimate.mean > 0) == (direction == "higher") else "worse"
 
@@ -115,7 +115,7 @@ def category_rows(columns: Sequence[ColumnComparison], comparison: Comparison) -
 
 
 def _category_field(cell: Cell) -> str:
-    """The mean and, where there is one, the difference, with a star where it is told from 0."""
+    """The mean and, where there is one, the difference, with a star where it is significant."""
     if cell.estimate.mean is None:
         return NOTHING
     mean = f"{cell.estimate.mean:.3f}"
@@ -123,7 +123,7 @@ def _category_field(cell: Cell) -> str:
         return f"{mean} (not comparable)"
     if cell.difference is None or cell.difference.estimate.mean is None:
         return mean
-    return f"{mean} ({cell.difference.estimate.mean:+.3f}{'*' if cell.clear else ''})"
+    return f"{mean} ({cell.difference.estimate.mean:+.3f}{'*' if cell.significant else ''})"
 
 
 def _difference(cell: Cell, baseline: str) -> str:
@@ -180,7 +180,7 @@ def notes(comparison: Comparison) -> list[str]:
         "rank: in brackets how often it is first among the resamples of prompts.",
     ]
     if comparison.behaviours or comparison.categories:
-        reading.append("Behaviours and categories (*: told from the baseline) are each corrected among themselves.")
+        reading.append("Behaviours and categories (*: significant) are each corrected among themselves.")
     if comparison.win_rates:
         reading.append(WIN_RATES_READ)
     for run, names in comparison.fine_tunings.items():

@@ -2,7 +2,7 @@
 
 from cai_lightning.statistics.arms import arm_difference as arm_difference
 from cai_lightning.statistics.arms import arm_mean as arm_mean
-from cai_lightning.statistics.means import Estimate as Estimate
+from cai_lightning.statistics.means import Interval as Interval
 from cai_lightning.statistics.means import PairedDifference as PairedDifference
 from cai_lightning.statistics.means import mean_interval as mean_interval
 from cai_lightning.statistics.means import paired_difference as paired_difference

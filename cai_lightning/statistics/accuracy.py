@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 from cai_lightning.statistics.rows import influence_on_mean, share_interval, share_p_value, worth
 
 Values = NDArray[np.float64]
@@ -39,7 +39,7 @@ class Share:
         p_value: Two-sided p-value of chance, one half; None where there is no interval.
     """
 
-    estimate: Estimate
+    estimate: Interval
     p_value: float | None = None
 
 
@@ -63,7 +63,7 @@ def accuracy(right: Values, prompts: Prompts, confidence: float = 0.95) -> Share
     known = ~np.isnan(right)
     right, prompts = right[known], prompts[known]
     if not len(right):
-        return Share(Estimate(None, None, None, 0))
+        return Share(Interval(None, None, None, 0))
     share = float(right.mean())
     return _share(share, influence_on_mean(right), prompts, [prompts], confidence)
 
@@ -90,7 +90,7 @@ def area_under_curve(scores: Values, good: NDArray[np.bool_], prompts: Prompts, 
     n, positives = len(scores), int(good.sum())
     negatives = n - positives
     if not positives or not negatives:
-        return Share(Estimate(None, None, None, n))
+        return Share(Interval(None, None, None, n))
     above, below = _wins(scores[good], scores[~good]), _wins(-scores[~good], -scores[good])
     area = float(above.sum() / (positives * negatives))
     influence = np.empty(n)
@@ -109,10 +109,10 @@ def _wins(scores: Values, others: Values) -> Values:
 def _share(share: float, influence: Values, prompts: Prompts, samples: Sequence[Prompts], confidence: float) -> Share:
     n = len(influence)
     if min(len(np.unique(sample)) for sample in samples) < 2:
-        return Share(Estimate(share, None, None, n))
+        return Share(Interval(share, None, None, n))
     sure = worth(share, influence, prompts, samples)
     low, high = share_interval(share, sure, confidence)
-    return Share(Estimate(share, low, high, n), share_p_value(share, sure, CHANCE))
+    return Share(Interval(share, low, high, n), share_p_value(share, sure, CHANCE))
 
 
 BINS = 10

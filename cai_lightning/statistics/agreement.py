@@ -14,14 +14,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 from cai_lightning.statistics.accuracy import Prompts, Values
 from cai_lightning.statistics.intervals import resamples
 
 TINY = 1e-9
 
 
-def rank_correlation(a: Values, b: Values, confidence: float = 0.95) -> Estimate:
+def rank_correlation(a: Values, b: Values, confidence: float = 0.95) -> Interval:
     """Spearman's correlation over the places where both have a number.
 
     The interval is Fisher's with the variance of Bonett and Wright (2000), and takes the rows as independent draws.
@@ -35,13 +35,13 @@ def rank_correlation(a: Values, b: Values, confidence: float = 0.95) -> Estimate
     known = ~np.isnan(a) & ~np.isnan(b)
     n = int(known.sum())
     if n < 2 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
-        return Estimate(None, None, None, n)
+        return Interval(None, None, None, n)
     rho = float(np.clip(np.corrcoef(rankdata(a[known]), rankdata(b[known]))[0, 1], -1, 1))
     if n < 4 or abs(rho) > 1 - TINY:
-        return Estimate(rho, None, None, n)
+        return Interval(rho, None, None, n)
     half = float(ndtri((1 + confidence) / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     middle = math.atanh(rho)
-    return Estimate(rho, math.tanh(middle - half), math.tanh(middle + half), n)
+    return Interval(rho, math.tanh(middle - half), math.tanh(middle + half), n)
 
 
 LEAST_DEFINED = 0.95
@@ -50,7 +50,7 @@ LEAST_DEFINED = 0.95
 _TINY = 1e-12
 
 
-def alpha_with_interval(values: Values, prompts: Prompts, confidence: float = 0.95, seed: int = 0) -> Estimate:
+def alpha_with_interval(values: Values, prompts: Prompts, confidence: float = 0.95, seed: int = 0) -> Interval:
     """Krippendorff's alpha with squared differences (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
 
     1 is perfect agreement, 0 what chance would give, less is systematic disagreement. The interval is the percentile
@@ -70,12 +70,12 @@ def alpha_with_interval(values: Values, prompts: Prompts, confidence: float = 0.
     values, prompts = values[:, judges > 1], prompts[judges > 1]
     n = values.shape[1]
     if not n or np.nanmin(values) == np.nanmax(values):
-        return Estimate(None, None, None, n)
+        return Interval(None, None, None, n)
     sums = _sums(values, prompts)
     alpha = float(_alphas(sums.sum(axis=0, keepdims=True))[0])
     drawn = np.concatenate([_alphas(times @ sums) for times in resamples(len(sums), seed)])
     low, high = _ends(drawn[~np.isnan(drawn)], len(drawn), confidence)
-    return Estimate(alpha, low, high, n)
+    return Interval(alpha, low, high, n)
 
 
 def _sums(values: Values, prompts: Prompts) -> Values:

@@ -23,7 +23,7 @@ from functools import partial
 from cai_lightning.statistics.intervals import (
     NO_PROMPTS,
     Clusters,
-    Interval,
+    Ends,
     Prompts,
     by_prompt,
     rate_difference_interval,
@@ -31,7 +31,7 @@ from cai_lightning.statistics.intervals import (
     student_quantile,
 )
 from cai_lightning.statistics.means import (
-    Estimate,
+    Interval,
     PairedDifference,
     are_rates,
     mean_interval,
@@ -39,24 +39,24 @@ from cai_lightning.statistics.means import (
     without_interval,
 )
 from cai_lightning.statistics.tests import (
-    Part,
+    VarianceComponent,
     effect_size,
-    joined,
     of_fine_tunings,
     of_prompts,
+    pooled,
     prompts_needed,
     seeds_needed,
     sign_flip,
 )
 
 Scores = Mapping[str, float]
-Ends = Callable[[float], Interval]
+EndsAt = Callable[[float], Ends]
 """The interval over prompts at each confidence."""
 
 
 def arm_mean(
     fine_tunings: Sequence[Scores], confidence: float = 0.95, unit_scale: bool = True, prompts: Prompts = NO_PROMPTS
-) -> Estimate:
+) -> Interval:
     """The mean over fine-tunings and prompts, over the ids scored in all fine-tunings.
 
     Args:
@@ -72,7 +72,7 @@ def arm_mean(
     if len(clusters) < 2:
         return without_interval(clusters)
     over_prompts = partial(rate_interval, clusters, averaged=len(shared)) if rates else partial(_student, clusters)
-    low, high = _widened(over_prompts, clusters.mean, joined([of_fine_tunings(shared, prompts)]), confidence)
+    low, high = _widened(over_prompts, clusters.mean, pooled([of_fine_tunings(shared, prompts)]), confidence)
     return _estimate(clusters, *((max(0.0, low), min(1.0, high)) if rates else (low, high)))
 
 
@@ -104,7 +104,7 @@ def arm_difference(
     if len(clusters) < 2:
         return PairedDifference(without_interval(clusters), left_out)
     parts = [of_fine_tunings(arm, prompts) for arm in arms if len(arm) > 1]
-    between, size = joined(parts), effect_size(clusters)
+    between, size = pooled(parts), effect_size(clusters)
     return PairedDifference(
         estimate=_estimate(clusters, *_widened(over_prompts, clusters.mean, between, confidence)),
         left_out=left_out,
@@ -128,7 +128,7 @@ def _averaged(fine_tunings: Sequence[Scores]) -> dict[str, float]:
     return {id: math.fsum(scores[id] for scores in fine_tunings) / len(fine_tunings) for id in fine_tunings[0]}
 
 
-def _paired(a: Sequence[Scores], b: Sequence[Scores], unit_scale: bool, prompts: Prompts) -> tuple[Clusters, Ends]:
+def _paired(a: Sequence[Scores], b: Sequence[Scores], unit_scale: bool, prompts: Prompts) -> tuple[Clusters, EndsAt]:
     """The differences of two arms' averages by prompt, and the interval that prompts alone would give them."""
     averages, baseline = _averaged(a), _averaged(b)
     differences = {id: averages[id] - baseline[id] for id in averages}
@@ -139,23 +139,23 @@ def _paired(a: Sequence[Scores], b: Sequence[Scores], unit_scale: bool, prompts:
     return clusters, partial(rate_difference_interval, clusters, squares)
 
 
-def _student(clusters: Clusters, confidence: float) -> Interval:
+def _student(clusters: Clusters, confidence: float) -> Ends:
     half = student_quantile(len(clusters) - 1, confidence) * clusters.standard_error
     return clusters.mean - half, clusters.mean + half
 
 
-def _estimate(clusters: Clusters, low: float, high: float) -> Estimate:
-    return Estimate(clusters.mean, low, high, int(clusters.counts.sum()))
+def _estimate(clusters: Clusters, low: float, high: float) -> Interval:
+    return Interval(clusters.mean, low, high, int(clusters.counts.sum()))
 
 
-def _widened(over_prompts: Ends, mean: float, between: Sequence[Part], confidence: float) -> Interval:
+def _widened(over_prompts: EndsAt, mean: float, between: Sequence[VarianceComponent], confidence: float) -> Ends:
     """The interval over prompts, each half of it joined with what fine-tunings add."""
     low, high = over_prompts(confidence)
-    added = math.sqrt(sum(student_quantile(part.freedom, confidence) ** 2 * part.variance for part in between))
+    added = math.sqrt(sum(student_quantile(part.df, confidence) ** 2 * part.variance for part in between))
     return mean - math.hypot(max(0.0, mean - low), added), mean + math.hypot(max(0.0, high - mean), added)
 
 
-def _p_value(clusters: Clusters, over_prompts: Ends, between: Sequence[Part]) -> float:
+def _p_value(clusters: Clusters, over_prompts: EndsAt, between: Sequence[VarianceComponent]) -> float:
     """One less the confidence at which the interval ends at 0."""
     from scipy.optimize import brentq
 

@@ -93,10 +93,10 @@ UNSEEN = 0.25
 """So much of a prompt that is unlike the others in all fine-tunings is added to the spread of averaged rates. Where few
 ones are seen, they would else seem to be chance of single responses, and not of prompts that always give a one."""
 
-Interval = tuple[float, float]
+Ends = tuple[float, float]
 
 
-def score_interval(values: Clusters, confidence: float, seed: int) -> Interval:
+def score_interval(values: Clusters, confidence: float, seed: int) -> Ends:
     """The interval of a mean of scores of any distribution.
 
     Student's where prompts are too few to be resampled; no width where all agree.
@@ -133,7 +133,7 @@ def studentized_quantiles(sums: Array, counts: Array, confidence: float, seed: i
     return low, high
 
 
-def _studentized(values: Clusters, confidence: float, seed: int) -> Interval:
+def _studentized(values: Clusters, confidence: float, seed: int) -> Ends:
     low, high = studentized_quantiles(values.sums, values.counts, confidence, seed)
     return values.mean - float(high) * values.standard_error, values.mean - float(low) * values.standard_error
 
@@ -175,7 +175,7 @@ def draws(rng: np.random.Generator, prompts: int, resamples: int) -> Array:
     return times
 
 
-def rate_interval(values: Clusters, confidence: float, averaged: int = 1) -> Interval:
+def rate_interval(values: Clusters, confidence: float, averaged: int = 1) -> Ends:
     """Wilson's interval of a share of ones, for as many independent rows as the spread between prompts is worth.
 
     Args:
@@ -189,7 +189,7 @@ def rate_interval(values: Clusters, confidence: float, averaged: int = 1) -> Int
     return wilson(share, worth, student_quantile(len(values) - 1, confidence))
 
 
-def rate_difference_interval(differences: Clusters, squares: float, confidence: float) -> Interval:
+def rate_difference_interval(differences: Clusters, squares: float, confidence: float) -> Ends:
     """The interval of the difference of two rates on the same prompts: Bonett and Price (2012), an adjusted Wald.
 
     Args:
@@ -205,7 +205,7 @@ def rate_difference_interval(differences: Clusters, squares: float, confidence: 
     return max(-1.0, mean - half), min(1.0, mean + half)
 
 
-def wilson(share: float, n: float, z: float) -> Interval:
+def wilson(share: float, n: float, z: float) -> Ends:
     """Wilson's interval of a share of n independent rows; z is the quantile of the confidence."""
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
@@ -213,11 +213,11 @@ def wilson(share: float, n: float, z: float) -> Interval:
     return max(0.0, low), min(1.0, high)
 
 
-def student_quantile(freedom: float, confidence: float) -> float:
+def student_quantile(df: float, confidence: float) -> float:
     """How many standard errors Student's interval reaches to either side."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, (1 + confidence) / 2))
+    return float(stdtrit(df, (1 + confidence) / 2))
 
 
 def _worth(variance: float, values: Clusters, n: float, unseen: float = 0.0) -> float:

@@ -24,7 +24,7 @@ from cai_lightning.statistics.tests import effect_size, prompts_needed, sign_fli
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Interval:
     """A mean and its interval.
 
     Args:
@@ -66,7 +66,7 @@ class PairedDifference:
             do not differ, or where no number is enough.
     """
 
-    estimate: Estimate
+    estimate: Interval
     left_out: int
     p_value: float | None = None
     effect_size: float | None = None
@@ -80,7 +80,7 @@ def mean_interval(
     seed: int = 0,
     unit_scale: bool = True,
     prompts: Prompts = NO_PROMPTS,
-) -> Estimate:
+) -> Interval:
     """The mean of scores and its interval: the studentized bootstrap's, or Wilson's where all are 0 or 1.
 
     Repetitions of a prompt are no independent draws, so whole prompts are resampled. Where all scores agree, but are
@@ -101,7 +101,7 @@ def mean_interval(
         return without_interval(clusters)
     rates = unit_scale and are_rates(values)
     ends = rate_interval(clusters, confidence) if rates else score_interval(clusters, confidence, seed)
-    return Estimate(clusters.mean, *ends, len(values))
+    return Interval(clusters.mean, *ends, len(values))
 
 
 def paired_difference(
@@ -112,7 +112,7 @@ def paired_difference(
     unit_scale: bool = True,
     prompts: Prompts = NO_PROMPTS,
 ) -> PairedDifference:
-    """The mean of `a - b` over the ids scored in both, its interval, and whether it is told from 0.
+    """The mean of `a - b` over the ids scored in both, its interval, and whether it is significant.
 
     Args:
         a: Finite scores of a run by id.
@@ -131,7 +131,7 @@ def paired_difference(
         ends = rate_difference_interval(clusters, len([d for d in differences.values() if d]), confidence)
     else:
         ends = score_interval(clusters, confidence, seed)
-    estimate, size = Estimate(clusters.mean, *ends, len(differences)), effect_size(clusters)
+    estimate, size = Interval(clusters.mean, *ends, len(differences)), effect_size(clusters)
     needed = prompts_needed(size, level=1 - confidence)
     return PairedDifference(estimate, left_out, sign_flip(clusters.sums, seed), size, needed)
 
@@ -141,7 +141,7 @@ def are_rates(values: Mapping[str, float]) -> bool:
     return all(value in (0.0, 1.0) for value in values.values())
 
 
-def without_interval(clusters: Clusters) -> Estimate:
+def without_interval(clusters: Clusters) -> Interval:
     """The mean of fewer than two prompts."""
     n = int(clusters.counts.sum())
-    return Estimate(clusters.mean if n else None, None, None, n)
+    return Interval(clusters.mean if n else None, None, None, n)

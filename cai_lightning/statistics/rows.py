@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 from cai_lightning.statistics.intervals import wilson
 
 Values = NDArray[np.float64]
@@ -33,15 +33,15 @@ class Worth:
     Args:
         seen: By its spread between prompts.
         prompts: By the number of prompts, of which the rows of each may all be alike.
-        freedom: Degrees of freedom of that spread.
+        df: Degrees of freedom of that spread.
     """
 
     seen: float
     prompts: float
-    freedom: float
+    df: float
 
 
-def mean_with_interval(values: Values, prompts: Prompts, is_share: bool = False, confidence: float = 0.95) -> Estimate:
+def mean_with_interval(values: Values, prompts: Prompts, is_share: bool = False, confidence: float = 0.95) -> Interval:
     """The mean of the values that are numbers, and its interval.
 
     Args:
@@ -53,15 +53,15 @@ def mean_with_interval(values: Values, prompts: Prompts, is_share: bool = False,
     known = ~np.isnan(values)
     values, prompts = values[known], prompts[known]
     if not len(values):
-        return Estimate(None, None, None, 0)
+        return Interval(None, None, None, 0)
     mean, influence = float(values.mean()), influence_on_mean(values)
     if len(np.unique(prompts)) < 2:
-        return Estimate(mean, None, None, len(values))
+        return Interval(mean, None, None, len(values))
     if is_share:
         low, high = share_interval(mean, worth(mean, influence, prompts, [prompts]), confidence)
     else:
         low, high = _student(mean, _together(influence, prompts), confidence)
-    return Estimate(mean, low, high, len(values))
+    return Interval(mean, low, high, len(values))
 
 
 def influence_on_mean(values: Values) -> Values:
@@ -80,7 +80,7 @@ def share_interval(share: float, worth: Worth, confidence: float) -> tuple[float
     """
     from scipy.special import ndtri, stdtrit
 
-    seen = wilson(share, worth.seen, float(stdtrit(worth.freedom, (1 + confidence) / 2)))
+    seen = wilson(share, worth.seen, float(stdtrit(worth.df, (1 + confidence) / 2)))
     least = wilson(share, worth.prompts, float(ndtri((1 + confidence) / 2)))
     return max(seen[0], least[0]), min(seen[1], least[1])
 
@@ -96,7 +96,7 @@ def share_p_value(share: float, worth: Worth, chance: float = 0.5) -> float:
     from scipy.special import ndtr, stdtr
 
     away = abs(share - chance) / math.sqrt(chance * (1 - chance))
-    seen, least = stdtr(worth.freedom, -away * math.sqrt(worth.seen)), ndtr(-away * math.sqrt(worth.prompts))
+    seen, least = stdtr(worth.df, -away * math.sqrt(worth.seen)), ndtr(-away * math.sqrt(worth.prompts))
     return float(2 * min(seen, least))
 
 

@@ -1,11 +1,11 @@
-"""Whether a difference is told from 0, how large it is beside its spread, and how much data it takes to see it.
+"""Whether a difference is significant, how large it is beside its spread, and how much data it takes to see it.
 
-Whether a difference is told from 0: the sign-flip test over prompts, and Holm's correction over many of them.
+Significance: the sign-flip test over prompts, and Holm's correction over many of them.
 
 The shares of the variance of a mean: that between fine-tunings, and that between prompts.
 
 parts = [of_fine_tunings(arm) for arm in (a, b)]
-between = joined(parts)
+between = pooled(parts)
 
 How large a difference is beside its spread, and how many prompts or fine-tunings it takes to see it.
 """
@@ -92,14 +92,14 @@ def _random_signs(rng: np.random.Generator, rows: int, prompts: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Part:
+class VarianceComponent:
     """A share of the variance of a mean, and the degrees of freedom that it was estimated with."""
 
     variance: float
-    freedom: float
+    df: float
 
 
-def of_fine_tunings(fine_tunings: Sequence[Mapping[str, float]], prompts: Prompts = NO_PROMPTS) -> Part:
+def of_fine_tunings(fine_tunings: Sequence[Mapping[str, float]], prompts: Prompts = NO_PROMPTS) -> VarianceComponent:
     """The variance of the mean of an arm, less the share that is noise of single responses: prompts show that too.
 
     Args:
@@ -108,27 +108,27 @@ def of_fine_tunings(fine_tunings: Sequence[Mapping[str, float]], prompts: Prompt
     """
     clusters = [by_prompt(scores, prompts) for scores in fine_tunings]
     sums, counts = np.stack([gathered.sums for gathered in clusters]), clusters[0].counts
-    means, freedom = sums.sum(axis=1) / counts.sum(), len(clusters) - 1
+    means, df = sums.sum(axis=1) / counts.sum(), len(clusters) - 1
     residuals = sums - sums.mean(axis=0) - (means - means.mean())[:, None] * counts
     correction = len(counts) / max(1, len(counts) - 1)
-    noise = correction * float((residuals**2).sum()) / freedom / counts.sum() ** 2
-    return Part(max(0.0, float(means.var(ddof=1)) - noise) / len(means), freedom)
+    noise = correction * float((residuals**2).sum()) / df / counts.sum() ** 2
+    return VarianceComponent(max(0.0, float(means.var(ddof=1)) - noise) / len(means), df)
 
 
-def of_prompts(clusters: Clusters) -> Part:
+def of_prompts(clusters: Clusters) -> VarianceComponent:
     """The variance of a mean over draws of prompts."""
-    return Part(clusters.standard_error**2, len(clusters) - 1)
+    return VarianceComponent(clusters.standard_error**2, len(clusters) - 1)
 
 
-def joined(parts: Sequence[Part]) -> list[Part]:
+def pooled(parts: Sequence[VarianceComponent]) -> list[VarianceComponent]:
     """What the fine-tunings of both arms add to the variance of a difference; none where they do not differ.
 
-    Their variances are summed and their freedoms joined by Welch's formula: apart they would be far too wide.
+    Their variances are summed and their degrees of freedom pooled by Welch's formula: apart they would be far too wide.
     """
     total = sum(part.variance for part in parts)
     if not total:
         return []
-    return [Part(total, total**2 / sum(part.variance**2 / part.freedom for part in parts))]
+    return [VarianceComponent(total, total**2 / sum(part.variance**2 / part.df for part in parts))]
 
 
 POWER = 0.8
@@ -168,7 +168,11 @@ def prompts_needed(size: float | None, level: float = 0.05, power: float = POWER
 
 
 def seeds_needed(
-    difference: float, arms: Sequence[Part], prompts: Part, level: float = 0.05, power: float = POWER
+    difference: float,
+    arms: Sequence[VarianceComponent],
+    prompts: VarianceComponent,
+    level: float = 0.05,
+    power: float = POWER,
 ) -> int | None:
     """The least number of fine-tunings of each arm at which `arm_difference` sees a difference as often as asked for.
 
@@ -182,17 +186,19 @@ def seeds_needed(
     Returns:
         The number; None where fine-tunings do not differ, or where a thousand are not enough.
     """
-    if not joined(arms) or not difference:
+    if not pooled(arms) or not difference:
         return None
     return _least(lambda seeds: power_with(seeds, difference, arms, prompts, level) >= power, MOST_SEEDS)
 
 
-def power_with(seeds: int, difference: float, arms: Sequence[Part], prompts: Part, level: float) -> float:
+def power_with(
+    seeds: int, difference: float, arms: Sequence[VarianceComponent], prompts: VarianceComponent, level: float
+) -> float:
     """The share of experiments with so many fine-tunings in each of these arms that see the difference."""
-    (between,) = joined([Part(part.variance * (part.freedom + 1) / seeds, seeds - 1) for part in arms])
-    fixed = student_quantile(prompts.freedom, 1 - level) ** 2 * prompts.variance
-    estimated = between.variance * _estimates(between.freedom)
-    half = np.sqrt(student_quantile(between.freedom, 1 - level) ** 2 * estimated + fixed)
+    (between,) = pooled([VarianceComponent(part.variance * (part.df + 1) / seeds, seeds - 1) for part in arms])
+    fixed = student_quantile(prompts.df, 1 - level) ** 2 * prompts.variance
+    estimated = between.variance * _estimates(between.df)
+    half = np.sqrt(student_quantile(between.df, 1 - level) ** 2 * estimated + fixed)
     spread = math.sqrt(between.variance + prompts.variance)
     return _seen(abs(difference) / spread, half / spread)
 
@@ -223,11 +229,11 @@ def power_of(size: float, n: int, level: float) -> float:
     return float(power)
 
 
-def _estimates(freedom: float) -> Array:
+def _estimates(df: float) -> Array:
     """Variances that are estimated where 1 is true, alike in likelihood."""
     from scipy.special import gammaincinv
 
-    estimates: Array = 2 * gammaincinv(freedom / 2, _DRAWS) / freedom
+    estimates: Array = 2 * gammaincinv(df / 2, _DRAWS) / df
     return estimates
 
 

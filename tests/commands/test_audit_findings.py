@@ -10,7 +10,7 @@ from cai_lightning.data.labelled import Labelled, LabelledPair, LabelledResponse
 from cai_lightning.metrics import Column
 from cai_lightning.report.summary import ColumnScores
 from cai_lightning.run.records import user
-from cai_lightning.statistics import Estimate, holm
+from cai_lightning.statistics import Interval, holm
 
 HARM = Column("harm", "lower", 0.0, 1.0)
 HELP = Column("help", "higher", 1.0, 5.0)
@@ -139,7 +139,7 @@ def test_agreement_looks_at_all_responses_and_at_preferences(labels):
     assert (pair.first, pair.second) == ("harm", "help")
     assert pair.correlation.mean == pytest.approx(1)
     assert pair.correlation.n == 7
-    assert pair.alpha == agreement.alpha == Estimate(1, None, None, 3)  # of four pairs one is unscored
+    assert pair.alpha == agreement.alpha == Interval(1, None, None, 3)  # of four pairs one is unscored
 
 
 def test_another_reference_makes_another_response():

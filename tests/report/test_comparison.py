@@ -171,8 +171,8 @@ def test_p_values_are_corrected_over_all_metrics(make_run):
     )
     compared = [cell for column in comparison.columns for cell in column.cells if cell.difference]
     assert [cell.p_holm for cell in compared] == holm([cell.difference.p_value for cell in compared])
-    assert [cell.clear for cell in compared] == [cell.p_holm <= 0.05 for cell in compared]
-    assert {cell.clear for cell in compared} == {True, False}
+    assert [cell.significant for cell in compared] == [cell.p_holm <= 0.05 for cell in compared]
+    assert {cell.significant for cell in compared} == {True, False}
     assert cells(comparison, "m")["base"].p_holm is None
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai_lightning.run.records import prompt_id
-from cai_lightning.statistics import Estimate, PairedDifference, intervals, mean_interval, paired_difference
+from cai_lightning.statistics import Interval, PairedDifference, intervals, mean_interval, paired_difference
 
 finite = st.floats(-1e6, 1e6)
 ids = st.builds(prompt_id, st.sampled_from("abcdef"), st.integers(1, 3), st.integers(0, 2))
@@ -102,13 +102,13 @@ def test_order_of_the_values_does_not_matter():
 
 
 def test_nothing_scored_has_no_mean():
-    assert mean_interval({}) == Estimate(None, None, None, 0)
+    assert mean_interval({}) == Interval(None, None, None, 0)
 
 
 def test_one_prompt_has_no_interval_however_often_it_is_repeated():
-    assert mean_interval({"a": 0.5}) == Estimate(0.5, None, None, 1)
-    assert mean_interval({"a": 0.0, "b": 1.0}, prompts={"a": "p", "b": "p"}) == Estimate(0.5, None, None, 2)
-    assert paired_difference({"a": 1.0}, {"a": 0.5}) == PairedDifference(Estimate(0.5, None, None, 1), left_out=0)
+    assert mean_interval({"a": 0.5}) == Interval(0.5, None, None, 1)
+    assert mean_interval({"a": 0.0, "b": 1.0}, prompts={"a": "p", "b": "p"}) == Interval(0.5, None, None, 2)
+    assert paired_difference({"a": 1.0}, {"a": 0.5}) == PairedDifference(Interval(0.5, None, None, 1), left_out=0)
 
 
 @given(finite.filter(lambda value: value not in (0, 1)), st.integers(2, 20))
@@ -216,6 +216,6 @@ def test_pairing_sees_what_unpaired_intervals_hide():
 
 def test_no_common_id_gives_no_difference():
     difference = paired_difference({"a": 1.0}, {"b": 1.0})
-    assert difference.estimate == Estimate(None, None, None, 0)
+    assert difference.estimate == Interval(None, None, None, 0)
     assert not difference.estimate.excludes_zero
     assert difference.left_out == 2

@@ -9,7 +9,7 @@ from scipy import integrate, stats
 from cai_lightning.statistics import arm_difference
 from cai_lightning.statistics.intervals import by_prompt
 from cai_lightning.statistics.tests import (
-    Part,
+    VarianceComponent,
     effect_size,
     of_prompts,
     power_of,
@@ -18,7 +18,7 @@ from cai_lightning.statistics.tests import (
     seeds_needed,
 )
 
-NO_SPREAD = Part(0.0, 99)
+NO_SPREAD = VarianceComponent(0.0, 99)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0.2, 199), (0.5, 34), (0.8, 15), (-0.5, 34)])
@@ -62,7 +62,7 @@ def test_what_cannot_be_seen_needs_no_number(size):
 
 @pytest.mark.parametrize("size", [0.5, 1.0, 2.0])
 def test_seeds_needed_are_those_of_a_t_test_where_prompts_do_not_vary(size):
-    assert seeds_needed(-size, [Part(1 / 3, 2)], NO_SPREAD) == prompts_needed(size)  # three whose deviation is 1
+    assert seeds_needed(-size, [VarianceComponent(1 / 3, 2)], NO_SPREAD) == prompts_needed(size)
 
 
 @pytest.mark.parametrize(("seeds", "size"), [(3, 3.0), (8, 1.5)])
@@ -70,16 +70,16 @@ def test_power_of_two_arms_of_several_is_that_of_a_two_sample_t_test(seeds, size
     freedom, shift = 2 * (seeds - 1), size / np.sqrt(2 / seeds)
     critical = stats.t.ppf(0.975, freedom)
     expected = stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift)
-    assert power_with(seeds, size, [Part(1 / 3, 2), Part(1 / 3, 2)], NO_SPREAD, 0.05) == pytest.approx(
-        expected, abs=1e-3
-    )
+    assert power_with(
+        seeds, size, [VarianceComponent(1 / 3, 2), VarianceComponent(1 / 3, 2)], NO_SPREAD, 0.05
+    ) == pytest.approx(expected, abs=1e-3)
 
 
 def test_as_many_seeds_as_are_needed_see_the_difference_in_four_of_five_experiments():
     """Where prompts and fine-tunings vary alike; the intervals hold the truth somewhat more often than they say."""
     prompts = by_prompt({f"{n:04x}": value for n, value in enumerate(np.tile([-1.0, 1.0], 50))})
     difference, deviation = 0.4, 0.25
-    seeds = seeds_needed(difference, [Part(deviation**2 / 3, 2)], of_prompts(prompts))
+    seeds = seeds_needed(difference, [VarianceComponent(deviation**2 / 3, 2)], of_prompts(prompts))
     rng, seen = np.random.default_rng(0), 0
     for _ in range(150):
         drawn = rng.choice(np.tile([-1.0, 1.0], 50), size=100) + difference + rng.normal(0, deviation, size=(seeds, 1))
@@ -90,9 +90,9 @@ def test_as_many_seeds_as_are_needed_see_the_difference_in_four_of_five_experime
 
 
 def test_no_number_of_seeds_makes_up_for_too_few_prompts():
-    assert seeds_needed(0.1, [Part(0.01, 2)], Part(0.01, 30)) is None
-    assert seeds_needed(0.1, [Part(0.0, 2)], Part(0.0001, 30)) is None  # fine-tunings do not differ
-    assert seeds_needed(0.0, [Part(0.01, 2)], Part(0.0001, 30)) is None
+    assert seeds_needed(0.1, [VarianceComponent(0.01, 2)], VarianceComponent(0.01, 30)) is None
+    assert seeds_needed(0.1, [VarianceComponent(0.0, 2)], VarianceComponent(0.0001, 30)) is None  # alike
+    assert seeds_needed(0.0, [VarianceComponent(0.01, 2)], VarianceComponent(0.0001, 30)) is None
 
 
 def test_effect_size_is_the_mean_over_the_deviation():

@@ -27,7 +27,7 @@ from cai_lightning.commands.audit.labels import Labels
 from cai_lightning.commands.audit.positions import PositionFindings
 from cai_lightning.metrics import Column
 from cai_lightning.report.summary import ColumnScores
-from cai_lightning.statistics import Estimate, holm
+from cai_lightning.statistics import Interval, holm
 from cai_lightning.statistics.accuracy import (
     CHANCE,
     Calibration,
@@ -86,9 +86,9 @@ class PairFindings:
     accuracy: Share
     ties: int
     unscored: int
-    length: Estimate
-    shorter: Estimate
-    longer: Estimate
+    length: Interval
+    shorter: Interval
+    longer: Interval
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class SingleFindings:
 
     area: Share
     unscored: int
-    length: Estimate
+    length: Interval
     calibration: Calibration | None
 
 
@@ -133,24 +133,24 @@ class ColumnFindings:
         """How often it puts the better response first: the accuracy, or the area where there are no comparisons."""
         if self.pairs:
             return self.pairs.accuracy
-        return self.singles.area if self.singles else Share(Estimate(None, None, None, 0))
+        return self.singles.area if self.singles else Share(Interval(None, None, None, 0))
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> Interval:
         return self.right.estimate
 
     @property
     def better_than_chance(self) -> bool | None:
-        """Whether it is told from one half, and above; None where there is no p-value."""
-        return None if self.p_holm is None else self._is_told and (self.estimate.mean or 0) > CHANCE
+        """Whether it differs from one half significantly, and is above; None where there is no p-value."""
+        return None if self.p_holm is None else self._is_significant and (self.estimate.mean or 0) > CHANCE
 
     @property
     def worse_than_chance(self) -> bool:
-        """Whether it is told from one half, and below: it prefers what people hold to be the worse."""
-        return self._is_told and (self.estimate.mean or 0) < CHANCE
+        """Whether it differs from one half significantly, and is below: it prefers what people hold to be the worse."""
+        return self._is_significant and (self.estimate.mean or 0) < CHANCE
 
     @property
-    def _is_told(self) -> bool:
+    def _is_significant(self) -> bool:
         return self.p_holm is not None and self.p_holm <= LEVEL
 
 
@@ -177,7 +177,7 @@ def _pairs(column: ScoredColumn, labels: Labels) -> PairFindings:
     chosen, rejected = column.oriented(labels.chosen), column.oriented(labels.rejected)
     right = preferences(chosen, rejected)
 
-    def among(rows: NDArray[np.bool_]) -> Estimate:
+    def among(rows: NDArray[np.bool_]) -> Interval:
         return accuracy(right[rows], labels.pair_prompts[rows]).estimate
 
     return PairFindings(
@@ -209,7 +209,7 @@ def _probabilities(column: Column, oriented: Values) -> Values:
     return oriented if column.direction == "higher" else 1 + oriented
 
 
-NOTHING = Estimate(None, None, None, 0)
+NOTHING = Interval(None, None, None, 0)
 
 
 @dataclass(frozen=True)
@@ -225,8 +225,8 @@ class PairAgreement:
 
     first: str
     second: str
-    correlation: Estimate
-    alpha: Estimate
+    correlation: Interval
+    alpha: Interval
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Agreement:
     """
 
     pairs: tuple[PairAgreement, ...]
-    alpha: Estimate
+    alpha: Interval
 
 
 def compare_columns(columns: Sequence[ScoredColumn], labels: Labels) -> Agreement:
@@ -260,7 +260,7 @@ def compare_columns(columns: Sequence[ScoredColumn], labels: Labels) -> Agreemen
     return Agreement(tuple(pairs), _alpha(preferred, labels) if pairs else NOTHING)
 
 
-def _alpha(preferred: Sequence[Values], labels: Labels) -> Estimate:
+def _alpha(preferred: Sequence[Values], labels: Labels) -> Interval:
     return alpha_with_interval(np.stack(preferred), labels.pair_prompts)
 
 

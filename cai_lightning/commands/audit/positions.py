@@ -17,12 +17,12 @@ from cai_lightning.metrics.pairwise import Pair, PairwiseJudge
 from cai_lightning.metrics.scoring import metric_digest
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.records import Judgement, number_ids, transcript_text
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 from cai_lightning.statistics.accuracy import Values
 from cai_lightning.statistics.rows import mean_with_interval
 
 FILE = "pairwise.jsonl"
-NOTHING = Estimate(None, None, None, 0)
+NOTHING = Interval(None, None, None, 0)
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class PositionFindings:
     settings: str
     revision: str | None = None
     not_run: str | None = None
-    accuracy: Estimate = NOTHING
-    consistency: Estimate = NOTHING
-    first_shown: Estimate = NOTHING
+    accuracy: Interval = NOTHING
+    consistency: Interval = NOTHING
+    first_shown: Interval = NOTHING
     ties: int = 0
     unscored: int = 0
 
@@ -82,7 +82,7 @@ def summarize(
     same = [np.nan if row.preferred is None else row.first_shown_first == row.second_shown_first for row in rows]
     shown = np.array([_first_shown(row) for row in rows])
 
-    def share(values: Values) -> Estimate:
+    def share(values: Values) -> Interval:
         return mean_with_interval(values, labels.pair_prompts, is_share=True)
 
     return PositionFindings(

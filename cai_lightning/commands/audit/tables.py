@@ -33,7 +33,7 @@ from cai_lightning.commands.audit.findings import LEVEL, Agreement, Audit, Colum
 from cai_lightning.commands.inspect.tables import Grid, Words, markdown_table, terminal_table
 from cai_lightning.report.numbers import NOTHING, p_value
 from cai_lightning.run.text import escape_markdown, printable
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 from cai_lightning.statistics.accuracy import Bin, Calibration
 
 MOST_REASONS = 3
@@ -173,14 +173,14 @@ def _unscored(audit: Audit) -> Grid:
     return Grid("Responses without a score", ("evaluator", "reason", "responses"), tuple(rows))
 
 
-def _judged(estimate: Estimate, column: ColumnFindings) -> Words:
+def _judged(estimate: Interval, column: ColumnFindings) -> Words:
     """A share in per cent with its interval, and below it what that says."""
     interval = " [{:.1f}, {:.1f}]".format(*(100 * end for end in estimate.interval)) if estimate.interval else ""
     color = "better" if column.better_than_chance else "worse"
     return Words(f"{100 * (estimate.mean or 0):.1f} %{interval}", judgement(column), color)
 
 
-def _share(estimate: Estimate) -> Words:
+def _share(estimate: Interval) -> Words:
     """A share in per cent with its interval below."""
     if estimate.mean is None:
         return Words(NOTHING)
@@ -188,7 +188,7 @@ def _share(estimate: Estimate) -> Words:
     return Words(f"{100 * estimate.mean:.0f} %", interval)
 
 
-def _coefficient(estimate: Estimate) -> Words:
+def _coefficient(estimate: Interval) -> Words:
     if estimate.mean is None:
         return Words(NOTHING)
     interval = "[{:+.2f}, {:+.2f}]".format(*estimate.interval) if estimate.interval else ""
@@ -296,7 +296,7 @@ def _agreement_json(agreement: Agreement) -> dict[str, Any]:
     return {"pairs": pairs, **_alpha_json(agreement.alpha)}
 
 
-def _alpha_json(estimate: Estimate) -> dict[str, Any]:
+def _alpha_json(estimate: Interval) -> dict[str, Any]:
     return {"alpha": estimate.mean, "alpha_ci95": estimate.interval}
 
 

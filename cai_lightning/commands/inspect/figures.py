@@ -11,7 +11,7 @@ from typing import Literal
 from cai_lightning.commands.inspect.inspection import Inspection
 from cai_lightning.report.measures import Measure, measures
 from cai_lightning.report.summary import Direction
-from cai_lightning.statistics import Estimate, PairedDifference
+from cai_lightning.statistics import Interval, PairedDifference
 from cai_lightning.statistics.rows import mean_with_interval
 
 
@@ -19,7 +19,7 @@ from cai_lightning.statistics.rows import mean_with_interval
 class Cell:
     """One figure of one corpus; `difference` is to the first corpus, over the ids in both, or None."""
 
-    estimate: Estimate
+    estimate: Interval
     difference: PairedDifference | None = None
 
     def verdict(self, direction: Direction | None) -> Literal["better", "worse", ""]:
@@ -71,7 +71,7 @@ def compute_figures(inspections: Sequence[Inspection], confidence: float = 0.95)
 def _cell(measure: Measure, baseline: Inspection, inspection: Inspection, confidence: float) -> Cell:
     name = measure.name
     if name not in inspection.values:
-        return Cell(Estimate(None, None, None, 0))
+        return Cell(Interval(None, None, None, 0))
     is_share = measure.unit == "share"
     estimate = mean_with_interval(inspection.values[name], inspection.prompts, is_share, confidence)
     if inspection is baseline or name not in baseline.values:

@@ -32,7 +32,7 @@ from cai_lightning.commands.inspect.inspection import Inspection
 from cai_lightning.report.measures import Measure, Unit
 from cai_lightning.report.tables import NOTHING, STYLES
 from cai_lightning.run.text import escape_markdown, printable
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 
 DECILES = [10, 20, 30, 40, 50, 60, 70, 80, 90]
 MOST_PRINCIPLES = 40
@@ -133,7 +133,7 @@ def _words(cell: Cell, measure: Measure) -> Words:
     return Words(figure, shown(cell.difference.estimate, measure.unit, sign="+"), cell.verdict(measure.direction))
 
 
-def shown(estimate: Estimate, unit: Unit, sign: str = "") -> str:
+def shown(estimate: Interval, unit: Unit, sign: str = "") -> str:
     """A mean with its interval: shares and parts in per cent."""
     if estimate.mean is None:
         return NOTHING
@@ -275,7 +275,7 @@ def _figure_fields(report: Report, place: int) -> Iterator[list[Field]]:
         yield [figure.measure.name, *_fields(cell.estimate), *difference]
 
 
-def _fields(estimate: Estimate) -> list[Field]:
+def _fields(estimate: Interval) -> list[Field]:
     return [estimate.mean, estimate.low, estimate.high, estimate.n]
 
 

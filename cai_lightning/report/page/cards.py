@@ -27,7 +27,7 @@ from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.evidence import AuditNote
 from cai_lightning.report.runs import arm_of
 from cai_lightning.report.words import ARROWS, NOTHING, rows, verdict, win_rate_rows
-from cai_lightning.statistics import Estimate
+from cai_lightning.statistics import Interval
 
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 INTERVALS = 5
@@ -158,7 +158,7 @@ def card(column: ColumnComparison, comparison: Comparison) -> Card:
     return Card(column.name, direction, column.prompts, scale, zero, lines, column.audits)
 
 
-def mark(estimate: Estimate, scale: Scale) -> Mark | None:
+def mark(estimate: Interval, scale: Scale) -> Mark | None:
     """Where an estimate stands on a scale."""
     if estimate.mean is None:
         return None

@@ -28,7 +28,7 @@ from typing import Any
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import commentary_spans
-from cai_lightning.report.columns import Column, Measured, metric_columns
+from cai_lightning.report.columns import Column, RunColumn, metric_columns
 from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.corpora import Row, RunTexts
 from cai_lightning.report.measures import kept, refuses
@@ -111,12 +111,12 @@ def known_scores(
     }
 
 
-def _judged_alike(column: Column, compared: Iterable[str]) -> dict[str, Measured]:
+def _judged_alike(column: Column, compared: Iterable[str]) -> dict[str, RunColumn]:
     anchors = [column.runs[run].judged for run in compared]
     return {run: measured for run, measured in column.runs.items() if measured.judged in anchors}
 
 
-def _known(measured: Mapping[str, Measured], said: Mapping[str, Mapping[str, Response]]) -> KnownScores:
+def _known(measured: Mapping[str, RunColumn], said: Mapping[str, Mapping[str, Response]]) -> KnownScores:
     met: dict[Said, float | None] = {}
     for run, one in measured.items():
         met |= {(id, response.response): one.values.get(id) for id, response in said[run].items()}
