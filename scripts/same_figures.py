@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Compares what two checkouts have written in their demo: texts and ids to the letter, numbers to four digits.
+
+    python scripts/same_figures.py OLD NEW
+
+Reads every JSON, JSON Lines, CSV and Markdown file under `runs/` and `report/`. What two runs of one checkout differ by
+is left out: times, versions, class paths, and digests of what holds them. Ends with 1 where something differs.
+"""
+
+import argparse
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LEFT_OUT = re.compile(r"created|finished|seconds|duration|version|revision_of|class|digest|key|fingerprint|peak|memory")
+"""Names of fields that two runs of one checkout may differ by."""
+DIGITS = 1e-4
+FOLDERS = ("runs", "report")
+LONGEST = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old", type=Path)
+    parser.add_argument("new", type=Path)
+    args = parser.parse_args()
+    files = names(args.old) | names(args.new)
+    different = 0
+    for name in sorted(files):
+        found = list(compare_files(args.old / name, args.new / name))
+        different += bool(found)
+        for line in found[:10]:
+            print(f"{name}: {line}")
+        if found[10:]:
+            print(f"{name}: {len(found) - 10} further differences")
+    print(f"{len(files)} files, {different} of them different")
+    raise SystemExit(different > 0)
+
+
+def names(checkout: Path) -> set[str]:
+    """The files to compare, by their names in the checkout."""
+    found = (path for folder in FOLDERS for path in (checkout / folder).rglob("*") if path.suffix in READERS)
+    return {str(path.relative_to(checkout)) for path in found}
+
+
+def compare_files(old: Path, new: Path) -> Iterator[str]:
+    for path in (old, new):
+        if not path.exists():
+            yield f"not in {path.parents[len(path.parts) - 2] if not path.is_absolute() else path.parent}"
+            return
+    read = READERS[old.suffix]
+    yield from differences(read(old), read(new))
+
+
+def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
+    """Where two values differ, each as `place: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            if not LEFT_OUT.search(key):
+                yield from differences(old.get(key), new.get(key), f"{place}.{key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from differences(a, b, f"{place}[{number}]")
+    elif not same(old, new):
+        yield f"{place}: {str(old)[:LONGEST]!r} -> {str(new)[:LONGEST]!r}"
+
+
+def same(old: Any, new: Any) -> bool:
+    numbers = [value for value in (old, new) if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) == 2:
+        return math.isclose(old, new, rel_tol=DIGITS, abs_tol=DIGITS) or (math.isnan(old) and math.isnan(new))
+    return type(old) is type(new) and old == new
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_json_lines(path: Path) -> dict[str, list[Any]]:
+    """Rows by their id, for processes that work side by side finish them in any order."""
+    rows: dict[str, list[Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        rows.setdefault(" ".join(str(row.get(name, "")) for name in ("id", "metric", "column")), []).append(row)
+    return rows
+
+
+def read_csv(path: Path) -> list[list[Any]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return [[as_number(cell) for cell in row] for row in csv.reader(lines)]
+
+
+def read_text(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def as_number(cell: str) -> Any:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+READERS = {".json": read_json, ".jsonl": read_json_lines, ".csv": read_csv, ".md": read_text}
+
+
+if __name__ == "__main__":
+    main()
