@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Walks one prompt to its line of `revisions.jsonl` and one response to its cell of the report, on the sandbox's models.
+"""Walks one prompt to its line of `revisions.jsonl`, and one response to its cell of the report, in the sandbox.
 
     python scripts/walk.py
 
