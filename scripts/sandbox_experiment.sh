@@ -16,25 +16,22 @@ trap 'kill "$service" 2>/dev/null || true; wait "$service" 2>/dev/null || true; 
 
 # Usage: cai VERB RUN OPTION...
 cai() {
-  local file
+  local more=() address
   printf '\n== %s %s\n' "$1" "$2"
-  file=$(config "$1" "$2") || return
-  "$python" -m cai_lightning "$1" --config "$file" "${@:3}"
+  if [ "$1" = validate ]; then
+    address=$(address) || return
+    more+=(--shared.service "$address")
+  fi
+  "$python" -m cai_lightning "$1" --config "configs/sandbox_$2.yaml" "${more[@]}" "${@:3}"
 }
 
-# The configuration of a run; to validate, a copy that names the address where the services answer, once they do.
-config() {
-  local file=sandbox_$2.yaml
-  if [ "$1" != validate ]; then
-    echo "configs/$file"
-    return
-  fi
+# Where the services answer, once they do.
+address() {
   until grep -q '^serving on ' "$work/service"; do
     kill -0 "$service" 2>/dev/null || return
     sleep 0.2
   done
-  sed "s|http://127.0.0.1:8899|$(sed 's/^serving on //' "$work/service")|" "configs/$file" >"$work/$file"
-  echo "$work/$file"
+  sed -n 's/^serving on //p' "$work/service"
 }
 
 start=$SECONDS

@@ -1,5 +1,6 @@
 """Every shipped configuration is read by the real command line, and loads nothing by being read."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import yaml
 
 from cai_lightning.cli.main import main
 from cai_lightning.principles.wording import NO_META_COMMENTARY
-from cai_lightning.run.config import RUN_VERBS
+from cai_lightning.run import manifest
+from cai_lightning.run.config import RUN_VERBS, read_configuration
 
 FOLDER = Path(__file__).parent.parent / "configs"
 PROMISED = {
@@ -22,7 +24,7 @@ PROMISED = {
 
 
 def verbs(path):
-    return [verb for verb in RUN_VERBS if verb in yaml.safe_load(path.read_text())]
+    return read_configuration(path).verbs
 
 
 CASES = [(path, verb) for path in sorted(FOLDER.glob("*.yaml")) for verb in verbs(path)]
@@ -43,6 +45,15 @@ def closed(monkeypatch, tmp_path):
     assert list(tmp_path.glob("runs")) == []
 
 
+SETTINGS = Path(__file__).parent / "shipped_settings.json"
+
+
+def test_a_file_that_others_extend_changes_no_experiment_by_accident():
+    """A change that is meant stands in CHANGELOG.md: runs made before it no longer go on under the same command."""
+    digests = {f"{p.stem} {verb}": manifest.digest(read_configuration(p).section(verb)) for p, verb in CASES}
+    assert digests == json.loads(SETTINGS.read_text())
+
+
 def printed(capsys, verb, *arguments):
     with pytest.raises(SystemExit) as exit:
         main([verb, *arguments, "--print_config"])
@@ -57,7 +68,7 @@ def test_the_promised_experiments_are_there():
 
 
 def test_the_original_experiment_learns_from_english_letters_alone():
-    fits = {path.stem: yaml.safe_load(path.read_text())["fit"] for path, verb in CASES if verb == "fit"}
+    fits = {path.stem: read_configuration(path).section("fit") for path, verb in CASES if verb == "fit"}
     plain = {name for name, fit in fits.items() if fit["data"]["init_args"].get("ascii") == "all"}
     assert plain == {name for name in fits if name.startswith(("qwen_", "mistral_"))}
 
@@ -65,16 +76,15 @@ def test_the_original_experiment_learns_from_english_letters_alone():
 @pytest.mark.parametrize(("path", "verb"), CASES, ids=[f"{path.stem}-{verb}" for path, verb in CASES])
 def test_it_parses(path, verb, capsys):
     config = yaml.safe_load(printed(capsys, verb, "--config", str(path)))
-    section = yaml.safe_load(path.read_text())[verb]
+    section = read_configuration(path).section(verb)
     assert config["run"] == f"runs/{path.stem}"
     assert config["model"]["class_path"] == section["model"]["class_path"]
     assert section["trainer"].items() <= {**config["trainer"], "callbacks": section["trainer"].get("callbacks")}.items()
 
 
 def test_the_two_suffixes_differ_in_nothing_else():
-    none, no_meta = (
-        yaml.safe_load((FOLDER / f"sandbox_suffix_{name}.yaml").read_text()) for name in ("none", "no_meta")
-    )
+    files = (read_configuration(FOLDER / f"sandbox_suffix_{name}.yaml") for name in ("none", "no_meta"))
+    none, no_meta = ({verb: file.section(verb) for verb in RUN_VERBS} for file in files)
     assert none["predict"]["model"]["init_args"].pop("suffix") == ""
     assert no_meta["predict"]["model"]["init_args"].pop("suffix") == NO_META_COMMENTARY
     assert none == no_meta
@@ -130,7 +140,7 @@ def test_an_unknown_option_is_named(verb, override, key, capsys):
 
 @pytest.mark.parametrize("place", ["", "model", "data", "trainer"])
 def test_an_unknown_key_is_named(place, tmp_path, capsys):
-    content = yaml.safe_load((FOLDER / "sandbox_random.yaml").read_text())
+    content = {verb: read_configuration(FOLDER / "sandbox_random.yaml").section(verb) for verb in RUN_VERBS}
     section = content["fit"][place] if place else content["fit"]
     section.get("init_args", section)["sugar"] = 1
     (tmp_path / "typo.yaml").write_text(yaml.safe_dump(content))

@@ -1,13 +1,21 @@
-"""An experiment's YAML file: keys that stand twice are refused, and the section of one verb is cut out of it.
+"""An experiment's YAML file: the file it extends, the values it names, and its section for each verb.
 
-YAML in which a key may not stand twice: its parsers take the last one and lose the others without a word.
+    extends: qwen_contextual.yaml      # a whole file, found from here; what this one says goes over it
+    shared:
+      model: Qwen/Qwen2.5-0.5B-Instruct
+    fit:
+      model:
+        init_args:
+          learning_rate: 2.0e-4
+    validate: null                     # takes the section away
 
-content = load_yaml(path.read_text(encoding="utf-8"))
-refuse_repeated_keys(loader)
-
-Cuts the section of one verb out of an experiment's YAML file, for LightningCLI to read as a configuration.
+Dictionaries are merged and everything else is replaced; another `class_path` drops the `init_args` of the one before.
+`${shared.model}` stands for a value of the section `shared`, looked up once the files are merged.
 """
 
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +23,173 @@ import yaml
 
 from cai_lightning.run.errors import UserError
 
+RUN_VERBS = ("predict", "fit", "validate")
+"""The verbs that have a section in an experiment's file."""
+
+SHARED, EXTENDS = "shared", "extends"
+REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """An experiment's file, merged with the one that it extends.
+
+    Args:
+        path: The file.
+        content: What it says, with its references still in it.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def verbs(self) -> list[str]:
+        """The verbs that it has a section for; none where it is a file without sections."""
+        return [verb for verb in RUN_VERBS if verb in self.content]
+
+    def section(self, verb: str) -> dict[str, Any]:
+        """What it says for a verb; a file without sections, such as `--print_config` writes, is passed whole.
+
+        Raises:
+            UserError: There are sections, and none for the verb, or one that no verb has; or a reference leads nowhere.
+        """
+        if not self.verbs:
+            return self.content
+        if unknown := sorted(self.content.keys() - {*RUN_VERBS, SHARED}):
+            names = ", ".join(RUN_VERBS)
+            raise UserError(f"{self.path}: unknown section {unknown[0]!r}; a file has {names} and {SHARED}.")
+        if not isinstance(self.content.get(verb), dict):
+            raise UserError(f"{self.path}: no section {verb!r} in it; it has {', '.join(self.verbs)}.")
+        return {key: self._resolve(value) for key, value in self.content[verb].items()}
+
+    def _resolve(self, value: Any, within: tuple[str, ...] = ()) -> Any:
+        """The value with its references looked up; `within` are those on the way to it."""
+        if isinstance(value, dict):
+            return {key: self._resolve(each, within) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._resolve(each, within) for each in value]
+        if not isinstance(value, str):
+            return value
+        if whole := REFERENCE.fullmatch(value):
+            return self._look_up(whole[1], within)
+        return REFERENCE.sub(lambda found: str(self._look_up(found[1], within)), value)
+
+    def _look_up(self, name: str, within: tuple[str, ...]) -> Any:
+        if name in within:
+            raise UserError(f"{self.path}: ${{{name}}} stands for itself.")
+        value = self.content if name.startswith(f"{SHARED}.") else None
+        for part in name.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise UserError(f"{self.path}: ${{{name}}} stands for nothing: the section {SHARED} has no such value.")
+            value = value[part]
+        return self._resolve(value, (*within, name))
+
+
+def read_configuration(path: Path, shared: Mapping[str, Any] | None = None) -> Configuration:
+    """Reads an experiment's file and the one that it extends.
+
+    Args:
+        path: The file.
+        shared: Other values for its section `shared`, by dotted name.
+
+    Raises:
+        UserError: A file is missing or no YAML, the other one extends a file itself, or there is no such shared value.
+    """
+    content = _load(path)
+    if EXTENDS in content:
+        content = merge(_parent(path, content.pop(EXTENDS)), content)
+    for name, value in (shared or {}).items():
+        _override(path, content, name, value)
+    removed = {verb for verb in RUN_VERBS if verb in content and content[verb] is None}
+    return Configuration(path, {key: value for key, value in content.items() if key not in removed})
+
+
+def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
+    """The words of a command line, with every `--config FILE` as what it names.
+
+    Words `--shared.KEY VALUE` are taken out: they go over the section `shared` of the first file.
+
+    Raises:
+        UserError: See `read_configuration`.
+    """
+    words, shared = list[str | Path](), dict[str, Any]()
+    remaining = iter(args)
+    for arg in remaining:
+        option, equals, value = arg.partition("=")
+        if option in ("--config", "-c"):
+            words.append(Path(value if equals else next(remaining, "")))
+        elif option.startswith(f"--{SHARED}."):
+            shared[option.removeprefix("--")] = yaml.safe_load(value if equals else next(remaining, ""))
+        else:
+            words.append(arg)
+    first = next((word for word in words if isinstance(word, Path)), None)
+    return [
+        word if isinstance(word, str) else read_configuration(word, shared if word is first else None) for word in words
+    ]
+
+
+def cut_sections(verb: str, args: Iterable[str]) -> list[str]:
+    """Replaces every `--config FILE` by its section for a verb, and puts the default of `--run` before all.
+
+    Raises:
+        UserError: A file is missing, is no YAML, or has no section for the verb.
+    """
+    words = read_configurations(args)
+    names = [word.path.stem for word in words if isinstance(word, Configuration)]
+    cut = [word if isinstance(word, str) else config_option(word.section(verb)) for word in words]
+    return [f"--run=runs/{names[0]}", *cut] if names else cut
+
+
+def config_option(settings: Mapping[str, Any]) -> str:
+    """Settings as an option that jsonargparse reads."""
+    return f"--config={yaml.safe_dump(dict(settings), sort_keys=False)}"
+
+
+def merge(below: Any, above: Any) -> Any:
+    """What one file says over what another does."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    if "class_path" in above and above["class_path"] != below.get("class_path"):
+        below = {key: value for key, value in below.items() if key != "init_args"}
+    return {**below, **{key: merge(below.get(key), value) for key, value in above.items()}}
+
+
+def _parent(path: Path, name: Any) -> dict[str, Any]:
+    """What the file says that another one extends."""
+    if not isinstance(name, str) or not (path.parent / name).is_file():
+        raise UserError(f"{path}: {EXTENDS} {name!r}: no such file beside it.")
+    content = _load(path.parent / name)
+    if EXTENDS in content:
+        raise UserError(f"{path}: {EXTENDS} {name!r}, which extends {content[EXTENDS]!r} itself; name a whole file.")
+    return content
+
+
+def _override(path: Path, content: dict[str, Any], name: str, value: Any) -> None:
+    *groups, last = name.split(".")
+    values: Any = content
+    for group in groups:
+        values = values.get(group) if isinstance(values, dict) else None
+    if not isinstance(values, dict) or last not in values:
+        raise UserError(f"--{name}: {path} has no such value in its section {SHARED}.")
+    values[last] = value
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such configuration file.")
+    try:
+        content = load_yaml(path.read_text(encoding="utf-8"))
+    except RepeatedKey as error:
+        raise UserError(f"{path}, line {error.line}: {error.problem}; keep one of them.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected sections for {', '.join(RUN_VERBS)}, found {str(content)[:60]!r}.")
+    return content
+
 
 class RepeatedKey(yaml.MarkedYAMLError):
-    """A key stands twice in a mapping; `problem` says which, `line` where.
+    """A key stands twice in a mapping, of which YAML's parsers keep the last; `problem` says which, `line` where.
 
     Args:
         key: The second of the two.
@@ -71,94 +243,3 @@ def load_yaml(text: str) -> Any:
         yaml.YAMLError: It is no YAML.
     """
     return yaml.load(text, _Loader)
-
-
-RUN_VERBS = ("predict", "fit", "validate")
-MOST_VALUES, MOST_LEVELS = 100_000, 100
-"""Values of a file with its aliases written out, and how deep they may lie in each other; a bomb has more."""
-
-SHARED = "shared"
-"""A section that no verb reads: the place of values that the others refer to as YAML anchors."""
-
-
-def cut_sections(verb: str, args: list[str]) -> list[str]:
-    """Replaces every `--config FILE` by its verb's section, and puts the default of `--run` before all.
-
-    Raises:
-        UserError: A file is missing, is no YAML, or has no section for the verb.
-    """
-    result: list[str] = []
-    first: Path | None = None
-    remaining = iter(args)
-    for arg in remaining:
-        option, equals, value = arg.partition("=")
-        if option not in ("--config", "-c"):
-            result.append(arg)
-            continue
-        path = Path(value if equals else next(remaining, ""))
-        first = first or path
-        result += ["--config", yaml.dump(read_section(path, verb), Dumper=_PlainDumper, sort_keys=False)]
-    return ["--run", f"runs/{first.stem}", *result] if first else result
-
-
-def read_section(path: Path, verb: str) -> dict[str, Any]:
-    """The section of a verb; a file without sections, such as `--print_config` writes, is passed whole.
-
-    Raises:
-        UserError: See `cut_sections`.
-    """
-    content = _load(path)
-    if not any(name in content for name in RUN_VERBS):
-        return content
-    unknown = sorted(content.keys() - {*RUN_VERBS, SHARED})
-    if unknown:
-        raise UserError(f"{path}: unknown section {unknown[0]!r}; a file has {', '.join(RUN_VERBS)} and {SHARED}.")
-    if not isinstance(content.get(verb), dict):
-        found = ", ".join(name for name in RUN_VERBS if name in content)
-        raise UserError(f"{path}: no section {verb!r} in it; it has {found}.")
-    return dict(content[verb])
-
-
-def verbs_in(path: Path) -> list[str]:
-    """The verbs that a file has a section for; none where it is a file without sections.
-
-    Raises:
-        UserError: The file is missing or no YAML.
-    """
-    content = _load(path)
-    return [verb for verb in RUN_VERBS if verb in content]
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such configuration file.")
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except RepeatedKey as error:
-        raise UserError(f"{path}, line {error.line}: {error.problem}; keep one of them.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    _check_size(path, content)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected sections for {', '.join(RUN_VERBS)}, found {str(content)[:60]!r}.")
-    return content
-
-
-def _check_size(path: Path, content: Any) -> None:
-    values, found = [(content, 1)], 0
-    while values:
-        (value, level), found = values.pop(), found + 1
-        held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        values += [(each, level + 1) for each in held]
-        if found > MOST_VALUES or level > MOST_LEVELS:
-            raise UserError(
-                f"{path}: more than {MOST_VALUES:,} values, or {MOST_LEVELS} levels of them, once its aliases are "
-                "written out."
-            )
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """Writes shared values out in full, without anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
 
-from cai_lightning.commands.usage import mistake
+from cai_lightning.commands.usage import mistake, refuse_repeated_settings
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,17 @@ def test_the_usage_is_that_of_the_verb(experiment, capsys):
 def test_any_other_text_stays(text):
     assert isinstance(mistake(text), str)
     assert "Parser key" in text or mistake(text) == text
+
+
+def test_a_value_of_the_command_line_with_a_key_twice_is_refused(experiment, capsys):
+    refuse_repeated_settings()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--of", type=dict[str, int])
+    parser.add_argument("--text", type=str)
+    assert parser.parse_args(["--of={a: 1, b: 2}"]).of == {"a": 1, "b": 2}
+    assert parser.parse_args(["--text={a: 1, a: 2}"]).text == "{a: 1, a: 2}"
+    with pytest.raises(Exception, match="of"):
+        parser.parse_args(["--of={a: 1, a: 2}"])
+    experiment.write_revisions()
+    assert experiment("fit", "--model.lora", "{r: 4, alpha: 8, r: 2}") == 2
+    assert "lora" in capsys.readouterr().err

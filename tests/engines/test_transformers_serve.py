@@ -88,16 +88,17 @@ def test_a_wrong_model_is_said(url):
 
 def test_predict_revises_by_it(url, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    sections = yaml.safe_load((ROOT / "configs" / "sandbox_contextual.yaml").read_text())
     sampling = {"temperature": 1.0, "top_p": 0.95, "max_new_tokens": 48}
-    sections["predict"]["model"]["init_args"] |= {
-        "engine": {
-            "class_path": "cai_lightning.engines.OpenAIEngine",
-            "init_args": {"model": MODEL, "base_urls": [url], "sampling": sampling, "concurrency": 4},
-        },
-        "revisions": 1,
+    engine = {
+        "class_path": "cai_lightning.engines.OpenAIEngine",
+        "init_args": {"model": MODEL, "base_urls": [url], "sampling": sampling, "concurrency": 4},
     }
-    (tmp_path / "served.yaml").write_text(yaml.safe_dump(sections))
+    served = {
+        "extends": str(ROOT / "configs" / "sandbox_contextual.yaml"),
+        "shared": {"engine": engine},
+        "predict": {"model": {"init_args": {"revisions": 1}}},
+    }
+    (tmp_path / "served.yaml").write_text(yaml.safe_dump(served))
     command = ["predict", "--config", str(tmp_path / "served.yaml"), "--run", str(tmp_path / "run"), "--data.limit"]
     assert main([*command, "3"]) == 0
     assert main([*command, "4", "--model.engine.init_args.concurrency", "1"]) == 0

@@ -59,7 +59,7 @@ def test_export_and_ask_say_so_too(killed, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
     assert main([*arguments, "--unfinished"]) == 0
     assert "The training had not finished" in (tmp_path / "out" / "README.md").read_text()
-    asked = read_experiment([("--config", str(killed.config)), ("--run", str(killed.run))])
+    asked = read_experiment([f"--config={killed.config}", f"--run={killed.run}"])
     assert asked.adapter == killed.run / "adapter"
     assert "fit has not finished" in asked.note
 

@@ -1,7 +1,6 @@
 """The script behind `make demo`: its verbs meet the services that it starts, and nothing of it outlives it."""
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -9,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from cai_lightning.run.config import read_configuration
+
 ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:4711"
 PYTHON = f"""\
 #!/usr/bin/env bash
-# Stands for Python: notes its words, the configuration it is given, and the process that serves.
+# Stands for Python: notes its words, and the processes that serve or never end.
 if [ "$2" = cai_lightning.sandbox ]; then
   echo $$ >>"$NOTES/processes"
   [ "$FAILS" = serve ] && exit 1
@@ -21,9 +22,7 @@ if [ "$2" = cai_lightning.sandbox ]; then
   echo "serving on {ADDRESS}"
   exec sleep 600
 fi
-name=$(basename "${{5:-}}" .yaml)
 echo "$*" >>"$NOTES/commands"
-[ "$3" = compare ] || cp "$5" "$NOTES/$3_$name.yaml"
 [ "$FAILS" = "$3" ] && exit 3
 if [ "$FAILS" = never ] && [ "$3" = validate ]; then
   echo $$ >>"$NOTES/processes"
@@ -76,15 +75,17 @@ def test_validate_asks_the_services_where_they_are(start, tmp_path):
     with start() as process:
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
-    validated = sorted(tmp_path.glob("validate_*.yaml"))
-    assert len(validated) == 5
-    for path in validated:
-        given = (ROOT / "configs" / path.name.removeprefix("validate_")).read_text()
-        assert len(re.findall("127.0.0.1:8899", given)) == 2
-        assert path.read_text() == given.replace("http://127.0.0.1:8899", ADDRESS)
-    for path in (*tmp_path.glob("predict_*.yaml"), *tmp_path.glob("fit_*.yaml")):
-        assert path.read_text() == (ROOT / "configs" / path.name.partition("_")[2]).read_text()
-    assert "compare" in (tmp_path / "commands").read_text().splitlines()[-1]
+    commands = [line.split() for line in (tmp_path / "commands").read_text().splitlines()]
+    validated = [command for command in commands if command[2] == "validate"]
+    assert len(validated) == 6
+    for command in validated:
+        name = command[4]
+        assert command[command.index("--shared.service") + 1] == ADDRESS
+        assert str(read_configuration(ROOT / name).section("validate")).count("127.0.0.1:8899") == 2
+        told = read_configuration(ROOT / name, {"shared.service": ADDRESS}).section("validate")
+        assert str(told).count(ADDRESS) == 2
+    assert not any("--shared.service" in command for command in commands if command not in validated)
+    assert commands[-1][2] == "compare"
     assert_all_gone(tmp_path)
 
 
@@ -101,9 +102,13 @@ def test_a_failure_ends_it_and_the_services(verb, start, tmp_path):
 def test_it_can_be_interrupted(sign, start, tmp_path):
     """With a verb before it in the background, which bash would keep Ctrl-C from."""
     with start("never") as process:
-        while not (tmp_path / "validate_sandbox_base.yaml").exists():
+        while not _is_validating(tmp_path / "commands"):
             time.sleep(0.05)
         os.killpg(process.pid, sign)
         process.communicate(timeout=60)
     assert process.returncode != 0
     assert_all_gone(tmp_path)
+
+
+def _is_validating(commands):
+    return commands.exists() and " validate --config configs/sandbox_base.yaml" in commands.read_text()

@@ -133,7 +133,7 @@ def main(args: Sequence[str]) -> None:
         UserError: The configuration, the prompt or the adapter is not as it should be, or a model does not answer.
     """
     words, options = _separate(args)
-    if any(name in ("-h", "--help") for name, _ in options):
+    if {"-h", "--help"} & set(options):
         print(HELP)
         return
     prompt = _prompt(" ".join(words)) if words else None
@@ -158,19 +158,18 @@ def _ask_once(experiment: Experiment, prompt: Prompt) -> None:
         show(exchange, experiment.note)
 
 
-def _separate(args: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The words of the prompt, and the options with their values; all but flags have one."""
-    words: list[str] = []
-    options: list[tuple[str, str]] = []
+def _separate(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of the prompt, and the options, each with its value behind a `=`; all but flags have one."""
+    words, options = list[str](), list[str]()
     remaining = iter(args)
     for arg in remaining:
         if arg == "--":
             words += remaining
-        elif _OPTION.fullmatch(arg):
-            name, equals, value = arg.partition("=")
-            options.append((name, value if equals or name in _FLAGS else next(remaining, "")))
-        else:
+        elif not _OPTION.fullmatch(arg):
             words.append(arg)
+        else:
+            whole = "=" in arg or arg in _FLAGS
+            options.append(arg if whole else f"{arg}={next(remaining, '')}")
     return words, options
 
 

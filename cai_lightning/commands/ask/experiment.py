@@ -7,12 +7,11 @@ with serving(engine, lambda: engine.start(device(), adapter)) as runner:
 
 The models that a configuration names: the chain of its section `predict`, and what its section `validate` evaluates.
 
-experiment = read_experiment([("--config", "configs/qwen_contextual.yaml"), ("--model.revisions", "2")])
+experiment = read_experiment(["--config=configs/qwen_contextual.yaml", "--model.revisions=2"])
 """
 
 import asyncio
 import inspect
-import json
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from cai_lightning.commands.usage import PROGRAM, cause
 from cai_lightning.engines import Engine
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.modules.evaluation import own_output
-from cai_lightning.run.config import read_section, verbs_in
+from cai_lightning.run.config import Configuration, config_option, read_configurations
 from cai_lightning.run.errors import ReplyError, UserError
 
 T = TypeVar("T")
@@ -69,8 +68,6 @@ def device() -> torch.device:
 
 USAGE = f"{PROGRAM} ask [PROMPT] --config FILE [--run DIR] [--seed N] [--model.KEY VALUE ...]"
 CLASSES: dict[str, type[LightningModule]] = {"predict": CritiqueRevision, "validate": Evaluation}
-Options = Sequence[tuple[str, str]]
-"""Names with their dashes, and values, as they stand on the command line."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +110,24 @@ class Experiment:
         return f"{model} with {adapter}" if adapter else model
 
 
-def read_experiment(options: Options) -> Experiment:
+def read_experiment(options: Sequence[str]) -> Experiment:
     """Reads the models of an experiment, and loads none of them.
+
+    Args:
+        options: Those of the command line, each with its value behind a `=`.
 
     Raises:
         UserError: There is no configuration, or a value in it is wrong.
     """
-    files = [Path(value) for name, value in options if name in ("--config", "-c")]
+    words = read_configurations(options)
+    files = [word for word in words if isinstance(word, Configuration)]
     if not files:
         raise UserError("ask needs --config FILE, the experiment whose models answer.")
-    named = {verb for file in files for verb in verbs_in(file)}
-    verbs = [verb for verb in CLASSES if verb in named]
+    verbs = [verb for verb in CLASSES if any(verb in file.verbs for file in files)]
     if not verbs:
-        raise UserError(f"{files[0]}: neither a section predict nor a section validate, whose models ask asks.")
+        raise UserError(f"{files[0].path}: neither a section predict nor a section validate, whose models ask asks.")
     parser = _parser(verbs)
-    settings = parser.parse_args([f"--run=runs/{files[0].stem}", *_arguments(options, verbs)])
+    settings = parser.parse_args([f"--run=runs/{files[0].path.stem}", *_arguments(words, verbs)])
     try:
         parts = parser.instantiate_classes(settings)
     except ValueError as error:
@@ -150,22 +150,22 @@ def _parser(verbs: Sequence[str]) -> ArgumentParser:
     return parser
 
 
-def _arguments(options: Options, verbs: Sequence[str]) -> Iterator[str]:
+def _arguments(words: Sequence[str | Configuration], verbs: Sequence[str]) -> Iterator[str]:
     """The options as the parser knows them: a setting of the model stands below its section's name."""
-    for name, value in options:
-        if name in ("--config", "-c"):
-            yield f"--config={_settings(Path(value))}"
-        elif name == "--seed" or name.startswith("--model."):
-            key = name.removeprefix("--").removeprefix("model.")
+    for word in words:
+        if isinstance(word, Configuration):
+            yield config_option(_model_settings(word))
+        elif word.startswith(("--seed=", "--model.")):
+            key, _, value = word.removeprefix("--").removeprefix("model.").partition("=")
             yield from (f"--{verb}.model.{key}={value}" for verb in _takers(key, verbs))
         else:
-            yield f"{name}={value}" if value else name
+            yield word
 
 
-def _settings(path: Path) -> str:
+def _model_settings(file: Configuration) -> dict[str, Any]:
     """What a file says about models, its other settings left aside."""
-    sections = {verb: read_section(path, verb) for verb in verbs_in(path) if verb in CLASSES}
-    return json.dumps({verb: {"model": section["model"]} for verb, section in sections.items() if "model" in section})
+    sections = {verb: file.section(verb) for verb in file.verbs if verb in CLASSES}
+    return {verb: {"model": section["model"]} for verb, section in sections.items() if "model" in section}
 
 
 def _takers(key: str, verbs: Sequence[str]) -> Sequence[str]:

@@ -1,13 +1,10 @@
 """`python -m cai_lightning audit --config FILE --comparisons FILE`: how far can each evaluator be trusted?
 
-The evaluators that a configuration names at `validate.model.init_args.metrics`, as arguments of the command line.
-
-with_evaluators(["--config", "configs/qwen_contextual.yaml", "--limit", "5"])
+The evaluators are those that the configuration names at `validate.model.init_args.metrics`.
 """
 
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +21,7 @@ from cai_lightning.commands.usage import PROGRAM, cause
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.metrics import Judge, ResponseMetric
 from cai_lightning.run import jsonl, manifest
-from cai_lightning.run.config import read_section
+from cai_lightning.run.config import Configuration, config_option, read_configurations
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.quiet import quiet
 
@@ -35,44 +32,16 @@ SETTINGS = ("metrics", "score_batch_size")
 """What `audit` takes over from the module of validate."""
 
 
-def with_evaluators(args: Sequence[str]) -> list[str]:
-    """Replaces every `--config FILE` by what it says about evaluators.
+def _evaluators(file: Configuration) -> dict[str, object]:
+    """What a configuration says about evaluators.
 
     Raises:
-        UserError: A file is missing, is no YAML, or names no evaluator.
+        UserError: It names none.
     """
-    return list(_arguments(args))
-
-
-def config_files(args: Sequence[str]) -> list[Path]:
-    """The files named by `--config`."""
-    return [Path(value) for option, value in _pairs(args) if option in ("--config", "-c")]
-
-
-def _arguments(args: Sequence[str]) -> Iterator[str]:
-    for option, value in _pairs(args):
-        if option in ("--config", "-c"):
-            yield f"--config={json.dumps(_evaluators(Path(value)))}"
-        else:
-            yield option
-
-
-def _pairs(args: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The words, `--config` together with its file."""
-    remaining = iter(args)
-    for arg in remaining:
-        option, equals, value = arg.partition("=")
-        if option in ("--config", "-c"):
-            yield option, value if equals else next(remaining, "")
-        else:
-            yield arg, ""
-
-
-def _evaluators(path: Path) -> dict[str, object]:
-    module = read_section(path, "validate").get("model")
+    module = file.section("validate").get("model")
     settings = module.get("init_args") if isinstance(module, dict) else None
     if not isinstance(settings, dict) or not settings.get("metrics"):
-        raise UserError(f"{path}: no evaluators to audit; name some at validate.model.init_args.metrics.")
+        raise UserError(f"{file.path}: no evaluators to audit; name some at validate.model.init_args.metrics.")
     return {name: settings[name] for name in SETTINGS if name in settings}
 
 
@@ -100,11 +69,12 @@ def main(args: Sequence[str]) -> None:
         UserError: The configuration or the file of labels is not as it should be.
     """
     quiet()
-    parser, files = _parser(), config_files(args)
+    parser, words = _parser(), read_configurations(args)
+    files = [word for word in words if isinstance(word, Configuration)]
     if not files and not {"-h", "--help"} & set(args):
         raise UserError(f"audit needs --config FILE, the experiment whose evaluators are audited.\nusage: {USAGE}")
-    settings = parser.parse_args(with_evaluators(args))
-    settings.output = settings.output or _default_output(files[0], settings.comparisons)
+    settings = parser.parse_args([w if isinstance(w, str) else config_option(_evaluators(w)) for w in words])
+    settings.output = settings.output or _default_output(files[0].path, settings.comparisons)
     try:
         parts = parser.instantiate_classes(settings).as_dict()
     except ValueError as error:
