@@ -1,6 +1,5 @@
 """`python -m cai_lightning compare RUN...`: joins runs by prompt and says which is better, and how sure that is."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +8,13 @@ from cai_lightning.commands.arguments import call
 from cai_lightning.report.comparison import Comparison, compare_runs
 from cai_lightning.report.corpora import RunTexts, read_texts
 from cai_lightning.report.evidence import AuditFile, notes_on, read_audits, read_win_rates
-from cai_lightning.report.exports import as_json, scores_csv
+from cai_lightning.report.exports import as_csv, as_json, write_files
 from cai_lightning.report.page.render import page_of, render
 from cai_lightning.report.plots import save_plots
 from cai_lightning.report.references import with_references
 from cai_lightning.report.runs import Run, load_runs
-from cai_lightning.report.tables import markdown, terminal
-from cai_lightning.run import jsonl
+from cai_lightning.report.table import console, tell_written
+from cai_lightning.report.words import SCORES, content, document, scores
 from cai_lightning.run.errors import UserError
 
 FILES = {"nargs": "+", "type": Path, "metavar": "FILE", "default": []}
@@ -25,9 +24,6 @@ FOUND = {
     "--rounds": {**FILES, "metavar": "RUN", "help": "Runs of recorded answers, whose scores stand in tables by round."},
 }
 """What stands beside the runs: how far to trust the evaluators, whom a judge prefers, what revisions score."""
-
-WIDTH = 100
-"""Columns of a table that goes to a file or a pipe."""
 
 
 def main(args: Sequence[str]) -> None:
@@ -76,7 +72,9 @@ def compare(
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
     comparison = with_win_rates(with_audits(comparison, loaded, read_audits(audit)), loaded, pairwise)
-    _tell(comparison, write_report(comparison, loaded, texts, output, recorded))
+    files = write_report(comparison, loaded, texts, output, recorded)
+    console().print(document(comparison).terminal())
+    tell_written(files)
 
 
 def with_audits(comparison: Comparison, runs: Sequence[Run], audits: Sequence[AuditFile]) -> Comparison:
@@ -97,21 +95,11 @@ def write_report(
     """Writes a comparison in all its forms and returns the files."""
     files = {
         "index.html": render(page_of(comparison, runs, texts, recorded)),
-        "report.md": markdown(comparison),
-        "scores.csv": scores_csv(runs, texts),
-        "summary.json": as_json(comparison),
+        "report.md": document(comparison).markdown(),
+        "scores.csv": as_csv(SCORES, scores(runs, texts)),
+        "summary.json": as_json(content(comparison)),
     }
-    for name, text in files.items():
-        jsonl.replace_text(output / name, text)
-    return [*(output / name for name in files), *save_plots(comparison, output / "plots")]
-
-
-def _tell(comparison: Comparison, files: Sequence[Path]) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(terminal(comparison))
-    console.print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+    return [*write_files(output, files), *save_plots(comparison, output / "plots")]
 
 
 def _place(baseline: Path | None, runs: list[Path]) -> int:

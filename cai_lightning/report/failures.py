@@ -1,16 +1,13 @@
 """What a verb says at its end about rows that failed, replies that were cut and answers that say nothing.
 
-What a verb says at its end about rows that failed.
+    tell_failures(["timeout"], tried=40, where="set aside in failed.jsonl")
+    told_cuts(Path("runs/qwen_contextual/revisions.jsonl"))
+    # "cut at their limit of tokens: 3 of 64 responses (5 %), 10 of 64 critiques (16 %), none of 64 revisions"
 
-What predict says at its end about replies that were cut at their limit of tokens.
+What a model leaves out, no mean shows. So a comparison warns where runs differ in how many answers say nothing:
 
-told_cuts(Path("runs/qwen_contextual/revisions.jsonl"))
-# "cut at their limit of tokens: 3 of 64 responses (5 %), 10 of 64 critiques (16 %), none of 64 revisions"
-
-Answers that say nothing, and runs that have more of them than others: what a model leaves out, no mean shows.
-
-silence_warnings(runs, arms_of(runs))
-# ["prompts without an answer: base none of 40, collapsed 12 of 40 (30 %). They are in no mean, ..."]
+    silence_warnings(runs, arms_of(runs))
+    # ["prompts without an answer: base none of 40, collapsed 12 of 40 (30 %). They are in no mean, ..."]
 """
 
 import sys
@@ -19,13 +16,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cai_lightning.data.endings import CUT, finish_reasons
+from cai_lightning.report.numbers import by_reason, part
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response
 from cai_lightning.run.text import printable
 
-MOST_REASONS = 3
+MOST_NAMED = 3
 MOST_LETTERS = 160
 
 
@@ -61,15 +59,13 @@ def tell_missing(ids: Sequence[str], tests: int, path: Path) -> None:
     """
     if not ids:
         return
-    shown = ", ".join(ids[:MOST_REASONS]) + (", ..." if len(ids) > MOST_REASONS else "")
+    shown = ", ".join(ids[:MOST_NAMED]) + (", ..." if len(ids) > MOST_NAMED else "")
     print(f"warning: {len(ids)} of the {tests} test prompts have no response in {path}: {shown}", file=sys.stderr)
 
 
 def _by_reason(reasons: Sequence[str]) -> str:
     counts = Counter(reason if len(reason) <= MOST_LETTERS else f"{reason[:MOST_LETTERS]}..." for reason in reasons)
-    shown = [f"{count} x {printable(reason)}" for reason, count in counts.most_common(MOST_REASONS)]
-    others = len(counts) - len(shown)
-    return "; ".join([*shown, f"{others} other reasons"] if others else shown)
+    return printable("; ".join(by_reason(dict(counts.most_common()))))
 
 
 def told_cuts(path: Path) -> str:
@@ -85,16 +81,8 @@ def told_cuts(path: Path) -> str:
         for kind, reasons in {"responses": [response], "critiques": critiques, "revisions": revisions}.items():
             made[kind] += len(reasons)
             cut[kind] += sum(reason in CUT for reason in reasons)
-    parts = [f"{_count(cut[kind], count)} {kind}{_share(cut[kind], count)}" for kind, count in made.items() if count]
+    parts = [part(cut[kind], count, kind) for kind, count in made.items() if count]
     return f"cut at their limit of tokens: {', '.join(parts)}" if parts else ""
-
-
-def _count(cut: int, count: int) -> str:
-    return f"{cut or 'none'} of {count}"
-
-
-def _share(cut: int, count: int) -> str:
-    return f" ({100 * cut / count:.0f} %)" if cut else ""
 
 
 SILENCES = {"empty response": "empty responses", "unfinished thought": "unfinished thoughts"}
@@ -121,7 +109,7 @@ def silence_warnings(runs: Sequence[Run], arms: Arms) -> list[str]:
     shares = [silent / asked for silent, asked in counts.values() if asked]
     if not shares or max(shares) - min(shares) < APART:
         return []
-    told = ", ".join(f"{arm} {_of(*count)}" for arm, count in counts.items() if count[1])
+    told = ", ".join(f"{arm} {part(*count)}" for arm, count in counts.items() if count[1])
     return [
         f"prompts without an answer: {told}. They are in no mean, which flatters who says less (warned of where runs "
         f"are {100 * APART:g} points apart)."
@@ -136,7 +124,3 @@ def _count_silent(runs: Sequence[Run]) -> tuple[int, int]:
         asked += len(prompts)
         silent += sum(id not in run.responses or run.responses[id].why_silent is not None for id in prompts)
     return silent, asked
-
-
-def _of(silent: int, asked: int) -> str:
-    return f"{silent} of {asked} ({100 * silent / asked:.0f} %)" if silent else f"none of {asked}"

@@ -1,35 +1,57 @@
-"""A comparison in words: the headings and rows of its tables, the overall ranking, the notes.
+"""A comparison as tables and notes for people, and as the content of `summary.json` and `scores.csv` for programs.
 
-for column in comparison.columns:
-    print(title(column), headings(column, comparison), rows(column, comparison))
+document(comparison).markdown()
+as_json(content(comparison))
+as_csv(SCORES, scores(runs, texts))
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
+from cai_lightning.report.corpora import RunTexts
 from cai_lightning.report.evidence import WinRate
+from cai_lightning.report.exports import interval_name
+from cai_lightning.report.numbers import ARROWS as ARROWS
 from cai_lightning.report.numbers import NOTHING as NOTHING
 from cai_lightning.report.numbers import number as number
-from cai_lightning.report.numbers import p_value
+from cai_lightning.report.numbers import p_value, per_cent, span, told
 from cai_lightning.report.ranking import Standing
+from cai_lightning.report.runs import Run
 from cai_lightning.report.summary import Direction
-from cai_lightning.run.text import printable
+from cai_lightning.report.table import Document, Field, Row, Style, Table
 from cai_lightning.statistics import PairedDifference
 
-WIN_RATES = "Win rates before a judge, 0.5 is no difference"
-WIN_RATES_READ = (
-    "Win rates: a tie counts half, also where the judge's two orders disagree; both orders: how often it says the same "
-    "whichever response it is shown first. Each interval is for itself."
-)
-ARROWS: dict[Direction | None, str] = {"higher": "↑ higher is better", "lower": "↓ lower is better", None: ""}
 MOST_COUNTED = 9_999
 NEEDED_SEEDS = (
     "needed, in seeds: where fine-tunings differ, which no number of prompts changes, so many of each arm of several, "
     "on the prompts there are; - where a thousand are not enough."
 )
+WIN_RATES_READ = (
+    "Win rates: a tie counts half, also where the judge's two orders disagree; both orders: how often it says the same "
+    "whichever response it is shown first. Each interval is for itself."
+)
+SCORES = ("id", "category", "run", "metric", "score", "reason")
+"""The head of `scores.csv`."""
 
 
-def verdict(cell: Cell, direction: Direction | None) -> str:
+def document(comparison: Comparison) -> Document:
+    """Everything that a comparison says."""
+    tables = [column_table(column, comparison) for column in (*comparison.columns, *comparison.behaviours)]
+    tables += [_category_table(name, columns, comparison) for name, columns in by_metric(comparison).items()]
+    tables += [win_rate_table(comparison)] if comparison.win_rates else []
+    tables += [ranking_table(comparison)] if comparison.ranking else []
+    return Document("Comparison", tables, notes(comparison), warnings(comparison))
+
+
+def column_table(column: ColumnComparison, comparison: Comparison) -> Table:
+    """All runs in one column, with what audits say of it; a difference has the color of its verdict."""
+    audits = [Field(note.text, style="warning" if note.trusted is False else "") for note in column.audits]
+    title = f"{_titled(column.name, column.direction)}, {column.prompts} prompts"
+    return Table(title, [_row(cell, column, comparison) for cell in column.cells], audits)
+
+
+def verdict(cell: Cell, direction: Direction | None) -> Style:
     """`better` or `worse` than the baseline where the corrected p-value tells them apart, else `unclear`."""
     if direction is None or cell.difference is None or cell.difference.estimate.mean is None:
         return ""
@@ -38,42 +60,127 @@ def verdict(cell: Cell, direction: Direction | None) -> str:
     return "better" if (cell.difference.estimate.mean > 0) == (direction == "higher") else "worse"
 
 
-def title(column: ColumnComparison) -> str:
-    return " ".join(f"{printable(column.name)} {ARROWS[column.direction]}".split()) + f", {column.prompts} prompts"
+def by_metric(comparison: Comparison) -> dict[str, list[ColumnComparison]]:
+    """The categories' columns, gathered by metric."""
+    gathered: dict[str, list[ColumnComparison]] = {}
+    for column in comparison.categories:
+        gathered.setdefault(column.name, []).append(column)
+    return gathered
 
 
-def headings(column: ColumnComparison, comparison: Comparison) -> list[str]:
-    share = f"{100 * comparison.confidence:g} %"
-    always = ["run", f"mean [{share}]", f"difference [{share}]", "", "p", "d", "needed"]
-    return [*always, "rank"] if _is_ranked(column) else always
+def win_rate_table(comparison: Comparison) -> Table:
+    """Each pair of runs that a judge was asked about."""
+    return Table(
+        "Win rates before a judge, 0.5 is no difference", [_win_rate_row(found) for found in comparison.win_rates]
+    )
 
 
-def rows(column: ColumnComparison, comparison: Comparison) -> list[list[str]]:
-    """Each cell as the words of a table's row."""
-    return [_row(cell, column, comparison) for cell in column.cells]
+def ranking_table(comparison: Comparison) -> Table:
+    """The runs by their mean rank over the metrics that rank every run."""
+    return Table("Overall, by mean rank over the metrics", list(map(_standing, comparison.ranking)))
 
 
-def _row(cell: Cell, column: ColumnComparison, comparison: Comparison) -> list[str]:
-    difference = cell.difference
-    words = [
-        _name(cell.run, comparison),
-        f"not run: {printable(cell.not_run)}" if cell.not_run else number(cell.estimate),
-        _difference(cell, comparison.baseline),
-        verdict(cell, column.direction),
-        p_value(cell.p_holm),
-        NOTHING if difference is None or difference.effect_size is None else f"{difference.effect_size:+.2f}",
-        _needed(difference),
+def warnings(comparison: Comparison) -> list[str]:
+    """What is to be known before anything else."""
+    return [f"Warning: {warning}" for warning in comparison.warnings]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """How the tables are to be read, and what they cannot say."""
+    arms = {run: names for run, names in comparison.fine_tunings.items() if len(names) > 1}
+    every = (*comparison.columns, *comparison.behaviours)
+    return [
+        *([] if comparison.ranking else ["No overall ranking: no metric ranks every run."]),
+        *_how_to_read(comparison),
+        *(
+            f"{run} x{len(names)}: {', '.join(names)}; how these differ is in its intervals."
+            for run, names in arms.items()
+        ),
+        *([NEEDED_SEEDS] if arms else []),
+        *_counted(every, "unscored", lambda cell: (cell.unscored, cell.scored + cell.unscored)),
+        *_counted(every, "scored on a truncated text", lambda cell: (cell.truncated, cell.scored)),
+        *comparison.notes,
     ]
-    return [*words, _rank(cell)] if _is_ranked(column) else words
 
 
-def _is_ranked(column: ColumnComparison) -> bool:
-    return any(cell.rank is not None for cell in column.cells)
+def _how_to_read(comparison: Comparison) -> Iterator[str]:
+    confidence = comparison.confidence
+    yield (
+        f"Brackets are {per_cent(confidence, 'g')} intervals over prompts; differences are paired by prompt, to "
+        f"{comparison.baseline}."
+    )
+    yield (
+        f"p: of the difference, corrected over all metrics (Holm); unclear: above {1 - confidence:.2g}. "
+        "d: Cohen's d_z. needed: prompts to see such a difference in 4 of 5 experiments."
+    )
+    yield "rank: in brackets how often it is first among the resamples of prompts."
+    if comparison.behaviours or comparison.categories:
+        yield "Behaviours and categories (*: significant) are each corrected among themselves."
+    if comparison.win_rates:
+        yield WIN_RATES_READ
+
+
+def _counted(columns: Sequence[ColumnComparison], what: str, count: Callable[[Cell], tuple[int, int]]) -> Iterator[str]:
+    """One note for each column in which some run has any of these."""
+    for column in columns:
+        counts = [(cell.run, *count(cell)) for cell in column.cells]
+        if told := [f"{run} {some} of {all_of_them}" for run, some, all_of_them in counts if some]:
+            yield f"{column.name}: {what}: {', '.join(told)}."
+
+
+def _titled(name: str, direction: Direction | None) -> str:
+    return f"{name} {ARROWS[direction]}".rstrip()
+
+
+def _row(cell: Cell, column: ColumnComparison, comparison: Comparison) -> Row:
+    interval, difference = f"[{per_cent(comparison.confidence, 'g')}]", cell.difference
+    found = verdict(cell, column.direction)
+    return {
+        "run": _name(cell.run, comparison),
+        f"mean {interval}": f"not run: {cell.not_run}" if cell.not_run else number(cell.estimate),
+        f"difference {interval}": Field(_difference(cell, comparison.baseline), style=found),
+        "": found,
+        "p": p_value(cell.p_holm),
+        "d": told(difference.effect_size if difference else None, "+.2f"),
+        "needed": _needed(difference),
+        **({"rank": _rank(cell)} if any(other.rank is not None for other in column.cells) else {}),
+    }
+
+
+def _win_rate_row(found: WinRate) -> Row:
+    return {
+        "run": found.run,
+        "against": found.other,
+        "judge": found.judge,
+        "win rate [95 %]": number(found.estimate),
+        "won, tied, lost": f"{found.wins}, {found.ties}, {found.losses}",
+        "unscored": str(found.unscored),
+        "both orders": per_cent(found.consistency),
+    }
+
+
+def _standing(standing: Standing) -> Row:
+    return {
+        "": f"{standing.place}{'=' if standing.tied else '.'}",
+        "run": standing.run,
+        "mean rank": f"{standing.mean_rank:.2f}",
+        "Borda": f"{standing.borda:g}",
+        "first in resamples": per_cent(standing.first),
+        "places in resamples": span(*standing.places) if standing.places else NOTHING,
+    }
 
 
 def _name(run: str, comparison: Comparison) -> str:
     seeds = len(comparison.fine_tunings.get(run, (run,)))
     return f"{run} x{seeds}" if seeds > 1 else run
+
+
+def _difference(cell: Cell, baseline: str) -> str:
+    if cell.run == baseline:
+        return "baseline"
+    if cell.scored and not cell.compared:
+        return "not comparable"
+    return number(cell.difference.estimate, sign="+") if cell.difference else NOTHING
 
 
 def _needed(difference: PairedDifference | None) -> str:
@@ -88,122 +195,96 @@ def _needed(difference: PairedDifference | None) -> str:
 def _rank(cell: Cell) -> str:
     if cell.rank is None:
         return NOTHING
-    return f"{cell.rank:g}" if cell.first is None else f"{cell.rank:g} ({100 * cell.first:.0f} %)"
+    return f"{cell.rank:g}" if cell.first is None else f"{cell.rank:g} ({per_cent(cell.first)})"
 
 
-def by_metric(comparison: Comparison) -> dict[str, list[ColumnComparison]]:
-    """The categories' columns, gathered by metric."""
-    gathered: dict[str, list[ColumnComparison]] = {}
-    for column in comparison.categories:
-        gathered.setdefault(column.name, []).append(column)
-    return gathered
-
-
-def category_title(name: str, columns: Sequence[ColumnComparison]) -> str:
-    return f"{printable(name)} by category {ARROWS[columns[0].direction]}"
-
-
-def category_headings(comparison: Comparison) -> list[str]:
-    return ["category", *(_name(run, comparison) for run in comparison.runs)]
-
-
-def category_rows(columns: Sequence[ColumnComparison], comparison: Comparison) -> list[list[str]]:
-    return [
-        [f"{printable(column.category or '')} ({column.prompts})", *(_category_field(cell) for cell in column.cells)]
+def _category_table(name: str, columns: Sequence[ColumnComparison], comparison: Comparison) -> Table:
+    rows = [
+        {
+            "": Field(f"{column.category} ({column.prompts})"),
+            **{_name(cell.run, comparison): _category_field(cell, column.direction) for cell in column.cells},
+        }
         for column in columns
     ]
+    return Table(_titled(f"{name} by category", columns[0].direction), rows)
 
 
-def _category_field(cell: Cell) -> str:
+def _category_field(cell: Cell, direction: Direction | None) -> Field:
     """The mean and, where there is one, the difference, with a star where it is significant."""
-    if cell.estimate.mean is None:
-        return NOTHING
-    mean = f"{cell.estimate.mean:.3f}"
-    if not cell.compared:
-        return f"{mean} (not comparable)"
-    if cell.difference is None or cell.difference.estimate.mean is None:
-        return mean
-    return f"{mean} ({cell.difference.estimate.mean:+.3f}{'*' if cell.significant else ''})"
+    mean, difference = told(cell.estimate.mean, ".3f"), cell.difference and cell.difference.estimate.mean
+    if cell.estimate.mean is not None and not cell.compared:
+        return Field(f"{mean} (not comparable)")
+    if difference is None:
+        return Field(mean)
+    return Field(f"{mean} ({difference:+.3f}{'*' if cell.significant else ''})", style=verdict(cell, direction))
 
 
-def _difference(cell: Cell, baseline: str) -> str:
-    if cell.run == baseline:
-        return "baseline"
-    if cell.scored and not cell.compared:
-        return "not comparable"
-    return number(cell.difference.estimate, sign="+") if cell.difference else NOTHING
+def content(comparison: Comparison) -> dict[str, Any]:
+    """What `summary.json` holds; intervals are named by their confidence, `ci95` by default."""
+    interval = interval_name(comparison.confidence)
+    categories = {
+        name: {column.category: _column(column, interval) for column in columns}
+        for name, columns in by_metric(comparison).items()
+    }
+    return {
+        "baseline": comparison.baseline,
+        "confidence": comparison.confidence,
+        "runs": comparison.runs,
+        "fine_tunings": comparison.fine_tunings,
+        "metrics": {column.name: _column(column, interval) for column in comparison.columns},
+        "behaviours": {column.name: _column(column, interval) for column in comparison.behaviours},
+        "categories": categories,
+        "win_rates": [_win_rate(found) for found in comparison.win_rates],
+        "ranking": comparison.ranking,
+        "warnings": comparison.warnings,
+        "notes": comparison.notes,
+    }
 
 
-def win_rate_headings() -> list[str]:
-    return ["run", "against", "judge", "win rate [95 %]", "won, tied, lost", "unscored", "both orders"]
+def scores(runs: Sequence[Run], texts: Sequence[RunTexts]) -> Iterator[Sequence[str | float | None]]:
+    """The rows of `scores.csv`, one for each prompt, run and metric; an unscored one is empty and has its reason."""
+    for run, said in zip(runs, texts, strict=True):
+        categories = {id: response.category or "" for id, response in said.responses.items()}
+        for metric, column in run.scores.items():
+            for id in (*column.values, *column.unscored):
+                score, reason = column.values.get(id), column.unscored.get(id, "")
+                yield id, categories.get(id, ""), run.name, metric, score, reason
 
 
-def win_rate_rows(comparison: Comparison) -> list[list[str]]:
-    """Each pair of runs that was judged as the words of a table's row."""
-    return [_win_rate_row(found) for found in comparison.win_rates]
+def _column(column: ColumnComparison, interval: str) -> dict[str, Any]:
+    return {
+        "direction": column.direction,
+        "prompts": column.prompts,
+        "audits": column.audits,
+        "runs": {cell.run: _cell(cell, interval) for cell in column.cells},
+    }
 
 
-def _win_rate_row(found: WinRate) -> list[str]:
-    counts = f"{found.wins}, {found.ties}, {found.losses}"
-    consistency = NOTHING if found.consistency is None else f"{100 * found.consistency:.0f} %"
-    judge, rate = printable(found.judge), number(found.estimate)
-    return [found.run, found.other, judge, rate, counts, str(found.unscored), consistency]
+def _win_rate(found: WinRate) -> dict[str, Any]:
+    return vars(found) | {"estimate": found.estimate.mean, "ci95": found.estimate.interval}
 
 
-def ranking(comparison: Comparison) -> list[str]:
-    if not comparison.ranking:
-        return ["No overall ranking: no metric ranks every run."]
-    return ["Overall, by mean rank over the metrics:", *map(_standing, comparison.ranking)]
-
-
-def _standing(standing: Standing) -> str:
-    facts = [f"mean rank {standing.mean_rank:.2f}", f"Borda {standing.borda:g}"]
-    if standing.first is not None:
-        facts.append(f"first in {100 * standing.first:.0f} % of resamples")
-    if standing.places is not None:
-        best, worst = standing.places
-        facts.append(f"place {best}" if best == worst else f"place {best} to {worst}")
-    return f"{standing.place}{'=' if standing.tied else '.'} {standing.run} ({', '.join(facts)})"
-
-
-def warnings(comparison: Comparison) -> list[str]:
-    """What is to be known before anything else."""
-    return [f"Warning: {printable(warning)}" for warning in comparison.warnings]
-
-
-def notes(comparison: Comparison) -> list[str]:
-    share = f"{100 * comparison.confidence:g} %"
-    reading = [
-        f"Brackets are {share} intervals over prompts; differences are paired by prompt, to {comparison.baseline}.",
-        f"p: of the difference, corrected over all metrics (Holm); unclear: above {1 - comparison.confidence:.2g}. "
-        "d: Cohen's d_z. needed: prompts to see such a difference in 4 of 5 experiments.",
-        "rank: in brackets how often it is first among the resamples of prompts.",
-    ]
-    if comparison.behaviours or comparison.categories:
-        reading.append("Behaviours and categories (*: significant) are each corrected among themselves.")
-    if comparison.win_rates:
-        reading.append(WIN_RATES_READ)
-    for run, names in comparison.fine_tunings.items():
-        if len(names) > 1:
-            reading.append(f"{run} x{len(names)}: {', '.join(names)}; how these differ is in its intervals.")
-    if any(len(names) > 1 for names in comparison.fine_tunings.values()):
-        reading.append(NEEDED_SEEDS)
-    return [*reading, *_unscored(comparison), *_truncated(comparison), *map(printable, comparison.notes)]
-
-
-def _unscored(comparison: Comparison) -> list[str]:
-    found = []
-    for column in (*comparison.columns, *comparison.behaviours):
-        counts = [f"{c.run} {c.unscored} of {c.scored + c.unscored}" for c in column.cells if c.unscored]
-        if counts:
-            found.append(f"{printable(column.name)}: unscored: {', '.join(counts)}.")
-    return found
-
-
-def _truncated(comparison: Comparison) -> list[str]:
-    found = []
-    for column in comparison.columns:
-        counts = [f"{c.run} {c.truncated} of {c.scored}" for c in column.cells if c.truncated]
-        if counts:
-            found.append(f"{printable(column.name)}: scored on a truncated text: {', '.join(counts)}.")
-    return found
+def _cell(cell: Cell, interval: str) -> dict[str, Any]:
+    difference = cell.difference
+    return {
+        "mean": cell.estimate.mean,
+        interval: cell.estimate.interval,
+        "scored": cell.scored,
+        "unscored": cell.unscored,
+        "truncated": cell.truncated,
+        "not_run": cell.not_run,
+        "compared": cell.compared,
+        "difference": difference.estimate.mean if difference else None,
+        f"difference_{interval}": difference.estimate.interval if difference else None,
+        "excludes_zero": difference.estimate.excludes_zero if difference else None,
+        "pairs": difference.estimate.n if difference else None,
+        "left_out": difference.left_out if difference else None,
+        "p_value": difference.p_value if difference else None,
+        "p_holm": cell.p_holm,
+        "clear": cell.significant,
+        "effect_size": difference.effect_size if difference else None,
+        "needed": difference.needed if difference else None,
+        "needed_seeds": difference.needed_seeds if difference else None,
+        "rank": cell.rank,
+        "first": cell.first,
+    }

@@ -13,8 +13,9 @@ from cai_lightning.cli.main import main
 from cai_lightning.commands.inspect.command import conversation, draw, inspect_runs
 from cai_lightning.commands.inspect.figures import compute_figures
 from cai_lightning.commands.inspect.inspection import inspect_corpus
-from cai_lightning.commands.inspect.tables import as_csv, markdown, terminal
+from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document
 from cai_lightning.report.corpora import read_corpora
+from cai_lightning.report.exports import as_csv
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 
@@ -50,7 +51,7 @@ def shown(renderable, width=100):
 
 
 def test_runs_stand_side_by_side_with_intervals_and_paired_differences(report):
-    lines = shown(terminal(report)).splitlines()
+    lines = shown(document(report).terminal()).splitlines()
     place = next(n for n, line in enumerate(lines) if line.startswith("rows with any"))
     assert "50.0 % [37.7, 62.3]" in lines[place]
     assert "10.0 % [" in lines[place]
@@ -71,11 +72,11 @@ def test_runs_over_other_prompts_are_not_subtracted(runs, tmp_path):
     jsonl.write(tmp_path / "other" / "revisions.jsonl", [make_row(n, True) for n in range(100, 103)])
     report = compute_figures([inspect_corpus(corpus) for corpus in read_corpora([*runs, tmp_path / "other"])])
     assert report.figures[0].cells[2].difference is None
-    assert "other: 0 ids are in none too, 63 in one of them." in shown(terminal(report))
+    assert "other: 0 ids are in none too, 63 in one of them." in shown(document(report).terminal())
 
 
 def test_a_single_run_has_no_differences(report):
-    text = shown(terminal(compute_figures(report.inspections[:1])))
+    text = shown(document(compute_figures(report.inspections[:1])).terminal())
     assert "differences" not in text
     assert "50.0 % [37.7, 62.3]" in text
 
@@ -86,10 +87,10 @@ def test_no_markup_and_no_escape_sequence_is_obeyed(report, runs):
     jsonl.write(runs[0] / "revisions.jsonl", [row])
     corpora = read_corpora(runs)
     hostile = compute_figures([inspect_corpus(corpus) for corpus in corpora])
-    for text in (shown(terminal(hostile), 200), shown(conversation(corpora[0].rows[0], "none"), 200)):
+    for text in (shown(document(hostile).terminal(), 200), shown(conversation(corpora[0].rows[0], "none"), 200)):
         assert not {"\x1b", "\x07", "\u202e", "\ud83d"} & set(text)
         assert r"[red]x[/red] :bomb: | <b>\x1b[31m\x07 \u202eabc \ud83d [/" in text
-    tables = [line for line in markdown(hostile).splitlines() if line.startswith("|") and "red" in line]
+    tables = [line for line in document(hostile).markdown().splitlines() if line.startswith("|") and "red" in line]
     assert tables
     assert all("<b>" not in line and r"\[red\]" in line for line in tables)
 
@@ -127,7 +128,10 @@ def test_the_same_prompts_are_drawn_from_runs_over_the_same(runs):
 
 
 def test_csv_has_a_row_for_every_figure_of_every_run(report):
-    rows = {(row["figure"], row["run"]): row for row in csv.DictReader(io.StringIO(as_csv(report)))}
+    rows = {
+        (row["figure"], row["run"]): row
+        for row in csv.DictReader(io.StringIO(as_csv(csv_head(report), csv_rows(report))))
+    }
     commentary = rows["commentary", "no_meta"]
     assert (float(commentary["value"]), commentary["n"]) == (0.1, "60")
     assert float(commentary["ci95_low"]) < 0.1 < float(commentary["ci95_high"])

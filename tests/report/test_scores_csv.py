@@ -4,14 +4,15 @@ import csv
 import io
 
 from cai_lightning.report.corpora import RunTexts
-from cai_lightning.report.exports import scores_csv
+from cai_lightning.report.exports import as_csv
 from cai_lightning.report.runs import load_runs
+from cai_lightning.report.words import SCORES, scores
 
 
 def rows(*paths):
     runs = load_runs(paths)
     texts = [RunTexts(run.name, {}, {}) for run in runs]
-    return list(csv.DictReader(io.StringIO(scores_csv(runs, texts))))
+    return list(csv.DictReader(io.StringIO(as_csv(SCORES, scores(runs, texts)))))
 
 
 def test_a_row_for_each_prompt_run_and_metric(make_run):

@@ -13,7 +13,7 @@ from cai_lightning.report.exports import as_json
 from cai_lightning.report.failures import silence_warnings, silences
 from cai_lightning.report.page.render import page_of, render
 from cai_lightning.report.runs import arms_of, load_runs
-from cai_lightning.report.tables import markdown, terminal
+from cai_lightning.report.words import content, document
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Response
 
@@ -76,10 +76,10 @@ def test_a_collapsed_model_is_warned_of_in_every_form(validated):
     assert comparison.columns[0].cells[1].estimate.mean == comparison.columns[0].cells[0].estimate.mean
     said = "prompts without an answer: base none of 40, collapsed 12 of 40 (30 %). They are in no mean"
     console = Console(width=300, file=io.StringIO(), color_system=None)
-    console.print(terminal(comparison))
+    console.print(document(comparison).terminal())
     assert f"Warning: {said}" in console.file.getvalue()
-    assert f"**Warning: {said}" in markdown(comparison)
-    assert json.loads(as_json(comparison))["warnings"][0].startswith(said)
+    assert f"**Warning: {said}" in document(comparison).markdown()
+    assert json.loads(as_json(content(comparison)))["warnings"][0].startswith(said)
     page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
     assert f'<p class="warning" role="alert">Warning: {said}' in page
 
@@ -90,7 +90,7 @@ def test_no_form_warns_where_runs_are_alike(validated):
     comparison = compare_runs(runs, "base")
     assert comparison.warnings == ()
     page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
-    assert "Warning" not in markdown(comparison) + page
+    assert "Warning" not in document(comparison).markdown() + page
 
 
 def test_the_seeds_of_an_arm_count_together(validated):

@@ -16,8 +16,7 @@ from cai_lightning.report.corpora import read_texts
 from cai_lightning.report.exports import as_json
 from cai_lightning.report.page.render import page_of, render
 from cai_lightning.report.runs import load_runs
-from cai_lightning.report.tables import markdown, terminal
-from cai_lightning.report.words import rows
+from cai_lightning.report.words import column_table, content, document
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 
@@ -43,7 +42,7 @@ def comparison(runs):
 
 def shown(comparison, width=100):
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(terminal(comparison))
+    console.print(document(comparison).terminal())
     return console.file.getvalue()
 
 
@@ -72,9 +71,9 @@ def test_truncated_texts_reach_every_form(make_run):
     comparison = compare_runs(runs, "base")
     said = "reward: scored on a truncated text: tuned 3 of 40."
     assert said in shown(comparison)
-    assert said in markdown(comparison)
+    assert said in document(comparison).markdown()
     assert shown(comparison).count("truncated") == 1
-    assert json.loads(as_json(comparison))["metrics"]["reward"]["runs"]["tuned"]["truncated"] == 3
+    assert json.loads(as_json(content(comparison)))["metrics"]["reward"]["runs"]["tuned"]["truncated"] == 3
     page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
     assert page.count("<small>3 on a truncated text</small>") == 1
 
@@ -111,13 +110,13 @@ def test_categories_are_rows_and_runs_are_columns(make_run):
     column = next(c for c in comparison.categories if (c.name, c.category) == ("harmlessness", "fraud"))
     assert fraud.startswith("fraud (37)")
     assert all(f"{cell.estimate.mean:.3f}" in fraud for cell in column.cells)
-    assert "| fraud (37) |" in markdown(comparison)
+    assert "| fraud (37) |" in document(comparison).markdown()
 
 
 def test_tests_and_stability_reach_every_form(make_run):
     comparison = realistic(make_run)
     cell = comparison.columns[1].cells[3]
-    document = json.loads(as_json(comparison))
+    document = json.loads(as_json(content(comparison)))
     found = document["metrics"]["helpfulness"]["runs"]["qwen_contextual"]
     assert (found["p_value"], found["p_holm"]) == (cell.difference.p_value, cell.p_holm)
     assert (found["effect_size"], found["first"]) == (cell.difference.effect_size, cell.first)
@@ -131,14 +130,14 @@ def test_tests_and_stability_reach_every_form(make_run):
 def test_p_values_in_words(comparison, p, words):
     column = comparison.columns[0]
     cell = replace(column.cells[1], p_holm=p)
-    assert rows(replace(column, cells=(cell,)), comparison)[0][4] == words
+    assert column_table(replace(column, cells=(cell,)), comparison).rows[0]["p"] == words
 
 
 @pytest.mark.parametrize(("needed", "words"), [(34, "34"), (9_999, "9,999"), (7_848_863, ">9,999"), (None, "-")])
 def test_numbers_of_prompts_in_words(comparison, needed, words):
     column = comparison.columns[0]
     cell = replace(column.cells[1], difference=replace(column.cells[1].difference, needed=needed))
-    assert rows(replace(column, cells=(cell,)), comparison)[0][6] == words
+    assert column_table(replace(column, cells=(cell,)), comparison).rows[0]["needed"] == words
 
 
 def test_what_an_arm_needs_is_seeds(make_run):
@@ -148,9 +147,9 @@ def test_what_an_arm_needs_is_seeds(make_run):
     comparison = compare_runs(load_runs([make_run("base", {"m": LOW}), *arm]), "base")
     cell = comparison.columns[0].cells[1]
     assert cell.difference.needed_seeds == 6  # the least of a t-test at d = 0.25 / 0.15
-    assert rows(comparison.columns[0], comparison)[1][6] == "6 seeds"
+    assert column_table(comparison.columns[0], comparison).rows[1]["needed"] == "6 seeds"
     assert "needed, in seeds" in " ".join(shown(comparison).split())
-    found = json.loads(as_json(comparison))["metrics"]["m"]["runs"]["tuned"]
+    found = json.loads(as_json(content(comparison)))["metrics"]["m"]["runs"]["tuned"]
     assert (found["needed"], found["needed_seeds"]) == (None, 6)
 
 
@@ -166,7 +165,7 @@ def test_no_escape_sequence_reaches_the_terminal(comparison):
 
 
 def test_markdown_escapes_what_markdown_would_obey(comparison):
-    text = markdown(comparison)
+    text = document(comparison).markdown()
     assert "<script>" not in text
     assert r"not run: why \[red\]x\[/red\] \| &lt;script&gt;" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
@@ -174,7 +173,7 @@ def test_markdown_escapes_what_markdown_would_obey(comparison):
 
 
 def test_json_holds_everything(comparison):
-    document = json.loads(as_json(comparison))
+    document = json.loads(as_json(content(comparison)))
     assert document["baseline"] == "base"
     assert document["runs"] == ["base", "tuned", "other"]
     tuned = document["metrics"]["helpful"]["runs"]["tuned"]
@@ -187,7 +186,7 @@ def test_json_holds_everything(comparison):
 
 
 def test_intervals_are_named_by_their_confidence(runs):
-    document = json.loads(as_json(compare_runs(load_runs(runs), "base", confidence=0.9)))
+    document = json.loads(as_json(content(compare_runs(load_runs(runs), "base", confidence=0.9))))
     assert "ci90" in document["metrics"]["helpful"]["runs"]["tuned"]
 
 

@@ -15,7 +15,8 @@ def entry(**more):
 
 def shown(width=120, **metrics):
     console = Console(file=io.StringIO(), width=width)
-    console.print(summary_table({"metrics": metrics, "counts": {"responses": 6, "without a response": 1}}))
+    summary = {"metrics": metrics, "counts": {"responses": 6, "without a response": 1}}
+    console.print(summary_table(summary).terminal())
     return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
 
 

@@ -3,7 +3,6 @@
 The evaluators are those that the configuration names at `validate.model.init_args.metrics`.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +14,12 @@ from cai_lightning.commands.audit.labels import Labels
 from cai_lightning.commands.audit.plots import save_plot
 from cai_lightning.commands.audit.positions import PositionFindings, judge_positions
 from cai_lightning.commands.audit.scoring import score
-from cai_lightning.commands.audit.tables import PLOT, as_json, markdown, terminal
-from cai_lightning.commands.compare import WIDTH
+from cai_lightning.commands.audit.tables import PLOT, content, document
 from cai_lightning.commands.usage import PROGRAM, cause
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.metrics import Judge, ResponseMetric
+from cai_lightning.report.exports import as_json, write_files
+from cai_lightning.report.table import console, tell_written
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.config import Configuration, config_option, read_configurations
 from cai_lightning.run.errors import UserError
@@ -132,7 +132,8 @@ def audit(
         agreement=compare_columns(columns, labels),
         positions=positions,
     )
-    _tell(found, output)
+    console().print(document(found).terminal())
+    tell_written(write_audit(found, output))
     if strict:
         _refuse_missing(columns)
 
@@ -149,14 +150,6 @@ def _positions(metrics: Sequence[ResponseMetric], labels: Labels, output: Path) 
     return tuple(judge_positions(metric, labels, output) for metric in judges)
 
 
-def _tell(found: Audit, output: Path) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(terminal(found))
-    console.print(f"Written: {', '.join(map(str, write_audit(found, output)))}", markup=False, soft_wrap=True)
-
-
 def _refuse_missing(columns: Sequence[ScoredColumn]) -> None:
     if missing := [column.column.name for column in columns if column.not_run]:
         raise UserError(f"every other score is kept, but these evaluators did not run: {', '.join(missing)}")
@@ -164,10 +157,9 @@ def _refuse_missing(columns: Sequence[ScoredColumn]) -> None:
 
 def write_audit(found: Audit, output: Path) -> list[Path]:
     """Writes an audit in all its forms and returns the files."""
-    for name, text in {"audit.md": markdown(found), "audit.json": as_json(found)}.items():
-        jsonl.replace_text(output / name, text)
+    files = write_files(output, {"audit.md": document(found).markdown(), "audit.json": as_json(content(found))})
     save_plot(found, output / PLOT)
-    return [output / name for name in ("audit.md", "audit.json", PLOT)]
+    return [*files, output / PLOT]
 
 
 def _default_output(config: Path, comparisons: Path) -> Path:

@@ -1,51 +1,43 @@
-"""An audit as tables of plain words, with what was read and how to read them; for programs `audit.json`.
+"""An audit as tables and notes for people, and as the content of `audit.json`, which `compare --audit` reads.
 
-An audit as tables of plain words; `notes` says how to read them.
-
-for grid in grids(audit):
-    print(grid.title, grid.headings, grid.rows)
-
-What was read for an audit, and how its tables are to be read.
-
-for line in notes(audit):
-    print(line)
-
-An audit for people: tables in the terminal, and the same in Markdown. Names and reasons are shown, never obeyed.
-
-Console().print(terminal(audit))
-journal.replace_text(output / "audit.md", markdown(audit))
-
-An audit for programs: `audit.json`, which `compare --audit` reads.
-
-journal.replace_text(output / "audit.json", as_json(audit))
+document(audit).markdown()
+as_json(content(audit))
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from rich.console import Group
-from rich.padding import Padding
-from rich.text import Text
-
 from cai_lightning.commands.audit.findings import LEVEL, Agreement, Audit, ColumnFindings, PairFindings, SingleFindings
-from cai_lightning.commands.inspect.tables import Grid, Words, markdown_table, terminal_table
-from cai_lightning.report.numbers import NOTHING, p_value
-from cai_lightning.run.text import escape_markdown, printable
+from cai_lightning.report.numbers import NOTHING, in_hundredths, over_interval, p_value, per_cent, told, with_interval
+from cai_lightning.report.table import Document, Field, Row, Style, Table
 from cai_lightning.statistics import Interval
-from cai_lightning.statistics.accuracy import Bin, Calibration
 
+PLOT = "audit.png"
 MOST_REASONS = 3
 """Reasons shown of each column; `audit.json` has them all."""
+HOW_TO_READ = (
+    "Brackets are 95 % intervals over conversations, each for itself; an evaluator beats chance where its p-value, "
+    f"corrected for the number of evaluators (Holm), is at most {LEVEL:g}.",
+)
+HOW_TO_READ_PAIRS = (
+    "Right: the better response has the better score; ties count half, unscored pairs not at all.",
+    "If shorter, if longer: the same where the better response is the shorter, or the longer one.",
+    "Length: rank correlation of differences in score and in characters; 0 is no bias.",
+)
+HOW_TO_READ_SINGLES = (
+    "AUC: how often a good response has a better score than a bad one; ties count half.",
+    "Brier, calibration (expected calibration error): 0 is best. The Brier score in brackets is had by saying "
+    "the share of good responses of every one.",
+    "Length: rank correlation of score and characters; 0 is no bias.",
+)
 
-Fields = Callable[[ColumnFindings], Sequence[Words]]
 
-
-def grids(audit: Audit) -> list[Grid]:
-    """The tables of an audit; those with nothing in them are left out."""
-    makers = (_comparisons, _singles, _reliability, _agreement, _positions, _unscored)
-    return [grid for grid in (make(audit) for make in makers) if grid.rows]
+def document(audit: Audit) -> Document:
+    """Everything that an audit says, with the plot that lies beside it; tables with nothing in them are left out."""
+    makers = (_evaluators, _reliability, _agreement, _positions, _unscored)
+    tables = [table for table in (make(audit) for make in makers) if table.rows]
+    return Document("Audit", tables, list(_notes(audit)), picture=("Accuracy of the evaluators", PLOT))
 
 
 def judgement(column: ColumnFindings) -> str:
@@ -65,238 +57,162 @@ def without_figures(column: ColumnFindings) -> str | None:
     return None if column.estimate.mean is not None else "nothing scored"
 
 
-def _comparisons(audit: Audit) -> Grid:
-    headings = ("evaluator", "right", "", "if shorter", "if longer", "length")
-    return _by_column(audit, len(audit.labels.chosen), "comparisons", headings, _pair_fields)
-
-
-def _singles(audit: Audit) -> Grid:
-    headings = ("evaluator", "AUC", "unscored", "Brier", "calibration", "length")
-    return _by_column(audit, len(audit.labels.singles), "labelled single responses", headings, _single_fields)
-
-
-def _by_column(audit: Audit, number: int, kind: str, headings: tuple[str, ...], fields: Fields) -> Grid:
-    """A row for each evaluator, where there is anything of this kind; the title says what p is corrected for."""
+def _evaluators(audit: Audit) -> Table:
+    """A row for each evaluator; the title says what p is corrected for."""
+    pairs, singles = audit.labels.labelled.pairs, audit.labels.labelled.singles
     tested = sum(column.p_holm is not None for column in audit.columns)
-    title = f"{number} {kind}; p of chance, corrected over the {tested} evaluators that have one (Holm)"
-    columns = audit.columns if number else ()
-    return Grid(title, headings, tuple(_row(column, fields(column), len(headings)) for column in columns))
+    kind, figure = ("comparisons", "right") if pairs else ("labelled single responses", "AUC")
+    title = f"{len(pairs or singles)} {kind}; p of chance, corrected over the {tested} evaluators that have one (Holm)"
+    rows: list[Row] = [{"evaluator": column.name, figure: _figure(column), **_rest(column)} for column in audit.columns]
+    return Table(title, rows)
 
 
-def _row(column: ColumnFindings, fields: Sequence[Words], width: int) -> tuple[Words, ...]:
-    """A column's row; where it has no figures, a word on that in their place."""
-    name, instead = Words(printable(column.name)), without_figures(column)
-    return (name, Words(instead), *[Words("")] * (width - 2)) if instead else (name, *fields)
+def _figure(column: ColumnFindings) -> Field:
+    """How often it is right with the interval, and below it what that says; a word on it where there is no figure."""
+    style: Style = "better" if column.better_than_chance else "worse"
+    figure = with_interval(column.estimate, in_hundredths, " %")
+    return Field(instead) if (instead := without_figures(column)) else Field(figure, judgement(column), style)
 
 
-def _pair_fields(column: ColumnFindings) -> tuple[Words, ...]:
-    if (found := column.pairs) is None:
-        return ()
-    return (
-        _judged(found.accuracy.estimate, column),
-        Words(f"{found.ties} tied", f"{found.unscored} unscored"),
-        _share(found.shorter),
-        _share(found.longer),
-        _coefficient(found.length),
-    )
+def _rest(column: ColumnFindings) -> Row:
+    if without_figures(column):
+        return {}
+    if pairs := column.pairs:
+        return {
+            "": Field(f"{pairs.ties} tied", f"{pairs.unscored} unscored"),
+            "if shorter": _share(pairs.shorter),
+            "if longer": _share(pairs.longer),
+            "length": _coefficient(pairs.length),
+        }
+    if singles := column.singles:
+        known = singles.calibration
+        return {
+            "unscored": str(singles.unscored),
+            "Brier": Field(f"{known.brier:.3f}", f"({known.brier_of_base_rate:.3f})") if known else NOTHING,
+            "calibration": told(known.error if known else None, ".3f"),
+            "length": _coefficient(singles.length),
+        }
+    return {}
 
 
-def _single_fields(column: ColumnFindings) -> tuple[Words, ...]:
-    if (found := column.singles) is None:
-        return ()
-    return (
-        _judged(found.area.estimate, column),
-        Words(str(found.unscored)),
-        *_calibrated(found.calibration),
-        _coefficient(found.length),
-    )
-
-
-def _calibrated(found: Calibration | None) -> tuple[Words, Words]:
-    if found is None:
-        return Words(NOTHING), Words(NOTHING)
-    return Words(f"{found.brier:.3f}", f"({found.brier_of_base_rate:.3f})"), Words(f"{found.error:.3f}")
-
-
-def _reliability(audit: Audit) -> Grid:
-    headings = ("evaluator", "said", "responses", "mean said", "good in fact")
+def _reliability(audit: Audit) -> Table:
+    calibrated = {column.name: column.singles.calibration for column in audit.columns if column.singles}
     rows = [
-        tuple(map(Words, (printable(column.name) if number == 0 else "", *_bin(bin))))
-        for column in audit.columns
-        if column.singles and column.singles.calibration
-        for number, bin in enumerate(column.singles.calibration.bins)
+        {
+            "evaluator": name if number == 0 else "",
+            "said": f"{100 * bin.low:.0f}-{per_cent(bin.high)}",
+            "responses": str(bin.n),
+            "mean said": per_cent(bin.probability, ".1f"),
+            "good in fact": per_cent(bin.good, ".1f"),
+        }
+        for name, calibration in calibrated.items()
+        for number, bin in enumerate(calibration.bins if calibration else ())
     ]
-    return Grid("Reliability: the probability of being good that is said, and the share that is", headings, tuple(rows))
+    return Table("Reliability: the probability of being good that is said, and the share that is", rows)
 
 
-def _bin(bin: Bin) -> tuple[str, ...]:
-    said = f"{100 * bin.low:.0f}-{100 * bin.high:.0f} %"
-    return said, str(bin.n), f"{100 * bin.probability:.1f} %", f"{100 * bin.good:.1f} %"
-
-
-def _agreement(audit: Audit) -> Grid:
-    headings = ("evaluator", "and", "Spearman", "alpha of preferences")
-    rows = [
-        (
-            Words(printable(pair.first)),
-            Words(printable(pair.second)),
-            _coefficient(pair.correlation),
-            _coefficient(pair.alpha),
-        )
+def _agreement(audit: Audit) -> Table:
+    rows: list[Row] = [
+        {
+            "evaluator": pair.first,
+            "and": pair.second,
+            "Spearman": _coefficient(pair.correlation),
+            "alpha of preferences": _coefficient(pair.alpha),
+        }
         for pair in audit.agreement.pairs
     ]
-    return Grid("Agreement between evaluators", headings, tuple(rows))
+    return Table("Agreement between evaluators", rows)
 
 
-def _positions(audit: Audit) -> Grid:
-    headings = ("judge", "right", "", "same in both orders", "first shown preferred")
-    rows = [
-        (
-            Words(printable(found.judge)),
-            Words("not run") if found.not_run else _share(found.accuracy),
-            Words("" if found.not_run else f"{found.ties} tied", "" if found.not_run else f"{found.unscored} unscored"),
-            _share(found.consistency),
-            _share(found.first_shown),
-        )
+def _positions(audit: Audit) -> Table:
+    rows: list[Row] = [
+        {
+            "judge": found.judge,
+            "right": Field("not run") if found.not_run else _share(found.accuracy),
+            "": Field("") if found.not_run else Field(f"{found.ties} tied", f"{found.unscored} unscored"),
+            "same in both orders": _share(found.consistency),
+            "first shown preferred": _share(found.first_shown),
+        }
         for found in audit.positions
     ]
-    return Grid("Judges shown both responses, in both orders", headings, tuple(rows))
+    return Table("Judges shown both responses, in both orders", rows)
 
 
-def _unscored(audit: Audit) -> Grid:
+def _unscored(audit: Audit) -> Table:
     rows = [
-        tuple(map(Words, (printable(column.name), printable(reason), str(count))))
+        {"evaluator": column.name, "reason": reason, "responses": str(count)}
         for column in audit.columns
         if not column.scored.not_run and not column.scored.not_applicable
         for reason, count in column.scored.scores.reasons.most_common(MOST_REASONS)
     ]
-    return Grid("Responses without a score", ("evaluator", "reason", "responses"), tuple(rows))
+    return Table("Responses without a score", rows)
 
 
-def _judged(estimate: Interval, column: ColumnFindings) -> Words:
-    """A share in per cent with its interval, and below it what that says."""
-    interval = " [{:.1f}, {:.1f}]".format(*(100 * end for end in estimate.interval)) if estimate.interval else ""
-    color = "better" if column.better_than_chance else "worse"
-    return Words(f"{100 * (estimate.mean or 0):.1f} %{interval}", judgement(column), color)
+def _share(estimate: Interval) -> Field:
+    return Field(*over_interval(estimate, partial(in_hundredths, digits=0), " %"))
 
 
-def _share(estimate: Interval) -> Words:
-    """A share in per cent with its interval below."""
-    if estimate.mean is None:
-        return Words(NOTHING)
-    interval = "[{:.0f}, {:.0f}]".format(*(100 * end for end in estimate.interval)) if estimate.interval else ""
-    return Words(f"{100 * estimate.mean:.0f} %", interval)
+def _coefficient(estimate: Interval) -> Field:
+    return Field(*over_interval(estimate, "{:+.2f}".format))
 
 
-def _coefficient(estimate: Interval) -> Words:
-    if estimate.mean is None:
-        return Words(NOTHING)
-    interval = "[{:+.2f}, {:+.2f}]".format(*estimate.interval) if estimate.interval else ""
-    return Words(f"{estimate.mean:+.2f}", interval)
-
-
-HOW_TO_READ = (
-    "Brackets are 95 % intervals over conversations, each for itself; an evaluator beats chance where its p-value, "
-    f"corrected for the number of evaluators (Holm), is at most {LEVEL:g}.",
-)
-HOW_TO_READ_PAIRS = (
-    "Right: the better response has the better score; ties count half, unscored pairs not at all.",
-    "If shorter, if longer: the same where the better response is the shorter, or the longer one.",
-    "Length: rank correlation of differences in score and in characters; 0 is no bias.",
-)
-HOW_TO_READ_SINGLES = (
-    "AUC: how often a good response has a better score than a bad one; ties count half.",
-    "Brier, calibration (expected calibration error): 0 is best. The Brier score in brackets is had by saying "
-    "the share of good responses of every one.",
-    "Length: rank correlation of score and characters; 0 is no bias.",
-)
-
-
-def notes(audit: Audit) -> list[str]:
-    """The notes below the tables."""
-    how = HOW_TO_READ_PAIRS if audit.labels.labelled.pairs else HOW_TO_READ_SINGLES
-    return [*_read(audit), *HOW_TO_READ, *how, *_judges(audit), *_warnings(audit), *_alpha(audit)]
+def _notes(audit: Audit) -> Iterator[str]:
+    """What was read for an audit, and how its tables are to be read."""
+    yield from _read(audit)
+    yield from HOW_TO_READ
+    yield from HOW_TO_READ_PAIRS if audit.labels.labelled.pairs else HOW_TO_READ_SINGLES
+    for found in audit.positions:
+        if found.not_run:
+            yield f"{found.judge}, shown both responses: not run: {found.not_run}"
+    if audit.positions:
+        yield "A judge shown both responses: where its two orders disagree it is a tie, which counts half."
+    if any(column.estimate.mean is not None and not column.better_than_chance for column in audit.columns):
+        yield "Do not trust an evaluator that is no better than chance on what this file is about."
+    if audit.agreement.alpha.mean is not None:
+        alpha = with_interval(audit.agreement.alpha, "{:.2f}".format)
+        yield f"Krippendorff's alpha of the preferences of all evaluators: {alpha}."
 
 
 def _read(audit: Audit) -> Iterator[str]:
     labelled = audit.labels.labelled
     yield (
-        f"{printable(audit.file)} ({audit.digest}): {labelled.rows} rows, {len(labelled.pairs)} comparisons, "
+        f"{audit.file} ({audit.digest}): {labelled.rows} rows, {len(labelled.pairs)} comparisons, "
         f"{len(labelled.singles)} labelled single responses."
     )
     for reason, count in labelled.left_out.items():
         yield f"Left out: {count} rows, {reason}."
     for column in audit.columns:
         if why := column.scored.not_run or column.scored.not_applicable:
-            yield f"{printable(column.name)}: {without_figures(column)}: {printable(why)}"
+            yield f"{column.name}: {without_figures(column)}: {why}"
         if cut := column.scored.scores.truncated:
-            yield f"{printable(column.name)}: scored on a truncated text: {cut} of {len(column.scored.scores.values)}."
+            yield f"{column.name}: scored on a truncated text: {cut} of {len(column.scored.scores.values)}."
 
 
-def _judges(audit: Audit) -> Iterator[str]:
-    for found in audit.positions:
-        if found.not_run:
-            yield f"{printable(found.judge)}, shown both responses: not run: {printable(found.not_run)}"
-    if audit.positions:
-        yield "A judge shown both responses: where its two orders disagree it is a tie, which counts half."
-
-
-def _warnings(audit: Audit) -> Iterator[str]:
-    if any(column.estimate.mean is not None and not column.better_than_chance for column in audit.columns):
-        yield "Do not trust an evaluator that is no better than chance on what this file is about."
-
-
-def _alpha(audit: Audit) -> Iterator[str]:
-    alpha = audit.agreement.alpha
-    if alpha.mean is not None:
-        interval = " [{:.2f}, {:.2f}]".format(*alpha.interval) if alpha.interval else ""
-        yield f"Krippendorff's alpha of the preferences of all evaluators: {alpha.mean:.2f}{interval}."
-
-
-PLOT = "audit.png"
-
-
-def terminal(audit: Audit) -> Group:
-    """The audit for rich."""
-    tables = [Padding(terminal_table(grid), (1, 0, 0, 0)) for grid in grids(audit)]
-    return Group(*tables, Text("\n" + "\n".join(notes(audit))))
-
-
-def markdown(audit: Audit) -> str:
-    """The audit as a Markdown document, with the plot that lies beside it."""
-    parts = ["# Audit", f"![Accuracy of the evaluators]({PLOT})"]
-    for grid in grids(audit):
-        parts += [f"## {escape_markdown(grid.title)}", markdown_table(grid)]
-    parts += ["## Notes", "\n".join(f"- {escape_markdown(line)}" for line in notes(audit))]
-    return "\n\n".join(parts) + "\n"
-
-
-def as_json(audit: Audit) -> str:
-    """The audit as JSON: what could not be computed is null, shares are from 0 to 1."""
+def content(audit: Audit) -> dict[str, Any]:
+    """What `audit.json` holds: what could not be computed is null, shares are from 0 to 1."""
     labelled = audit.labels.labelled
-    document = {
+    return {
         "file": audit.file,
         "digest": audit.digest,
         "rows": labelled.rows,
         "comparisons": len(labelled.pairs),
         "single_responses": len(labelled.singles),
-        "left_out": dict(labelled.left_out),
+        "left_out": labelled.left_out,
         "metrics": {column.name: _column(column) for column in audit.columns},
-        "agreement": _agreement_json(audit.agreement),
-        "pairwise": [asdict(position) for position in audit.positions],
+        "agreement": _agreement_content(audit.agreement),
+        "pairwise": audit.positions,
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _agreement_json(agreement: Agreement) -> dict[str, Any]:
+def _agreement_content(agreement: Agreement) -> dict[str, Any]:
     pairs = [
-        {"first": pair.first, "second": pair.second, "correlation": asdict(pair.correlation), **_alpha_json(pair.alpha)}
+        {"first": pair.first, "second": pair.second, "correlation": pair.correlation, **_alpha(pair.alpha)}
         for pair in agreement.pairs
     ]
-    return {"pairs": pairs, **_alpha_json(agreement.alpha)}
+    return {"pairs": pairs, **_alpha(agreement.alpha)}
 
 
-def _alpha_json(estimate: Interval) -> dict[str, Any]:
+def _alpha(estimate: Interval) -> dict[str, Any]:
     return {"alpha": estimate.mean, "alpha_ci95": estimate.interval}
 
 
@@ -309,8 +225,8 @@ def _column(column: ColumnFindings) -> dict[str, Any]:
         "not_run": scored.not_run,
         "not_applicable": scored.not_applicable,
         "n": column.estimate.n,
-        **_pairs(column.pairs),
-        **_singles_json(column.singles),
+        **_pairs_content(column.pairs),
+        **_singles_content(column.singles),
         "p_value": column.right.p_value,
         "p_holm": column.p_holm,
         "better_than_chance": column.better_than_chance,
@@ -320,7 +236,7 @@ def _column(column: ColumnFindings) -> dict[str, Any]:
     }
 
 
-def _pairs(found: PairFindings | None) -> dict[str, Any]:
+def _pairs_content(found: PairFindings | None) -> dict[str, Any]:
     if found is None:
         return {"accuracy": None, "ci95": None}
     return {
@@ -328,19 +244,19 @@ def _pairs(found: PairFindings | None) -> dict[str, Any]:
         "ci95": found.accuracy.estimate.interval,
         "ties": found.ties,
         "unscored": found.unscored,
-        "length": asdict(found.length),
-        "better_is_shorter": asdict(found.shorter),
-        "better_is_longer": asdict(found.longer),
+        "length": found.length,
+        "better_is_shorter": found.shorter,
+        "better_is_longer": found.longer,
     }
 
 
-def _singles_json(found: SingleFindings | None) -> dict[str, Any]:
+def _singles_content(found: SingleFindings | None) -> dict[str, Any]:
     if found is None:
         return {"auc": None, "auc_ci95": None}
     return {
         "auc": found.area.estimate.mean,
         "auc_ci95": found.area.estimate.interval,
         "unscored": found.unscored,
-        "length": asdict(found.length),
-        "calibration": asdict(found.calibration) if found.calibration else None,
+        "length": found.length,
+        "calibration": found.calibration,
     }

@@ -6,25 +6,24 @@ Console().print(conversation(row, "qwen_contextual"))
 """
 
 import random
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
 from cai_lightning.commands.arguments import call
-from cai_lightning.commands.compare import WIDTH
 from cai_lightning.commands.inspect.figures import Report, compute_figures
 from cai_lightning.commands.inspect.inspection import inspect_corpus
 from cai_lightning.commands.inspect.plots import save_plot
-from cai_lightning.commands.inspect.tables import as_csv, markdown, terminal
+from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.report.corpora import Corpus, Row, read_corpora
-from cai_lightning.run import jsonl
+from cai_lightning.report.exports import as_csv, write_files
+from cai_lightning.report.table import console, tell_written
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Round, user
 from cai_lightning.run.text import printable, printable_lines
@@ -129,18 +128,18 @@ def inspect_runs(
         return
     principles = open_constitution(constitution) if constitution else None
     report = compute_figures([inspect_corpus(corpus, principles) for corpus in corpora], confidence)
-    _console().print(terminal(report))
+    console().print(document(report).terminal())
     _print_conversations((corpus, row) for corpus in corpora for row in draw(corpus, sample, seed))
     if output:
-        _console().print(f"Written: {', '.join(map(str, write_report(report, output)))}", markup=False, soft_wrap=True)
+        tell_written(write_report(report, output))
 
 
 def write_report(report: Report, output: Path) -> list[Path]:
     """Writes an inspection in all its forms and returns the files."""
-    for name, text in {"inspection.md": markdown(report), "inspection.csv": as_csv(report)}.items():
-        jsonl.replace_text(output / name, text)
+    table = as_csv(csv_head(report), csv_rows(report))
+    files = write_files(output, {"inspection.md": document(report).markdown(), "inspection.csv": table})
     save_plot(report, output / "inspection.png")
-    return [output / f"inspection.{kind}" for kind in ("md", "csv", "png")]
+    return [*files, output / "inspection.png"]
 
 
 def _with_id(corpora: Sequence[Corpus], id: str) -> list[tuple[Corpus, Row]]:
@@ -152,9 +151,4 @@ def _with_id(corpora: Sequence[Corpus], id: str) -> list[tuple[Corpus, Row]]:
 
 def _print_conversations(rows: Iterable[tuple[Corpus, Row]]) -> None:
     for corpus, row in rows:
-        _console().print(conversation(row, corpus.name))
-
-
-def _console() -> Console:
-    """What tables are printed with; a file or a pipe gets a fixed width."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH)
+        console().print(conversation(row, corpus.name))

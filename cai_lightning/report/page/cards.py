@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.evidence import AuditNote
 from cai_lightning.report.runs import arm_of
-from cai_lightning.report.words import ARROWS, NOTHING, rows, verdict, win_rate_rows
+from cai_lightning.report.table import Row
+from cai_lightning.report.words import ARROWS, NOTHING, column_table, verdict, win_rate_table
 from cai_lightning.statistics import Interval
 
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -152,7 +153,7 @@ def card(column: ColumnComparison, comparison: Comparison) -> Card:
     ends = list(_ends(column))
     margin = MARGIN * max(map(abs, ends), default=0.0)
     scale = scale_over([-margin, margin, *ends])
-    cells = zip(column.cells, rows(column, comparison), strict=True)
+    cells = zip(column.cells, column_table(column, comparison).rows, strict=True)
     lines = tuple(_line(n, cell, row, scale) for n, (cell, row) in enumerate(cells))
     direction, zero = ARROWS[column.direction], scale.place(0.0)
     return Card(column.name, direction, column.prompts, scale, zero, lines, column.audits)
@@ -173,10 +174,9 @@ def _ends(column: ColumnComparison) -> Iterator[float]:
             yield from (end for end in (estimate.mean, estimate.low, estimate.high) if end is not None)
 
 
-def _line(number: int, cell: Cell, row: Sequence[str], scale: Scale) -> Line:
-    run, mean, difference, verdict, p_value, effect_size, needed, *_ = row
-    known = {"p": p_value, "d": effect_size, "needed": needed}
-    remarks = tuple(f"{name} {words}" for name, words in known.items() if words != NOTHING)
+def _line(number: int, cell: Cell, row: Row, scale: Scale) -> Line:
+    run, mean, difference, verdict, *_ = map(str, row.values())
+    remarks = tuple(f"{name} {row[name]}" for name in ("p", "d", "needed") if row[name] != NOTHING)
     place = mark(cell.difference.estimate, scale) if cell.difference else None
     return Line(run, number, mean, cell.unscored, cell.truncated, difference, place, verdict, remarks)
 
@@ -259,8 +259,8 @@ class WinLine:
 def win_lines(comparison: Comparison) -> list[WinLine]:
     """A line for each pair of runs that was judged."""
     lines = []
-    for found, row in zip(comparison.win_rates, win_rate_rows(comparison), strict=True):
-        run, other, judge, rate, counts, unscored, consistency = row
+    for found, row in zip(comparison.win_rates, win_rate_table(comparison).rows, strict=True):
+        run, other, judge, rate, counts, unscored, consistency = map(str, row.values())
         number = comparison.runs.index(arm_of(found.run, comparison.fine_tunings))
         remarks = (f"judge {judge}", f"{unscored} unscored", f"both orders alike {consistency}")
         lines.append(WinLine(run, number, other, rate, mark(found.estimate, SCALE), counts, remarks))

@@ -39,7 +39,9 @@ from cai_lightning.report.page.plots import (
 from cai_lightning.report.page.rounds import by_principle, by_round
 from cai_lightning.report.page.viewer import chains, known_scores, viewer_data
 from cai_lightning.report.runs import Run, arm_of
-from cai_lightning.report.words import notes, ranking, warnings
+from cai_lightning.report.table import Table
+from cai_lightning.report.words import notes, ranking_table, warnings
+from cai_lightning.run.text import printable
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Page:
         runs: The runs with their models.
         cards: Every metric.
         behaviours: What is read off the responses without a model.
-        standings: The overall ranking in words.
+        ranking: The overall ranking; None where there is none.
         win_rates: How runs do against each other before a judge.
         tradeoffs: Helpfulness against harmlessness.
         distributions: The scores of every metric.
@@ -80,7 +82,7 @@ class Page:
     runs: tuple[Named, ...]
     cards: tuple[Card, ...]
     behaviours: tuple[Card, ...]
-    standings: tuple[str, ...]
+    ranking: Table | None
     win_rates: tuple[WinLine, ...]
     tradeoffs: tuple[Tradeoff, ...]
     distributions: tuple[Distribution, ...]
@@ -128,7 +130,7 @@ def page_of(
         runs=tuple(_named(*each) for each in zip(runs, numbers, texts, strict=True)),
         cards=tuple(card(column, comparison) for column in comparison.columns),
         behaviours=tuple(card(column, comparison) for column in comparison.behaviours),
-        standings=tuple(ranking(comparison)[1:]),
+        ranking=ranking_table(comparison) if comparison.ranking else None,
         win_rates=tuple(win_lines(comparison)),
         tradeoffs=tuple(tradeoffs(comparison)),
         distributions=tuple(distribution(column.name, runs, numbers) for column in comparison.columns),
@@ -183,6 +185,7 @@ def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

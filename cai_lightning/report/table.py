@@ -1,0 +1,167 @@
+"""A table is made once and shown anywhere: in the terminal, in Markdown, on a page.
+
+    table = Table("harmlessness", [{"run": "base", "mean": "0.41"}, {"run": "tuned", "mean": Field("0.78", "+0.37")}])
+    console().print(table.terminal())
+    table.markdown()
+
+Names, reasons and whatever else models and files say go in as they are. Whoever shows them makes them printable, and
+escapes what a terminal, Markdown or HTML would obey.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from markupsafe import Markup
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from cai_lightning.run.text import escape_markdown, printable
+
+Style = Literal["", "better", "worse", "unclear", "warning"]
+COLORS = {"better": "green", "worse": "red", "warning": "yellow"}
+CROWDED = 7
+"""Columns from which on they stand closer together in the terminal."""
+WIDTH = 100
+"""Columns of a terminal that is a file or a pipe."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a table: its text, a second line, and what the last of the two amounts to."""
+
+    text: str
+    below: str = ""
+    style: Style = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def terminal(self, style: str = "") -> Text:
+        color = COLORS.get(self.style, "")
+        if not self.below:
+            return Text(printable(self.text), color or style)
+        return Text(printable(self.text), style).append(f"\n{printable(self.below)}", color or "dim")
+
+
+Row = Mapping[str, str | Field]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Args:
+        title: What it is about; may be empty.
+        rows: Each row's fields by the headings of their columns; one field alone is a heading within the table.
+        notes: What is to be known before it is read.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    notes: Sequence[Field] = ()
+
+    @property
+    def head(self) -> list[str]:
+        """The headings of all columns, in the order in which rows have them."""
+        return list(dict.fromkeys(heading for row in self.rows for heading in row))
+
+    def terminal(self) -> RichTable:
+        """The table for rich."""
+        head = self.head
+        gap = 1 if len(head) >= CROWDED else 2
+        table = RichTable(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim", title_justify="left")
+        title = [Text(printable(self.title), "bold"), *(note.terminal("dim") for note in self.notes)]
+        table.title = Text("\n").join(title) if self.title else None
+        table.title_style = ""
+        for heading in head:
+            table.add_column(Text(printable(heading)), overflow="fold")
+        for row in self.rows:
+            table.add_row(*(field.terminal("bold" if len(row) == 1 else "") for field in _fields(row, head)))
+        return table
+
+    def markdown(self, write: Callable[[str], str] | None = None) -> str:
+        """The table in Markdown, under its title.
+
+        Args:
+            write: Writes the text of a field; escaped by default.
+        """
+        title, head = [f"## {_markdown(self.title)}"] if self.title else [], self.head
+        lines = [[*map(_markdown, head)], ["---"] * len(head)]
+        lines += [_markdown_fields(row, head, write or _markdown) for row in self.rows]
+        grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return "\n\n".join([*title, *(_markdown(note.text) for note in self.notes), grid])
+
+    def html(self) -> Markup:
+        """The table for a page, without its title and its notes."""
+        names = self.head
+        head = Markup().join(Markup('<th scope="col">{}</th>').format(printable(name)) for name in names)
+        rows = (Markup().join(map(_html_field, _fields(row, names))) for row in self.rows)
+        body = Markup("\n").join(Markup("<tr>{}</tr>").format(row) for row in rows)
+        return Markup("<table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>\n</table>").format(head, body)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a verb has found out.
+
+    Args:
+        title: What it is.
+        tables: Its tables.
+        notes: How they are to be read, and what they cannot say.
+        warnings: What makes their figures misleading.
+        picture: What a picture beside the document shows, and its file.
+    """
+
+    title: str
+    tables: Sequence[Table]
+    notes: Sequence[str]
+    warnings: Sequence[str] = ()
+    picture: tuple[str, str] | None = None
+
+    def terminal(self) -> Group:
+        """The document for rich, what matters most at its end."""
+        tables = [Padding(table.terminal(), (1, 0, 0, 0)) for table in self.tables]
+        warnings = [Text(f"\n{printable(warning)}", "bold yellow") for warning in self.warnings]
+        return Group(*tables, *warnings, Text("\n" + "\n".join(map(printable, self.notes))))
+
+    def markdown(self) -> str:
+        """The document in Markdown."""
+        picture = ["![{}]({})".format(*self.picture)] if self.picture else []
+        warnings = [f"**{_markdown(warning)}**" for warning in self.warnings]
+        notes = "\n".join(f"- {_markdown(note)}" for note in self.notes)
+        tables = [table.markdown() for table in self.tables]
+        return "\n\n".join([f"# {self.title}", *picture, *warnings, *tables, "## Notes", notes]) + "\n"
+
+
+def console() -> Console:
+    """What tables are printed with; a file or a pipe gets a fixed width."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
+def tell_written(files: Sequence[Path]) -> None:
+    """Says which files a verb has written."""
+    console().print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+
+
+def _fields(row: Row, head: Sequence[str]) -> list[Field]:
+    fields = (row.get(heading, "") for heading in head)
+    return [field if isinstance(field, Field) else Field(field) for field in fields]
+
+
+def _markdown(text: str) -> str:
+    return escape_markdown(printable(text))
+
+
+def _markdown_fields(row: Row, head: Sequence[str], write: Callable[[str], str]) -> list[str]:
+    first, *others = ("<br>".join(map(write, filter(None, (f.text, f.below)))) for f in _fields(row, head))
+    return [f"**{first}**" if len(row) == 1 else first, *others]
+
+
+def _html_field(field: Field) -> Markup:
+    below = Markup("<small>{}</small>").format(printable(field.below)) if field.below else ""
+    return Markup('<td class="{}">{}{}</td>').format(field.style, printable(field.text), below)
