@@ -156,7 +156,7 @@ def untrained_loss(module: SupervisedFineTuning, examples: list[Example]) -> flo
     for example in examples:
         batch = module.transfer_batch_to_device(pack([example], 1), module.device, 0)
         with module.trainer.precision_plugin.forward_context():
-            loss, tokens = module._summed_loss(batch)
+            loss, tokens = module.summed_loss(batch)
         sums.append((loss.item(), tokens))
     return sum(loss for loss, _ in sums) / sum(tokens for _, tokens in sums)
 
@@ -182,7 +182,7 @@ def measure(args: argparse.Namespace) -> dict:
     )  # fmt: skip
     trainer.fit(module, datamodule=Rows(examples, args))
     tokens, supervised = sum(len(e.input_ids) for e in examples), sum(e.supervised for e in examples)
-    flops = module._costs.flops(tokens, supervised)
+    flops = module.costs.flops(tokens, supervised)
     rate = matrix_rate(clock.device, getattr(torch, args.dtype))
     return {"peer": "cai_lightning", "rows": len(rows), "seconds": round(clock.seconds, 2), "tokens": tokens,
             "tokens_per_s": round(tokens / clock.seconds, 1), "peak_bytes": clock.peak,

@@ -1,5 +1,6 @@
 """What tests of several folders share."""
 
+import csv
 import json
 import os
 import signal
@@ -201,6 +202,11 @@ class Experiment:
             for prompt in read_prompts(self.sections["predict"]["data"]["init_args"]["prompts"])
         ]
         jsonl.write(self.run / "revisions.jsonl", rows)
+
+    def logged(self, name):
+        """What the logs of all starts of fit say of a column, in their order."""
+        logs = [log.read_text().splitlines() for log in sorted(self.run.glob("logs/version_*/metrics.csv"))]
+        return [float(row[name]) for log in logs for row in csv.DictReader(log) if row.get(name)]
 
     def summary(self):
         return json.loads((self.run / "summary.json").read_text())

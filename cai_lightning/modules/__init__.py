@@ -2,6 +2,7 @@
 
 from cai_lightning.modules.critique_revision import CritiqueRevision
 from cai_lightning.modules.evaluation import Evaluation
+from cai_lightning.modules.policy_module import PolicyModule
 from cai_lightning.modules.sft import SupervisedFineTuning
 
-__all__ = ["CritiqueRevision", "Evaluation", "SupervisedFineTuning"]
+__all__ = ["CritiqueRevision", "Evaluation", "PolicyModule", "SupervisedFineTuning"]

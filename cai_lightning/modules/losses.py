@@ -1,27 +1,44 @@
-"""Cross-entropy of supervised tokens without the logits of all: in chunks, and only where there is a label.
+"""What objectives are made of: log-probabilities and cross-entropy of tokens, without the logits of all.
 
-    loss, tokens = supervised_loss(hidden, labels, head)
+    logprobs = token_logprobs(hidden[kept], targets, head)  # [N], for any loss
+    loss, tokens = supervised_loss(hidden, labels, head)    # their negative sum, faster
 
 The projection to the vocabulary is where time and memory of fine-tuning go: 512 tokens of Qwen's 151,936 words are
-300 MB of logits in float32. So the gradient is computed together with the loss, chunk by chunk, and no logits are kept.
+300 MB of logits in float32. So it is made chunk by chunk, of the tokens that are asked for alone, and no logits are
+kept: `token_logprobs` makes those of a chunk once more on the way back; `supervised_loss`, whose gradient is known as
+soon as its value, computes both together.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from transformers import PreTrainedModel
+from torch.utils.checkpoint import checkpoint
 
-from cai_lightning.data.batches import IGNORED, Batch, Example, moved, pad
-from cai_lightning.run.errors import UserError
+from cai_lightning.data.batches import IGNORED
 
 CHUNK_BYTES = 64 * 2**20
 """Most bytes that the logits of one chunk take in float32."""
 
-CHECKED = 16
-"""Tokens of the conversation on which the loss is compared with the model's own."""
+
+def token_logprobs(hidden: Tensor, targets: Tensor, head: nn.Linear) -> Tensor:
+    """The log-probabilities of tokens, with gradients for the hidden states and the head.
+
+    Args:
+        hidden: The hidden states [N, H] from which they are predicted.
+        targets: The tokens [N].
+        head: From hidden states to logits over the vocabulary of V tokens.
+
+    Returns:
+        [N] in float32 (float64 where `hidden` is).
+    """
+    hidden, weight = _autocast(hidden), head.weight
+    weight = weight if weight.requires_grad else weight.to(hidden.dtype)  # gradients add up in the type it is held in
+    again = partial(checkpoint, _logprobs, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([again(hidden[n], targets[n], weight, head.bias) for n in _chunks(len(hidden), len(weight))])
 
 
 def supervised_loss(hidden: Tensor, labels: Tensor, head: nn.Linear) -> tuple[Tensor, int]:
@@ -37,39 +54,36 @@ def supervised_loss(hidden: Tensor, labels: Tensor, head: nn.Linear) -> tuple[Te
     """
     target = labels[:, 1:]
     kept = target != IGNORED
-    chosen = hidden[:, :-1][kept]
-    if torch.is_autocast_enabled(hidden.device.type):
-        chosen = chosen.to(torch.get_autocast_dtype(hidden.device.type))
+    chosen = _autocast(hidden[:, :-1][kept])
     loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         chosen, target[kept], head.weight, head.bias
     )
     return loss, int(kept.sum())
 
 
-@torch.no_grad()
-def check_loss(model: PreTrainedModel, summed_loss: Callable[[Batch], tuple[Tensor, int]]) -> None:
-    """Makes sure that the loss is the model's own: some architectures scale or cap their logits behind the head.
+def _autocast(hidden: Tensor) -> Tensor:
+    """Hidden states in the type that mixed precision multiplies in."""
+    device = hidden.device.type
+    return hidden.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden
 
-    Args:
-        model: A causal language model.
-        summed_loss: The loss of a batch as training computes it, in the same model.
 
-    Raises:
-        UserError: The two differ.
-    """
-    ids = torch.arange(1, 1 + CHECKED) % model.config.get_text_config().vocab_size
-    example = Example("check", ids.tolist(), [IGNORED, *ids[1:].tolist()], truncated=False)
-    batch = moved(pad([example], CHECKED - 1, filling=0), model.device)  # any attention kernel can do that
-    training = model.training
-    model.eval()
-    loss, tokens = summed_loss(batch)
-    own = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
-    model.train(training)
-    if not torch.allclose(loss / tokens, own.to(loss.dtype), rtol=0.02, atol=0.02):
-        raise UserError(
-            f"{model.name_or_path}: this architecture does more to its logits than project them (its own loss is "
-            f"{own.item():.4f}, the chunked one {loss.item() / tokens:.4f}); it cannot be trained here."
-        )
+def _exact(hidden: Tensor) -> torch.dtype:
+    return torch.promote_types(hidden.dtype, torch.float32)
+
+
+def _chunks(tokens: int, vocabulary: int) -> Iterator[slice]:
+    step = max(1, CHUNK_BYTES // (4 * vocabulary))
+    return (slice(start, start + step) for start in range(0, max(tokens, 1), step))  # one, if there is no token
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    typed = None if bias is None else bias.to(hidden.dtype)
+    return nn.functional.linear(hidden, weight.to(hidden.dtype), typed).to(_exact(hidden))
+
+
+def _logprobs(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    logits = _logits(hidden, weight, bias)
+    return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -77,18 +91,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, target: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        exact = torch.promote_types(hidden.dtype, torch.float32)
+        exact = _exact(hidden)
         by_hidden, by_weight, by_bias = ctx.needs_input_grad[0], ctx.needs_input_grad[2], ctx.needs_input_grad[3]
         grad_hidden = torch.empty_like(hidden) if by_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=exact) if by_weight else None
         grad_bias = torch.zeros_like(bias, dtype=exact) if by_bias and bias is not None else None
         total = hidden.new_zeros((), dtype=exact)
         typed = weight.to(hidden.dtype)
-        step = max(1, CHUNK_BYTES // (4 * len(weight)))
-        for start in range(0, len(hidden), step):
-            rows = slice(start, start + step)
-            logits = nn.functional.linear(hidden[rows], typed, None if bias is None else bias.to(hidden.dtype))
-            logits = logits.to(exact)
+        for rows in _chunks(len(hidden), len(weight)):
+            logits = _logits(hidden[rows], typed, bias)
             normalizer = logits.logsumexp(-1, keepdim=True)
             total += (normalizer - logits.gather(1, target[rows, None])).sum()
             if not (by_hidden or by_weight or by_bias):

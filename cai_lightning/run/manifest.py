@@ -14,7 +14,6 @@ Whether what a verb reads is all that the verb before it was to make: fit of pre
 Each verb holds the lock of its note, `<run>/<verb>.json`, as long as it works, and notes there what it is to make.
 """
 
-import dataclasses
 import hashlib
 import inspect
 import json
@@ -228,7 +227,7 @@ def _walk(thing: object, name: str) -> Iterator[tuple[str, Any]]:
 
 def _walk_object(thing: object, name: str) -> Iterator[tuple[str, Any]]:
     kind = type(thing)
-    if not dataclasses.is_dataclass(thing):
+    if not getattr(getattr(kind, "__dataclass_params__", None), "frozen", False):  # frozen ones are values, not parts
         yield _join(name, "class"), f"{kind.__module__}.{kind.__qualname__}"
     incidental: frozenset[str] = getattr(kind, "INCIDENTAL", frozenset())
     for parameter in list(inspect.signature(kind).parameters):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cai_lightning.modules.learning_rate import LearningRate
+from cai_lightning.modules.policy_module import LearningRate
 
 
 def rates(rate, steps):
@@ -56,5 +56,5 @@ def test_the_shortest_training_that_a_warm_up_leaves_room_in():
 
 @pytest.mark.parametrize("warmup", [-1, 1.5])
 def test_a_warm_up_is_a_share_or_a_number_of_steps(warmup):
-    with pytest.raises(ValueError, match=f"a share from 0 to 1 or a whole number of steps expected, found {warmup}"):
+    with pytest.raises(ValueError, match=f"must be a share from 0 to 1 or a whole number of steps, not {warmup}"):
         LearningRate(1e-4, warmup, "constant")

@@ -29,7 +29,7 @@ def example(draw, most=60):
 
 def loss_and_gradient(tuning, batch):
     tuning.zero_grad()
-    loss, tokens = tuning._summed_loss(batch)
+    loss, tokens = tuning.summed_loss(batch)
     loss.backward()
     return loss.detach(), tokens, [p.grad.clone() for p in tuning.parameters() if p.grad is not None]
 

@@ -1,6 +1,5 @@
 """Fine-tuning learns the response's tokens alone, in the adapter alone, and goes on where it was killed."""
 
-import csv
 import json
 import math
 import os
@@ -52,7 +51,7 @@ def test_the_loss_is_the_models_own(tuning, rows, tiny_model, packed):
     plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     padded = pad(rows, 1, filling=0)
     reference = plain(**{name: padded[name] for name in ("input_ids", "attention_mask", "labels")}).loss
-    loss, tokens = tuning._summed_loss(pack(rows, 1) if packed else padded)
+    loss, tokens = tuning.summed_loss(pack(rows, 1) if packed else padded)
     assert tokens == sum(row.supervised for row in rows)
     torch.testing.assert_close(loss / tokens, reference, atol=1e-5, rtol=1e-5)
 
@@ -74,7 +73,7 @@ def test_every_token_counts_the_same_however_a_step_is_accumulated(tuning, rows,
         return flat_gradient(tuning)
 
     tuning.zero_grad()
-    loss, tokens = tuning._summed_loss(pad(rows, 1, filling=0))
+    loss, tokens = tuning.summed_loss(pad(rows, 1, filling=0))
     (loss / tokens).backward()
     whole = flat_gradient(tuning)
     assert whole.norm() > 0
@@ -88,7 +87,7 @@ def flat_gradient(module):
 
 def test_only_the_adapter_learns(tuning, batch):
     tuning.zero_grad()
-    loss, _ = tuning._summed_loss(batch)
+    loss, _ = tuning.summed_loss(batch)
     loss.backward()
     learned = {name for name, parameter in tuning.named_parameters() if parameter.grad is not None}
     assert learned == {name for name, _ in tuning.named_parameters() if "lora_" in name}
@@ -106,7 +105,7 @@ def test_gradient_checkpointing_changes_no_gradient(batch, tiny_model):
         module.configure_model()
         layer = module.policy.get_base_model().model.layers[0].mlp
         layer.register_forward_pre_hook(lambda *_: calls.append(checkpointing))  # noqa: B023
-        module._summed_loss(batch)[0].backward()
+        module.summed_loss(batch)[0].backward()
         gradients.append({n: p.grad for n, p in module.named_parameters() if p.requires_grad})
     assert calls == [False, True, True]
     torch.testing.assert_close(gradients[0], gradients[1])
@@ -130,28 +129,19 @@ def test_a_checkpoint_of_another_shape_is_refused(tuning):
         tuning.on_load_checkpoint({"state_dict": {}})
 
 
-def losses(experiment, name="val_loss"):
-    """What the logs of all starts say, in their order."""
-    values = []
-    for log in sorted(experiment.run.glob("logs/version_*/metrics.csv")):
-        rows = csv.DictReader(log.read_text().splitlines())
-        values += [float(row[name]) for row in rows if row.get(name)]
-    return values
-
-
 def test_fit_learns_and_leaves_an_adapter(experiment, tiny_model):
     experiment.write_revisions()
     assert experiment("fit", "--trainer.max_epochs", 4) == 0
-    assert losses(experiment)[-1] < 0.5 * losses(experiment)[0]
+    assert experiment.logged("val_loss")[-1] < 0.5 * experiment.logged("val_loss")[0]
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     policy = PeftModel.from_pretrained(base, experiment.run / "adapter")
     tokenizer = AutoTokenizer.from_pretrained(experiment.run / "adapter")
     assert tokenizer.chat_template
     row = encode(tokenizer, "x", [user("How do I bake a boat?")], "I will not help with that, sorry.", 512)
     batch = {name: torch.tensor([getattr(row, name)]) for name in ("input_ids", "labels")}
-    assert policy(**batch).loss < 0.5 * losses(experiment)[0]
+    assert policy(**batch).loss < 0.5 * experiment.logged("val_loss")[0]
     with policy.disable_adapter():
-        assert policy(**batch).loss > 2 * min(losses(experiment))
+        assert policy(**batch).loss > 2 * min(experiment.logged("val_loss"))
     assert "lora" in (experiment.run / "adapter" / "adapter_config.json").read_text().lower()
 
 
@@ -162,7 +152,7 @@ def test_started_again_it_is_finished(experiment, capsys, caplog):
     capsys.readouterr()
     assert experiment("fit") == 0
     assert "fit is finished already" in caplog.text
-    assert len(losses(experiment)) == 2
+    assert len(experiment.logged("val_loss")) == 2
     assert experiment("fit", "--trainer.max_epochs", 3) == 1
     assert "trainer.max_epochs = 2, now it is 3" in capsys.readouterr().err
     experiment.write_revisions("Another answer.")
@@ -179,17 +169,17 @@ def test_killed_it_goes_on_to_the_same_loss(experiment):
     experiment.sections["fit"]["trainer"]["max_epochs"] = 3
     experiment.save()
     assert experiment("fit") == 0
-    expected = losses(experiment)
+    expected = experiment.logged("val_loss")
     experiment.run = killed
     experiment.write_revisions()
     experiment.sections["fit"]["trainer"]["callbacks"] = [{"class_path": "outside.Killed"}]
     experiment.save()
     assert experiment("fit") == 9
-    assert losses(experiment) == pytest.approx(expected[:1], abs=1e-4)
+    assert experiment.logged("val_loss") == pytest.approx(expected[:1], abs=1e-4)
     del experiment.sections["fit"]["trainer"]["callbacks"]
     experiment.save()
     assert experiment("fit") == 0
-    assert losses(experiment) == pytest.approx(expected, abs=1e-4)
+    assert experiment.logged("val_loss") == pytest.approx(expected, abs=1e-4)
     assert (killed / "adapter").is_dir()
     assert (whole / "adapter").is_dir()
     checkpoint = torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)
@@ -206,7 +196,7 @@ def test_stopped_at_any_step_it_goes_on_with_the_same_losses(experiment):
     experiment.save()
     whole = experiment.run
     assert experiment("fit") == 0
-    expected = losses(experiment, "train_loss")
+    expected = experiment.logged("train_loss")
     assert len(set(expected)) == len(expected) == 8
     adapter = (whole / "adapter" / "adapter_model.safetensors").read_bytes()
     for step in (1, 3, 4, 7):
@@ -218,7 +208,7 @@ def test_stopped_at_any_step_it_goes_on_with_the_same_losses(experiment):
         del fit["trainer"]["callbacks"]
         experiment.save()
         assert experiment("fit", "--checkpoint_every", 1) == 0
-        assert losses(experiment, "train_loss") == expected
+        assert experiment.logged("train_loss") == expected
         assert (experiment.run / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
 
 
@@ -302,7 +292,7 @@ def test_compiled_layers_learn_the_same(batch, tiny_model, quick_compiler):
     for compiled in (False, True):
         module = SupervisedFineTuning(str(tiny_model), Lora(r=4), base_dtype="float32", compile_layers=compiled)
         module.configure_model()
-        loss, _ = module._summed_loss(batch)
+        loss, _ = module.summed_loss(batch)
         loss.backward()
         losses.append(loss.detach())
         gradients.append({n: p.grad for n, p in module.named_parameters() if p.requires_grad})
@@ -317,7 +307,7 @@ def test_an_adapter_is_trained_on_a_base_of_four_bits(experiment, tiny_model, pa
     monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: packs)
     experiment.write_revisions()
     assert experiment("fit", "--model.quantization", "nf4", "--trainer.max_epochs", 4) == 0
-    assert losses(experiment)[-1] < 0.7 * losses(experiment)[0]
+    assert experiment.logged("val_loss")[-1] < 0.7 * experiment.logged("val_loss")[0]
     module = SupervisedFineTuning(str(tiny_model), Lora(r=4), base_dtype="float32", quantization="nf4")
     module.configure_model()
     layer = module.policy.get_base_model().model.layers[0].mlp.up_proj.base_layer
@@ -333,13 +323,13 @@ def test_weights_of_four_bits_are_evaluated_as_they_are_trained(batch, tiny_mode
     module = SupervisedFineTuning(str(tiny_model), Lora(r=4), base_dtype="float32", quantization=kind)
     module.configure_model()
     before = {name: buffer.clone() for name, buffer in module.policy.state_dict().items()}
-    trained = module._summed_loss(batch)[0]
+    trained = module.summed_loss(batch)[0]
     with torch.no_grad():
-        evaluated = module.eval()._summed_loss(batch)[0]
+        evaluated = module.eval().summed_loss(batch)[0]
     torch.testing.assert_close(evaluated, trained.detach(), atol=1e-3, rtol=1e-3)
     after = module.policy.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    module.train()._summed_loss(batch)[0].backward()
+    module.train().summed_loss(batch)[0].backward()
 
 
 @pytest.mark.parametrize(
@@ -409,7 +399,7 @@ def test_a_warm_up_that_never_ends_is_told_before_the_first_step(experiment, cap
     experiment.write_revisions()
     with caplog.at_level("INFO"):
         assert experiment("fit", "--model.warmup", 1000, "--trainer.log_every_n_steps", 1) == 0
-    used = losses(experiment, "learning_rate")
+    used = experiment.logged("learning_rate")
     assert "learning rate: rises in all 8 steps to 7e-05, never to 0.01: model.warmup is 1,000 steps" in caplog.text
     assert (len(used), max(used)) == (8, pytest.approx(7e-5))
 
@@ -418,7 +408,7 @@ def test_every_step_is_watched(experiment):
     experiment.write_revisions()
     assert experiment("fit", "--trainer.log_every_n_steps", 1, "--trainer.accumulate_grad_batches", 2) == 0
     for name in ("grad_norm", "learning_rate", "tokens_per_s", "mfu", "memory_gb", "train_loss"):
-        values = losses(experiment, name)
+        values = experiment.logged(name)
         assert values, name
         assert all(math.isfinite(value) and value >= 0 for value in values), name
 
@@ -443,14 +433,14 @@ def test_stopped_early_in_the_first_epoch_it_is_finished(experiment):
     }
     experiment.save()
     assert experiment("fit") == 0
-    assert len(losses(experiment)) == 2
+    assert len(experiment.logged("val_loss")) == 2
     assert "finished" in json.loads((experiment.run / "fit.json").read_text())
 
 
 def test_padded_rows_are_learned_with_an_attention_that_cannot_pack(experiment):
     experiment.write_revisions()
     assert experiment("fit", "--data.packing", "false", "--model.attn_implementation", "eager") == 0
-    assert losses(experiment)[-1] < losses(experiment)[0]
+    assert experiment.logged("val_loss")[-1] < experiment.logged("val_loss")[0]
 
 
 def test_a_training_without_an_end_is_refused(experiment, capsys):

@@ -1,14 +1,14 @@
-"""Architectures that read beyond a conversation, or ahead of a token, are refused before the first step."""
+"""Architectures that read beyond a conversation or ahead of a token, or scale their logits, are refused."""
 
 from contextlib import nullcontext
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GraniteConfig, GraniteForCausalLM
 
 from cai_lightning.data.batches import Example, pad
-from cai_lightning.models.policy import Lora, base_of
-from cai_lightning.modules.isolation import check_isolation
+from cai_lightning.models.policy import Lora
+from cai_lightning.modules.architecture import check_architecture
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.run.errors import UserError
 
@@ -59,7 +59,7 @@ def test_what_leaks_is_refused_where_conversations_are_packed(models, name, pack
     tuning.configure_model()
     refused = packing and name in LEAKS
     with pytest.raises(UserError, match=r"set data\.packing to false") if refused else nullcontext():
-        check_isolation(base_of(tuning.policy), tuning._hidden_states, packing)
+        check_architecture(tuning.base, tuning.hidden_states, packing)
     assert tuning.policy.training
 
 
@@ -67,7 +67,23 @@ def test_an_architecture_that_sees_ahead_is_refused(models):
     tuning = SupervisedFineTuning(str(models("bloom")), base_dtype="float32", attn_implementation="packed")
     tuning.configure_model()
     with pytest.raises(UserError, match="sees the tokens that it is to predict"):
-        check_isolation(base_of(tuning.policy), tuning._hidden_states, packing=False)
+        check_architecture(tuning.base, tuning.hidden_states, packing=False)
+
+
+@pytest.mark.parametrize("scaling", [1.0, 8.0])
+def test_an_architecture_that_scales_its_logits_is_refused(scaling):
+    torch.manual_seed(0)
+    config = GraniteConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, logits_scaling=scaling, initializer_range=1.0,
+    )  # fmt: skip
+    model = GraniteForCausalLM(config)
+
+    def hidden_states(batch):
+        return model.model(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+
+    with pytest.raises(UserError, match="does more to its logits") if scaling != 1 else nullcontext():
+        check_architecture(model, hidden_states, packing=False)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -76,7 +92,7 @@ def test_a_padded_conversation_has_the_models_own_loss(models, name):
     tuning.configure_model()
     ids = [list(range(5, 40)), list(range(60, 80))]
     examples = [Example("", row, row, truncated=False) for row in ids]
-    loss, tokens = tuning._summed_loss(pad(examples, 1, filling=0))
+    loss, tokens = tuning.summed_loss(pad(examples, 1, filling=0))
     plain = AutoModelForCausalLM.from_pretrained(models(name), dtype=torch.float32)
     own = [plain(torch.tensor([row]), labels=torch.tensor([row])).loss * (len(row) - 1) for row in ids]
     torch.testing.assert_close(loss / tokens, sum(own) / tokens, atol=1e-4, rtol=1e-4)

@@ -1,0 +1,286 @@
+"""The base of every training: it opens a policy, optimizes, measures, saves and resumes it. An objective adds its loss.
+
+    @dataclass(eq=False, repr=False)
+    class Focal(PolicyModule):
+        gamma: float = 2.0
+
+        def summed_loss(self, batch: Batch) -> tuple[Tensor, int]: ...
+
+The fields of the class are its constructor's arguments, and so its settings in a configuration; the `Args:` of its
+docstring explain them in `--model.help`.
+"""
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
+
+from cai_lightning.callbacks.throughput import peak_bytes
+from cai_lightning.data.batches import IGNORED, Batch
+from cai_lightning.models import packed_attention, policy
+from cai_lightning.models.loading import DType, dtype_on, load_tokenizer
+from cai_lightning.models.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize, shard
+from cai_lightning.modules.architecture import check_architecture
+from cai_lightning.modules.costs import Costs, count_costs
+from cai_lightning.run.errors import UserError
+
+Schedule = Literal["constant", "cosine", "linear"]
+AFTER_WARMUP = {"constant": "constant", "cosine": "along a cosine down to 0", "linear": "in a line down to 0"}
+
+
+@dataclass(eq=False, repr=False)
+class PolicyModule(LightningModule, ABC):
+    """Trains a LoRA adapter, or the whole model, on the mean loss of all that a step learns from.
+
+    Args:
+        model: Base model: name on the Hugging Face Hub, a folder, or a `.gguf` file.
+        lora: Shape of the adapter; null trains the whole model, which is then saved in the run's folder `model`.
+        chat_template_kwargs: Arguments of the chat template, such as `{enable_thinking: false}`, as the engines take
+            them; the tokenizer that is saved has them in its template.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Of AdamW.
+        warmup: While the learning rate rises: a share of all steps below 1, a number of steps from 1 on.
+        schedule: What the learning rate does after that: `constant` as in the paper, `cosine` or `linear` down to 0.
+        base_dtype: Type of the base; adapters are in float32. `auto` takes that of the files, or float32 on a CPU that
+            does not compute in bfloat16, and where the whole model is trained: 16 bits are too coarse to add small
+            steps to.
+        quantization: Holds the frozen base in 4 (`nf4`, `fp4`) or 8 bits (`int8`); needs bitsandbytes.
+        gradient_checkpointing: Computes activations twice to save memory.
+        attn_implementation: Attention kernel, such as `flash_attention_2`; null takes torch's own, conversation by
+            conversation, or the model's own where the architecture's cannot be exchanged.
+        compile_layers: Compiles the layers with torch.compile; the first steps take minutes.
+        liger: Takes liger-kernel's fused norms, rotations and activations (CUDA).
+        seed: Of the adapter's first weights and of dropout, whose random numbers follow from it and the step, so that
+            a resumed run draws the same ones.
+    """
+
+    INCIDENTAL = frozenset({"gradient_checkpointing", "attn_implementation", "compile_layers", "liger"})
+
+    model: str
+    lora: Lora | None = Lora()
+    chat_template_kwargs: dict[str, Any] | None = None
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    warmup: float = 0.03
+    schedule: Schedule = "constant"
+    base_dtype: DType = "auto"
+    quantization: Quantization | None = None
+    gradient_checkpointing: bool = False
+    attn_implementation: str | None = None
+    compile_layers: bool = False
+    liger: bool = False
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.strict_loading = False
+        self.policy: Policy
+        self.rate = LearningRate(self.learning_rate, self.warmup, self.schedule)
+
+    @abstractmethod
+    def summed_loss(self, batch: Batch) -> tuple[Tensor, int]:
+        """The loss of a batch.
+
+        Args:
+            batch: Conversations; `self.hidden_states(batch)` and `self.head` lead to their logits.
+
+        Returns:
+            The sum over what is learned from, and over how much of it: tokens, as `batch["step_tokens"]` counts them in
+            the whole step.
+        """
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base model's tokenizer, loaded on first use."""
+        return load_tokenizer(self.model, self.chat_template_kwargs)
+
+    @property
+    def output(self) -> Literal["adapter", "model"]:
+        """The run's folder in which the best state is kept."""
+        return "model" if self.lora is None else "adapter"
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The model under the adapter, with the adapter's layers in it."""
+        return base_of(self.policy)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The projection of hidden states to logits over the vocabulary."""
+        return head_of(self.policy)
+
+    def hidden_states(self, batch: Batch) -> Tensor:
+        """The last hidden states [B, L, H] of a batch, packed or padded."""
+        inputs: dict[str, Any] = {"position_ids": batch["position_ids"], "attention_mask": batch.get("attention_mask")}
+        inputs["use_cache"] = False  # the model's own settings stay as they are, for they are saved with it
+        if "lengths" in batch:
+            name = self.base.config._attn_implementation
+            inputs |= packed_attention.boundaries(batch["lengths"], name, self.device)
+        hidden: Tensor = self.base.base_model(batch["input_ids"], **inputs).last_hidden_state
+        return hidden
+
+    def configure_model(self) -> None:
+        if hasattr(self, "policy"):
+            return
+        packed_attention.register()
+        torch.manual_seed(self.seed)  # the adapter begins alike on every process, under any strategy
+        self.policy = open_policy(
+            self.model,
+            self.lora,
+            self._type_of_base(),
+            self.quantization,
+            self.gradient_checkpointing,
+            attn_implementation=self.attn_implementation,
+        )
+        if self.attn_implementation is None:
+            packed_attention.install(self.base)
+        optimize(self.policy, self.liger, self.compile_layers)
+        if self.device_mesh is not None:
+            shard(self.policy, self.device_mesh)
+        # Constants; a process with fewer batches to validate on would be waited for when they are sent around.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise UserError("the training has no end: set trainer.max_epochs or trainer.max_steps.")
+        scheduler = self.rate.scheduler(optimizer, int(steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        precision = str(self.trainer.precision)
+        if self.lora is not None and precision in ("bf16-true", "16-true"):
+            raise UserError(
+                f"trainer.precision {precision} holds the adapter in 16 bits, which rounds small steps away; "
+                f"set {precision.replace('true', 'mixed')}."
+            )
+        check_architecture(self.base, self.hidden_states, self.trainer.datamodule.packing)  # type: ignore[attr-defined]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Random numbers follow from the place in the training alone, so that a resumed run draws the same ones."""
+        place = f"{self.seed}:{self.current_epoch}:{batch_idx}:{self.global_rank}"
+        torch.manual_seed(int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big"))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The share of this batch in the mean over the tokens of its step.
+
+        Lightning divides by the batches of a step and averages over processes; both are undone here.
+        """
+        loss, tokens = self.summed_loss(batch)
+        if tokens:
+            self.log("train_loss", loss.detach() / tokens, prog_bar=True, batch_size=tokens)
+        return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size / batch["step_tokens"])
+
+    def on_validation_epoch_start(self) -> None:
+        self._loss_and_tokens = torch.zeros(2, device=self.device, dtype=torch.float64)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        loss, tokens = self.summed_loss(batch)
+        self._loss_and_tokens += torch.stack([loss.detach().double(), loss.new_tensor(tokens).double()])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the mean over the tokens of all processes, one of which may have had no rows."""
+        loss, tokens = self.trainer.strategy.reduce(self._loss_and_tokens, reduce_op="sum")
+        self.log("val_loss", (loss / tokens).float(), prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leaves the frozen base out of the checkpoint."""
+        checkpoint["state_dict"] = self.trained_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Makes sure that all that is trained is there; Lightning then loads it."""
+        policy.check(self, checkpoint.get("state_dict", self.state_dict()), self.output)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """The parameters that are trained, gathered from all processes where they are shared out."""
+        return policy.gather(self)
+
+    def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
+        """Writes the adapter, or the whole model, and the tokenizer.
+
+        Args:
+            folder: Where it is written.
+            trained: What `trained_state` has gathered.
+        """
+        state = {name.removeprefix("policy."): value for name, value in trained.items()}
+        policy.write(self.policy, state, folder)
+        self.tokenizer.save_pretrained(folder)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What a step costs, counted from the layers."""
+        return count_costs(self.policy)
+
+    def flops(self, batch: Batch) -> float:
+        """Operations of a batch, forward and backward."""
+        return self.costs.flops(batch["tokens"], int((batch["labels"] != IGNORED).sum()))
+
+    def statement(self) -> str:
+        """What is trained, about how much memory that takes on each device, and what the learning rate does."""
+        tokens = self.trainer.datamodule.most_tokens  # type: ignore[attr-defined]
+        bytes_each = 2 if "16" in str(self.trainer.precision) else 4
+        process = peak_bytes(self.device) if self.device.type == "cpu" else None
+        costs = self.costs.statement(tokens, bytes_each, self.gradient_checkpointing, process)
+        rate = self.rate.statement(int(self.trainer.estimated_stepping_batches))
+        return f"{self.model}: {costs}\nlearning rate: {rate}"
+
+    def _type_of_base(self) -> DType:
+        if self.lora is None and self.base_dtype == "auto":
+            return "float32"
+        return dtype_on(self._trainer.strategy.root_device if self._trainer else torch.device("cpu"), self.base_dtype)
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """What the learning rate does over a training: a rise to the peak, and what follows.
+
+    Args:
+        peak: The highest learning rate.
+        warmup: While it rises: a share of all steps below 1, a number of steps from 1 on.
+        schedule: What it does after that.
+
+    Raises:
+        ValueError: The warm-up is neither a share nor a whole number.
+    """
+
+    peak: float
+    warmup: float
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or (self.warmup > 1 and self.warmup != int(self.warmup)):
+            raise ValueError(f"model.warmup: must be a share from 0 to 1 or a whole number of steps, not {self.warmup}")
+
+    def rise(self, steps: int) -> int:
+        """The number of steps of the warm-up, where the training has so many."""
+        return round(self.warmup if self.warmup >= 1 else self.warmup * steps)
+
+    def scheduler(self, optimizer: Optimizer, steps: int) -> LRScheduler:
+        """What sets the learning rate of an optimizer from step to step."""
+        name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
+        scheduler: LRScheduler = get_scheduler(name, optimizer, self.rise(steps), steps)
+        return scheduler
+
+    def statement(self, steps: int) -> str:
+        """Such as `rises for 3 of 96 steps to 0.0001, then constant`; a warm-up that never ends is told as such."""
+        rise = self.rise(steps)
+        if rise >= steps:
+            highest = self.peak * (steps - 1) / rise
+            return (
+                f"rises in all {steps:,} steps to {highest:.3g}, never to {self.peak:g}: model.warmup is {rise:,} steps"
+            )
+        begins = f"rises for {rise:,} of {steps:,} steps to" if rise else "begins at"
+        return f"{begins} {self.peak:g}, then {AFTER_WARMUP[self.schedule]}"
