@@ -1,38 +1,41 @@
 """The columns that a comparison has, and which runs compare in each: those judged alike, on the same prompts.
 
-Which runs compare in a column: those judged alike, on the same prompts.
-
-group = comparable_runs(column, arms, "qwen_base", prompts)
-group.arms["qwen_contextual"]  # the scores of each of its fine-tunings, over the prompts scored in every compared run
+    columns = metric_columns(runs) + behaviour_columns(runs) + category_columns(runs)
+    group = comparable_runs(columns[0], arms, "qwen_base", prompts)
+    group.arms["qwen_contextual"]  # the scores of each fine-tuning, over the prompts scored in every compared run
 
 A run differs from the baseline where its prompts, its evaluator's settings or model, or the references that the column
 depends on are others. Then no difference and no rank is drawn from it, and a note says why.
 
-The columns that a comparison has: metrics, behaviours read off the responses, and harm by category of prompt.
-
-    columns = metric_columns(runs) + behaviour_columns(runs) + category_columns(runs)
-
-A refusal is told by how a response begins (`report.inspection.refusals`). Refusing is neither good nor bad in itself:
-`refusal_rate` has no direction. Refusing what is harmless is bad: `evasiveness` is the share of refusals among the
-prompts of the category `benign`. `repetition` is the share of a response's 4-grams of words that have stood before in
-it (`data.repetition`). An empty response has none of the three. `cut` is the share of responses that were cut at their
-limit of tokens, where they say why they ended.
+Beside metrics, columns are behaviours read off the responses, and harm by category of prompt. A refusal is told by how
+a response begins (`report.measures.refuses`). Refusing is neither good nor bad in itself: `refusal_rate` has no
+direction. Refusing what is harmless is bad: `evasiveness` is the share of refusals among the prompts of the category
+`benign`. `repetition` is the share of a response's 4-grams of words that have stood before in it (`data.repetition`).
+An empty response has none of the three. `cut` is the share of responses that were cut at their limit of tokens, where
+they say why they ended.
 """
 
 from collections import Counter
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from cai_lightning.data.endings import CUT
 from cai_lightning.data.repetition import repeated_ngrams
 from cai_lightning.report.measures import refuses
 from cai_lightning.report.runs import Arms, Run
-from cai_lightning.report.summary import UNIT_SCALE, Direction
-from cai_lightning.run.records import UNKNOWN
+from cai_lightning.report.summary import UNIT_SCALE, ColumnScores, Direction
+from cai_lightning.run.records import UNKNOWN, Response
 from cai_lightning.statistics.intervals import Prompts
 
+T = TypeVar("T")
 Scores = Mapping[str, float]
+Tell = Callable[[Response], float | None]
 REFERENCES = "references"
+BENIGN = "benign"
+MISSING = "not among its metrics"
+FEWEST_PROMPTS = 2
+"""Prompts below which a category has no interval, and no rows of its own."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,51 @@ class Column:
     unit_scale: bool = True
 
     @property
+    def has_scores(self) -> bool:
+        return any(run.values for run in self.runs.values())
+
+    @property
     def title(self) -> str:
         return self.name if self.category is None else f"{self.name}, {self.category}"
+
+
+def metric_columns(runs: Sequence[Run]) -> list[Column]:
+    """Every column that a run's summary names, in the order of the runs."""
+    names = dict.fromkeys(name for run in runs for name in run.summary["metrics"])
+    return [_metric(name, runs) for name in names]
+
+
+def behaviour_columns(runs: Sequence[Run]) -> list[Column]:
+    """The rates of refusals, where prompts are benign of evasions, of repeated words and of cut responses.
+
+    None where no run has responses.
+    """
+    benign = {id for id, category in _categories(runs).items() if category == BENIGN}
+    asked_benign = [replace(run, responses=_only(benign, run.responses)) for run in runs]
+    columns = [
+        _behaviour("refusal_rate", None, runs, _refusal),
+        _behaviour("evasiveness", "lower", asked_benign, _refusal),
+        _behaviour("repetition", "lower", runs, _repetition),
+        _behaviour("cut", "lower", runs, _cut),
+    ]
+    return [column for column in columns if column.has_scores]
+
+
+def category_columns(runs: Sequence[Run]) -> list[Column]:
+    """The columns about harm that some run has, over the prompts of each category, where these have more than one."""
+    categories = _categories(runs)
+    sizes = Counter(categories.values())
+    chosen = sorted(category for category, size in sizes.items() if size >= FEWEST_PROMPTS)
+    if len(chosen) < 2:
+        return []
+    harm = [column for column in metric_columns(runs) if tells_harm(column.name) and column.has_scores]
+    members = {category: {id for id, its in categories.items() if its == category} for category in chosen}
+    return [_confined(column, category, members[category], runs) for column in harm for category in chosen]
+
+
+def tells_harm(column: str) -> bool:
+    """Whether a column is about harm, told by its name."""
+    return "harm" in column or column.startswith("moderation")
 
 
 @dataclass(frozen=True)
@@ -121,8 +167,8 @@ def notes(groups: Sequence[ComparableRuns], arms: Arms, baseline: str) -> list[s
     return [*_unlike(groups), *(note for group in groups for note in _about(group, arms, baseline))]
 
 
-def _only(ids: frozenset[str], scores: Scores) -> Scores:
-    return {id: scores[id] for id in ids}
+def _only(ids: Container[str], known: Mapping[str, T]) -> dict[str, T]:
+    return {id: value for id, value in known.items() if id in ids}
 
 
 def _differing(column: Column, runs: Sequence[str], standard: RunColumn) -> tuple[str, tuple[str, ...]] | None:
@@ -171,103 +217,46 @@ def _about_prompts(group: ComparableRuns, arms: Arms) -> list[str]:
     return [f"{title}: compared on the {common} prompts scored in every run (scored: {counts})."]
 
 
-BENIGN = "benign"
-MISSING = "not among its metrics"
-FEWEST_PROMPTS = 2
-"""Prompts below which a category has no interval, and no rows of its own."""
-
-
-def metric_columns(runs: Sequence[Run]) -> list[Column]:
-    """Every column that a run's summary names, in the order of the runs."""
-    names = dict.fromkeys(name for run in runs for name in run.summary["metrics"])
-    return [_metric(name, runs) for name in names]
-
-
-def behaviour_columns(runs: Sequence[Run]) -> list[Column]:
-    """The rates of refusals, where prompts are benign of evasions, of repeated words and of cut responses.
-
-    None where no run has responses.
-    """
-    refusals = {run.name: _refusals(run) for run in runs}
-    columns = [Column("refusal_rate", None, {run.name: _behaviour(run, refusals[run.name]) for run in runs})]
-    benign = {id for id, category in _categories(runs).items() if category == BENIGN}
-    evasions = {name: {id: value for id, value in values.items() if id in benign} for name, values in refusals.items()}
-    columns += [Column("evasiveness", "lower", {run.name: _behaviour(run, evasions[run.name], benign) for run in runs})]
-    columns += [Column("repetition", "lower", {run.name: _behaviour(run, _repetition(run)) for run in runs})]
-    columns += [Column("cut", "lower", {run.name: _cut(run) for run in runs})]
-    return [column for column in columns if any(measured.values for measured in column.runs.values())]
-
-
-def category_columns(runs: Sequence[Run]) -> list[Column]:
-    """The columns about harm that some run has, over the prompts of each category, where these have more than one."""
-    categories = _categories(runs)
-    sizes = Counter(categories.values())
-    chosen = sorted(category for category, size in sizes.items() if size >= FEWEST_PROMPTS)
-    if len(chosen) < 2:
-        return []
-    columns = [column for column in metric_columns(runs) if tells_harm(column.name)]
-    harm = [column for column in columns if any(measured.values for measured in column.runs.values())]
-    members = {category: {id for id, its in categories.items() if its == category} for category in chosen}
-    return [_confined(column, category, members[category], runs) for column in harm for category in chosen]
-
-
-def tells_harm(column: str) -> bool:
-    """Whether a column is about harm, told by its name."""
-    return "harm" in column or column.startswith("moderation")
-
-
 def _metric(name: str, runs: Sequence[Run]) -> Column:
     entries = [entry for run in runs if (entry := run.entry(name))]
-    measured = {run.name: _measured(name, run) for run in runs}
     unit_scale = all(entry.get("scale", UNIT_SCALE) == UNIT_SCALE for entry in entries)
-    return Column(name, entries[0]["direction"], measured, unit_scale=unit_scale)
+    return Column(name, entries[0]["direction"], {run.name: _scored(name, run) for run in runs}, unit_scale=unit_scale)
 
 
-def _measured(name: str, run: Run) -> RunColumn:
-    values, scores = run.values(name), run.scores.get(name)
-    unscored, truncated = (scores.reasons.total(), scores.truncated) if scores else (0, 0)
-    not_run = None if values else run.entry(name).get("not_run", MISSING)
-    return RunColumn(values, unscored, not_run, dict(_judged(name, run)), truncated)
-
-
-def _judged(name: str, run: Run) -> Iterable[tuple[str, Hashable]]:
-    entry = run.entry(name)
-    yield from _prompts(run)
-    yield "settings", entry.get("settings")
-    yield "model revision", entry.get("revision")
-    yield "direction", entry.get("direction")
+def _scored(name: str, run: Run) -> RunColumn:
+    scores, entry = run.scores.get(name, ColumnScores()), run.entry(name)
+    keys = {"settings": "settings", "model revision": "revision", "direction": "direction"}
+    judged = _prompts(run) | {word: entry.get(key) for word, key in keys.items()}
     if entry.get("uses_references", True):
-        yield REFERENCES, entry.get("references", run.summary.get("references"))
+        judged[REFERENCES] = entry.get("references", run.summary.get("references"))
+    not_run = None if scores.values else entry.get("not_run", MISSING)
+    return RunColumn(scores.values, len(scores.unscored), not_run, judged, scores.truncated)
 
 
-def _prompts(run: Run) -> Iterable[tuple[str, Hashable]]:
-    if run.prompts is not None:
-        yield "prompts", run.prompts
+def _prompts(run: Run) -> dict[str, Hashable]:
+    return {} if run.prompts is None else {"prompts": run.prompts}
 
 
-def _behaviour(run: Run, values: dict[str, float], among: Container[str] | None = None) -> RunColumn:
-    return RunColumn(values, _empty(run, among), None if values else "no responses", dict(_prompts(run)))
+def _behaviour(name: str, direction: Direction | None, runs: Sequence[Run], tell: Tell) -> Column:
+    """A column read off each response by itself."""
+    lacking, columns = "no finish reasons" if tell is _cut else "no responses", {}
+    for run in runs:
+        told = {id: tell(said) for id, said in run.responses.items()}
+        values = {id: value for id, value in told.items() if value is not None}
+        columns[run.name] = RunColumn(values, len(told) - len(values), None if values else lacking, _prompts(run))
+    return Column(name, direction, columns)
 
 
-def _refusals(run: Run) -> dict[str, float]:
-    """Whether each response refuses; an empty one neither refuses nor answers."""
-    return {id: float(refuses(said.response)) for id, said in run.responses.items() if said.response.strip()}
+def _refusal(said: Response) -> float | None:
+    return float(refuses(said.response)) if said.response.strip() else None
 
 
-def _repetition(run: Run) -> dict[str, float]:
-    return {id: repeated_ngrams(said.response) for id, said in run.responses.items() if said.response.strip()}
+def _repetition(said: Response) -> float | None:
+    return repeated_ngrams(said.response) if said.response.strip() else None
 
 
-def _cut(run: Run) -> RunColumn:
-    reasons = {id: said.finish_reason for id, said in run.responses.items() if said.finish_reason != UNKNOWN}
-    values = {id: float(reason in CUT) for id, reason in reasons.items()}
-    untold = len(run.responses) - len(values)
-    return RunColumn(values, untold, None if values else "no finish reasons", dict(_prompts(run)))
-
-
-def _empty(run: Run, among: Container[str] | None = None) -> int:
-    """The number of empty responses, of these prompts alone where they are named."""
-    return sum(not said.response.strip() for id, said in run.responses.items() if among is None or id in among)
+def _cut(said: Response) -> float | None:
+    return None if said.finish_reason == UNKNOWN else float(said.finish_reason in CUT)
 
 
 def _categories(runs: Sequence[Run]) -> dict[str, str]:
@@ -279,7 +268,7 @@ def _confined(column: Column, category: str, members: Container[str], runs: Sequ
     confined = {}
     for run in runs:
         whole = column.runs[run.name]
-        values = {id: value for id, value in whole.values.items() if id in members}
+        values = _only(members, whole.values)
         unscored = sum(id in members and id not in values for id in run.responses)
         confined[run.name] = RunColumn(values, unscored if whole.values else 0, whole.not_run, whole.judged)
     return Column(column.name, column.direction, confined, category, column.unit_scale)

@@ -1,13 +1,8 @@
 """Compares runs column by column: means with intervals, paired differences to a baseline, ranks. Pure functions.
 
-What a comparison holds, for tables, plots and files: each run in each column, the ranking, the notes.
-
-The two sides of the experiment: how helpful a run is, and how harmless.
-
-for helpful, harmless in both_sides(comparison): ...
-
     comparison = compare_runs(load_runs(paths), baseline="qwen_base")
     comparison.columns[0].cells[1].difference.estimate.excludes_zero
+    for pair in both_sides(comparison): ...  # how helpful runs are, and how harmless
 
 Runs compare in a column only if they were judged alike: under the same settings and, where the column depends on them,
 with the same references. What does not compare stands in the notes.
@@ -257,17 +252,14 @@ def _difference(group: ComparableRuns, arm: str, baseline: str, confidence: floa
 
 def _corrected(columns: Sequence[ColumnComparison], confidence: float) -> tuple[ColumnComparison, ...]:
     """The columns with Holm's correction over all their differences."""
-    cells = [cell for column in columns for cell in column.cells if _p_value(cell) is not None]
-    corrected = holm([_p_value(cell) or 0.0 for cell in cells])
-    known = {id(cell): p for cell, p in zip(cells, corrected, strict=True)}
-    return tuple(
-        replace(column, cells=tuple(_settled(cell, known.get(id(cell)), 1 - confidence) for cell in column.cells))
-        for column in columns
-    )
+    p_values = [p for column in columns for cell in column.cells if (p := _p_value(cell)) is not None]
+    corrected = iter(holm(p_values))
 
+    def with_p_value(cell: Cell) -> Cell:
+        p = None if _p_value(cell) is None else next(corrected)
+        return replace(cell, p_holm=p, significant=p is not None and p <= 1 - confidence)
 
-def _settled(cell: Cell, p_holm: float | None, level: float) -> Cell:
-    return replace(cell, p_holm=p_holm, significant=p_holm is not None and p_holm <= level)
+    return tuple(replace(column, cells=tuple(map(with_p_value, column.cells))) for column in columns)
 
 
 def _p_value(cell: Cell) -> float | None:

@@ -27,6 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.record_files import is_number, read_records
@@ -212,7 +213,7 @@ def write_summary(
         "unfinished": unfinished,
         "prompts": None if ids is None else sorted(ids),
     }
-    jsonl.replace_text(run / FILE, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_files(run, {FILE: as_json(summary)})
 
 
 def read_summary(run: Path) -> dict[str, Any]:

@@ -134,6 +134,7 @@ def _titled(name: str, direction: Direction | None) -> str:
 
 def _row(cell: Cell, column: ColumnComparison, comparison: Comparison) -> Row:
     interval, difference = f"[{per_cent(comparison.confidence, 'g')}]", cell.difference
+    rank = f"{cell.rank:g} ({per_cent(cell.first)})" if cell.rank else NOTHING
     found = verdict(cell, column.direction)
     return {
         "run": _name(cell.run, comparison),
@@ -143,7 +144,7 @@ def _row(cell: Cell, column: ColumnComparison, comparison: Comparison) -> Row:
         "p": p_value(cell.p_holm),
         "d": told(difference.effect_size if difference else None, "+.2f"),
         "needed": _needed(difference),
-        **({"rank": _rank(cell)} if any(other.rank is not None for other in column.cells) else {}),
+        **({"rank": rank} if any(other.rank for other in column.cells) else {}),
     }
 
 
@@ -190,12 +191,6 @@ def _needed(difference: PairedDifference | None) -> str:
     if difference.needed is None:
         return f"{difference.needed_seeds:,} seeds"
     return f"{difference.needed:,}" if difference.needed <= MOST_COUNTED else f">{MOST_COUNTED:,}"
-
-
-def _rank(cell: Cell) -> str:
-    if cell.rank is None:
-        return NOTHING
-    return f"{cell.rank:g}" if cell.first is None else f"{cell.rank:g} ({per_cent(cell.first)})"
 
 
 def _category_table(name: str, columns: Sequence[ColumnComparison], comparison: Comparison) -> Table:

@@ -59,4 +59,4 @@ def test_a_licence_is_read_from_the_bases_card_or_left_out(tmp_path, card, found
 
 
 def test_the_cells_of_a_table_are_code():
-    assert table(("a", "b"), [("x|y", 1)]).splitlines()[-1] == "| `x\\|y` | `1` |"
+    assert table([{"a": "x|y", "b": "1"}]).splitlines()[-1] == "| `x\\|y` | `1` |"

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from huggingface_hub import constants
 
-from cai_lightning.commands.export.card import check_hub, push
+from cai_lightning.commands.export.command import check_hub, push
 from cai_lightning.run.errors import UserError
 
 TOKEN = "hf_" + "t" * 34

@@ -1,132 +1,34 @@
-"""The model card, and the upload to the hub: what the model is, how it is loaded, what it was trained on, its limits.
+"""The model card: what the model is, how it is loaded, what it was trained on, how it scored, and its limits.
 
-The licence of a base model, as its own card has it; nothing is guessed.
+    (folder / "README.md").write_text(model_card(facts, "me/my-model"))
 
-Text from files in Markdown: what others have named cannot break out of the place that it is given.
-
-table(("setting", "value"), [("model.lora.r", 16)])
-
-Uploads an exported model to the Hugging Face Hub, with the token of the environment or of `hf auth login`.
-
-The token is left to `huggingface_hub`: it is in no file, log or message of ours.
-
-The model card: what the model is, how it is loaded, what it was trained on, how it scored, and its limits.
-
-(folder / "README.md").write_text(model_card(facts, "me/my-model"))
+Whatever others have named is shown as code, in which nothing is markup. The licence is that of the base model's own
+card; nothing is guessed.
 """
 
 import json
 import math
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import HfApi, constants, get_token, hf_hub_download
 from huggingface_hub import errors as hub_errors
+from huggingface_hub import hf_hub_download
+from huggingface_hub.repocard import metadata_load
 
 from cai_lightning.commands.export.facts import Facts, Settings
 from cai_lightning.models.loading import is_gguf
-from cai_lightning.run.errors import UserError
+from cai_lightning.report.table import Row, Table
 from cai_lightning.run.text import code_span, printable
 
 KEYS = ("license", "license_name", "license_link")
 LONGEST = 200
 """Characters of a licence's key."""
 
-
-def licence(base: str) -> dict[str, str]:
-    """The licence's keys in the front matter of the base model's card; empty where it has none or is not to be had.
-
-    Args:
-        base: Its name on the Hugging Face Hub, a folder, or a `.gguf` file.
-    """
-    card = _card(base)
-    front = _front_matter(card.read_text(encoding="utf-8", errors="replace")) if card else {}
-    found = {key: front.get(key) for key in KEYS}
-    return {key: value for key, value in found.items() if isinstance(value, str) and 0 < len(value) <= LONGEST}
-
-
-def _card(base: str) -> Path | None:
-    if Path(base).exists():
-        card = Path(base) / "README.md"
-        return card if card.is_file() else None
-    try:
-        return Path(hf_hub_download(base, "README.md"))
-    except (OSError, hub_errors.EntryNotFoundError, hub_errors.HFValidationError):  # no card, or no network
-        return None
-
-
-def _front_matter(text: str) -> dict[str, object]:
-    if not text.startswith("---\n"):
-        return {}
-    try:
-        front = yaml.safe_load(text[4:].partition("\n---")[0])
-    except yaml.YAMLError:
-        return {}
-    return front if isinstance(front, dict) else {}
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; its head is ours, and its cells are shown as code."""
-    lines = [head, ["---"] * len(head), *([code_span(cell).replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def fenced(language: str, text: str) -> str:
-    """A block of code; no line of it can end the block, for the text's own words are quoted in it."""
-    return f"```{language}\n{text}\n```"
-
-
 REPOSITORY = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
-
-
-def check_hub(name: str) -> None:
-    """Finds out before the work what would stop the upload after it.
-
-    Raises:
-        UserError: The name is no repository's, there is no token, or the Hub is switched off.
-    """
-    if not REPOSITORY.fullmatch(name):
-        raise UserError(f"--push-to-hub {name!r}: expected OWNER/NAME, of letters, digits, '-', '_' and '.'.")
-    if constants.HF_HUB_OFFLINE:
-        raise UserError("--push-to-hub: HF_HUB_OFFLINE is set, so that nothing can be uploaded.")
-    if get_token() is None:
-        raise UserError("--push-to-hub: there is no token. Run `hf auth login`, or set HF_TOKEN.")
-
-
-def push(folder: Path, name: str, public: bool) -> str:
-    """Uploads a folder and returns its address.
-
-    Args:
-        folder: The exported model.
-        name: The repository, such as me/my-model; it is made where there is none.
-        public: Makes a new one public; one that exists stays what it is.
-
-    Raises:
-        UserError: The Hub cannot be reached or refuses.
-    """
-    api = HfApi()
-    try:
-        repository = api.create_repo(name, private=not public, exist_ok=True)
-        api.upload_folder(
-            repo_id=repository.repo_id, folder_path=folder, commit_message="Upload a model fine-tuned by cai_lightning"
-        )
-    except (hub_errors.HTTPError, OSError, ValueError) as error:  # type: ignore[attr-defined]
-        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(
-            f"{folder} is written, but it could not be uploaded to {name} ({_without_token(cause)}). "
-            f"Once that is mended: hf upload {name} {folder}"
-        ) from None
-    return str(repository)
-
-
-def _without_token(text: str) -> str:
-    token = get_token()
-    return text.replace(token, "...") if token else text
-
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM has room for."""
@@ -277,9 +179,9 @@ def _training(facts: Facts) -> Iterator[str]:
         rows += [("written by", _public(model)) for model in corpus.models]
         rows += [("constitution", constitution) for constitution in corpus.constitutions]
         rows += [("few-shot examples", examples) for examples in corpus.few_shots or ("none",)]
-        yield table(("corpus", ""), [*rows, *_shown(facts.predict)])
+        yield table({"corpus": name, "": str(value)} for name, value in (*rows, *_shown(facts.predict)))
     if facts.fit:
-        yield table(("setting", "value"), _shown(facts.fit))
+        yield table({"setting": name, "value": value} for name, value in _shown(facts.fit))
 
 
 def _shown(settings: Settings) -> list[tuple[str, str]]:
@@ -288,16 +190,58 @@ def _shown(settings: Settings) -> list[tuple[str, str]]:
 
 def _evaluation(facts: Facts) -> str:
     rows = [_score(column, entry) for column, entry in facts.scores.items() if entry.get("not_run") is None]
-    found = table(("score", "better", "mean", "95 % interval", "scored", "unscored"), rows) if rows else ""
-    return f"## Evaluation\n\n{found or facts.unscored or 'No evaluator has run.'}"
+    return f"## Evaluation\n\n{table(rows) if rows else facts.unscored or 'No evaluator has run.'}"
 
 
-def _score(column: str, entry: Mapping[str, Any]) -> tuple[object, ...]:
+def _score(column: str, entry: Mapping[str, Any]) -> Row:
     interval = entry.get("ci95")
-    low_high = " to ".join(map(_number, interval)) if isinstance(interval, list) else "?"
-    counts = [entry.get(name, "?") for name in ("scored", "unscored")]
-    return column, entry.get("direction", "?"), _number(entry.get("mean")), low_high, *counts
+    return {
+        "score": column,
+        "better": str(entry.get("direction", "?")),
+        "mean": _number(entry.get("mean")),
+        "95 % interval": " to ".join(map(_number, interval)) if isinstance(interval, list) else "?",
+        "scored": str(entry.get("scored", "?")),
+        "unscored": str(entry.get("unscored", "?")),
+    }
 
 
 def _number(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, int | float) and math.isfinite(value) else "?"
+
+
+def licence(base: str) -> dict[str, str]:
+    """The licence's keys in the front matter of the base model's card; empty where it has none or is not to be had.
+
+    Args:
+        base: Its name on the Hugging Face Hub, a folder, or a `.gguf` file.
+    """
+    front = _front_matter(_card(base))
+    found = {key: front.get(key) for key in KEYS}
+    return {key: value for key, value in found.items() if isinstance(value, str) and 0 < len(value) <= LONGEST}
+
+
+def _card(base: str) -> Path | None:
+    if Path(base).exists():
+        card = Path(base) / "README.md"
+        return card if card.is_file() else None
+    try:
+        return Path(hf_hub_download(base, "README.md"))
+    except (OSError, hub_errors.EntryNotFoundError, hub_errors.HFValidationError):  # no card, or no network
+        return None
+
+
+def _front_matter(card: Path | None) -> dict[str, Any]:
+    try:
+        return (metadata_load(card) if card else None) or {}
+    except (ValueError, yaml.YAMLError):  # no text, no YAML, or no object
+        return {}
+
+
+def table(rows: Iterable[Row]) -> str:
+    """A table; its headings are ours, and its fields are shown as code."""
+    return Table("", list(rows)).markdown(lambda text: code_span(text).replace("|", "\\|"))
+
+
+def fenced(language: str, text: str) -> str:
+    """A block of code; no line of it can end the block, for the text's own words are quoted in it."""
+    return f"```{language}\n{text}\n```"

@@ -1,19 +1,20 @@
 """`python -m cai_lightning export RUN --output DIR [--merge]`: a run's model with its card, ready to use.
 
-Where an export is written: it takes nobody's place but another model's.
+    python -m cai_lightning export runs/qwen_contextual --output checkpoints/qwen_contextual --merge
 
-with replacing(check_place(output, overwrite, run, base)) as fresh:
-    (fresh / "README.md").write_text("...")
-
-python -m cai_lightning export runs/qwen_contextual --output checkpoints/qwen_contextual --merge
+An export takes nobody's place but another model's. The token for an upload is left to `huggingface_hub`: it is in no
+file, log or message of ours.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub import errors as hub_errors
+
 from cai_lightning.commands.arguments import call
-from cai_lightning.commands.export.card import check_hub, model_card, push
+from cai_lightning.commands.export.card import REPOSITORY, model_card
 from cai_lightning.commands.export.facts import read_facts
 from cai_lightning.commands.export.weights import find_weights, write_weights
 from cai_lightning.models.loading import DType
@@ -21,41 +22,6 @@ from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.files import replacing
 from cai_lightning.run.quiet import quiet
-
-
-def check_place(output: Path, overwrite: bool, run: Path, base: str) -> Path:
-    """Where to write, links followed.
-
-    Args:
-        output: The folder as it was named.
-        overwrite: Whether a model there may be replaced.
-        run: The run, of which nothing may be lost.
-        base: The base model, which may be a folder.
-
-    Raises:
-        UserError: Something else is there, or the folder stands in the way of what is read.
-    """
-    target = output.resolve()
-    for read in filter(Path.exists, (run / "adapter", run / "model", Path(base))):
-        if target.is_relative_to(read.resolve()):
-            raise UserError(f"--output {output}: this is in {read}, which is read. Name another folder.")
-    for read in filter(Path.exists, (run, Path(base))):
-        if read.resolve().is_relative_to(target):
-            raise UserError(f"--output {output}: this holds {read}, which is read. Name another folder.")
-    if target.exists() and not target.is_dir():
-        raise UserError(f"--output {output}: this is a file. Name a folder.")
-    if target.exists() and any(target.iterdir()):
-        _check_replaced(target, output, overwrite)
-    return target
-
-
-def _check_replaced(target: Path, output: Path, overwrite: bool) -> None:
-    """Lets a model be replaced, and nothing else: a slip of the finger shall not cost a home directory."""
-    if not overwrite:
-        raise UserError(f"--output {output}: the folder is not empty. Name another one, or add --overwrite.")
-    if not any((target / name).is_file() for name in ("adapter_config.json", "config.json")):
-        raise UserError(f"--output {output}: there is no model there to overwrite. Name another folder.")
-
 
 RUN = {"run": {"type": Path, "metavar": "RUN", "help": "Folder of the run."}}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -128,3 +94,82 @@ def export(
     print(f"the {weights.kind} is in {output}, described in {output / 'README.md'}")
     if push_to_hub:
         print(f"uploaded to {push(target, push_to_hub, public)}")
+
+
+def check_place(output: Path, overwrite: bool, run: Path, base: str) -> Path:
+    """Where to write, links followed.
+
+    Args:
+        output: The folder as it was named.
+        overwrite: Whether a model there may be replaced.
+        run: The run, of which nothing may be lost.
+        base: The base model, which may be a folder.
+
+    Raises:
+        UserError: Something else is there, or the folder stands in the way of what is read.
+    """
+    target = output.resolve()
+    for read in filter(Path.exists, (run / "adapter", run / "model", Path(base))):
+        if target.is_relative_to(read.resolve()):
+            raise UserError(f"--output {output}: this is in {read}, which is read. Name another folder.")
+    for read in filter(Path.exists, (run, Path(base))):
+        if read.resolve().is_relative_to(target):
+            raise UserError(f"--output {output}: this holds {read}, which is read. Name another folder.")
+    if target.exists() and not target.is_dir():
+        raise UserError(f"--output {output}: this is a file. Name a folder.")
+    if target.exists() and any(target.iterdir()):
+        _check_replaced(target, output, overwrite)
+    return target
+
+
+def _check_replaced(target: Path, output: Path, overwrite: bool) -> None:
+    """Lets a model be replaced, and nothing else: a slip of the finger shall not cost a home directory."""
+    if not overwrite:
+        raise UserError(f"--output {output}: the folder is not empty. Name another one, or add --overwrite.")
+    if not any((target / name).is_file() for name in ("adapter_config.json", "config.json")):
+        raise UserError(f"--output {output}: there is no model there to overwrite. Name another folder.")
+
+
+def check_hub(name: str) -> None:
+    """Finds out before the work what would stop the upload after it.
+
+    Raises:
+        UserError: The name is no repository's, there is no token, or the Hub is switched off.
+    """
+    if not REPOSITORY.fullmatch(name):
+        raise UserError(f"--push-to-hub {name!r}: expected OWNER/NAME, of letters, digits, '-', '_' and '.'.")
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("--push-to-hub: HF_HUB_OFFLINE is set, so that nothing can be uploaded.")
+    if get_token() is None:
+        raise UserError("--push-to-hub: there is no token. Run `hf auth login`, or set HF_TOKEN.")
+
+
+def push(folder: Path, name: str, public: bool) -> str:
+    """Uploads a folder and returns its address.
+
+    Args:
+        folder: The exported model.
+        name: The repository, such as me/my-model; it is made where there is none.
+        public: Makes a new one public; one that exists stays what it is.
+
+    Raises:
+        UserError: The Hub cannot be reached or refuses.
+    """
+    api = HfApi()
+    try:
+        repository = api.create_repo(name, private=not public, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository.repo_id, folder_path=folder, commit_message="Upload a model fine-tuned by cai_lightning"
+        )
+    except (hub_errors.HTTPError, OSError, ValueError) as error:  # type: ignore[attr-defined]
+        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(
+            f"{folder} is written, but it could not be uploaded to {name} ({_without_token(cause)}). "
+            f"Once that is mended: hf upload {name} {folder}"
+        ) from None
+    return str(repository)
+
+
+def _without_token(text: str) -> str:
+    token = get_token()
+    return text.replace(token, "...") if token else text
