@@ -18,7 +18,7 @@ import torch
 from bench_model import device
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 
-from cai_lightning.engines import Sampling, TransformersEngine
+from cai_lightning.engines import Reply, Sampling, TransformersEngine
 from cai_lightning.models import packed_attention
 from cai_lightning.run.records import assistant, user
 
@@ -33,7 +33,6 @@ SCARCE = 0.4
 """The share of what was taken before that is left where memory shall run out."""
 
 Found = dict[str, Any]
-Written = tuple[list[int], list[int]]
 
 
 def equal(folder: Path, conversations: int, note: Callable[[Found], None]) -> Found:
@@ -75,7 +74,7 @@ def out_of_memory(model: Path, conversations: int, tokens: int) -> Found:
     logging.getLogger("cai_lightning").addHandler(heard)
     with _engine(model, conversations, tokens, "slots") as engine, _scarcity(engine, SCARCE * (most - before)):
         short = asyncio.run(_talk(engine, conversations))
-    same = sum(one == other for one, other in zip(plain, short, strict=True))
+    same = sum(_texts(one) == _texts(other) for one, other in zip(plain, short, strict=True))
     found = {"asked": len(plain), "answered": len(short), "same": same, "times_out_of_memory": heard.count}
     if not heard.count:
         raise SystemExit(f"memory did not run out: {found}")
@@ -145,28 +144,21 @@ def _engine(model: Path, slots: int, tokens: int, batching: Literal["slots", "pa
 
 def _beside_generate(folder: Path, batching: Literal["slots", "paged"], conversations: int) -> Found:
     """Slots are fewer than conversations, so that each holds several, one after the other."""
-    said: list[Written] = []
     with _engine(folder, 5, MOST, batching) as engine:
-        batch = engine._batch
-        assert batch is not None
-        ends, whole = sorted(batch.ends), batch.write
-
-        async def noted(ids: list[int], seed: str, most: int) -> list[int]:
-            tokens = await whole(ids, seed, most)
-            said.append((ids, tokens))
-            return tokens
-
-        batch.write = noted  # type: ignore[method-assign]
-        asyncio.run(_talk(engine, conversations))
+        assert engine._batch is not None
+        ends = sorted(engine._batch.ends)
+        replies = [reply for talk in asyncio.run(_talk(engine, conversations)) for reply in talk]
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device()).eval()
-    margins = [_margin(plain, written, ends) for written in said]
-    return {"replies": len(said), "equal": margins.count(None), "margins": [m for m in margins if m is not None]}
+    margins = [_margin(plain, reply, ends) for reply in replies]
+    return {"replies": len(replies), "equal": margins.count(None), "margins": [m for m in margins if m is not None]}
 
 
 @torch.inference_mode()
-def _margin(plain: Any, written: Written, ends: list[int]) -> float | None:
+def _margin(plain: Any, reply: Reply, ends: list[int]) -> float | None:
     """None where `generate` writes the same; else how far apart its two likeliest tokens are where they part."""
-    ids, tokens = written
+    ids, tokens = reply.prompt_ids, reply.token_ids
+    assert ids is not None
+    assert tokens is not None
     given = torch.tensor([ids], device=plain.device)
     out = plain.generate(
         given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=MOST, eos_token_id=ends,
@@ -180,20 +172,24 @@ def _margin(plain: Any, written: Written, ends: list[int]) -> float | None:
     return float(first - second)
 
 
-async def _talk(engine: TransformersEngine, conversations: int) -> list[str]:
-    """What is answered in conversations that begin alike, so that caches are shared, and go on at random."""
+async def _talk(engine: TransformersEngine, conversations: int) -> list[list[Reply]]:
+    """The replies in conversations that begin alike, so that caches are shared, and go on at random."""
     draw = random.Random(0)
     words = ["bread", "a lock", "the car", "my neighbour", "two eggs", "an old lamp", "please"]
 
-    async def one(number: int, said: list[str]) -> str:
-        talk, texts = [user(f"Tell me, step by step, how one goes about {words[number % 2]}")], []
+    async def one(number: int, said: list[str]) -> list[Reply]:
+        talk, replies = [user(f"Tell me, step by step, how one goes about {words[number % 2]}")], []
         for text in said:
-            texts.append((await engine.reply(talk, str(number))).text)
-            talk = [*talk, assistant(texts[-1]), user(text)]
-        return "\n".join(texts)
+            replies.append(await engine.reply(talk, str(number)))
+            talk = [*talk, assistant(replies[-1].text), user(text)]
+        return replies
 
     said = [[" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(TURNS)] for _ in range(conversations)]
     return await asyncio.gather(*(one(number, texts) for number, texts in enumerate(said)))
+
+
+def _texts(replies: list[Reply]) -> list[str]:
+    return [reply.text for reply in replies]
 
 
 def _reserved() -> int:

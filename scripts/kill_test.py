@@ -28,7 +28,7 @@ import yaml
 from cai_lightning.cli import lightning_cli  # noqa: F401 - imported once, for all the processes that are forked
 from cai_lightning.cli.main import main
 from cai_lightning.data.prompts import read_prompts
-from cai_lightning.engines import Engine, Reply, Sampling
+from cai_lightning.engines import Choice, Engine, Reply, Sampling
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import ReplyError
 from cai_lightning.run.records import Conversation
@@ -60,13 +60,13 @@ class WaitingEngine(Engine):
     def stop(self) -> None:
         pass
 
-    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+    async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         await asyncio.sleep(random.uniform(0, 2 * self.seconds))
         if random.random() < self.failing:
             raise ReplyError("failed by chance")
         return Reply(f"{seed} {os.getpid()} {time.time_ns()} " + "word " * 100, "stop", 100, 10)
 
-    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         raise NotImplementedError
 
 

@@ -79,6 +79,10 @@ class Reply:
         tokens: Tokens written.
         prompt_tokens: Tokens of the conversation before them.
         thought: What the model thought before it spoke; null where it did not.
+        prompt_ids: The tokens that the reply continues; null where the engine does not see tokens.
+        token_ids: The tokens written, the one that ended the reply included; null likewise.
+        logprobs: The log-probability of each of these in the model's own distribution: at temperature 1, before
+            anything is kept, cut off or penalized. Null where nobody asked for them, or the engine cannot tell.
     """
 
     text: str
@@ -86,11 +90,33 @@ class Reply:
     tokens: int
     prompt_tokens: int = 0
     thought: str | None = None
+    prompt_ids: list[int] | None = None
+    token_ids: list[int] | None = None
+    logprobs: list[float] | None = field(default=None, compare=False)
 
     @property
     def why_silent(self) -> str | None:
         """Why this is no reply: it is empty, or nothing but an unfinished thought; None where it has words."""
         return why_silent(self.text, self.thought)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How likely the model is to answer with each of several options.
+
+    Args:
+        shares: The options' probabilities as shares of their sum, in their order.
+        mass: Their sum, in [0, 1]: little of it says that the model would answer something else.
+    """
+
+    shares: list[float]
+    mass: float
+
+    @classmethod
+    def of(cls, logprobs: Sequence[float]) -> "Choice":
+        """The choice between options of these log-probabilities."""
+        totals = torch.tensor(logprobs, dtype=torch.float64)
+        return cls(totals.softmax(dim=0).tolist(), min(1.0, float(totals.logsumexp(dim=0).exp())))
 
 
 class Engine(ABC):
@@ -117,29 +143,31 @@ class Engine(ABC):
         """Loads the model, with a PEFT adapter where one is named."""
 
     @abstractmethod
-    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+    async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         """The assistant's next turn; it is for the caller to see whether there are words in it.
 
         Args:
             conversation: Ends in a user turn.
             seed: Names this draw; the same seed and conversation give the same reply, whatever else is in the batch,
                 but for rounding: exactly so in float32 alone.
+            logprobs: Tells the log-probabilities of the reply's tokens, where this engine can.
 
         Raises:
             ReplyError: This reply cannot be had, though others may be.
         """
 
     @abstractmethod
-    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         """How likely the model is to answer with each of several options: the paper's AI feedback (section 4.1).
+
+        Many choices are awaited at once, like replies.
 
         Args:
             conversation: Ends in a user turn.
             options: Texts none of which begins another, such as `(A)` and `(B)`.
 
         Returns:
-            The probabilities of the options, in their order, from the model's own log-probabilities (temperature 1);
-            they add up to 1.
+            What the model's own log-probabilities make of them (temperature 1).
 
         Raises:
             UserError: This engine, or its server, does not tell probabilities.

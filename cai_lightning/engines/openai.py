@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.thoughts import joined, split_thoughts
@@ -55,28 +55,30 @@ def as_reply(completion: Completion, stop: Sequence[str]) -> Reply:
     )
 
 
-def option_shares(tokens: Sequence[Token], options: Sequence[str]) -> list[float]:
-    """The probability of each option, where what the model says is no longer the beginning of all of them.
+def as_choice(tokens: Sequence[Token], options: Sequence[str]) -> Choice:
+    """How likely each option is, where what the model says is no longer the beginning of all of them.
 
     Args:
         tokens: What the model says, token by token.
         options: Texts none of which begins another.
 
     Returns:
-        The summed probabilities of the alternatives that fit one option alone, as shares of their sum.
+        The summed probabilities of the alternatives that fit one option alone; the mass is theirs and that of what the
+        model says before, where that is among its alternatives, as the likeliest token is.
 
     Raises:
         ReplyError: No alternative fits.
     """
-    said = ""
+    said, logprob = "", 0.0
     for token in tokens:
         if all(option.startswith((said + token.text).lstrip()) for option in options):
             said += token.text
+            logprob += dict(token.alternatives).get(token.text, 0.0)
             continue
-        fitting = [(_fitting(said + text, options), math.exp(logprob)) for text, logprob in token.alternatives]
+        fitting = [(_fitting(said + text, options), math.exp(likely)) for text, likely in token.alternatives]
         shares = [sum(share for fits, share in fitting if fits == [option]) for option in options]
         if total := sum(shares):
-            return [share / total for share in shares]
+            return Choice([share / total for share in shares], min(1.0, total * math.exp(logprob)))
         break
     whole = "".join(token.text for token in tokens)
     raise ReplyError(f"the model says {whole!r}, which begins with none of {', '.join(options)}")
@@ -182,7 +184,7 @@ class OpenAIEngine(Engine):
     def stop(self) -> None:
         self._endpoints = []
 
-    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+    async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         sampling = self.sampling
         drawn = {name: value for name in SENT if (value := getattr(sampling, name)) is not None}
         extra = {name: value for name in EXTRA if (value := getattr(sampling, name)) is not None}
@@ -191,7 +193,7 @@ class OpenAIEngine(Engine):
         completion = await self._ask(conversation, sampling.max_new_tokens, **settings)
         return as_reply(completion, sampling.stop)
 
-    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         enough = max(map(len, options)) + 2
         told = {"temperature": 0.0, "logprobs": True, "top_logprobs": 20, "extra_body": self._more()}
         completion = await self._ask(conversation, enough, **told)
@@ -200,7 +202,7 @@ class OpenAIEngine(Engine):
                 f"{self._endpoints[self._first].url}: this server does not tell probabilities (it ignores `logprobs`), "
                 "so it cannot choose between options. vLLM's server tells them, and so does the transformers engine."
             )
-        return option_shares(completion.logprobs, options)
+        return as_choice(completion.logprobs, options)
 
     async def _ask(self, conversation: Conversation, max_tokens: int, **settings: Any) -> Completion:
         """Asks one server after the other until one answers; the next request begins with that one."""

@@ -1,29 +1,25 @@
-"""Sampling in which every row has random numbers of its own, and the likelihood of each of several options.
+"""From logits to tokens: how the next one is drawn, and how likely tokens and whole options are. Pure functions.
 
-Sampling in which every row has random numbers of its own, so that a reply does not depend on its batch.
-
-How likely a model is to answer with each of several options, from one forward pass.
+Every row of a batch has random numbers of its own, so that a reply does not depend on its batch.
 """
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     GenerationConfig,
     LogitsProcessorList,
     MinPLogitsWarper,
-    PreTrainedModel,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from cai_lightning.engines.base import NEUTRAL, Sampling
+from cai_lightning.engines.base import NEUTRAL, Choice, Sampling
 from cai_lightning.models.loading import load_config
 from cai_lightning.run.errors import UserError
 
@@ -79,6 +75,57 @@ def processed(logits: Tensor, sampling: Sampling, seen: Sequence[Sequence[int]])
     return scores if sampling.temperature == 0 else _warpers(sampling)(None, scores)
 
 
+def token_logprobs(logits: Tensor, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
+    """How likely some tokens of each row are as the next one, in the model's own distribution.
+
+    Args:
+        logits: As in `draw`.
+        tokens: Of each row at least one.
+
+    Returns:
+        The log-probabilities, row by row.
+    """
+    scores = logits.float()
+    asked = scores.gather(1, _rectangle(tokens).to(scores.device))
+    told = (asked - scores.logsumexp(dim=-1, keepdim=True)).tolist()
+    return [row[: len(some)] for row, some in zip(told, tokens, strict=True)]
+
+
+class OptionTree:
+    """Whole answers as a tree of tokens: what several of them begin with is read once.
+
+    Args:
+        options: The tokens of each answer, at least one.
+
+    Attributes:
+        beginnings: What has to be read to know how likely all options are, a walk through the tree: every one goes on
+            from a part of the one before it.
+
+    Raises:
+        ValueError: One is empty, or the beginning of another.
+    """
+
+    def __init__(self, options: Sequence[Sequence[int]]) -> None:
+        self._options = [tuple(option) for option in options]
+        self.beginnings = sorted({option[:place] for option in self._options for place in range(len(option))})
+        if set(self._options) & set(self.beginnings) or len(set(self._options)) < len(options) or () in self._options:
+            raise ValueError(f"options: texts expected none of which begins another, found the tokens {options}")
+
+    def following(self, beginning: tuple[int, ...]) -> list[int]:
+        """The tokens with which options go on from a beginning."""
+        place = len(beginning)
+        return sorted({option[place] for option in self._options if option[:place] == beginning})
+
+    def choice(self, logprobs: Mapping[tuple[int, ...], float]) -> Choice:
+        """The choice between the options.
+
+        Args:
+            logprobs: Of each beginning and each whole option how likely its last token is behind those before it.
+        """
+        parts = [[option[: place + 1] for place in range(len(option))] for option in self._options]
+        return Choice.of([sum(logprobs[part] for part in each) for each in parts])
+
+
 def settle_sampling(sampling: Sampling, name: str) -> Sampling:
     """How a model in this process draws: all that is null becomes neutral, or the model's own where that is asked for.
 
@@ -126,28 +173,3 @@ def _own_sampling(name: str) -> dict[str, float]:
         log.warning("%s: its generation_config.json says %s, too, which is not heeded here", name, unheeded)
     own = {key: value for key in NEUTRAL if (value := getattr(said, key, None)) is not None}
     return own | {"temperature": 0.0} if said.do_sample is False else own
-
-
-@torch.inference_mode()
-def option_probabilities(policy: PreTrainedModel, talk: Sequence[int], options: Sequence[Sequence[int]]) -> list[float]:
-    """The probabilities of whole options as what comes next, as shares of their sum.
-
-    Args:
-        policy: The model.
-        talk: Tokens of the conversation, up to where the answer begins.
-        options: Tokens of each option, at least one.
-
-    Returns:
-        One probability an option, from the sums of its tokens' log-probabilities.
-    """
-    device = policy.device
-    rows = [torch.tensor([*talk, *option], device=device) for option in options]
-    longest = max(map(len, options))
-    logits = policy(input_ids=pad_sequence(rows, batch_first=True), logits_to_keep=longest + 1).logits
-    scores = logits.float().log_softmax(dim=-1)
-    width = max(map(len, rows))
-    totals = [
-        sum(scores[n, len(talk) + place - 1 - (width - longest - 1), token] for place, token in enumerate(option))
-        for n, option in enumerate(options)
-    ]
-    return torch.stack([torch.as_tensor(total) for total in totals]).softmax(dim=0).tolist()

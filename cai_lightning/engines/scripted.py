@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cai_lightning.engines.base import Engine, Reply, Sampling
+from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import UNKNOWN, Conversation, transcript_text, user
@@ -39,14 +39,14 @@ class ScriptedEngine(Engine):
     def stop(self) -> None:
         pass
 
-    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+    async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         self.asked.append(conversation)
         script = self.script
         text = script(conversation) if callable(script) else script[(len(self.asked) - 1) % len(script)]
         words, thought = split_thoughts(text)
         return Reply(words, "stop", len(text.split()), thought=thought)
 
-    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         """All on the option that the script says next.
 
         Raises:
@@ -55,7 +55,7 @@ class ScriptedEngine(Engine):
         text = (await self.reply(conversation, "")).text
         if text not in options:
             raise ReplyError(f"the script says {text!r}, which is none of {', '.join(options)}")
-        return [float(option == text) for option in options]
+        return Choice([float(option == text) for option in options], mass=1.0)
 
 
 class RecordedEngine(Engine):
@@ -87,14 +87,14 @@ class RecordedEngine(Engine):
     def stop(self) -> None:
         self._answers = {}
 
-    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+    async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         opening = transcript_text(conversation)
         if opening not in self._answers:
             raise UserError(f"{self.path}: no answer to the prompt {conversation[-1]['content'][:80]!r}.")
         text, thought = split_thoughts(self._answers[opening])
         return Reply(text, UNKNOWN, 0, thought=thought)
 
-    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         raise UserError(
             f"{self.path}: recorded answers have no probabilities to choose by; name an engine with a model."
         )

@@ -38,23 +38,6 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, templ
     return tokens(tokenizer, render(tokenizer, conversation, prompt=True))
 
 
-def decode(
-    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], ids: Sequence[int], stop: Collection[str]
-) -> Said:
-    """The words and the thought of a reply, up to the first of the stop strings.
-
-    Args:
-        tokenizer: The model's.
-        prompt: The tokens that the reply continues; a template may have begun a thought in them.
-        ids: The tokens written, without the end of turn.
-        stop: Texts that end a reply and are no part of it.
-    """
-    text = "".join(_pieces(tokenizer, ids))
-    end = min((text.index(found) for found in stop if found in text), default=None)
-    opened = str(tokenizer.decode(prompt[-LAST:])).rstrip().endswith(OPEN)
-    return split_thoughts(text[:end].strip(), opened)
-
-
 def _pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Iterator[str]:
     """The text without special tokens, but for those that enclose thoughts in some tokenizers."""
     tags, start = _special_tags(tokenizer), 0
@@ -115,6 +98,26 @@ class Transcripts:
         if not rest.startswith(self._control):
             return tokens(self.tokenizer, text)
         return [*known.ids, *tokens(self.tokenizer, rest)]
+
+    def options(self, options: Sequence[str]) -> list[list[int]]:
+        """The tokens of answers to choose from."""
+        return [list(self.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
+
+    def decode(self, conversation: Conversation, ids: list[int], written: list[int], stop: Collection[str]) -> Said:
+        """The words and the thought of a reply, up to the first of the stop strings; remembered for the next turn.
+
+        Args:
+            conversation: What was answered.
+            ids: Its tokens; a template may have begun a thought in them.
+            written: The tokens written, without the end of turn.
+            stop: Texts that end a reply and are no part of it.
+        """
+        text = "".join(_pieces(self.tokenizer, written))
+        end = min((text.index(found) for found in stop if found in text), default=None)
+        opened = str(self.tokenizer.decode(ids[-LAST:])).rstrip().endswith(OPEN)
+        said = split_thoughts(text[:end].strip(), opened)
+        self.remember(conversation, ids, said.words, written)
+        return said
 
     def remember(self, conversation: Conversation, ids: list[int], reply: str, written: list[int]) -> None:
         """Keeps the tokens of an answered conversation for its next turn.

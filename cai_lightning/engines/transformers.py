@@ -3,7 +3,7 @@
 Transformers' own continuous batching: paged attention, prefix sharing and CUDA graphs, on a thread of its own.
 
     batch = PagedBatch(policy, requests=256, sampling=Sampling(), ends={2})
-    tokens = await batch.write(ids, seed="42", most=256)
+    written = await batch.write(ids, seed="42", most=256)
 
 It draws all tokens from one stream of random numbers: a reply depends on what else is in the batch.
 
@@ -23,10 +23,10 @@ from transformers.generation.continuous_batching import ContinuousBatchingManage
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from cai_lightning.engines import grouped_attention
-from cai_lightning.engines.base import Engine, Reply, Sampling
-from cai_lightning.engines.batching import ContinuousBatch
-from cai_lightning.engines.sampling import option_probabilities, settle_sampling
-from cai_lightning.engines.transcripts import Template, Transcripts, decode
+from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling
+from cai_lightning.engines.batching import ContinuousBatch, Written
+from cai_lightning.engines.sampling import settle_sampling
+from cai_lightning.engines.transcripts import Template, Transcripts
 from cai_lightning.models.loading import (
     DType,
     context_length,
@@ -38,7 +38,6 @@ from cai_lightning.models.loading import (
     shared_targets,
     warn_of_wording,
 )
-from cai_lightning.models.memory import is_out_of_memory
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 
@@ -56,7 +55,8 @@ class PagedBatch:
         policy: The model.
         requests: Conversations in the batch.
         sampling: How tokens are drawn, nothing of it null, and without a penalty for repetition, which transformers
-            drops here. A reply is cut at its stop strings when it is finished, not before.
+            drops here. A reply is cut at its stop strings when it is finished, not before. Log-probabilities are those
+            of what is drawn from, and so are told where that is the model's own distribution.
         ends: Tokens that end a reply.
     """
 
@@ -65,9 +65,10 @@ class PagedBatch:
         self.requests = requests
         self.sampling = sampling
         self.ends = ends
+        self.tells = all(getattr(sampling, name) == value for name, value in NEUTRAL.items())
         self._manager: ContinuousBatchingManager | None = None
 
-    async def write(self, ids: list[int], seed: str, most: int) -> list[int]:
+    async def write(self, ids: list[int], seed: str, most: int, logprobs: bool = False) -> Written:
         """Continues a conversation of these tokens by `most` tokens at most; `seed` is of no use here."""
         manager = self._manager = self._manager or self._started()
         answer: asyncio.Future[GenerationOutput] = asyncio.get_running_loop().create_future()
@@ -78,7 +79,7 @@ class PagedBatch:
         output = await answer
         if output.error is not None:
             raise RuntimeError(f"transformers' continuous batching failed: {output.error}")
-        return list(output.generated_tokens)
+        return Written(list(output.generated_tokens), list(output.logprobs) if logprobs and self.tells else None)
 
     def close(self) -> None:
         """Ends the thread and frees its cache."""
@@ -100,6 +101,7 @@ class PagedBatch:
             ),
             ContinuousBatchingConfig(
                 max_requests_per_batch=self.requests,
+                return_logprobs=self.tells,
                 **({} if on_gpu else {"num_blocks": self.requests * PAGES, "max_batch_tokens": READ_TOGETHER}),
             ),
         )
@@ -199,31 +201,30 @@ class TransformersEngine(Engine):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+    async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         batch, transcripts = self._serving()
         ids = transcripts.encode(conversation)
-        room = context_length(batch.policy) - len(ids)
-        if room < 1:
-            raise ReplyError(f"a conversation of {len(ids)} tokens leaves no room in a context of {len(ids) + room}")
-        written = await batch.write(ids, seed, min(room, self.sampling.max_new_tokens))
-        said = written[:-1] if written[-1] in batch.ends else written
-        text, thought = decode(transcripts.tokenizer, ids, said, self.sampling.stop)
-        is_whole = written[-1] in batch.ends or self._is_stopped(written)
-        transcripts.remember(conversation, ids, text, said)
-        return Reply(text, "stop" if is_whole else "length", len(written), len(ids), thought)
+        most = min(self._room(ids), self.sampling.max_new_tokens)
+        written, likely = await batch.write(ids, seed, most, logprobs)
+        is_ended = written[-1] in batch.ends
+        text, thought = transcripts.decode(conversation, ids, written[:-1] if is_ended else written, self.sampling.stop)
+        is_whole = is_ended or self._is_stopped(written)
+        return Reply(text, "stop" if is_whole else "length", len(written), len(ids), thought, ids, written, likely)
 
-    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         batch, transcripts = self._serving()
         if isinstance(batch, PagedBatch):
             raise UserError("engine.batching: `paged` tells no probabilities to choose by; take `slots`.")
-        rows = [list(transcripts.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
-        talk = transcripts.encode(conversation)
-        try:
-            return option_probabilities(batch.policy, talk, rows)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ReplyError(f"a conversation of {len(talk)} tokens takes more memory than there is") from error
+        ids, rows = transcripts.encode(conversation), transcripts.options(options)
+        self._room([*ids, *max(rows, key=len)])
+        return await batch.choose(ids, rows)
+
+    def _room(self, ids: list[int]) -> int:
+        """How many tokens may follow."""
+        context = context_length(self._serving()[0].policy)
+        if len(ids) >= context:
+            raise ReplyError(f"a conversation of {len(ids)} tokens leaves no room in a context of {context}")
+        return context - len(ids)
 
     def _is_stopped(self, written: list[int]) -> bool:
         """Whether a reply ends in a stop string; a token holds at least one byte of it, or is left over from one."""

@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 import torch
 from safetensors import safe_open
 
-from cai_lightning.engines.base import Engine, Reply, Sampling
-from cai_lightning.engines.sampling import settle_sampling
-from cai_lightning.engines.transcripts import Template, Transcripts, decode
+from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
+from cai_lightning.engines.sampling import OptionTree, settle_sampling
+from cai_lightning.engines.transcripts import Template, Transcripts
 from cai_lightning.engines.vllm_process import VLLMProcess, import_vllm, sampling_parameters
 from cai_lightning.models.hub import check_adapter, opening
 from cai_lightning.models.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer, warn_of_wording
@@ -107,36 +107,30 @@ class VLLMEngine(Engine):
             self._served.stop()
         self._served = self._transcripts = None
 
-    async def reply(self, conversation: Conversation, seed: str) -> Reply:
+    async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         served, transcripts = self._serving()
         ids = transcripts.encode(conversation)
-        completion = await served.complete(ids, **self._drawing(seed))
+        completion = await served.complete(ids, logprobs=0 if logprobs else None, **self._drawing(seed))
         written = list(completion.token_ids)
         # A stop string ends with the last token; any other reply that is whole has its end of turn there.
         is_ended = completion.finish_reason == "stop" and not isinstance(completion.stop_reason, str)
-        said = written[:-1] if is_ended else written
-        text, thought = decode(transcripts.tokenizer, ids, said, self.sampling.stop)
-        transcripts.remember(conversation, ids, text, said)
-        return Reply(text, completion.finish_reason, len(written), len(ids), thought)
+        text, thought = transcripts.decode(conversation, ids, written[:-1] if is_ended else written, self.sampling.stop)
+        told = zip(written, completion.logprobs, strict=True) if logprobs else None
+        likely = [place[token].logprob for token, place in told] if told else None
+        return Reply(text, completion.finish_reason, len(written), len(ids), thought, ids, written, likely)
 
-    async def choose(self, conversation: Conversation, options: Sequence[str]) -> list[float]:
+    async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
+        """Each beginning of the options is a request, and the conversation before it comes from the prefix cache."""
         transcripts = self._serving()[1]
-        talk = transcripts.encode(conversation)
-        rows = [tuple(transcripts.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
-        # What several options begin with is asked once, and the conversation before it comes from the prefix cache.
-        beginnings = sorted({row[:place] for row in rows for place in range(len(row))})
-        scores = await asyncio.gather(*(self._next(talk, begun, rows) for begun in beginnings))
-        known = dict(zip(beginnings, scores, strict=True))
-        totals = [sum(known[row[:place]][token] for place, token in enumerate(row)) for row in rows]
-        return torch.tensor(totals).softmax(dim=0).tolist()
+        ids, tree = transcripts.encode(conversation), OptionTree(transcripts.options(options))
+        found = await asyncio.gather(*(self._next(ids, begun, tree.following(begun)) for begun in tree.beginnings))
+        return tree.choice({part: logprob for known in found for part, logprob in known.items()})
 
-    async def _next(self, talk: list[int], begun: tuple[int, ...], rows: Sequence[tuple[int, ...]]) -> dict[int, float]:
-        """The log-probabilities of the tokens by which rows go on from what they begin with."""
-        place = len(begun)
-        tokens = sorted({row[place] for row in rows if row[:place] == begun and len(row) > place})
+    async def _next(self, ids: list[int], begun: tuple[int, ...], tokens: list[int]) -> dict[tuple[int, ...], float]:
+        """How likely each of some tokens is behind a beginning."""
         wanted = {"temperature": 0.0, "max_tokens": 1, "logprob_token_ids": tokens}
-        completion = await self._serving()[0].complete([*talk, *begun], **wanted)
-        return {token: completion.logprobs[0][token].logprob for token in tokens}
+        completion = await self._serving()[0].complete([*ids, *begun], **wanted)
+        return {(*begun, token): completion.logprobs[0][token].logprob for token in tokens}
 
     def _drawing(self, seed: str) -> dict[str, Any]:
         """How vLLM draws a reply; text is looked at on the way only where a stop string may end it."""

@@ -72,7 +72,7 @@ def test_the_next_turn_reads_only_what_is_new(policy, read):
     async def talk():
         first = await one.write(PROMPTS[1], "1", 10)
         read.clear()
-        await one.write([*PROMPTS[1], *first, 50, 51, 52], "2", 10)
+        await one.write([*PROMPTS[1], *first.tokens, 50, 51, 52], "2", 10)
         return read[0]
 
     assert asyncio.run(talk()) == {0: 4}, "the last token written and the three new ones"
@@ -113,6 +113,6 @@ def test_other_errors_reach_all_who_wait_and_the_batch_goes_on(policy, monkeypat
             failed = await asyncio.gather(*(one.write(ids, "s", 10) for ids in PROMPTS), return_exceptions=True)
         return failed, await one.write(PROMPTS[0], "s", 10)
 
-    failed, tokens = asyncio.run(asyncio.wait_for(ask(), 30))
+    failed, written = asyncio.run(asyncio.wait_for(ask(), 30))
     assert [type(error) for error in failed] == [ZeroDivisionError] * len(PROMPTS)
-    assert len(tokens) == 10
+    assert len(written.tokens) == 10

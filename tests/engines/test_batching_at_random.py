@@ -69,14 +69,27 @@ async def held(batch, talk):
         for _ in range(wait):
             await asyncio.sleep(0)
         ids = [*ids, *turn]
-        replies.append(await batch.write(ids, talk.seed, talk.most))
+        replies.append((await batch.write(ids, talk.seed, talk.most)).tokens)
         ids = [*ids, *replies[-1]]
     return replies
 
 
-def together(batch, talks):
+async def weighed(batch, talk, options):
+    """How likely each of several answers is to each turn of a conversation that goes on with the first."""
+    ids, choices = [], []
+    for turn, wait in zip(talk.turns, talk.waits, strict=True):
+        for _ in range(wait):
+            await asyncio.sleep(0)
+        ids = [*ids, *turn]
+        choices.append(await batch.choose(ids, options))
+        ids = [*ids, *options[0]]
+    return choices
+
+
+def together(batch, talks, choices=()):
     async def every():
-        return await asyncio.gather(*(held(batch, talk) for talk in talks), return_exceptions=True)
+        work = [held(batch, talk) for talk in talks] + [weighed(batch, *choice) for choice in choices]
+        return await asyncio.gather(*work, return_exceptions=True)
 
     return asyncio.run(asyncio.wait_for(every(), 60))
 
@@ -95,6 +108,31 @@ def alone(policy, talk, told):
             replies[-1] += draw(logits[None, place], SAMPLING, numbers, [ids[: place + 1]])
         assert len(reply) == talk.most or (reply[-1] == 0 and len(reply) < talk.most)
     return replies
+
+
+@torch.inference_mode()
+def whole(policy, talk, options):
+    """How likely the answers are to each turn, by reading all of the conversation and of each answer."""
+    ids = []
+    for turn in talk.turns:
+        ids = [*ids, *turn]
+        logits = [policy(torch.tensor([[*ids, *option]])).logits[0, len(ids) - 1 : -1].double() for option in options]
+        pairs = zip(logits, options, strict=True)
+        totals = [scores.log_softmax(-1).gather(1, torch.tensor(option)[:, None]).sum() for scores, option in pairs]
+        yield torch.stack(totals).exp()
+        ids = [*ids, *options[0]]
+
+
+def answers(rng):
+    """Some that begin alike, by no token or by many; none begins another."""
+    stem = tokens(rng, 4)
+    some = [[*stem[: rng.randrange(5)], *tokens(rng, rng.randrange(1, 3))] for _ in range(rng.randrange(1, 5))]
+    return [one for n, one in enumerate(some) if not any(begin(one, other) for other in some[:n])]
+
+
+def begin(one, other):
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
 
 
 class Repeated(Graphs):
@@ -162,6 +200,25 @@ def test_out_of_memory_in_any_pass_loses_nobody_and_changes_no_token(policy, blo
             told = together(ContinuousBatch(policy, 8, SAMPLING, ends={0}), some)
         for talk, replies in zip(some, told, strict=True):
             assert replies == alone(policy, talk, replies), f"case {case}"
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("block", range(3))
+def test_answers_are_weighed_amid_replies_and_when_memory_runs_out_as_they_are_alone(policy, block):
+    for case in range(20):
+        rng = random.Random(f"{block} {case}")
+        some = list(talks(rng, rng.randrange(1, 4)))
+        choices = [(talk, answers(rng)) for talk in talks(rng, rng.randrange(1, 5))]
+        failing = {rng.randrange(60): rng.choice(ERRORS) for _ in range(rng.randrange(3))}
+        with scarce(policy, lambda n, shape, failing=failing: failing.get(n)):
+            slots = 8 if failing else rng.randrange(1, 9)
+            told = together(ContinuousBatch(policy, slots, SAMPLING, ends={0}), some, choices)
+        for talk, replies in zip(some, told, strict=False):
+            assert replies == alone(policy, talk, replies), f"case {case}"
+        for choice, found in zip(choices, told[len(some) :], strict=True):
+            for one, likely in zip(found, whole(policy, *choice), strict=True):
+                assert one.mass == pytest.approx(float(likely.sum()), abs=1e-5), f"case {case}"
+                assert one.shares == pytest.approx((likely / likely.sum()).tolist(), abs=1e-5), f"case {case}"
 
 
 @pytest.mark.parametrize("block", range(3))

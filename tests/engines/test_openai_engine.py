@@ -411,20 +411,21 @@ LOG = {0.6: -0.5108256, 0.3: -1.2039728, 0.2: -1.6094379, 0.1: -2.3025851}
 
 
 def test_options_are_weighed_where_they_part():
-    shares, (request,) = choose(
-        [place((" (", 0.0), ("A", -9.0)), place(("A", LOG[0.6]), ("B", LOG[0.3]), ("C", LOG[0.1]))]
+    choice, (request,) = choose(
+        [place((" (", LOG[0.6]), ("A", -9.0)), place(("A", LOG[0.6]), ("B", LOG[0.3]), ("C", LOG[0.1]))]
     )
-    assert shares == pytest.approx([2 / 3, 1 / 3])
+    assert choice.shares == pytest.approx([2 / 3, 1 / 3])
+    assert choice.mass == pytest.approx(0.6 * 0.9)
     assert (request["logprobs"], request["top_logprobs"], request["temperature"]) == (True, 20, 0.0)
     assert request["max_tokens"] >= 3
 
 
 def test_several_tokens_may_begin_one_option():
     places = [place(("(A", LOG[0.2]), ("(A)", LOG[0.1]), ("(B)", LOG[0.3]), ("(", LOG[0.1]), ("I", LOG[0.3]))]
-    assert choose(places)[0] == pytest.approx([0.5, 0.5])
-    assert choose([place(("\n", 0.0)), place(("Yes", LOG[0.6]), (" No", LOG[0.2]))], ("Yes", "No"))[0] == pytest.approx(
-        [0.75, 0.25]
-    )
+    choice, _ = choose(places)
+    assert (choice.shares, choice.mass) == (pytest.approx([0.5, 0.5]), pytest.approx(0.6))
+    choice, _ = choose([place(("\n", 0.0)), place(("Yes", LOG[0.6]), (" No", LOG[0.2]))], ("Yes", "No"))
+    assert (choice.shares, choice.mass) == (pytest.approx([0.75, 0.25]), pytest.approx(0.8))
 
 
 @pytest.mark.parametrize("places", [[place(("I", -0.1), ("We", -3.0))], [place(("(", 0.0))]])

@@ -154,7 +154,7 @@ def test_the_likeliest_tokens_are_those_of_generate_under_a_penalty(policy, pena
         return await asyncio.gather(*(batch.write(row, "s", 24) for row in rows))
 
     ours = asyncio.run(asyncio.wait_for(write(), 60))
-    for row, tokens in zip(rows, ours, strict=True):
+    for row, (tokens, _) in zip(rows, ours, strict=True):
         theirs = policy.generate(
             torch.tensor([row]),
             attention_mask=torch.ones(1, len(row), dtype=torch.long),

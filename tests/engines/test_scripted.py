@@ -2,9 +2,11 @@
 
 import asyncio
 
+import pytest
 import torch
 
-from cai_lightning.engines import ScriptedEngine
+from cai_lightning.engines import Choice, ScriptedEngine
+from cai_lightning.run.errors import ReplyError
 from cai_lightning.run.records import user
 
 
@@ -21,3 +23,11 @@ def test_a_list_is_said_in_turn_and_over_again():
 
 def test_a_function_makes_its_reply_of_the_conversation():
     assert say(ScriptedEngine(lambda talk: talk[-1]["content"].upper()), "a") == ["A"]
+
+
+def test_it_chooses_what_it_says_next():
+    engine = ScriptedEngine(["(B)", "neither"])
+    engine.start(torch.device("cpu"))
+    assert asyncio.run(engine.choose([user("which?")], ["(A)", "(B)"])) == Choice([0.0, 1.0], 1.0)
+    with pytest.raises(ReplyError, match="which is none of"):
+        asyncio.run(engine.choose([user("which?")], ["(A)", "(B)"]))

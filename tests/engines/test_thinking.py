@@ -12,6 +12,7 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
 from cai_lightning.engines import OpenAIEngine, RecordedEngine, Sampling, ScriptedEngine, TransformersEngine, VLLMEngine
+from cai_lightning.engines.batching import Written
 from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.models.loading import load_tokenizer
 from cai_lightning.models.template import render, with_arguments
@@ -61,9 +62,9 @@ class Writing:
             config=SimpleNamespace(get_text_config=lambda decoder: SimpleNamespace(max_position_embeddings=4096))
         )
 
-    async def write(self, ids, seed, most):
+    async def write(self, ids, seed, most, logprobs):
         self.fed.append(ids)
-        return [*self.ids, *self.ends]
+        return Written([*self.ids, *self.ends], None)
 
 
 def transformers_engine(tokenizer, text):

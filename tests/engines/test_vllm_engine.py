@@ -47,11 +47,11 @@ def vllm(model=MODEL, sampling=GREEDY, **settings):
     return VLLMEngine(str(model), sampling, **{"dtype": "float32", "arguments": SMALL, **settings})
 
 
-def replies(engine, talks=TALKS):
+def replies(engine, talks=TALKS, **settings):
     """The replies to conversations that are asked at once; each one's seed is its place."""
 
     async def ask():
-        return await asyncio.gather(*(engine.reply(talk, str(n)) for n, talk in enumerate(talks)))
+        return await asyncio.gather(*(engine.reply(talk, str(n), **settings) for n, talk in enumerate(talks)))
 
     return asyncio.run(asyncio.wait_for(ask(), 60))
 
@@ -162,11 +162,34 @@ def test_a_drawn_reply_depends_on_its_seed_and_not_on_its_company(sampled):
 @needs_vllm
 @pytest.mark.parametrize("options", [["(A)", "(B)"], ["I cannot", "I can help", "To", "(A)"]])
 def test_options_are_as_likely_as_transformers_finds_them(engines, options):
-    for talk in TALKS:
-        ours, again, theirs = (asyncio.run(engine.choose(talk, options)) for engine in (engines[0], *engines))
-        assert sum(ours) == pytest.approx(1)
-        assert ours == pytest.approx(theirs, abs=1e-3)
-        assert again == pytest.approx(ours, abs=1e-4)
+    async def every(engine):
+        return await asyncio.gather(*(engine.choose(talk, options) for talk in TALKS))
+
+    ours, theirs = (asyncio.run(every(engine)) for engine in engines)
+    for talk, one, other in zip(TALKS, ours, theirs, strict=True):
+        again = asyncio.run(engines[0].choose(talk, options))
+        assert sum(one.shares) == pytest.approx(1)
+        assert one.shares == pytest.approx(other.shares, abs=1e-3)
+        assert again.shares == pytest.approx(one.shares, abs=1e-4)
+        assert (again.mass, other.mass) == (pytest.approx(one.mass, rel=1e-3, abs=1e-5),) * 2
+
+
+@needs_vllm
+@pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(0.7, 0.8, 24, [], 30, 0.01, 1.2)])
+def test_log_probabilities_are_those_of_a_plain_forward_pass(sampled, sampling):
+    plain = load_model(str(MODEL), "float32").eval()
+    engine, _ = sampled(sampling)
+    told, untold = replies(engine, logprobs=True), replies(engine)
+    assert told == untold
+    for reply, silent in zip(told, untold, strict=True):
+        assert silent.logprobs is None
+        assert len(reply.token_ids) == reply.tokens
+        with torch.inference_mode():
+            logits = plain(torch.tensor([[*reply.prompt_ids, *reply.token_ids]])).logits[
+                0, reply.prompt_tokens - 1 : -1
+            ]
+        likely = logits.log_softmax(-1).gather(1, torch.tensor(reply.token_ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(reply.logprobs), likely, atol=1e-4, rtol=0)
 
 
 @needs_vllm
@@ -207,7 +230,7 @@ def test_it_stops_whole_and_starts_again_with_an_adapter(engines, adapter):
     assert ours == theirs
     assert ours != base
     chosen = [asyncio.run(engine.choose(TALKS[0], ["(A)", "(B)"])) for engine in engines]
-    assert chosen[0] == pytest.approx(chosen[1], abs=1e-3)
+    assert chosen[0].shares == pytest.approx(chosen[1].shares, abs=1e-3)
 
 
 def processes_of_vllm():
