@@ -12,13 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
-from cai_lightning.statistics.intervals import (
-    RESAMPLES,
-    Clusters,
-    draws,
-    rate_difference_interval,
-    studentized_quantiles,
-)
+from cai_lightning.statistics.bootstrap import RESAMPLES, draws, studentized_quantiles
+from cai_lightning.statistics.intervals import gather, rate_difference_interval, student_quantile, wilson
 
 PROMPTS, SEED = 100, 7
 Array = NDArray[np.float64]
@@ -39,29 +34,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--experiments", type=int, default=2_000, help="simulated ones; 40 at the least, for a try")
     experiments = parser.parse_args().experiments
-    rates()
+    for prompts in (5, 10, 20, 50, PROMPTS, 500):
+        rates(prompts)
     scores(experiments)
     changes(experiments)
     arms(experiments)
     arms_of_rates(experiments)
 
 
-def rates() -> None:
+def rates(prompts: int) -> None:
     """Exactly, over the binomial distribution: no simulation, no noise."""
-    times = draws(np.random.default_rng(SEED), PROMPTS, RESAMPLES)
-    counts = np.arange(PROMPTS + 1)
-    values = (np.arange(PROMPTS) < counts[:, None]).astype(np.float64)
-    shipped = np.array([mean_interval(by_id(row)).interval for row in values])
-    percentile = np.quantile(values @ times.T / PROMPTS, [0.025, 0.975], axis=1).T
+    times = draws(np.random.default_rng(SEED), prompts, RESAMPLES)
+    counts = np.arange(prompts + 1)
+    values = (np.arange(prompts) < counts[:, None]).astype(np.float64)
+    quantile = student_quantile(prompts - 1, 0.95)
+    kinds = {
+        "shipped": np.array([mean_interval(by_id(row)).interval for row in values]),
+        "with Student's quantile": np.array([wilson(count / prompts, prompts, quantile) for count in counts]),
+        "percentile": np.quantile(values @ times.T / prompts, [0.025, 0.975], axis=1).T,
+    }
     grid = np.arange(0.1, 0.9001, 0.002)
-    for name, intervals in (("shipped", shipped), ("percentile", percentile)):
-        covered = [
-            stats.binom.pmf(counts, PROMPTS, rate)[(intervals[:, 0] <= rate) & (rate <= intervals[:, 1])].sum()
-            for rate in grid
-        ]
+    chances = stats.binom.pmf(counts, prompts, grid[:, None])
+    for name, (low, high) in ((name, intervals.T) for name, intervals in kinds.items()):
+        covered = (chances * ((low <= grid[:, None]) & (grid[:, None] <= high))).sum(axis=1)
         tenths = [f"{100 * covered[place]:.1f}" for place in range(0, 401, 50)]
-        span = f"{100 * min(covered):.1f} to {100 * max(covered):.1f}"
-        print(f"rates of 0.1 to 0.9, {name}: {span} %; at the tenths {', '.join(tenths)} %")
+        span = f"{100 * covered.min():.1f} to {100 * covered.max():.1f}, mean {100 * covered.mean():.1f}"
+        width = f"{(high - low).mean():.3f} wide"
+        print(f"{prompts} prompts, rates of 0.1 to 0.9, {name}: {span} %, {width}; at the tenths {', '.join(tenths)} %")
 
 
 def scores(experiments: int) -> None:
@@ -92,7 +91,7 @@ def changes(experiments: int) -> None:
 
 def change(gained: int, lost: int) -> tuple[float, float]:
     values = np.repeat([1.0, -1.0, 0.0], [gained, lost, PROMPTS - gained - lost])
-    return rate_difference_interval(Clusters(values, np.ones(PROMPTS)), gained + lost, 0.95)
+    return rate_difference_interval(gather(values, np.arange(PROMPTS)), 0.95)
 
 
 def arms(experiments: int) -> None:

@@ -33,8 +33,7 @@ from cai_lightning.run.records import Judgement, shared_id
 from cai_lightning.run.text import printable
 from cai_lightning.services.judge import JudgeModel
 from cai_lightning.statistics import Interval
-from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts
-from cai_lightning.statistics.rows import mean_with_interval
+from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts, mean_of_rows
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) ->
 def _win_rate(scored: Sequence[Judgement], prompts: Prompts) -> Interval:
     points = np.array([POINTS[str(row.preferred)] for row in scored])
     numbers = np.unique([prompts.get(row.id, row.id) for row in scored], return_inverse=True)[1]
-    return mean_with_interval(points, numbers, is_share=True)
+    return mean_of_rows(points, numbers, is_share=True)
 
 
 def as_json(result: PairwiseResult) -> dict[str, Any]:

@@ -1,27 +1,133 @@
-"""How far evaluators agree: Spearman's rank correlation and Krippendorff's alpha, each with its interval.
+"""How far an evaluator agrees with people and with other evaluators: pure functions of scores and labels.
 
-Spearman's rank correlation with its interval.
+    right = accuracy(preferences(chosen, rejected), prompts)
+    right.estimate, right.p_value
 
-estimate = rank_correlation(scores, lengths)
+    rank_correlation(scores, lengths)
+    alpha_with_interval(np.stack([preferences_of_one, preferences_of_another]), prompts)
 
-Krippendorff's alpha with its interval. Pure functions.
-
-estimate = alpha_with_interval(np.stack([preferences_of_one, preferences_of_another]), prompts)
+Scores are turned so that higher is better before they come here; NaN is unscored. Comparisons of one conversation are
+no independent draws, so `prompts` numbers the conversations, and spread is that between them.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
-from cai_lightning.statistics import Interval
-from cai_lightning.statistics.accuracy import Prompts, Values
-from cai_lightning.statistics.intervals import resamples
+from cai_lightning.statistics.bootstrap import resamples
+from cai_lightning.statistics.intervals import (
+    Array,
+    EffectiveSize,
+    Interval,
+    PromptNumbers,
+    effective_size,
+    gather,
+    rate_size,
+    share_interval,
+    share_p_value,
+)
 
-TINY = 1e-9
+CHANCE = 0.5
+
+LEAST_DEFINED = 0.95
+"""Share of the resamples that have an alpha, below which there is no interval."""
+
+_PERFECT = 1 - 1e-9
+_TINY = 1e-12
 
 
-def rank_correlation(a: Values, b: Values, confidence: float = 0.95) -> Interval:
+@dataclass(frozen=True)
+class Share:
+    """How often the better response is put first.
+
+    Args:
+        estimate: The share and its interval.
+        p_value: Two-sided p-value of chance, one half; None where there is no interval.
+    """
+
+    estimate: Interval
+    p_value: float | None = None
+
+
+def preferences(chosen: Array, rejected: Array) -> Array:
+    """1 where the chosen response has the higher score, 1/2 for a tie, 0 else; NaN where one of them is unscored."""
+    preferred: Array = (np.sign(chosen - rejected) + 1) / 2
+    return preferred
+
+
+def accuracy(right: Array, prompts: PromptNumbers, confidence: float = 0.95) -> Share:
+    """How often the chosen response is preferred, with Wilson's interval.
+
+    Args:
+        right: One for each comparison, as `preferences` gives it; NaN is unscored.
+        prompts: The number of the conversation that the comparison belongs to.
+        confidence: Share of intervals that shall hold the true value, between 0 and 1.
+
+    Returns:
+        The share; None where nothing is scored, and without an interval where all is of one conversation.
+    """
+    known = ~np.isnan(right)
+    clusters = gather(right[known], prompts[known])
+    if len(clusters) < 2:
+        return Share(clusters.interval())
+    return _share(clusters.mean, clusters.n, rate_size(clusters), confidence)
+
+
+def area_under_curve(scores: Array, good: NDArray[np.bool_], prompts: PromptNumbers, confidence: float = 0.95) -> Share:
+    """How often a good response has a higher score than a bad one: the area under the ROC curve, ties counting half.
+
+    Its spread is DeLong's (DeLong, DeLong and Clarke-Pearson 1988), summed within conversations (Obuchowski 1997); the
+    interval is Wilson's for as many independent rows as that spread is worth, so it has a width where the scores part
+    the labels without an error.
+
+    Args:
+        scores: One for each response; NaN where it has none.
+        good: Whether the response is good.
+        prompts: The number of the conversation that the response belongs to.
+        confidence: Share of intervals that shall hold the true value, between 0 and 1.
+
+    Returns:
+        The area; None where one of the two labels has no score, and without an interval where one has scores in a
+        single conversation alone, which tells nothing about how conversations vary.
+    """
+    known = ~np.isnan(scores)
+    scores, good, prompts = scores[known], good[known], prompts[known]
+    if good.all() or not good.any():
+        return Share(Interval(None, None, None, len(scores)))
+    area, influence = area_and_influence(scores, good)
+    samples = [np.unique(prompts[label], return_counts=True)[1] for label in (good, ~good)]
+    if min(map(len, samples)) < 2:
+        return Share(Interval(area, None, None, len(scores)))
+    together, alone = gather(influence, prompts).sums, float(influence @ influence)
+    return _share(area, len(scores), effective_size(area, together, alone, len(scores), samples), confidence)
+
+
+def area_and_influence(scores: Array, good: NDArray[np.bool_]) -> tuple[float, Array]:
+    """The area under the curve, and how far each score moves it."""
+    above, below = _wins(scores[good], scores[~good]), _wins(-scores[~good], -scores[good])
+    positives, negatives = len(above), len(below)
+    area, influence = float(above.sum() / (positives * negatives)), np.empty(len(scores))
+    influence[good] = (above / negatives - area) / positives
+    influence[~good] = (below / positives - area) / negatives
+    return area, influence
+
+
+def _wins(scores: Array, others: Array) -> Array:
+    """How many of the others each score is above, ties counting half."""
+    ordered = np.sort(others)
+    wins: Array = (ordered.searchsorted(scores, "left") + ordered.searchsorted(scores, "right")) / 2
+    return wins
+
+
+def _share(share: float, n: int, size: EffectiveSize, confidence: float) -> Share:
+    return Share(Interval(share, *share_interval(share, size, confidence), n), share_p_value(share, size, CHANCE))
+
+
+def rank_correlation(a: Array, b: Array, confidence: float = 0.95) -> Interval:
     """Spearman's correlation over the places where both have a number.
 
     The interval is Fisher's with the variance of Bonett and Wright (2000), and takes the rows as independent draws.
@@ -29,28 +135,18 @@ def rank_correlation(a: Values, b: Values, confidence: float = 0.95) -> Interval
     Returns:
         The correlation; None where one of the two is the same everywhere, the interval None below four rows.
     """
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
     known = ~np.isnan(a) & ~np.isnan(b)
     n = int(known.sum())
     if n < 2 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
         return Interval(None, None, None, n)
-    rho = float(np.clip(np.corrcoef(rankdata(a[known]), rankdata(b[known]))[0, 1], -1, 1))
-    if n < 4 or abs(rho) > 1 - TINY:
+    rho = float(scipy.stats.spearmanr(a[known], b[known]).statistic)
+    if n < 4 or abs(rho) > _PERFECT:
         return Interval(rho, None, None, n)
-    half = float(ndtri((1 + confidence) / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    middle = math.atanh(rho)
-    return Interval(rho, math.tanh(middle - half), math.tanh(middle + half), n)
+    half = float(scipy.special.ndtri((1 + confidence) / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return Interval(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), n)
 
 
-LEAST_DEFINED = 0.95
-"""Share of the resamples that have an alpha, below which there is no interval."""
-
-_TINY = 1e-12
-
-
-def alpha_with_interval(values: Values, prompts: Prompts, confidence: float = 0.95, seed: int = 0) -> Interval:
+def alpha_with_interval(values: Array, prompts: PromptNumbers, confidence: float = 0.95, seed: int = 0) -> Interval:
     """Krippendorff's alpha with squared differences (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
 
     1 is perfect agreement, 0 what chance would give, less is systematic disagreement. The interval is the percentile
@@ -78,16 +174,15 @@ def alpha_with_interval(values: Values, prompts: Prompts, confidence: float = 0.
     return Interval(alpha, low, high, n)
 
 
-def _sums(values: Values, prompts: Prompts) -> Values:
+def _sums(values: Array, prompts: PromptNumbers) -> Array:
     """What alpha is made of, a row for each conversation: judgements, their sum, their squares, their disagreement."""
     values = (values - np.nanmean(values)) / (np.nanmax(values) - np.nanmin(values))
     judges, sums, squares = (~np.isnan(values)).sum(axis=0), np.nansum(values, axis=0), np.nansum(values**2, axis=0)
     apart = 2 * (judges * squares - sums**2) / (judges - 1)
-    _, places = np.unique(prompts, return_inverse=True)
-    return np.stack([np.bincount(places, weights=each) for each in (judges, sums, squares, apart)], axis=1)
+    return np.stack([gather(each, prompts).sums for each in (judges, sums, squares, apart)], axis=1)
 
 
-def _alphas(sums: NDArray[np.float64]) -> Values:
+def _alphas(sums: Array) -> Array:
     """The alpha of each row of sums; NaN where all judgements are the same."""
     total, linear, squares, apart = sums.T
     expected = 2 * (total * squares - linear**2) / (total - 1)
@@ -95,8 +190,8 @@ def _alphas(sums: NDArray[np.float64]) -> Values:
     return np.where(varies, 1 - apart / np.where(varies, expected, 1), np.nan)
 
 
-def _ends(alphas: Values, resamples: int, confidence: float) -> tuple[float, float] | tuple[None, None]:
+def _ends(alphas: Array, resamples: int, confidence: float) -> Sequence[float] | tuple[None, None]:
     if len(alphas) < LEAST_DEFINED * resamples or np.ptp(alphas) < _TINY:
         return None, None
-    low, high = np.quantile(alphas, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    ends: list[float] = np.quantile(alphas, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    return ends

@@ -1,7 +1,13 @@
-"""Means and differences of arms: of one experiment fine-tuned under several seeds.
+"""Means with intervals over prompts and paired differences: of single runs, and of arms fine-tuned under several seeds.
+
+    estimate = mean_interval({"0f3a...": 0.9, "77b1...": 0.2})
+    difference = paired_difference(scores, baseline_scores)
 
     estimate = arm_mean([scores_of_seed_1, scores_of_seed_2, scores_of_seed_3])
     difference = arm_difference([seed_1, seed_2, seed_3], [baseline])
+
+Scores of a single run get the studentized bootstrap over prompts, rates Wilson's interval, differences of rates that of
+Bonett and Price.
 
 Two fine-tunings differ more than two samples of prompts do, and two to five of them tell little about how much. An
 interval that takes their spread as known, as a bootstrap over so few does, is far too narrow: with two that differ a
@@ -18,31 +24,29 @@ no failure was seen among 100 prompts does not mean that there is none.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
+import scipy
+
+from cai_lightning.statistics.bootstrap import bootstrap_interval
 from cai_lightning.statistics.intervals import (
     NO_PROMPTS,
     Clusters,
     Ends,
+    Interval,
     Prompts,
     by_prompt,
     rate_difference_interval,
     rate_interval,
+    student_interval,
     student_quantile,
-)
-from cai_lightning.statistics.means import (
-    Interval,
-    PairedDifference,
-    are_rates,
-    mean_interval,
-    paired_difference,
-    without_interval,
 )
 from cai_lightning.statistics.tests import (
     VarianceComponent,
+    between_fine_tunings,
+    between_prompts,
     effect_size,
-    of_fine_tunings,
-    of_prompts,
     pooled,
     prompts_needed,
     seeds_needed,
@@ -51,11 +55,84 @@ from cai_lightning.statistics.tests import (
 
 Scores = Mapping[str, float]
 EndsAt = Callable[[float], Ends]
-"""The interval over prompts at each confidence."""
+"""The ends of the interval over prompts at each confidence."""
+
+SUREST = 1 - 1e-12
+"""The largest confidence that is tried for a p-value."""
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The mean of the differences of two runs, or arms, over the ids scored in both.
+
+    Args:
+        estimate: Mean difference and interval; its `n` is the number of pairs.
+        left_out: Number of ids scored in only one of the two.
+        p_value: Two-sided p-value of no difference; None where there is no interval.
+        effect_size: Cohen's d_z, the mean difference over its standard deviation between prompts; None where all pairs
+            differ alike.
+        needed: Prompts needed to see a difference of this size with 80 % power; None where no number is enough, or
+            where fine-tunings differ, which more prompts do not change.
+        needed_seeds: Fine-tunings of each arm of several that are needed likewise, on these prompts; None where they
+            do not differ, or where no number is enough.
+    """
+
+    estimate: Interval
+    left_out: int
+    p_value: float | None = None
+    effect_size: float | None = None
+    needed: int | None = None
+    needed_seeds: int | None = None
+
+
+def mean_interval(
+    values: Scores, confidence: float = 0.95, seed: int = 0, unit_scale: bool = True, prompts: Prompts = NO_PROMPTS
+) -> Interval:
+    """The mean of scores and its interval: the studentized bootstrap's, or Wilson's where all are 0 or 1.
+
+    Repetitions of a prompt are no independent draws, so whole prompts are resampled. Where all scores agree, but are
+    neither 0 nor 1, the interval has no width: no spread is seen, which does not mean that there is none.
+
+    Args:
+        values: Finite scores by id.
+        confidence: Share of intervals that shall hold the true mean, between 0 and 1.
+        seed: Seed of the resampling; the order of the values does not matter.
+        unit_scale: Whether the scale goes from 0 to 1; on any other, ones are no rate.
+        prompts: What each id shares with the others about its prompt.
+
+    Returns:
+        The mean over all values; its interval is None with fewer than two prompts.
+    """
+    return arm_mean([values], confidence, unit_scale, prompts, seed)
+
+
+def paired_difference(
+    a: Scores,
+    b: Scores,
+    confidence: float = 0.95,
+    seed: int = 0,
+    unit_scale: bool = True,
+    prompts: Prompts = NO_PROMPTS,
+) -> PairedDifference:
+    """The mean of `a - b` over the ids scored in both, its interval, and whether it is significant.
+
+    Args:
+        a: Finite scores of a run by id.
+        b: Finite scores of the baseline by id.
+        confidence: As in `mean_interval`; its complement is the level that `needed` is for.
+        seed: Seed of the resampling and of the random signs.
+        unit_scale: As in `mean_interval`.
+        prompts: As in `mean_interval`.
+    """
+    return arm_difference([a], [b], confidence, unit_scale, prompts, seed)
 
 
 def arm_mean(
-    fine_tunings: Sequence[Scores], confidence: float = 0.95, unit_scale: bool = True, prompts: Prompts = NO_PROMPTS
+    fine_tunings: Sequence[Scores],
+    confidence: float = 0.95,
+    unit_scale: bool = True,
+    prompts: Prompts = NO_PROMPTS,
+    seed: int = 0,
 ) -> Interval:
     """The mean over fine-tunings and prompts, over the ids scored in all fine-tunings.
 
@@ -64,16 +141,15 @@ def arm_mean(
         confidence: Share of intervals that shall hold the mean of all fine-tunings and prompts.
         unit_scale: As in `mean_interval`.
         prompts: As in `mean_interval`.
+        seed: As in `mean_interval`.
     """
-    if len(fine_tunings) == 1:
-        return mean_interval(fine_tunings[0], confidence, unit_scale=unit_scale, prompts=prompts)
-    shared = _shared(fine_tunings, _common(fine_tunings))
-    clusters, rates = by_prompt(_averaged(shared), prompts), unit_scale and all(map(are_rates, shared))
+    shared = _on(_common(fine_tunings), fine_tunings)
+    clusters, rates = by_prompt(_averages(shared), prompts), unit_scale and _are_rates(shared)
     if len(clusters) < 2:
-        return without_interval(clusters)
-    over_prompts = partial(rate_interval, clusters, averaged=len(shared)) if rates else partial(_student, clusters)
-    low, high = _widened(over_prompts, clusters.mean, pooled([of_fine_tunings(shared, prompts)]), confidence)
-    return _estimate(clusters, *((max(0.0, low), min(1.0, high)) if rates else (low, high)))
+        return clusters.interval()
+    ends = partial(rate_interval, clusters, averaged=len(shared)) if rates else _ends(clusters, len(shared) > 1, seed)
+    low, high = _widened(ends, clusters.mean, pooled(_components([shared], prompts)), confidence)
+    return clusters.interval((max(0.0, low), min(1.0, high)) if rates else (low, high))
 
 
 def arm_difference(
@@ -82,11 +158,12 @@ def arm_difference(
     confidence: float = 0.95,
     unit_scale: bool = True,
     prompts: Prompts = NO_PROMPTS,
+    seed: int = 0,
 ) -> PairedDifference:
     """The difference of two arms, `a - b`, paired by prompt; for single fine-tunings this is `paired_difference`.
 
-    The p-value is that at which the interval would end at 0. An arm with a single fine-tuning adds nothing to the
-    interval for how its fine-tunings vary, which cannot be known from one.
+    The p-value is that at which the interval would end at 0, of single runs that of the sign-flip test. An arm with a
+    single fine-tuning adds nothing to the interval for how its fine-tunings vary, which cannot be known from one.
 
     Args:
         a: The scores by id of each fine-tuning of an arm.
@@ -94,24 +171,26 @@ def arm_difference(
         confidence: As in `arm_mean`; its complement is the level that `needed` and `needed_seeds` are for.
         unit_scale: As in `mean_interval`.
         prompts: As in `mean_interval`.
+        seed: As in `paired_difference`.
     """
-    if len(a) == len(b) == 1:
-        return paired_difference(a[0], b[0], confidence, unit_scale=unit_scale, prompts=prompts)
     ids = _common([*a, *b])
     left_out = len(set[str]().union(*a, *b)) - len(ids)
-    arms = _shared(a, ids), _shared(b, ids)
-    clusters, over_prompts = _paired(*arms, unit_scale, prompts)
+    arms = _on(ids, a), _on(ids, b)
+    averages, baseline = map(_averages, arms)
+    clusters = by_prompt({id: averages[id] - baseline[id] for id in ids}, prompts)
     if len(clusters) < 2:
-        return PairedDifference(without_interval(clusters), left_out)
-    parts = [of_fine_tunings(arm, prompts) for arm in arms if len(arm) > 1]
-    between, size = pooled(parts), effect_size(clusters)
+        return PairedDifference(clusters.interval(), left_out)
+    several, rates = len(a) + len(b) > 2, unit_scale and _are_rates([*arms[0], *arms[1]])
+    ends = partial(rate_difference_interval, clusters) if rates else _ends(clusters, several, seed)
+    components = _components(arms, prompts)
+    between, size = pooled(components), effect_size(clusters)
     return PairedDifference(
-        estimate=_estimate(clusters, *_widened(over_prompts, clusters.mean, between, confidence)),
+        estimate=clusters.interval(_widened(ends, clusters.mean, between, confidence)),
         left_out=left_out,
-        p_value=_p_value(clusters, over_prompts, between),
+        p_value=_p_value(clusters, ends, between) if several else sign_flip(clusters.sums, seed),
         effect_size=size,
-        needed=None if between else prompts_needed(size, level=1 - confidence),
-        needed_seeds=seeds_needed(clusters.mean, parts, of_prompts(clusters), level=1 - confidence),
+        needed=None if between.variance else prompts_needed(size, level=1 - confidence),
+        needed_seeds=seeds_needed(clusters.mean, components, between_prompts(clusters), level=1 - confidence),
     )
 
 
@@ -119,57 +198,51 @@ def _common(fine_tunings: Sequence[Scores]) -> frozenset[str]:
     return frozenset.intersection(*(frozenset(scores) for scores in fine_tunings))
 
 
-def _shared(fine_tunings: Sequence[Scores], ids: frozenset[str]) -> list[Scores]:
+def _on(ids: frozenset[str], fine_tunings: Sequence[Scores]) -> list[Scores]:
     return [{id: scores[id] for id in ids} for scores in fine_tunings]
 
 
-def _averaged(fine_tunings: Sequence[Scores]) -> dict[str, float]:
-    """The mean of each prompt over the fine-tunings."""
+def _averages(fine_tunings: Sequence[Scores]) -> dict[str, float]:
+    """The mean of each id over the fine-tunings."""
     return {id: math.fsum(scores[id] for scores in fine_tunings) / len(fine_tunings) for id in fine_tunings[0]}
 
 
-def _paired(a: Sequence[Scores], b: Sequence[Scores], unit_scale: bool, prompts: Prompts) -> tuple[Clusters, EndsAt]:
-    """The differences of two arms' averages by prompt, and the interval that prompts alone would give them."""
-    averages, baseline = _averaged(a), _averaged(b)
-    differences = {id: averages[id] - baseline[id] for id in averages}
-    clusters = by_prompt(differences, prompts)
-    if not (unit_scale and all(map(are_rates, (*a, *b)))):
-        return clusters, partial(_student, clusters)
-    squares = math.fsum(difference**2 for difference in differences.values())
-    return clusters, partial(rate_difference_interval, clusters, squares)
+def _are_rates(fine_tunings: Sequence[Scores]) -> bool:
+    """Whether all values are 0 or 1, so that their mean is a rate."""
+    return all(value in (0.0, 1.0) for scores in fine_tunings for value in scores.values())
 
 
-def _student(clusters: Clusters, confidence: float) -> Ends:
-    half = student_quantile(len(clusters) - 1, confidence) * clusters.standard_error
-    return clusters.mean - half, clusters.mean + half
+def _ends(clusters: Clusters, several: bool, seed: int) -> EndsAt:
+    """The interval of a mean that is no rate: Student's for averages of several fine-tunings."""
+    return partial(student_interval, clusters) if several else partial(bootstrap_interval, clusters, seed=seed)
 
 
-def _estimate(clusters: Clusters, low: float, high: float) -> Interval:
-    return Interval(clusters.mean, low, high, int(clusters.counts.sum()))
+def _components(arms: Sequence[Sequence[Scores]], prompts: Prompts) -> list[VarianceComponent]:
+    return [between_fine_tunings(arm, prompts) for arm in arms if len(arm) > 1]
 
 
-def _widened(over_prompts: EndsAt, mean: float, between: Sequence[VarianceComponent], confidence: float) -> Ends:
+def _widened(ends: EndsAt, mean: float, between: VarianceComponent, confidence: float) -> Ends:
     """The interval over prompts, each half of it joined with what fine-tunings add."""
-    low, high = over_prompts(confidence)
-    added = math.sqrt(sum(student_quantile(part.df, confidence) ** 2 * part.variance for part in between))
+    low, high = ends(confidence)
+    if not between.variance:
+        return low, high
+    added = student_quantile(between.df, confidence) * math.sqrt(between.variance)
     return mean - math.hypot(max(0.0, mean - low), added), mean + math.hypot(max(0.0, high - mean), added)
 
 
-def _p_value(clusters: Clusters, over_prompts: EndsAt, between: Sequence[VarianceComponent]) -> float:
+def _p_value(clusters: Clusters, ends: EndsAt, between: VarianceComponent) -> float:
     """One less the confidence at which the interval ends at 0."""
-    from scipy.optimize import brentq
-
-    mean, surest = clusters.mean, 1 - 1e-12
+    mean = clusters.mean
 
     def beyond_zero(confidence: float) -> float:
-        low, high = _widened(over_prompts, mean, between, confidence)
+        low, high = _widened(ends, mean, between, confidence)
         return -low if mean > 0 else high
 
     if not mean:
         return 1.0
-    low, high = _widened(over_prompts, mean, between, 0.5)
+    low, high = _widened(ends, mean, between, 0.5)
     if low == high:  # neither prompts nor fine-tunings differ, from which no certainty follows
         return sign_flip(clusters.sums)
-    if beyond_zero(surest) < 0:
-        return 1 - surest
-    return 1 - float(brentq(beyond_zero, 0.0, surest))
+    if beyond_zero(SUREST) < 0:
+        return 1 - SUREST
+    return 1 - float(scipy.optimize.brentq(beyond_zero, 0.0, SUREST))

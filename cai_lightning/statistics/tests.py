@@ -1,31 +1,24 @@
 """Whether a difference is significant, how large it is beside its spread, and how much data it takes to see it.
 
-Significance: the sign-flip test over prompts, and Holm's correction over many of them.
+    differences = by_prompt({id: run[id] - baseline[id] for id in run})
+    p_values = holm([sign_flip(differences.sums), ...])
+    prompts_needed(effect_size(differences))
 
-The shares of the variance of a mean: that between fine-tunings, and that between prompts.
-
-parts = [of_fine_tunings(arm) for arm in (a, b)]
-between = pooled(parts)
-
-How large a difference is beside its spread, and how many prompts or fine-tunings it takes to see it.
+scipy's permutation test does what `sign_flip` does, and draws all signs again for each of the hundreds of differences
+of a comparison; here those over the same prompts share them.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 
-from cai_lightning.statistics.intervals import (
-    LARGEST_DRAW,
-    NO_PROMPTS,
-    Array,
-    Clusters,
-    Prompts,
-    by_prompt,
-    student_quantile,
-)
+from cai_lightning.statistics.bootstrap import batch_sizes
+from cai_lightning.statistics.intervals import NO_PROMPTS, Array, Clusters, Prompts, by_prompt, student_quantile
 
 FLIPS = 9_999
 """Random sign flips; so the least p-value is 1 in 10,000, which a correction over some hundred differences leaves."""
@@ -46,39 +39,25 @@ def sign_flip(sums: Array, seed: int = 0) -> float:
         sums: The sum of each prompt's differences.
         seed: Seed of the random signs; with 13 prompts or fewer all signs are tried.
     """
-    observed = abs(float(sums.sum()))
-    least = observed - _ROUNDING * float(np.abs(sums).sum())
+    least = abs(float(sums.sum())) - _ROUNDING * float(np.abs(sums).sum())
     reached = sum(int((np.abs(signs @ sums) >= least).sum()) for signs in _signs(len(sums), seed))
     if len(sums) <= _MOST_PROMPTS_WRITTEN_OUT:
         return float(reached / 2 ** len(sums))
     return (reached + 1) / (FLIPS + 1)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number: Holm (1979).
-
-    Where each corrected value up to 5 % is taken for a difference, the chance of one or more wrong ones is 5 % at most,
-    whatever depends on what.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
-    return corrected
-
-
 def _signs(prompts: int, seed: int) -> Iterator[Array]:
     """Rows of -1 and 1: all there are for few prompts, else random ones, in batches."""
+    sizes = batch_sizes(FLIPS, prompts)
     if prompts <= _MOST_PROMPTS_WRITTEN_OUT:
         bits = np.arange(2**prompts)[:, None] >> np.arange(prompts) & 1
         yield 1.0 - 2.0 * bits.astype(np.float64)
-    elif prompts * FLIPS <= LARGEST_DRAW:
+    elif len(sizes) == 1:
         yield _kept_signs(prompts, seed)
     else:
-        rng, batch = np.random.default_rng(seed), max(1, LARGEST_DRAW // prompts)
-        for start in range(0, FLIPS, batch):
-            yield _random_signs(rng, min(batch, FLIPS - start), prompts)
+        rng = np.random.default_rng(seed)
+        for size in sizes:
+            yield _random_signs(rng, size, prompts)
 
 
 @lru_cache(maxsize=4)
@@ -91,6 +70,18 @@ def _random_signs(rng: np.random.Generator, rows: int, prompts: int) -> Array:
     return 1.0 - 2.0 * rng.integers(2, size=(rows, prompts), dtype=np.int8).astype(np.float64)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number: Holm (1979).
+
+    Where each corrected value up to 5 % is taken for a difference, the chance of one or more wrong ones is 5 % at most,
+    whatever depends on what.
+    """
+    order, corrected = np.argsort(p_values), np.array(p_values, dtype=np.float64)
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, factors * corrected[order]))
+    return [float(p_value) for p_value in corrected]
+
+
 @dataclass(frozen=True)
 class VarianceComponent:
     """A share of the variance of a mean, and the degrees of freedom that it was estimated with."""
@@ -99,7 +90,9 @@ class VarianceComponent:
     df: float
 
 
-def of_fine_tunings(fine_tunings: Sequence[Mapping[str, float]], prompts: Prompts = NO_PROMPTS) -> VarianceComponent:
+def between_fine_tunings(
+    fine_tunings: Sequence[Mapping[str, float]], prompts: Prompts = NO_PROMPTS
+) -> VarianceComponent:
     """The variance of the mean of an arm, less the share that is noise of single responses: prompts show that too.
 
     Args:
@@ -115,20 +108,20 @@ def of_fine_tunings(fine_tunings: Sequence[Mapping[str, float]], prompts: Prompt
     return VarianceComponent(max(0.0, float(means.var(ddof=1)) - noise) / len(means), df)
 
 
-def of_prompts(clusters: Clusters) -> VarianceComponent:
+def between_prompts(clusters: Clusters) -> VarianceComponent:
     """The variance of a mean over draws of prompts."""
     return VarianceComponent(clusters.standard_error**2, len(clusters) - 1)
 
 
-def pooled(parts: Sequence[VarianceComponent]) -> list[VarianceComponent]:
-    """What the fine-tunings of both arms add to the variance of a difference; none where they do not differ.
+def pooled(components: Sequence[VarianceComponent]) -> VarianceComponent:
+    """What the fine-tunings of both arms add to the variance of a difference; 0 where they do not differ.
 
     Their variances are summed and their degrees of freedom pooled by Welch's formula: apart they would be far too wide.
     """
-    total = sum(part.variance for part in parts)
+    total = sum(component.variance for component in components)
     if not total:
-        return []
-    return [VarianceComponent(total, total**2 / sum(part.variance**2 / part.df for part in parts))]
+        return VarianceComponent(0.0, 1)
+    return VarianceComponent(total, total**2 / sum(part.variance**2 / part.df for part in components))
 
 
 POWER = 0.8
@@ -178,7 +171,7 @@ def seeds_needed(
 
     Args:
         difference: The difference.
-        arms: The variance of the mean of each arm of several fine-tunings (`parts.of_fine_tunings`).
+        arms: The variance of the mean of each arm of several fine-tunings (`between_fine_tunings`).
         prompts: The variance of the difference over draws of prompts, which more fine-tunings do not change.
         level: The p-value up to which a difference counts as seen.
         power: The share of experiments that shall see it.
@@ -186,7 +179,7 @@ def seeds_needed(
     Returns:
         The number; None where fine-tunings do not differ, or where a thousand are not enough.
     """
-    if not pooled(arms) or not difference:
+    if not pooled(arms).variance or not difference:
         return None
     return _least(lambda seeds: power_with(seeds, difference, arms, prompts, level) >= power, MOST_SEEDS)
 
@@ -195,7 +188,7 @@ def power_with(
     seeds: int, difference: float, arms: Sequence[VarianceComponent], prompts: VarianceComponent, level: float
 ) -> float:
     """The share of experiments with so many fine-tunings in each of these arms that see the difference."""
-    (between,) = pooled([VarianceComponent(part.variance * (part.df + 1) / seeds, seeds - 1) for part in arms])
+    between = pooled([VarianceComponent(arm.variance * (arm.df + 1) / seeds, seeds - 1) for arm in arms])
     fixed = student_quantile(prompts.df, 1 - level) ** 2 * prompts.variance
     estimated = between.variance * _estimates(between.df)
     half = np.sqrt(student_quantile(between.df, 1 - level) ** 2 * estimated + fixed)
@@ -204,26 +197,18 @@ def power_with(
 
 
 def _least(enough: Callable[[int], bool], most: int) -> int | None:
-    """The least number from 2 on that is enough, where every larger one is, too; None where it would pass `most`."""
-    low, high = 1, 2
-    while not enough(high):
-        low, high = high, 2 * high
-        if low > most:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    """The least number from 2 on that is enough, where every larger one is, too; None where even `most` is not."""
+    found = 2 + bisect_left(range(2, most + 1), True, key=enough)
+    return found if found <= most else None
 
 
 def power_of(size: float, n: int, level: float) -> float:
     """The share of experiments with n prompts in which a two-sided paired t-test sees an effect of this size."""
-    from scipy.special import nctdtr
-
     critical, shift = student_quantile(n - 1, 1 - level), abs(size) * math.sqrt(n)
     if n > 10_000:  # where the t distribution is the normal one to five digits, and scipy's sums grow long
         return _seen(shift, np.array([critical]))
-    power = 1 - nctdtr(n - 1, shift, critical) + nctdtr(n - 1, shift, -critical)
+    noncentral = scipy.special.nctdtr
+    power = 1 - noncentral(n - 1, shift, critical) + noncentral(n - 1, shift, -critical)
     if math.isnan(power):  # as scipy's is at single places where effects are large
         return _seen(shift, critical * np.sqrt(_estimates(n - 1)))
     return float(power)
@@ -231,14 +216,10 @@ def power_of(size: float, n: int, level: float) -> float:
 
 def _estimates(df: float) -> Array:
     """Variances that are estimated where 1 is true, alike in likelihood."""
-    from scipy.special import gammaincinv
-
-    estimates: Array = 2 * gammaincinv(df / 2, _DRAWS) / df
+    estimates: Array = 2 * scipy.special.gammaincinv(df / 2, _DRAWS) / df
     return estimates
 
 
 def _seen(shift: float, halves: Array) -> float:
     """The share of normal draws around this shift that lie beyond a half width of the interval, over all of these."""
-    from scipy.special import ndtr
-
-    return float((ndtr(shift - halves) + ndtr(-shift - halves)).mean())
+    return float((scipy.special.ndtr(shift - halves) + scipy.special.ndtr(-shift - halves)).mean())

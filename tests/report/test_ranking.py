@@ -7,6 +7,7 @@ import pytest
 
 from cai_lightning.report import ranking
 from cai_lightning.report.ranking import column_ranks, overall_ranking, place_intervals, resampled_ranks, shares_first
+from cai_lightning.statistics import bootstrap
 
 IDS = [f"{n:04x}" for n in range(60)]
 
@@ -127,7 +128,7 @@ def test_batches_of_resamples_give_the_ranks_of_all_at_once(seed, monkeypatch):
     for name in "mno":
         known = chance.sample(ids, chance.randint(1, len(ids)))
         columns[name] = (chance.choice(["higher", "lower"]), {each: arm(known) for each in "abc"})
-    monkeypatch.setattr(ranking, "LARGEST_DRAW", chance.choice([1, 100, 7_777, 10**9]))
+    monkeypatch.setattr(bootstrap, "LARGEST_DRAW", chance.choice([1, 100, 7_777, 10**9]))
     ours, theirs = resampled_ranks(columns, seed), all_at_once(columns, seed)
     assert all(np.array_equal(ours[name], theirs[name]) for name in columns)
 
@@ -136,7 +137,7 @@ def test_memory_does_not_grow_with_the_resamples(monkeypatch):
     held = []
     draws = ranking.draws
     monkeypatch.setattr(ranking, "RESAMPLES", 40)
-    monkeypatch.setattr(ranking, "LARGEST_DRAW", 200_000)
+    monkeypatch.setattr(bootstrap, "LARGEST_DRAW", 200_000)
     monkeypatch.setattr(ranking, "draws", lambda *given: held.append(draws(*given)) or held[-1])
     few = {f"{n:08x}": float(n % 7) for n in range(50_000)}
     ranks = resampled_ranks({"m": ("higher", {"a": [few], "b": [dict.fromkeys(few, 1.0)]})})["m"]

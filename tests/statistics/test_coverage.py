@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
-from cai_lightning.statistics.intervals import Clusters, rate_difference_interval, studentized_quantiles
+from cai_lightning.statistics.bootstrap import studentized_quantiles
+from cai_lightning.statistics.intervals import gather, rate_difference_interval
 
 EXPERIMENTS, PROMPTS = 2_000, 100
 IDS = [f"{n:04x}" for n in range(PROMPTS)]
@@ -74,7 +75,7 @@ def test_differences_of_rates(gained, lost):
 def difference_interval(gained, lost):
     """What `paired_difference` gives two rates of which so many prompts differ; its test compares the two."""
     values = np.repeat([1.0, -1.0, 0.0], [gained, lost, PROMPTS - gained - lost])
-    return rate_difference_interval(Clusters(values, np.ones(PROMPTS)), gained + lost, 0.95)
+    return rate_difference_interval(gather(values, np.arange(PROMPTS)), 0.95)
 
 
 @pytest.mark.parametrize(("rate", "alike", "seeds"), [(0.005, 0.0, 3), (0.02, 0.75, 5), (0.1, 0.5, 3), (0.3, 0.0, 5)])

@@ -6,7 +6,7 @@ from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval, paired_difference
 from cai_lightning.statistics.intervals import by_prompt, rate_interval
-from cai_lightning.statistics.tests import of_fine_tunings, prompts_needed
+from cai_lightning.statistics.tests import between_fine_tunings, prompts_needed
 
 
 def by_id(values):
@@ -53,7 +53,7 @@ def test_noise_of_single_responses_is_not_taken_for_variation_between_fine_tunin
     rng, variances = np.random.default_rng(0), []
     for _ in range(400):
         seeds = PROMPTS + rng.normal(scale=0.3, size=(3, 1)) + rng.normal(size=(3, 50))
-        variances.append(of_fine_tunings([by_id(values) for values in seeds]).variance)
+        variances.append(between_fine_tunings([by_id(values) for values in seeds]).variance)
     assert np.mean(variances) == pytest.approx(0.3**2 / 3, rel=0.1)  # the noise alone would add 1 / 150
 
 
@@ -103,13 +103,24 @@ def test_rates_stay_rates():
 
 def test_rates_with_a_spread_between_fine_tunings_are_wilsons_joined_with_students():
     seeds = [by_id(np.arange(50) < ones) for ones in (10, 20, 33)]
-    spread = of_fine_tunings(seeds)
+    spread = between_fine_tunings(seeds)
     averages = by_prompt({id: np.mean([seed[id] for seed in seeds]) for id in seeds[0]})
     low, high = rate_interval(averages, 0.95, averaged=3)
     between = stats.t.ppf(0.975, 2) * np.sqrt(spread.variance)
     estimate = arm_mean(seeds)
     assert estimate.low == pytest.approx(max(0, estimate.mean - np.hypot(estimate.mean - low, between)))
     assert estimate.high == pytest.approx(min(1, estimate.mean + np.hypot(high - estimate.mean, between)))
+
+
+def test_prompts_that_all_differ_alike_tell_more_the_more_they_are():
+    """Three seeds always answer, and four of five: what rounding leaves of the spread between prompts is none."""
+    differences = []
+    for prompts in range(7, 60):
+        ones, zeros = by_id([1] * prompts), by_id([0] * prompts)
+        differences.append(arm_difference([ones] * 3, [ones, ones, zeros, ones, ones]))
+    widths = [difference.estimate.high - difference.estimate.low for difference in differences]
+    assert widths == sorted(widths, reverse=True)
+    assert [difference.p_value for difference in differences] == sorted([d.p_value for d in differences], reverse=True)
 
 
 def test_p_value_and_interval_of_rates_agree():

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai_lightning.run.records import prompt_id
-from cai_lightning.statistics import Interval, PairedDifference, intervals, mean_interval, paired_difference
+from cai_lightning.statistics import Interval, PairedDifference, arm_mean, intervals, mean_interval, paired_difference
+from cai_lightning.statistics.agreement import accuracy
+from cai_lightning.statistics.intervals import mean_of_rows
 
 finite = st.floats(-1e6, 1e6)
 ids = st.builds(prompt_id, st.sampled_from("abcdef"), st.integers(1, 3), st.integers(0, 2))
@@ -151,14 +153,26 @@ def test_few_prompts_get_students_interval():
     assert mean_interval(by_prompt(values)).interval == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("ones", [0, 3, 50, 100])
-def test_a_rate_gets_wilsons_interval(ones):
-    values = by_prompt([1] * ones + [0] * (100 - ones))
-    wilson = stats.binomtest(ones, 100).proportion_ci(method="wilson")
-    low, high = mean_interval(values).interval
-    assert (low, high) == pytest.approx((wilson.low, wilson.high), abs=0.002)
-    assert low <= wilson.low + 1e-12
-    assert high >= wilson.high - 1e-12
+@pytest.mark.parametrize(("ones", "prompts"), [(0, 100), (3, 100), (50, 100), (100, 100), (5, 50), (1, 4)])
+def test_a_rate_gets_wilsons_interval_however_it_is_asked_for(ones, prompts):
+    values = [1.0] * ones + [0.0] * (prompts - ones)
+    expected = pytest.approx([*stats.binomtest(ones, prompts).proportion_ci(method="wilson")])
+    assert mean_interval(by_prompt(values)).interval == expected
+    assert arm_mean([by_prompt(values)]).interval == expected
+    assert mean_of_rows(np.array(values), np.arange(prompts), is_share=True).interval == expected
+    assert accuracy(np.array(values), np.arange(prompts)).estimate.interval == expected
+
+
+def test_rates_of_repeated_prompts_have_one_interval_too():
+    random = np.random.default_rng(0)
+    prompts = random.integers(0, 20, 50)
+    values = (random.random(50) < random.random(20)[prompts]).astype(float)
+    shared = {f"{n:04x}": f"{prompt:04x}" for n, prompt in enumerate(prompts)}
+    estimate = mean_interval(dict(zip(shared, values.tolist(), strict=True)), prompts=shared)
+    assert estimate.interval == pytest.approx(mean_of_rows(values, prompts, is_share=True).interval)
+    assert (
+        estimate.high - estimate.low > np.diff(stats.binomtest(int(values.sum()), 50).proportion_ci(method="wilson"))[0]
+    )
 
 
 @pytest.mark.parametrize("value", [0, 1])

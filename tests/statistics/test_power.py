@@ -10,8 +10,8 @@ from cai_lightning.statistics import arm_difference
 from cai_lightning.statistics.intervals import by_prompt
 from cai_lightning.statistics.tests import (
     VarianceComponent,
+    between_prompts,
     effect_size,
-    of_prompts,
     power_of,
     power_with,
     prompts_needed,
@@ -79,7 +79,7 @@ def test_as_many_seeds_as_are_needed_see_the_difference_in_four_of_five_experime
     """Where prompts and fine-tunings vary alike; the intervals hold the truth somewhat more often than they say."""
     prompts = by_prompt({f"{n:04x}": value for n, value in enumerate(np.tile([-1.0, 1.0], 50))})
     difference, deviation = 0.4, 0.25
-    seeds = seeds_needed(difference, [VarianceComponent(deviation**2 / 3, 2)], of_prompts(prompts))
+    seeds = seeds_needed(difference, [VarianceComponent(deviation**2 / 3, 2)], between_prompts(prompts))
     rng, seen = np.random.default_rng(0), 0
     for _ in range(150):
         drawn = rng.choice(np.tile([-1.0, 1.0], 50), size=100) + difference + rng.normal(0, deviation, size=(seeds, 1))

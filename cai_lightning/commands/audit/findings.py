@@ -28,17 +28,17 @@ from cai_lightning.commands.audit.positions import PositionFindings
 from cai_lightning.metrics import Column
 from cai_lightning.report.summary import ColumnScores
 from cai_lightning.statistics import Interval, holm
-from cai_lightning.statistics.accuracy import (
+from cai_lightning.statistics.agreement import (
     CHANCE,
-    Calibration,
     Share,
-    Values,
     accuracy,
+    alpha_with_interval,
     area_under_curve,
-    calibrate,
     preferences,
+    rank_correlation,
 )
-from cai_lightning.statistics.agreement import alpha_with_interval, rank_correlation
+from cai_lightning.statistics.calibration import Calibration, calibrate
+from cai_lightning.statistics.intervals import NOTHING, Array
 
 LEVEL = 0.05
 """Corrected p-values up to this one tell a column from chance."""
@@ -64,7 +64,7 @@ class ScoredColumn:
     not_run: str | None = None
     not_applicable: str | None = None
 
-    def oriented(self, ids: list[str]) -> Values:
+    def oriented(self, ids: list[str]) -> Array:
         """The scores of these responses, turned so that higher is better; NaN where there is none."""
         sign = 1 if self.column.direction == "higher" else -1
         return np.array([sign * self.scores.values.get(id, np.nan) for id in ids], dtype=np.float64)
@@ -133,7 +133,7 @@ class ColumnFindings:
         """How often it puts the better response first: the accuracy, or the area where there are no comparisons."""
         if self.pairs:
             return self.pairs.accuracy
-        return self.singles.area if self.singles else Share(Interval(None, None, None, 0))
+        return self.singles.area if self.singles else Share(NOTHING)
 
     @property
     def estimate(self) -> Interval:
@@ -204,12 +204,9 @@ def _is_probability(column: ScoredColumn) -> bool:
     return (column.column.low, column.column.high) == (0, 1)
 
 
-def _probabilities(column: Column, oriented: Values) -> Values:
+def _probabilities(column: Column, oriented: Array) -> Array:
     """The probability of being good: that of being bad, turned already, is counted from 1."""
     return oriented if column.direction == "higher" else 1 + oriented
-
-
-NOTHING = Interval(None, None, None, 0)
 
 
 @dataclass(frozen=True)
@@ -260,7 +257,7 @@ def compare_columns(columns: Sequence[ScoredColumn], labels: Labels) -> Agreemen
     return Agreement(tuple(pairs), _alpha(preferred, labels) if pairs else NOTHING)
 
 
-def _alpha(preferred: Sequence[Values], labels: Labels) -> Interval:
+def _alpha(preferred: Sequence[Array], labels: Labels) -> Interval:
     return alpha_with_interval(np.stack(preferred), labels.pair_prompts)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cai_lightning.data.labelled import Labelled, LabelledPair, LabelledResponse
 from cai_lightning.run.records import UNKNOWN, Conversation, Response, assistant, prompt_id, transcript_text
-from cai_lightning.statistics.accuracy import Prompts, Values
+from cai_lightning.statistics.intervals import Array, PromptNumbers
 
 
 class Labels:
@@ -44,7 +44,7 @@ class Labels:
         self.longer = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], dtype=np.float64)
         self.good = np.array([single.good for single in singles], dtype=np.bool_)
         self.single_prompts = _number([single.conversation for single in singles])
-        self.lengths: Values = np.array([len(single.response) for single in singles], dtype=np.float64)
+        self.lengths: Array = np.array([len(single.response) for single in singles], dtype=np.float64)
 
 
 def response_id(conversation: Conversation, response: str, reference: str | None) -> str:
@@ -71,7 +71,7 @@ def _ids(responses: list[Response]) -> list[str]:
     return [response.id for response in responses]
 
 
-def _number(conversations: list[Conversation]) -> Prompts:
+def _number(conversations: list[Conversation]) -> PromptNumbers:
     """The same number for the same conversation."""
     numbers: dict[str, int] = {}
     places = [numbers.setdefault(transcript_text(turns), len(numbers)) for turns in conversations]

@@ -10,7 +10,8 @@ from cai_lightning.commands.audit.findings import Audit, ColumnFindings
 from cai_lightning.commands.audit.tables import without_figures
 from cai_lightning.report.plots import COLORS, PLAIN
 from cai_lightning.run.text import printable
-from cai_lightning.statistics.accuracy import CHANCE, Calibration
+from cai_lightning.statistics.agreement import CHANCE
+from cai_lightning.statistics.calibration import Calibration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,11 +18,9 @@ from cai_lightning.metrics.scoring import metric_digest
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.records import Judgement, number_ids, transcript_text
 from cai_lightning.statistics import Interval
-from cai_lightning.statistics.accuracy import Values
-from cai_lightning.statistics.rows import mean_with_interval
+from cai_lightning.statistics.intervals import NOTHING, Array, mean_of_rows
 
 FILE = "pairwise.jsonl"
-NOTHING = Interval(None, None, None, 0)
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ def summarize(
     same = [np.nan if row.preferred is None else row.first_shown_first == row.second_shown_first for row in rows]
     shown = np.array([_first_shown(row) for row in rows])
 
-    def share(values: Values) -> Interval:
-        return mean_with_interval(values, labels.pair_prompts, is_share=True)
+    def share(values: Array) -> Interval:
+        return mean_of_rows(values, labels.pair_prompts, is_share=True)
 
     return PositionFindings(
         judge,

@@ -12,7 +12,7 @@ from cai_lightning.commands.inspect.inspection import Inspection
 from cai_lightning.report.measures import Measure, measures
 from cai_lightning.report.summary import Direction
 from cai_lightning.statistics import Interval, PairedDifference
-from cai_lightning.statistics.rows import mean_with_interval
+from cai_lightning.statistics.intervals import mean_of_rows
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _cell(measure: Measure, baseline: Inspection, inspection: Inspection, confid
     if name not in inspection.values:
         return Cell(Interval(None, None, None, 0))
     is_share = measure.unit == "share"
-    estimate = mean_with_interval(inspection.values[name], inspection.prompts, is_share, confidence)
+    estimate = mean_of_rows(inspection.values[name], inspection.prompts, is_share, confidence)
     if inspection is baseline or name not in baseline.values:
         return Cell(estimate)
     return Cell(estimate, _difference(name, baseline, inspection, confidence))
@@ -85,5 +85,5 @@ def _difference(name: str, baseline: Inspection, inspection: Inspection, confide
         return None
     here, there = [inspection.places[id] for id in both], [baseline.places[id] for id in both]
     differences = inspection.values[name][here] - baseline.values[name][there]
-    estimate = mean_with_interval(differences, inspection.prompts[here], confidence=confidence)
+    estimate = mean_of_rows(differences, inspection.prompts[here], confidence=confidence)
     return PairedDifference(estimate, left_out=len(inspection.places.keys() ^ baseline.places.keys()))

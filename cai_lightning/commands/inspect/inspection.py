@@ -22,7 +22,7 @@ from cai_lightning.report.corpora import Corpus, Row
 from cai_lightning.report.measures import measure
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import shared_id
-from cai_lightning.statistics.rows import Values
+from cai_lightning.statistics.intervals import Array
 
 MANY = 4_000
 """Rows from which on several processes are worth starting."""
@@ -43,7 +43,7 @@ class Inspection:
     """
 
     corpus: Corpus
-    values: Mapping[str, Values]
+    values: Mapping[str, Array]
     lengths: Mapping[str, NDArray[np.int64]]
     finish_reasons: Mapping[str, Counter[str]]
     principles: Mapping[str, int]
@@ -155,7 +155,7 @@ def _measured(rows: Sequence[Row]) -> Iterator[dict[str, float]]:
         yield from track(measured, "measuring", len(rows), console=Console(stderr=True), transient=True)
 
 
-def _columns(measured: Sequence[dict[str, float]]) -> dict[str, Values]:
+def _columns(measured: Sequence[dict[str, float]]) -> dict[str, Array]:
     names = dict.fromkeys(name for values in measured for name in values)
     return {name: np.array([values.get(name, math.nan) for values in measured]) for name in names}
 
