@@ -30,7 +30,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from rich.console import Console
 from rich.table import Table
 
-from cai_lightning.callbacks.throughput import matrix_rate, peak_bytes
+from cai_lightning.callbacks.costs import matrix_rate, peak_bytes
 from cai_lightning.data.batches import Batches, Example, Sizes, encode, pack, plan
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.run.quiet import quiet

@@ -14,11 +14,11 @@ from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from cai_lightning.callbacks.checkpoints import BestCheckpoint, FirstValidation, LastCheckpoint, WholeCheckpoints
+from cai_lightning.callbacks.costs import Throughput
 from cai_lightning.callbacks.estimate import Estimate
 from cai_lightning.callbacks.progress import RowProgress, Statement, StepLines, has_bar
 from cai_lightning.callbacks.recording import RecordWriter, merge_records
 from cai_lightning.callbacks.termination import EndOnTermination
-from cai_lightning.callbacks.throughput import Throughput
 from cai_lightning.cli import trainer_settings
 from cai_lightning.commands.arguments import run_folder
 from cai_lightning.commands.usage import (

@@ -26,13 +26,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
-from cai_lightning.callbacks.throughput import peak_bytes
+from cai_lightning.callbacks.costs import Costs, count_costs, peak_bytes
 from cai_lightning.data.batches import IGNORED, Batch
 from cai_lightning.models import packed_attention, policy
 from cai_lightning.models.loading import DType, dtype_on, load_tokenizer
 from cai_lightning.models.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize, shard
 from cai_lightning.modules.architecture import check_architecture
-from cai_lightning.modules.costs import Costs, count_costs
+from cai_lightning.modules.losses import CHUNK_BYTES
 from cai_lightning.run.errors import UserError
 
 Schedule = Literal["constant", "cosine", "linear"]
@@ -233,7 +233,7 @@ class PolicyModule(LightningModule, ABC):
         tokens = self.trainer.datamodule.most_tokens  # type: ignore[attr-defined]
         bytes_each = 2 if "16" in str(self.trainer.precision) else 4
         process = peak_bytes(self.device) if self.device.type == "cpu" else None
-        costs = self.costs.statement(tokens, bytes_each, self.gradient_checkpointing, process)
+        costs = self.costs.statement(tokens, bytes_each, self.gradient_checkpointing, 2 * CHUNK_BYTES, process)
         rate = self.rate.statement(int(self.trainer.estimated_stepping_batches))
         return f"{self.model}: {costs}\nlearning rate: {rate}"
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cai_lightning.callbacks.costs import Costs, count_costs
 from cai_lightning.models.policy import Lora, base_of, head_of, open_policy
-from cai_lightning.modules.costs import Costs, count_costs
 
 TOKENS = 24
 
@@ -42,12 +42,12 @@ COSTS = Costs(
 
 def test_the_statement_of_memory_is_the_sum_of_its_parts():
     """By hand: 202 + 12 of gradients and moments + 1,000 x 600,000 x 2 of activations + 134 of logits, in millions."""
-    told = COSTS.statement(tokens=1000, bytes_each=4, checkpointing=False)
+    told = COSTS.statement(tokens=1000, bytes_each=4, checkpointing=False, logits=134_217_728)
     assert told.splitlines()[1] == (
         "memory: about 2.7 GB (0.20 weights, 0.01 gradients and optimizer, 2.40 activations of up to 1,000 tokens, "
         "0.13 logits)"
     )
-    told = COSTS.statement(tokens=1000, bytes_each=2, checkpointing=False)
+    told = COSTS.statement(tokens=1000, bytes_each=2, checkpointing=False, logits=134_217_728)
     assert told.splitlines()[1] == (
         "memory: about 1.6 GB (0.20 weights, 0.10 copies of them in 16 bits, 0.01 gradients and optimizer, 1.20 "
         "activations of up to 1,000 tokens, 0.13 logits)"
@@ -56,7 +56,7 @@ def test_the_statement_of_memory_is_the_sum_of_its_parts():
 
 def test_on_a_cpu_the_heap_and_the_program_take_more():
     """1.4 times the activations, and 702 - 202 million bytes of libraries and what else there is."""
-    told = COSTS.statement(tokens=1000, bytes_each=4, checkpointing=False, process=702_000_000)
+    told = COSTS.statement(tokens=1000, bytes_each=4, checkpointing=False, logits=134_217_728, process=702_000_000)
     assert told.splitlines()[1] == (
         "memory: about 4.2 GB (0.20 weights, 0.01 gradients and optimizer, 3.36 activations of up to 1,000 tokens, "
         "0.13 logits, 0.50 the program)"
