@@ -1,13 +1,11 @@
-"""From conversations to batches: tokens with what is learned of them, planned into optimizer steps, packed or padded.
+"""From conversations to batches: worded and cut, planned into optimizer steps, packed or padded.
 
-A conversation as tokens, and which of them are learned: the response and its end of turn.
-
-Which rows make a batch, and which batches an optimizer step: planned, so that a step knows its tokens beforehand.
+    example = encode(tokenizer, id, [user("Hi")], "Hello.", max_length=512)    # tokens, and which of them are learned
+    shares = plan(examples, Sizes(batch_size=8, max_tokens=4096), seed, epoch)  # for each process its batches
+    batch = pack([examples[row] for row in shares[0][0].rows], shares[0][0].step_tokens)
 
 The loss is a mean over the supervised tokens of a whole step, in however many batches and processes it is computed. So
-each batch carries the number of all supervised tokens of its step.
-
-From examples to batches: conversations one behind the other in a single row, or padded to one length.
+steps are planned, and each batch carries the number of all supervised tokens of its step.
 """
 
 import random
@@ -25,6 +23,11 @@ from cai_lightning.run.records import Conversation
 
 IGNORED = -100
 """The label of a token that is not learned."""
+
+GRAIN = 128
+"""On a GPU a packed row is as wide as a multiple of this, so that its kernels and its allocator meet few widths."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,9 @@ def _cut(start: list[int], room: int, bos: int | None) -> list[int]:
     return first + start[len(start) - room + len(first) :]
 
 
-T = TypeVar("T")
-
-
 @dataclass(frozen=True)
 class Planned:
-    """A batch: its rows, none where a process only keeps the others company, and the supervised tokens of its step."""
+    """A batch: its rows, none where a process idles in the last step, and the supervised tokens of its step."""
 
     rows: tuple[int, ...]
     step_tokens: int
@@ -200,10 +200,6 @@ class Batches(Generic[T]):
             yield self._make(planned)
 
 
-GRAIN = 128
-"""On a GPU a packed row is as wide as a multiple of this, so that its kernels and its allocator meet few widths."""
-
-
 class Batch(TypedDict):
     """N conversations: packed, as B = 1 row of all their tokens with `lengths`; or padded on the right, as B = N rows
     with an `attention_mask`. `input_ids`, `labels` and the mask are [B, L].
@@ -257,8 +253,8 @@ def pad(examples: Sequence[Example], step_tokens: int, filling: int) -> Batch:
     )
 
 
-def silent(example: Example) -> Example:
-    """An example of which nothing is learned, for a process that has no batch in a step."""
+def dummy(example: Example) -> Example:
+    """An example of which nothing is learned, for a process that idles in a step."""
     return Example(example.id, example.input_ids, [IGNORED] * len(example.labels), example.truncated)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,12 @@ from cai_lightning.data.batches import (
     Example,
     Planned,
     Sizes,
+    dummy,
     encode,
     fill,
     pack,
     pad,
     plan,
-    silent,
 )
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Mixture
@@ -37,6 +38,7 @@ _CUT_REPLIES: dict[CutReplies, str] = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class RevisionData(LightningDataModule):
     """Cleans a run's revisions, adds other conversations to them where asked, and makes batches of their tokens.
 
@@ -73,49 +75,31 @@ class RevisionData(LightningDataModule):
 
     INCIDENTAL = frozenset({"corpus", "prompts", "column", "split", "packing"})
 
-    def __init__(
-        self,
-        corpus: Path | None = None,
-        target: Target = "revision",
-        ascii: Ascii = "typography",
-        cut_replies: CutReplies = "open",
-        max_repetition: float | None = None,
-        mixture: list[Mixture] | None = None,
-        batch_size: int = 8,
-        max_tokens: int | None = None,
-        max_length: int = 2048,
-        packing: bool = True,
-        shares: Shares = Shares(),
-        prompts: str | None = None,
-        column: str = "prompt",
-        split: str = "train",
-        limit: int | None = None,
-        seed: int = 42,
-    ) -> None:
+    corpus: Path | None = None
+    target: Target = "revision"
+    ascii: Ascii = "typography"
+    cut_replies: CutReplies = "open"
+    max_repetition: float | None = None
+    mixture: list[Mixture] | None = None
+    batch_size: int = 8
+    max_tokens: int | None = None
+    max_length: int = 2048
+    packing: bool = True
+    shares: Shares = Shares()
+    prompts: str | None = None
+    column: str = "prompt"
+    split: str = "train"
+    limit: int | None = None
+    seed: int = 42
+
+    def __post_init__(self) -> None:
         super().__init__()
-        for name, number in (("batch_size", batch_size), ("max_tokens", max_tokens), ("max_length", max_length)):
+        for name in ("batch_size", "max_tokens", "max_length", "limit"):
+            number = getattr(self, name)
             if number is not None and number < 1:
-                raise ValueError(f"data.{name}: a number from 1 on expected, found {number}")
-        if max_repetition is not None and not 0 <= max_repetition <= 1:
-            raise ValueError(f"data.max_repetition: a share from 0 to 1 expected, found {max_repetition}")
-        if limit is not None and limit < 1:
-            raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
-        self.corpus = corpus
-        self.target: Target = target
-        self.ascii: Ascii = ascii
-        self.cut_replies: CutReplies = cut_replies
-        self.max_repetition = max_repetition
-        self.mixture = mixture
-        self.batch_size = batch_size
-        self.max_tokens = max_tokens
-        self.max_length = max_length
-        self.packing = packing
-        self.shares = shares
-        self.prompts = prompts
-        self.column = column
-        self.split = split
-        self.limit = limit
-        self.seed = seed
+                raise ValueError(f"data.{name}: must be ≥ 1, not {number}")
+        if self.max_repetition is not None and not 0 <= self.max_repetition <= 1:
+            raise ValueError(f"data.max_repetition: must be a share from 0 to 1, not {self.max_repetition}")
         self.examples: dict[Part, list[Example]] = {}
         self._corpora: dict[Path, Corpus] = {}
         self._done = 0
@@ -184,12 +168,12 @@ class RevisionData(LightningDataModule):
 
     def _batches(self, part: Part, planned: Callable[[], Sequence[Planned]], done: int = 0) -> Batches[Batch]:
         examples = self.examples[part]
-        company = silent(min(examples, key=lambda example: len(example.input_ids)))
+        spare = dummy(min(examples, key=lambda example: len(example.input_ids)))
         assert self.trainer is not None
         grain = GRAIN if self.trainer.strategy.root_device.type == "cuda" else 1
 
         def make(batch: Planned) -> Batch:
-            rows = [examples[row] for row in batch.rows] or [company]
+            rows = [examples[row] for row in batch.rows] or [spare]
             if self.packing:
                 return pack(rows, batch.step_tokens, grain)
             return pad(rows, batch.step_tokens, cast(int, self._tokenizer.pad_token_id))
@@ -208,12 +192,22 @@ class RevisionData(LightningDataModule):
         counts = self._corpus.counts
         rows = [example for part in self.examples.values() for example in part]
         truncated = sum(example.truncated for example in rows)
+        thoughts = (
+            f"thoughts: taken out of {counts['thoughts']} responses; {counts['unfinished_thought']} of these were "
+            "nothing but an unfinished thought, and are dropped"
+        )
+        mixture = (
+            f"mixture: {counts['mixed']} conversations of {counts['chats']} drawn, "
+            f"{counts['held_out']} left out because they hold a test or validation prompt"
+        )
         lines = [
             f"rows: {counts['rows']} taken, {counts['further']} of them further answers to a prompt; left out "
             f"{counts['repeated']} that repeat another exactly and {counts['other_prompt']} of prompts not chosen",
+            thoughts if counts["thoughts"] else "",
             f"corpus: {counts['rows']} rows with {counts['read']} responses read, "
             f"{counts['meta_commentary']} stripped of meta-commentary, {counts['empty']} dropped as empty, "
             f"{len(self._corpus.parts['test'])} of the test part left out",
+            mixture if self.mixture else "",
             f"characters: {counts['typography']} responses with marks made plain, {counts['accents']} with accents "
             f"taken off, {counts['other_letters']} dropped for letters that are not English, "
             f"{counts['not_ascii'] - counts['other_letters']} with other characters kept",
@@ -224,19 +218,7 @@ class RevisionData(LightningDataModule):
             f"{sum(example.supervised for example in rows):,} supervised of "
             f"{sum(len(example.input_ids) for example in rows):,} tokens, {truncated} cut at {self.max_length} tokens",
         ]
-        if self.mixture:
-            lines.insert(
-                2,
-                f"mixture: {counts['mixed']} conversations of {counts['chats']} drawn, "
-                f"{counts['held_out']} left out because they hold a test or validation prompt",
-            )
-        if counts["thoughts"]:
-            lines.insert(
-                1,
-                f"thoughts: taken out of {counts['thoughts']} responses; {counts['unfinished_thought']} of these were "
-                "nothing but an unfinished thought, and are dropped",
-            )
-        return "\n".join(lines)
+        return "\n".join(filter(None, lines))
 
     def _repetition(self) -> str:
         """How much of what is learned says again what it has said before."""

@@ -408,5 +408,5 @@ def test_a_row_whose_prompt_is_told_in_another_kind_is_refused(tmp_path, fields,
 
 @pytest.mark.parametrize("most", [-0.1, 1.5, float("nan")])
 def test_most_repetition_is_a_share(most):
-    with pytest.raises(ValueError, match=r"data.max_repetition: a share from 0 to 1"):
+    with pytest.raises(ValueError, match=r"data.max_repetition: must be a share from 0 to 1"):
         RevisionData(max_repetition=most)
