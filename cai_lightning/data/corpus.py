@@ -21,9 +21,8 @@ from typing import Any, Literal
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean
-from cai_lightning.data.endings import finish_reasons, is_cut
+from cai_lightning.data.defects import finish_reasons, is_cut, repeated_ngrams
 from cai_lightning.data.prompts import shown
-from cai_lightning.data.repetition import repeated_ngrams
 from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
 from cai_lightning.principles import wording
 from cai_lightning.run import jsonl

@@ -26,8 +26,8 @@ from cai_lightning.data.batches import (
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Mixture
 from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Target, Wanted, mix, read_corpus
+from cai_lightning.data.defects import LOOPING, repeated_ngrams
 from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.repetition import LOOPING, repeated_ngrams
 from cai_lightning.data.split import Part, Shares
 from cai_lightning.run import manifest
 

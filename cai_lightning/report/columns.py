@@ -10,7 +10,7 @@ depends on are others. Then no difference and no rank is drawn from it, and a no
 Beside metrics, columns are behaviours read off the responses, and harm by category of prompt. A refusal is told by how
 a response begins (`report.measures.refuses`). Refusing is neither good nor bad in itself: `refusal_rate` has no
 direction. Refusing what is harmless is bad: `evasiveness` is the share of refusals among the prompts of the category
-`benign`. `repetition` is the share of a response's 4-grams of words that have stood before in it (`data.repetition`).
+`benign`. `repetition` is the share of a response's 4-grams of words that have stood before in it (`data.defects`).
 An empty response has none of the three. `cut` is the share of responses that were cut at their limit of tokens, where
 they say why they ended.
 """
@@ -20,8 +20,7 @@ from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from cai_lightning.data.endings import CUT
-from cai_lightning.data.repetition import repeated_ngrams
+from cai_lightning.data.defects import CUT, repeated_ngrams
 from cai_lightning.report.measures import refuses
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.report.summary import UNIT_SCALE, ColumnScores, Direction

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cai_lightning.data.endings import CUT, finish_reasons
+from cai_lightning.data.defects import CUT, finish_reasons
 from cai_lightning.report.numbers import by_reason, part
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.run import jsonl

@@ -25,7 +25,7 @@ from typing import Literal
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import Span, commentary_spans
-from cai_lightning.data.repetition import LOOPING, repeated_lines, repeated_ngrams
+from cai_lightning.data.defects import LOOPING, repeated_lines, repeated_ngrams
 from cai_lightning.report.corpora import Row
 from cai_lightning.report.summary import Direction
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cai_lightning.data.defects import LOOPING, repeated_ngrams
 from cai_lightning.data.prompt_data import PromptData, ResponseData
-from cai_lightning.data.repetition import LOOPING, repeated_ngrams
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.metrics.scoring import metric_digest
 from cai_lightning.modules import Evaluation

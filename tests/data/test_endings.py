@@ -2,7 +2,7 @@
 
 import pytest
 
-from cai_lightning.data.endings import finish_reasons, is_cut, looks_cut
+from cai_lightning.data.defects import finish_reasons, is_cut, looks_cut
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.repetition import LOOPING, repeated_lines, repeated_ngrams, words
+from cai_lightning.data.defects import LOOPING, repeated_lines, repeated_ngrams, words
 
 TEXTS = st.text(st.sampled_from("ab \n.\t\u70e4\u9762\u0e01\u3042\uac00\u00a0"), max_size=60)
 LINES = st.lists(st.sampled_from(["I rest.", "  I rest. ", "No.", "", "---", "}", "7"]), max_size=12)

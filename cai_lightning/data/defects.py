@@ -1,14 +1,16 @@
-"""Whether a reply came to its own end, or was cut at the limit of tokens: told by its finish reason, or by its text.
+r"""What may be wrong with a reply as a text: it was cut at its limit of tokens, or it goes round in circles.
 
-is_cut("First, heat the oven to 200 degrees and", reason="length")  # True
+    is_cut("First, heat the oven to 200 degrees and", reason="length")  # True
+    repeated_ngrams("I can help. I can help. I can help. I can help.")  # 0.67
+    repeated_lines("Rest.\nDrink water.\nRest.")                        # 0.33
 
-A text is judged by how it ends, and counts as ended where there is doubt. How often this agrees with a reader is in
-`docs/experiments.md`.
+Whether it was cut is told by its finish reason, or by how its text ends, which counts as ended where there is doubt.
+How often this agrees with a reader is in `docs/experiments.md`.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from cai_lightning.data.prompts import Row, shown
@@ -25,6 +27,18 @@ SHORT = 80
 
 FEW_WORDS = 8
 """Words up to which a last line may be a name under a letter, or a heading."""
+
+WORDS = 4
+"""Words that have to come again in the same order. Texts that do not loop repeat a few, such as names and headings."""
+
+LOOPING = 0.3
+"""Share of repeated 4-grams above which a text is said to loop. Of 979 answers of Mistral-7B 14 are above it, of 979
+revisions 19; nearly all of them go round in circles or give their answer twice."""
+
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""The characters of scripts whose words no blanks part: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+
+_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 _MARKS = frozenset(
     ".!?\u2026\u203c\u203d\u2047\u2048\u2049"  # Latin, Greek, Cyrillic
@@ -152,3 +166,31 @@ def _ends_as_lines_before(before: Sequence[str], last: str) -> bool:
 def _goes_without(line: str) -> bool:
     """Whether a line of words has no mark at its end, and leads to nothing."""
     return line[-1].isalnum() and not line.lstrip().startswith("#")
+
+
+def repeated_ngrams(text: str) -> float:
+    """The share of a text's 4-grams of words that stand before in it, from 0 to 1; 0 where it has fewer than 4 words.
+
+    Args:
+        text: A text in any script.
+    """
+    said = words(text)
+    return _repeated(list(zip(*(said[start:] for start in range(WORDS)), strict=False)))
+
+
+def repeated_lines(text: str) -> float:
+    """The share of a text's lines that stand before in it, from 0 to 1; lines without a letter or digit do not count.
+
+    Args:
+        text: A text; the blanks around a line do not count.
+    """
+    return _repeated([line.strip() for line in text.splitlines() if any(map(str.isalnum, line))])
+
+
+def _repeated(items: Sequence[Hashable]) -> float:
+    return 1 - len(set(items)) / len(items) if items else 0.0
+
+
+def words(text: str) -> list[str]:
+    """The words of a text: what stands between blanks, and each character of a script that has none."""
+    return _WORD.findall(text)
