@@ -1,12 +1,9 @@
-"""Checkpoints: whole or not there, the last one to go on from, the best one to use.
+"""Checkpoints of a training: the last one, to go on from, and the best one, to use; each whole or not there.
 
-Checkpoints that are whole or not there: written beside the old one, synced, then put in its place.
-
-Keeps `<run>/checkpoints/last.ckpt`, from which a training that was killed goes on with the same command.
-
-Keeps the best adapter as a PEFT directory, or the best model where the whole of it is trained.
-
-Refuses before the first step a training that never comes to a validation: only what was validated is kept.
+`<run>/checkpoints/last.ckpt` is what the same command goes on from after a kill; `<run>/adapter` (or `model`) is the
+state of the lowest validation loss, ready for `from_pretrained`. Both are written beside the old one, and then put in
+its place. Only what was validated is kept, so a training that never comes to a validation is refused before its first
+step.
 """
 
 import math

@@ -1,13 +1,11 @@
-"""What a verb shows of its progress: a statement before it, a bar in a terminal, lines in a log.
+"""What a verb says of its progress: what it is about to do, a bar in a terminal, a line every half minute in a log.
 
-Says before the first step what is about to be done, so that a mistake is seen before the hours are spent.
+    revisions: 120/979 rows, 2 failed, 4 of 366 replies cut, 1,432 tokens/s, 0:07:03 left
+    fit: step 120/960, loss 1.412, 3,210 tokens/s, 0:41:20 left
+    fit: step 120/960, validation loss 1.398
 
-A bar of rows, replies cut, tokens per second and the time left; in a log file, a line every half minute instead.
-
-Lines about a training in a log file, where Lightning's bar shows nothing: steps, losses, speed and the time left.
-
-fit: step 120/960, loss 1.412, 3,210 tokens/s, 0:41:20 left
-fit: step 120/960, validation loss 1.398
+A training begins with a statement of the corpus, the steps and the memory, so that a mistake is seen before the hours
+are spent; in a terminal its bar is Lightning's.
 """
 
 import time

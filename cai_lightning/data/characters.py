@@ -1,18 +1,12 @@
 """The characters of a text made plain: marks as a keyboard has them, plain accents in English words, code untouched.
 
-Where the code stands in a text: blocks between fences, and words between backticks.
-
-text = "Call `f(x)` first."
-[text[start:end] for start, end in code_spans(text)]  # ["`f(x)`"]
-
-The characters of a text made plain: marks as a keyboard has them, and accents where the words around are English.
-
     plain("The cook\u2019s own caf\u00e9 is open \u2013 and you\u2019re welcome.", "typography")
     # Plain("The cook's own cafe is open - and you're welcome.", ("typography", "accents"))
 
-Nothing is transliterated. Code keeps every character, and so do other scripts. What is a symbol stays one (a fraction,
-the slash in it, a minus, a prime, a bullet, an arrow, a currency, an emoji), as do guillemets, which other languages
-write. A line with East Asian letters keeps its quotes, dashes and ellipses: they are that script's own.
+Nothing is transliterated. Code, between fences or backticks, keeps every character, and so do other scripts. What is a
+symbol stays one (a fraction, the slash in it, a minus, a prime, a bullet, an arrow, a currency, an emoji), as do
+guillemets, which other languages write. A line with East Asian letters keeps its quotes, dashes and ellipses: they are
+that script's own.
 """
 
 import re
@@ -25,37 +19,6 @@ INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\
 """Characters that have no width: soft hyphen, zero-width space, joiners, marks of direction, byte order mark."""
 
 _INLINE_CODE = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
-
-
-def blocks(text: str) -> Iterator[tuple[int, int, bool]]:
-    """The lines of a text, those of one code block together: start, end, and whether it is code.
-
-    A block that is never closed runs to the end.
-    """
-    start, code = 0, None
-    for line in text.splitlines(keepends=True):
-        end = start + len(line)
-        is_fence = FENCE.match(line) is not None
-        if code is None and is_fence:
-            code = start
-        elif code is not None and is_fence:
-            yield code, end, True
-            code = None
-        elif code is None:
-            yield start, end, False
-        start = end
-    if code is not None:
-        yield code, start, True
-
-
-def code_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of all code, in order; what is invisible hides no fence and no backtick."""
-    places = [place for place, character in enumerate(text) if character not in INVISIBLE]
-    visible = "".join(text[place] for place in places)
-    for start, end, is_code in blocks(visible):
-        inline = (found.span() for found in _INLINE_CODE.finditer(visible, start, end))
-        for first, behind in [(start, end)] if is_code else inline:
-            yield places[first], places[behind - 1] + 1
 
 
 Ascii = Literal["typography", "all", "off"]
@@ -196,3 +159,34 @@ def _stretches(kept: Iterable[tuple[int, int]], text: str) -> Iterator[tuple[str
             yield text[max(start, end) : behind], False
             end = behind
     yield text[end:], True
+
+
+def blocks(text: str) -> Iterator[tuple[int, int, bool]]:
+    """The lines of a text, those of one code block together: start, end, and whether it is code.
+
+    A block that is never closed runs to the end.
+    """
+    start, code = 0, None
+    for line in text.splitlines(keepends=True):
+        end = start + len(line)
+        is_fence = FENCE.match(line) is not None
+        if code is None and is_fence:
+            code = start
+        elif code is not None and is_fence:
+            yield code, end, True
+            code = None
+        elif code is None:
+            yield start, end, False
+        start = end
+    if code is not None:
+        yield code, start, True
+
+
+def code_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of all code, in order; what is invisible hides no fence and no backtick."""
+    places = [place for place, character in enumerate(text) if character not in INVISIBLE]
+    visible = "".join(text[place] for place in places)
+    for start, end, is_code in blocks(visible):
+        inline = (found.span() for found in _INLINE_CODE.finditer(visible, start, end))
+        for first, behind in [(start, end)] if is_code else inline:
+            yield places[first], places[behind - 1] + 1

@@ -28,9 +28,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
 from cai_lightning.callbacks.costs import Costs, count_costs, peak_bytes
 from cai_lightning.data.batches import IGNORED, Batch
-from cai_lightning.models import packed_attention, policy
+from cai_lightning.models import packed_attention
 from cai_lightning.models.loading import DType, dtype_on, load_tokenizer
-from cai_lightning.models.policy import Lora, Policy, Quantization, base_of, head_of, open_policy, optimize, shard
+from cai_lightning.models.policy import (
+    Lora,
+    Policy,
+    Quantization,
+    base_of,
+    check_state,
+    head_of,
+    open_policy,
+    optimize,
+    save_policy,
+    shard,
+    trained_state,
+)
 from cai_lightning.modules.architecture import check_architecture
 from cai_lightning.modules.losses import CHUNK_BYTES
 from cai_lightning.run.errors import UserError
@@ -202,11 +214,11 @@ class PolicyModule(LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes sure that all that is trained is there; Lightning then loads it."""
-        policy.check(self, checkpoint.get("state_dict", self.state_dict()), self.output)
+        check_state(self, checkpoint.get("state_dict", self.state_dict()), self.output)
 
     def trained_state(self) -> dict[str, Tensor]:
         """The parameters that are trained, gathered from all processes where they are shared out."""
-        return policy.gather(self)
+        return trained_state(self)
 
     def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
         """Writes the adapter, or the whole model, and the tokenizer.
@@ -216,7 +228,7 @@ class PolicyModule(LightningModule, ABC):
             trained: What `trained_state` has gathered.
         """
         state = {name.removeprefix("policy."): value for name, value in trained.items()}
-        policy.write(self.policy, state, folder)
+        save_policy(self.policy, state, folder)
         self.tokenizer.save_pretrained(folder)
 
     @cached_property
