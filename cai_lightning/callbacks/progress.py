@@ -9,8 +9,10 @@ are spent; in a terminal its bar is Lightning's.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,8 +20,15 @@ from lightning.pytorch.utilities import rank_zero_info
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from cai_lightning.callbacks.recording import SECONDS_BETWEEN_LINES, RecordListener
+from cai_lightning.callbacks.recording import (
+    SECONDS_BETWEEN_LINES,
+    RecordListener,
+    RecordWriter,
+    Sink,
+    merge_records,
+)
 from cai_lightning.engines import Reply
+from cai_lightning.run.records import Record
 
 
 @runtime_checkable
@@ -65,11 +74,19 @@ class RowProgress(RecordListener):
         self._shown = False
         self._share = ""
 
+    def start(self, processes: int = 1) -> None:
+        """Begins to show what this process does."""
+        self._shown = True
+        self._share = f" (process 1 of {processes})" if processes > 1 else ""
+        self._bar.start()
+
+    def stop(self) -> None:
+        self._end_stage()
+        self._bar.stop()
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._shown = trainer.is_global_zero
-        self._share = f" (process 1 of {trainer.world_size})" if trainer.world_size > 1 else ""
-        if self._shown:
-            self._bar.start()
+        if trainer.is_global_zero:
+            self.start(trainer.world_size)
 
     def on_stage(self, name: str, total: int, done: int) -> None:
         self._end_stage()
@@ -95,8 +112,7 @@ class RowProgress(RecordListener):
         self._bar.stop()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._end_stage()
-        self._bar.stop()
+        self.stop()
 
     def _show(self) -> None:
         if self._stage is not None:
@@ -129,6 +145,27 @@ class RowProgress(RecordListener):
         if ended and left:
             parts.append(f"{timedelta(seconds=round(seconds / ended * left))} left")
         return ", ".join(parts)
+
+
+@contextmanager
+def recording(folder: Path, kind: type[Record], order: Sequence[str] = ()) -> Iterator[Sink]:
+    """Keeps the records of one kind that are made without a trainer, and shows how far they are.
+
+    Args:
+        folder: Where their file is, which is merged before and after.
+        kind: Their kind.
+        order: Ids in the order that the file shall have.
+    """
+    writer, bar = RecordWriter(kind), RowProgress()
+    merge_records(folder, [kind], order)
+    writer.open(folder)
+    bar.start()
+    try:
+        yield Sink(writer, bar)
+    finally:
+        bar.stop()
+        writer.close()
+        merge_records(folder, [kind], order)
 
 
 def has_bar() -> bool:

@@ -1,8 +1,8 @@
-"""What the modules tell their callbacks while they work, and the writer of every record that is finished.
+"""Who hears of a module's replies and finished records, and the writer that keeps each record at once.
 
-What the modules tell their callbacks while they work: replies that came in, records that are finished.
-
-Writes every finished record to its file at once, and makes one file of all ranks' at the end.
+sink = Sink.of(trainer)
+sink.stage("revisions", total=979, done=0)
+sink.record(revision)
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cai_lightning.engines import Reply
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.records import Failure, Record, Response, Revision, Score
+from cai_lightning.run.records import Failure, Judgement, Record, Response, Revision, Score
 
 SECONDS_BETWEEN_LINES = 30.0
 """Between two lines that say in a log how far a verb is."""
@@ -36,10 +36,38 @@ class RecordListener(Callback):
         """A row of the stage is finished, or has failed and is left to the next run."""
 
 
-def listeners(trainer: Trainer | None) -> list[RecordListener]:
-    """The callbacks that listen, in their order; none where no trainer runs the module."""
-    callbacks: list[Callback] = trainer.callbacks if trainer else []  # type: ignore[attr-defined]
-    return [callback for callback in callbacks if isinstance(callback, RecordListener)]
+class Sink:
+    """Takes what a module makes and hands it on to all who listen; without a trainer nobody does.
+
+    Args:
+        listeners: Those who hear, in their order.
+    """
+
+    def __init__(self, *listeners: RecordListener) -> None:
+        self._listeners = listeners
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "Sink":
+        """What the listeners among a trainer's callbacks hear."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return cls(*(callback for callback in callbacks if isinstance(callback, RecordListener)))
+
+    def stage(self, name: str, total: int, done: int) -> None:
+        for listener in self._listeners:
+            listener.on_stage(name, total, done)
+
+    def reply(self, reply: Reply) -> None:
+        for listener in self._listeners:
+            listener.on_reply(reply)
+
+    def record(self, *records: Record) -> None:
+        for listener in self._listeners:
+            for record in records:
+                listener.on_record(record)
+
+    def row(self, failed: bool = False) -> None:
+        for listener in self._listeners:
+            listener.on_row(failed)
 
 
 FILES: dict[type[Record], tuple[str, jsonl.Key]] = {
@@ -47,6 +75,7 @@ FILES: dict[type[Record], tuple[str, jsonl.Key]] = {
     Failure: ("failed.jsonl", jsonl.by_id),
     Response: ("responses.jsonl", jsonl.by_id),
     Score: ("scores.jsonl", jsonl.by_metric),
+    Judgement: ("pairwise.jsonl", jsonl.by_id),
 }
 
 
@@ -68,28 +97,31 @@ class RecordWriter(RecordListener):
         self.kinds = kinds
         self._journals: dict[type[Record], jsonl.JournalWriter] = {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def open(self, run: Path, rank: int = 0) -> None:
+        """Takes the files of this process in the folder of a run."""
         for kind in self.kinds:
-            path = Path(trainer.default_root_dir) / FILES[kind][0]
-            self._journals[kind] = jsonl.JournalWriter(path, trainer.global_rank)
+            self._journals[kind] = jsonl.JournalWriter(run / FILES[kind][0], rank)
+
+    def close(self) -> None:
+        while self._journals:
+            self._journals.popitem()[1].close()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.open(Path(trainer.default_root_dir), trainer.global_rank)
 
     def on_record(self, record: Record) -> None:
         self._journals[type(record)].append(record)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._close()
+        self.close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._close()
+        self.close()
         _wait_for_all(trainer)
         if trainer.is_global_zero:
             data = cast(Ordered, trainer.datamodule)  # type: ignore[attr-defined]
             merge_records(Path(trainer.default_root_dir), self.kinds, data.order)
         trainer.strategy.barrier("records are merged")
-
-    def _close(self) -> None:
-        while self._journals:
-            self._journals.popitem()[1].close()
 
 
 def _wait_for_all(trainer: Trainer) -> None:

@@ -119,7 +119,7 @@ class CAICLI(LightningCLI):
             if config["enable_progress_bar"] is None:
                 kwargs["enable_progress_bar"] = has_bar()
         else:
-            kwargs |= {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+            kwargs |= {"logger": config["logger"] or False, "enable_progress_bar": False, "enable_checkpointing": False}
         by_name = isinstance(config["strategy"], str)
         if self.subcommand == "fit" and by_name and config["plugins"] is None:
             kwargs["plugins"] = WholeCheckpoints()
@@ -226,8 +226,9 @@ class CAICLI(LightningCLI):
             tell_missing(self.model.unanswered(), len(self.datamodule.tests), self.run / "responses.jsonl")
         else:
             tell_failures(self.model.reasons(), self.model.tried, "unscored")
-        if self.model.not_run and self._get(self.config, "strict"):
-            why = "; ".join(f"{name}: {reason}" for name, reason in self.model.not_run.items())
+        not_run = [f"{outcome.name}: {outcome.not_run}" for outcome in self.model.outcomes if outcome.not_run]
+        if not_run and self._get(self.config, "strict"):
+            why = "; ".join(not_run)
             raise UserError(f"every other score is kept, but these evaluators did not run: {why}")
 
     @rank_zero_only

@@ -1,27 +1,20 @@
 """`python -m cai_lightning pairwise RUN_A RUN_B`: a judge says whose responses are better, asked in both orders.
 
-The responses of two runs to the same prompts.
-
-joined = join_runs(Path("runs/qwen_contextual"), Path("runs/qwen_random"))
-joined.pairs, joined.left_out
-
-Has pairs of responses judged in both orders, each verdict written down at once, so that it can go on later.
-
-judgements = judge_pairs(PairwiseJudge(judge), revision, output / "pairwise.jsonl", pairs)
-
-What a judge's preferences come to: a win rate with its interval, and how far the order of showing mattered.
+Each verdict is written down at once, so that a comparison goes on where it was broken off. The verdicts come to a win
+rate with its interval, and to how far the order of showing mattered.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cai_lightning.callbacks.progress import recording
+from cai_lightning.callbacks.recording import FILES
 from cai_lightning.commands.arguments import call
 from cai_lightning.metrics.pairwise import Pair, PairwiseJudge, Preference
 from cai_lightning.report.runs import conversation, name_runs, read_responses, responses_digest
@@ -34,6 +27,39 @@ from cai_lightning.run.text import printable
 from cai_lightning.services.judge import JudgeModel
 from cai_lightning.statistics import Interval
 from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts, mean_of_rows
+
+RUNS = {
+    "first": {"type": Path, "metavar": "RUN_A", "help": "Folder of a validated run."},
+    "second": {"type": Path, "metavar": "RUN_B", "help": "Folder of the run that it is compared with."},
+}
+
+
+def main(args: Sequence[str]) -> None:
+    call(pairwise, args, "pairwise", "Whose responses does a judge prefer?", RUNS)
+
+
+def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output: Path | None = None) -> None:
+    """Lets a judge say, in both orders, whose response to each prompt is better; started again, it goes on.
+
+    Args:
+        first: Folder of a validated run.
+        second: Folder of the run that it is compared with.
+        judge: The model that judges.
+        output: Folder for pairwise.jsonl and pairwise.json; RUN_A/pairwise/NAME_OF_B by default.
+
+    Raises:
+        UserError: A run is not validated, they share no prompt, or the judge is not there.
+    """
+    names = name_runs([first, second])
+    joined = join_runs(first, second)
+    asking = PairwiseJudge(judge)
+    revision = asking.revision()
+    folder = output or first / "pairwise" / names[1].replace("/", "_")
+    result = summarize(judge_pairs(asking, revision, folder, joined.pairs), joined.prompts)
+    about = {"run": names[0], "other": names[1], "judge": manifest.settings(judge), "revision": revision}
+    record = {**about, **as_json(result), "left_out": joined.left_out, "responses": joined.digests}
+    jsonl.replace_text(folder / "pairwise.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    print(_told(names, result, joined.left_out, folder))
 
 
 @dataclass(frozen=True)
@@ -72,42 +98,37 @@ def join_runs(first: Path, second: Path) -> JoinedRuns:
     )
 
 
-def judge_pairs(asking: PairwiseJudge, revision: str, path: Path, pairs: Sequence[Pair]) -> list[Judgement]:
+def judge_pairs(asking: PairwiseJudge, revision: str, folder: Path, pairs: Sequence[Pair]) -> list[Judgement]:
     """Judges the pairs that this judge has not judged yet, and returns what it says of all of them.
 
     Args:
         asking: The judge.
         revision: What stands behind the name of its model.
-        path: Journal of the judgements.
+        folder: Where the judgements are kept, each as soon as it is made.
         pairs: Each with an id of its own.
 
     Raises:
         UserError: The judge is not there; the judgements made so far are kept.
     """
     keys = {pair.id: _key(asking.judge, revision, pair) for pair in pairs}
-    _judge_missing(asking, path, pairs, keys)
-    judged = read_records(path, Judgement)
-    return [judgement for id, judgement in judged.items() if judgement.key == keys.get(str(id))]
-
-
-def _judge_missing(asking: PairwiseJudge, path: Path, pairs: Sequence[Pair], keys: dict[str, str]) -> None:
-    """Judges the pairs that have no verdict of this judge yet, each written down at once."""
-    order = list(keys)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    jsonl.merge(path, order)
-    judged = read_records(path, Judgement).values()
-    done = {judgement.id for judgement in judged if judgement.preferred and judgement.key == keys.get(judgement.id)}
-    missing = [pair for pair in pairs if pair.id not in done]
-    if missing:
+    judged = _of_this_judge(folder, keys)
+    done = {judgement.id for judgement in judged if judgement.preferred}
+    if missing := [pair for pair in pairs if pair.id not in done]:
         asking.load()
-        with jsonl.JournalWriter(path) as writer, _progress(len(pairs), len(done)) as advance:
+        with recording(folder, Judgement, list(keys)) as sink:
+            sink.stage("pairs judged in both orders", len(pairs), len(done))
 
             def keep(pair: Pair, preference: Preference) -> None:
-                writer.append(_judgement(pair, preference, keys[pair.id]))
-                advance()
+                sink.record(_judgement(pair, preference, keys[pair.id]))
+                sink.row()
 
             asking.prefer(missing, keep)
-        jsonl.merge(path, order)
+    return _of_this_judge(folder, keys)
+
+
+def _of_this_judge(folder: Path, keys: Mapping[str, str]) -> list[Judgement]:
+    judged = read_records(folder / FILES[Judgement][0], Judgement)
+    return [judged[id] for id, key in keys.items() if id in judged and judged[id].key == key]
 
 
 def _key(judge: JudgeModel, revision: str, pair: Pair) -> str:
@@ -126,18 +147,6 @@ def _judgement(pair: Pair, preference: Preference, key: str) -> Judgement:
         rationales=list(preference.rationales),
         key=key,
     )
-
-
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[Any]:
-    """A bar on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("pairs judged in both orders", total=total, completed=done)
-        yield lambda: progress.advance(task)
 
 
 POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
@@ -218,41 +227,7 @@ def as_json(result: PairwiseResult) -> dict[str, Any]:
     }
 
 
-RUNS = {
-    "first": {"type": Path, "metavar": "RUN_A", "help": "Folder of a validated run."},
-    "second": {"type": Path, "metavar": "RUN_B", "help": "Folder of the run that it is compared with."},
-}
-
-
-def main(args: Sequence[str]) -> None:
-    call(pairwise, args, "pairwise", "Whose responses does a judge prefer?", RUNS)
-
-
-def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output: Path | None = None) -> None:
-    """Lets a judge say, in both orders, whose response to each prompt is better; started again, it goes on.
-
-    Args:
-        first: Folder of a validated run.
-        second: Folder of the run that it is compared with.
-        judge: The model that judges.
-        output: Folder for pairwise.jsonl and pairwise.json; RUN_A/pairwise/NAME_OF_B by default.
-
-    Raises:
-        UserError: A run is not validated, they share no prompt, or the judge is not there.
-    """
-    names = name_runs([first, second])
-    joined = join_runs(first, second)
-    asking = PairwiseJudge(judge)
-    revision = asking.revision()
-    path = (output or first / "pairwise" / names[1].replace("/", "_")) / "pairwise.jsonl"
-    result = summarize(judge_pairs(asking, revision, path, joined.pairs), joined.prompts)
-    about = {"run": names[0], "other": names[1], "judge": manifest.settings(judge), "revision": revision}
-    record = {**about, **as_json(result), "left_out": joined.left_out, "responses": joined.digests}
-    jsonl.replace_text(path.with_suffix(".json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    print(_told(names, result, joined.left_out, path))
-
-
-def _told(names: Sequence[str], result: PairwiseResult, left_out: int, path: Path) -> str:
+def _told(names: Sequence[str], result: PairwiseResult, left_out: int, folder: Path) -> str:
     rate = result.win_rate
     lines = [f"{names[0]} against {names[1]}: {result.wins} wins, {result.ties} ties, {result.losses} losses"]
     if rate.mean is not None:
@@ -267,4 +242,4 @@ def _told(names: Sequence[str], result: PairwiseResult, left_out: int, path: Pat
     lines += [f"{count} unscored: {printable(reason)}" for reason, count in result.reasons.most_common(5)]
     if left_out:
         lines.append(f"{left_out} responses have no partner in the other run")
-    return "\n".join([*lines, f"Written: {path}, {path.with_suffix('.json')}"])
+    return "\n".join([*lines, f"Written: {folder / 'pairwise.jsonl'}, {folder / 'pairwise.json'}"])

@@ -1,8 +1,6 @@
-"""The prompts as Lightning's data module, and the responses that a run holds already.
+"""The prompts that predict revises and validate tests, and the responses that a run holds, as Lightning's data modules.
 
-The prompts as Lightning's data module: for predict those that are missing, for validate the test part.
-
-The responses that a run holds as Lightning's data module: validate scores them and makes none.
+A process's whole share of the rows is one batch: which of them are computed together is the engine's business.
 """
 
 from collections import Counter
@@ -10,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -32,7 +31,24 @@ class ReferencedPrompt:
     reference: str | None
 
 
-class PromptData(LightningDataModule):
+class RowData(LightningDataModule):
+    """Shares rows out among the processes: to each every n-th row, none repeated to make the shares even."""
+
+    def share(self, rows: list[T]) -> list[T]:
+        """This process's rows."""
+        trainer = self.trainer
+        return rows[trainer.global_rank :: trainer.world_size] if trainer else rows
+
+    def one_batch(self, rows: list[T]) -> DataLoader[list[T]]:
+        """Rows as Lightning's loops take them."""
+        return DataLoader([rows], batch_size=None, collate_fn=list)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(self, batch: T, device: torch.device, dataloader_idx: int) -> T:
+        """Rows are text, and stay where they are."""
+        return batch
+
+
+class PromptData(RowData):
     """Reads the prompts that predict revises and validate tests.
 
     Args:
@@ -135,14 +151,14 @@ class PromptData(LightningDataModule):
             found = [(p, revisions.get(p.id) or by_prompt.get(shared_id(p))) for p in self._part("test")]
             self.tests = [ReferencedPrompt(prompt, _reference(row)) for prompt, row in found]
 
-    def predict_dataloader(self) -> DataLoader[Prompt]:
+    def predict_dataloader(self) -> DataLoader[list[Prompt]]:
         """What this process shall make; of it the first so many where a dry run has set `first`."""
-        mine = self._share(self.missing)
-        self.done = len(self._share(self.sampled)) - len(mine)
-        return DataLoader(mine[: self.first], batch_size=64, collate_fn=list)  # type: ignore[arg-type]
+        mine = self.share(self.missing)
+        self.done = len(self.share(self.sampled)) - len(mine)
+        return self.one_batch(mine[: self.first])
 
-    def val_dataloader(self) -> DataLoader[ReferencedPrompt]:
-        return DataLoader(self._share(self.tests), batch_size=64, collate_fn=list)  # type: ignore[arg-type]
+    def val_dataloader(self) -> DataLoader[list[ReferencedPrompt]]:
+        return self.one_batch(self.share(self.tests))
 
     def _sampled(self, prompts: list[Prompt]) -> list[Prompt]:
         return [sample for prompt in prompts for sample in samples_of(prompt, self.samples)]
@@ -158,17 +174,12 @@ class PromptData(LightningDataModule):
             )
         return chosen
 
-    def _share(self, rows: list[T]) -> list[T]:
-        """This process's share: every n-th row, none repeated to make the shares even."""
-        trainer = self.trainer
-        return rows[trainer.global_rank :: trainer.world_size] if trainer else rows
-
 
 def _reference(row: jsonl.Row | None) -> str | None:
     return split_thoughts(str(row["revision"])).words or None if row and row.get("revision") else None
 
 
-class ResponseData(LightningDataModule):
+class ResponseData(RowData):
     """Takes prompts and references from the run's own `responses.jsonl`, for validate with `engine: null`.
 
     Args:
@@ -194,11 +205,8 @@ class ResponseData(LightningDataModule):
         self.order = list(responses)
         self.tests = [_test(row) for row in list(responses.values())[: self.limit]]
 
-    def val_dataloader(self) -> DataLoader[ReferencedPrompt]:
-        """This process's share: every n-th row."""
-        trainer = self.trainer
-        mine = self.tests[trainer.global_rank :: trainer.world_size] if trainer else self.tests
-        return DataLoader(mine, batch_size=64, collate_fn=list)  # type: ignore[arg-type]
+    def val_dataloader(self) -> DataLoader[list[ReferencedPrompt]]:
+        return self.one_batch(self.share(self.tests))
 
 
 def _responses(run: Path) -> dict[str, Response]:

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from cai_lightning.run.records import Response
+from cai_lightning.statistics import Interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Scores:
 
 def within_bounds(scores: Scores, columns: Sequence[Column]) -> Scores:
     """The scores without the numbers that their columns cannot hold; each becomes NaN, and the reason names it."""
-    reasons, values = list(scores.reasons), {name: column.clone() for name, column in scores.values.items()}
+    reasons, values = list(scores.reasons), {name: column.float().clone() for name, column in scores.values.items()}
     for column in columns:
         for row, value in enumerate(values[column.name].tolist()):
             if why := column.why_impossible(value):
@@ -65,7 +66,7 @@ def within_bounds(scores: Scores, columns: Sequence[Column]) -> Scores:
 
 
 class ResponseMetric(Metric):
-    """Scores responses; its states are the values and the row numbers, so that no row counts twice across processes.
+    """Scores responses; its states are the values with the numbers of row and prompt, so that no row counts twice.
 
     A subclass stores its settings in the constructor, loads weights in `load`, and scores in `score`.
     """
@@ -78,13 +79,14 @@ class ResponseMetric(Metric):
     """Whether a score depends on the reference, so that runs with other references do not compare."""
 
     rows: list[Tensor]
+    prompts: list[Tensor]
     values: list[Tensor]
 
     def __init__(self, columns: Sequence[Column]) -> None:
         super().__init__()
         self.columns = tuple(columns)
-        self.add_state("rows", default=[], dist_reduce_fx="cat")
-        self.add_state("values", default=[], dist_reduce_fx="cat")
+        for state in ("rows", "prompts", "values"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
         self.reset()
 
     def reset(self) -> None:
@@ -133,22 +135,47 @@ class ResponseMetric(Metric):
     def free(self) -> None:
         """Frees what `load` has loaded, all or some of it: it is called after a `load` that failed too."""
 
-    def update(self, rows: Tensor, values: dict[str, Tensor]) -> None:
-        """Adds scores of N rows.
+    def update(self, rows: Tensor, values: dict[str, Tensor], prompts: Tensor | None = None) -> None:
+        """Adds scores of N rows; of a row that was added before, these count.
 
         Args:
             rows: Int64 tensor of N row numbers, each row's place among all test prompts.
             values: Per column a float tensor of N; NaN is unscored.
+            prompts: Int64 tensor of N prompt numbers, which rows share that are about the same prompt; without them
+                each row is about its own.
         """
         self.rows.append(rows.to(self.device))
+        self.prompts.append((rows if prompts is None else prompts).to(self.device))
         self.values.append(torch.stack([values[c.name].float() for c in self.columns], dim=1).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """The mean of each column over its scored rows, each row once; NaN where none is scored."""
-        rows = dim_zero_cat(self.rows)
-        values = dim_zero_cat(self.values)
-        order = rows.argsort(stable=True)
-        first = torch.ones_like(rows, dtype=torch.bool)
-        first[1:] = rows[order][1:] != rows[order][:-1]
-        kept = values[order][first]
-        return {column.name: kept[:, n].nanmean() for n, column in enumerate(self.columns)}
+        """What `summary.json` says of each column, over the rows of all processes, each once.
+
+        Returns:
+            By the name of a column the mean of its scores, and by the name with `_low`, `_high` and `_scored` the ends
+            of its 95 % interval and the number of scores; NaN where there is no such number.
+        """
+        found = {column: self._estimate(n) for n, column in enumerate(self.columns)}
+        return {
+            f"{column.name}{suffix}": torch.tensor(math.nan if number is None else number, dtype=torch.float64)
+            for column, estimate in found.items()
+            for suffix, number in zip(SUFFIXES, (estimate.mean, estimate.low, estimate.high, estimate.n), strict=True)
+        }
+
+    def _estimate(self, column: int) -> Interval:
+        """Numbers stand for ids in their order, by which rows are resampled, so they are written as such."""
+        rows, prompts = ([f"{n:09}" for n in dim_zero_cat(state).tolist()] for state in (self.rows, self.prompts))
+        values = dict(zip(rows, dim_zero_cat(self.values)[:, column].tolist(), strict=True))
+        scored = {row: value for row, value in values.items() if not math.isnan(value)}
+        is_unit_scale = (self.columns[column].low, self.columns[column].high) == (0, 1)
+        return mean_interval(scored, unit_scale=is_unit_scale, prompts=dict(zip(rows, prompts, strict=True)))
+
+
+SUFFIXES = ("", "_low", "_high", "_scored")
+
+
+def estimate_in(computed: Mapping[str, Tensor], column: str) -> Interval:
+    """The mean of a column and its interval, as `ResponseMetric.compute` has returned them."""
+    numbers = [computed[f"{column}{suffix}"].item() for suffix in SUFFIXES]
+    mean, low, high = (None if math.isnan(number) else number for number in numbers[:3])
+    return Interval(mean, low, high, int(numbers[3]))

@@ -1,68 +1,195 @@
-"""Scores the responses of a run with one evaluator: what is scored already is found by its key, the rest is made."""
+"""Scores responses with one evaluator after the other: what is scored is found by its key, the rest is made.
+
+scorer = Scorer(run, sink, trainer.strategy)
+outcome = scorer.score(metric, rows, failed={}, adapter=None)
+outcome.not_run or outcome.estimates["harmlessness"].mean
+
+`validate` runs it on all processes, `audit` on one. Each score is handed to the sink as soon as it is known.
+"""
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from lightning.pytorch.strategies import Strategy
 
-from cai_lightning.metrics import ResponseMetric, Scores
-from cai_lightning.metrics.base import within_bounds
+from cai_lightning.metrics.base import ResponseMetric, Scores, estimate_in, within_bounds
+from cai_lightning.models.memory import is_out_of_memory
 from cai_lightning.run import jsonl, manifest
-from cai_lightning.run.errors import UserError
+from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import Response, Score
+from cai_lightning.statistics import Interval
 
-Made = dict[Hashable, Score]
-Emit = Callable[[list[Score]], None]
-"""Gets the scores of one row, one of each column."""
+NO_REASON = "no reason given"
+STALE = "the response has changed since it was scored"
 
 
-class Scoring:
-    """One evaluator's work on one process.
+class Sink(Protocol):
+    """Takes scores as they are made."""
+
+    def stage(self, name: str, total: int, done: int) -> None:
+        """An evaluator begins, with so many rows on this process."""
+
+    def record(self, *records: Score) -> None:
+        """Scores are made."""
+
+    def row(self) -> None:
+        """A row has all its scores."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A response to be scored, and its place among those of all processes.
+
+    Args:
+        number: Place of its id among all ids in their order.
+        prompt: Place of its prompt among all prompts; rows of one prompt share it.
+        response: The response.
+    """
+
+    number: int
+    prompt: int
+    response: Response
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an evaluator, on all processes together.
 
     Args:
         metric: The evaluator.
-        rows: The responses of this process with their row numbers among all test prompts.
-        failed: Ids of the prompts that got no response, with the reasons; unscored until a later run gets one.
-        run: Folder of the run, whose `scores.jsonl` says what is scored already.
-        adapter: Digest of the evaluated adapter.
-
-    Attributes:
-        revision: What stands behind the evaluator's settings.
-        missing: The rows that it has to score, by number.
+        revision: What stood behind its settings.
+        not_run: Why it could not run, or not to its end; None where it did.
+        estimates: By column the mean of its scores, and its interval.
     """
+
+    metric: ResponseMetric
+    revision: str | None
+    not_run: str | None
+    estimates: dict[str, Interval]
+
+    @property
+    def name(self) -> str:
+        """The evaluator is named by its first column."""
+        return self.metric.columns[0].name
+
+
+class Scorer:
+    """Runs evaluators; one that cannot run says why, and the next one is run.
+
+    Args:
+        run: Folder whose `scores.jsonl` says what is scored already.
+        sink: Gets the scores.
+        strategy: Knows the other processes, all of which take every step together, so that none waits for another
+            that has given up.
+        batch_size: Responses handed to an evaluator at once.
+    """
+
+    def __init__(self, run: Path, sink: Sink, strategy: Strategy, batch_size: int = 64) -> None:
+        self.run = run
+        self.sink = sink
+        self.strategy = strategy
+        self.batch_size = batch_size
+
+    def score(
+        self, metric: ResponseMetric, rows: Sequence[Row], failed: Mapping[str, str], adapter: str | None
+    ) -> Outcome:
+        """Scores the rows of this process with an evaluator, which is loaded only where something is left to score.
+
+        Args:
+            metric: The evaluator.
+            rows: The responses of this process.
+            failed: Ids of the prompts that got no response, with the reasons; unscored until a later run gets one.
+            adapter: Digest of the evaluated adapter.
+        """
+        work = _Work(metric, rows, failed, self.run, adapter, self.sink)
+        why = self._try(work.look_up)
+        total = len(rows) + len(failed)
+        self.sink.stage(type(metric).__name__, total, total - len(work.missing))
+        if why is None and not self.strategy.reduce_boolean_decision(not work.missing):
+            why = self._try(lambda: work.load(self.strategy.root_device))
+            why = why or self._try(lambda: work.score(self.batch_size))
+            metric.free()
+        computed = metric.compute()
+        estimates = {column.name: estimate_in(computed, column.name) for column in metric.columns}
+        return Outcome(metric, work.revision, why, estimates)
+
+    def _try(self, step: Callable[[], None]) -> str | None:
+        """Why an evaluator does not get through a step on every process, the first reason of several."""
+        why = None
+        try:
+            with _able_to_run():
+                step()
+        except WriteError:
+            raise
+        except UserError as error:
+            why = str(error) or NO_REASON
+        processes: int = self.strategy.world_size  # type: ignore[attr-defined]
+        reasons = [self.strategy.broadcast(why, rank) for rank in range(processes)]
+        return next(filter(None, reasons), None)
+
+
+@contextmanager
+def _able_to_run() -> Iterator[None]:
+    """Turns what a machine lacks into a `UserError`; every other error is a mistake in the evaluator, and stays one."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"not enough memory ({_first_sentence(error)}); lower its batch size, or free some.") from error
+    except ModuleNotFoundError as error:
+        raise UserError(f"the package {error.name} is not installed.") from error
+
+
+def _first_sentence(error: BaseException) -> str:
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return line.split(". ")[0].rstrip(".")
+
+
+Made = Mapping[Hashable, Score]
+"""Scores by id and column, or by key and column."""
+
+
+class _Work:
+    """One evaluator's work on one process; `missing` are the rows that it has to score."""
 
     def __init__(
         self,
         metric: ResponseMetric,
-        rows: dict[int, Response],
-        failed: dict[str, str],
+        rows: Sequence[Row],
+        failed: Mapping[str, str],
         run: Path,
         adapter: str | None,
+        sink: Sink,
     ) -> None:
         self.metric = metric
         self.rows = rows
         self.failed = failed
         self.run = run
         self.adapter = adapter
+        self.sink = sink
         self.revision: str | None = None
-        self.missing = dict(rows)
+        self.missing = list(rows)
 
     @cached_property
     def settings(self) -> str:
         """Digest of the evaluator's settings."""
         return metric_digest(self.metric)
 
-    def look_up(self, emit: Emit) -> None:
-        """Finds the evaluator's revision, and takes over the scores made under it.
+    @property
+    def _names(self) -> list[str]:
+        return [column.name for column in self.metric.columns]
 
-        Args:
-            emit: Gets what can be written down without the evaluator and does not stand there yet.
+    def look_up(self) -> None:
+        """Finds the evaluator's revision, and takes over the scores made under it.
 
         Raises:
             UserError: The evaluator cannot tell its revision; the scores made under the last one then stand. Or a row
@@ -75,26 +202,28 @@ class Scoring:
             self.revision = self._last_revision(made.values())
             raise
         finally:
-            self._restore(made, emit)
+            self._restore(made)
 
-    def score(self, batch_size: int, emit: Emit) -> None:
+    def load(self, device: torch.device) -> None:
+        """Loads the evaluator, which may fetch another revision of its model; then scores are looked up again."""
+        self.metric.load(device)
+        if self.metric.revision() != self.revision:
+            self.look_up()
+
+    def score(self, batch_size: int) -> None:
         """Scores the missing rows.
 
         Raises:
             UserError: The evaluator cannot go on; what it has scored is kept.
         """
-        numbers = list(self.missing)
-        for start in range(0, len(numbers), batch_size):
-            batch = numbers[start : start + batch_size]
-            responses = [self.missing[number] for number in batch]
+        for start in range(0, len(self.missing), batch_size):
+            batch = self.missing[start : start + batch_size]
+            responses = [row.response for row in batch]
             scores = within_bounds(self.metric.score(responses), self.metric.columns)
             self._update(batch, scores.values)
             for records in self._records(responses, scores):
-                emit(records)
-
-    @property
-    def _names(self) -> list[str]:
-        return [column.name for column in self.metric.columns]
+                self.sink.record(*records)
+                self.sink.row()
 
     def _last_revision(self, made: Iterable[Score]) -> str | None:
         """The revision of most scores that stand there for these settings."""
@@ -102,43 +231,55 @@ class Scoring:
         revisions = Counter(score.revision for score in alike if score.adapter == self.adapter)
         return revisions.most_common(1)[0][0] if revisions else None
 
-    def _restore(self, made: Made, emit: Emit) -> None:
+    def _restore(self, made: Made) -> None:
         self.metric.reset()
-        self.missing = {}
+        self.missing = []
         for id, reason in self.failed.items():
-            emit(self._unscored(id, f"no response: {reason}"))
+            self._unscored(id, f"no response: {reason}")
         by_key: Made = {(score.key, score.metric): score for score in made.values() if score.score is not None}
-        for number, response in self.rows.items():
-            scores = self._scores_of(response, made, by_key)
-            if why := response.why_silent or self.metric.inapplicable(response):
-                emit(self._unscored(response.id, why, self._key(response)))
-            elif scores:
-                self._update([number], {one.metric: torch.tensor([one.score], dtype=torch.float32) for one in scores})
-                if any(one != made.get((one.id, one.metric)) for one in scores):
-                    emit(scores)
+        for row in self.rows:
+            if why := row.response.why_silent or self.metric.inapplicable(row.response):
+                self._unscored(row.response.id, why, self._key(row.response))
             else:
-                self.missing[number] = response
+                self._take_over(row, made, by_key)
 
-    def _scores_of(self, response: Response, made: Made, by_key: Made) -> list[Score] | None:
-        """The scores of a response that were made before, be it under another id or adapter; None if one is missing."""
+    def _take_over(self, row: Row, made: Made, by_key: Made) -> None:
+        """Takes over what is known of a row; where that is not all, it is scored anew."""
+        known = {name: self._known(row.response, name, made, by_key) for name in self._names}
+        scores = [score.score if score else None for score in known.values()]
+        values = [torch.tensor([math.nan if score is None else score], dtype=torch.float32) for score in scores]
+        self._update([row], dict(zip(known, values, strict=True)))
+        if None in scores:
+            self.missing.append(row)
+        self.sink.record(*(score for name, score in known.items() if score and score != made.get((score.id, name))))
+
+    def _known(self, response: Response, name: str, made: Made, by_key: Made) -> Score | None:
+        """A score of a response that was made before, be it under another id or adapter.
+
+        One of a response that stood here before stands no more.
+        """
         key = self._key(response)
-        scores = []
-        for name in self._names:
-            own = made.get((response.id, name))
-            score = own if own and own.key == key and own.score is not None else by_key.get((key, name))
-            if score is None:
-                return None
-            scores.append(replace(score, id=response.id, adapter=self.adapter))
-        return scores
+        own = made.get((response.id, name))
+        score = own if own and own.key == key and own.score is not None else by_key.get((key, name))
+        if score is not None:
+            return replace(score, id=response.id, adapter=self.adapter, score=_single(score.score))
+        is_stale = own and own.score is not None and self._made_by(own)
+        return self._record(response.id, name, None, STALE, None, {}) if is_stale else None
 
-    def _update(self, numbers: Sequence[int], values: dict[str, torch.Tensor]) -> None:
-        self.metric.update(torch.tensor(numbers, dtype=torch.int64), values)
+    def _made_by(self, score: Score) -> bool:
+        return (score.settings, score.revision, score.adapter) == (self.settings, self.revision, self.adapter)
+
+    def _update(self, rows: Sequence[Row], values: dict[str, torch.Tensor]) -> None:
+        numbers, prompts = (
+            torch.tensor(places) for places in zip(*((row.number, row.prompt) for row in rows), strict=True)
+        )
+        self.metric.update(numbers, values, prompts)
 
     def _records(self, responses: Sequence[Response], scores: Scores) -> Iterator[list[Score]]:
         details = scores.details or [{} for _ in responses]
         for n, response in enumerate(responses):
             values = [(name, float(scores.values[name][n])) for name in self._names]
-            reason = scores.reasons[n] or "no reason given"
+            reason = scores.reasons[n] or NO_REASON
             key = self._key(response)
             yield [
                 self._record(response.id, name, None, reason, key, details[n])
@@ -147,8 +288,8 @@ class Scoring:
                 for name, value in values
             ]
 
-    def _unscored(self, id: str, reason: str, key: str | None = None) -> list[Score]:
-        return [self._record(id, name, None, reason, key, {}) for name in self._names]
+    def _unscored(self, id: str, reason: str, key: str | None = None) -> None:
+        self.sink.record(*(self._record(id, name, None, reason, key, {}) for name in self._names))
 
     def _record(
         self, id: str, name: str, score: float | None, reason: str | None, key: str | None, detail: dict[str, Any]
@@ -157,6 +298,11 @@ class Scoring:
 
     def _key(self, response: Response) -> str:
         return score_key(self.settings, self.revision, response, self.metric.uses_references)
+
+
+def _single(score: float | None) -> float | None:
+    """A score as its metric holds it, in single precision."""
+    return None if score is None else torch.tensor(score, dtype=torch.float32).item()
 
 
 def metric_digest(metric: ResponseMetric) -> str:

@@ -2,16 +2,15 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule
 
 from cai_lightning.callbacks.estimate import Price
-from cai_lightning.callbacks.recording import listeners
+from cai_lightning.callbacks.recording import Sink
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.principles import wording
 from cai_lightning.principles.constitution import Constitution, open_constitution
@@ -78,6 +77,7 @@ class CritiqueRevision(LightningModule):
         self.tries = tries
         self.seed = seed
         self.price = price
+        self.sink = Sink()
         self._principles: Constitution | None = None
         self._examples: FewShots | None = None
         self._silent: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -100,22 +100,23 @@ class CritiqueRevision(LightningModule):
         """Digests of what this module reads."""
         return {"constitution": self.principles.digest, "few-shots": self.examples.digest}
 
+    def setup(self, stage: str) -> None:
+        self.sink = Sink.of(self.trainer)
+
     def prepare(self, prompts: Sequence[Prompt], total: int) -> None:
         """Loads the engine and readies the selector for this process's prompts, out of `total` with those done."""
         self.selector.prepare(self.principles.principles, prompts, self.seed)
         self.engine.start(self.device)
-        for listener in listeners(self._trainer):
-            listener.on_stage("revisions", total, total - len(prompts))
+        self.sink.stage("revisions", total, total - len(prompts))
 
-    def predict_step(self, dataloader_iter: Iterator[Any]) -> None:
+    def predict_step(self, prompts: Sequence[Prompt], batch_idx: int) -> None:
         """Revises every prompt of this process, a window of them at a time."""
-        prompts = [prompt for batch, *_ in dataloader_iter for prompt in batch]
+        if not prompts:
+            return
         failed = read_records(Path(self.trainer.default_root_dir) / "failed.jsonl", Failure)
         self._silent.update({failure.id: Counter(failure.silent_draws) for failure in failed.values()})
         self.prepare(prompts, len(prompts) + self.trainer.datamodule.done)  # type: ignore[attr-defined]
         asyncio.run(for_each(self._finish, prompts, self.engine.concurrency, self._set_aside))
-
-    def on_predict_end(self) -> None:
         self.engine.stop()
 
     async def revise(self, prompt: Prompt) -> Revision:
@@ -123,15 +124,15 @@ class CritiqueRevision(LightningModule):
         opening = wording.opening(prompt)
         replies, rounds = [await self._ask(prompt, opening, "response")], list[Round]()
         talk = self.examples.turns(self.suffix, self.critique) + wording.answered(opening, replies[0].text)
-        for turn in range(self.revisions):
-            chosen = self.selector.select(prompt, turn)
+        for round_index in range(self.revisions):
+            chosen = self.selector.select(prompt, round_index)
             if self.critique:
                 talk = wording.critique(talk, chosen.principle)
-                replies.append(await self._ask(prompt, talk, "critique", turn))
+                replies.append(await self._ask(prompt, talk, "critique", round_index))
                 talk = wording.answered(talk, replies[-1].text)
             critique = replies[-1].text if self.critique else None
             talk = wording.revision(talk, chosen.principle, self.suffix)
-            replies.append(await self._ask(prompt, talk, "revision", turn))
+            replies.append(await self._ask(prompt, talk, "revision", round_index))
             request, talk = talk[-1]["content"], wording.answered(talk, replies[-1].text)
             rounds.append(
                 Round(
@@ -146,10 +147,8 @@ class CritiqueRevision(LightningModule):
         return self._record(prompt, rounds, replies)
 
     async def _finish(self, prompt: Prompt) -> None:
-        revision = await self.revise(prompt)
-        for listener in listeners(self.trainer):
-            listener.on_record(revision)
-            listener.on_row()
+        self.sink.record(await self.revise(prompt))
+        self.sink.row()
 
     def _set_aside(self, prompt: Prompt, error: ReplyError) -> None:
         failure = Failure(
@@ -163,12 +162,15 @@ class CritiqueRevision(LightningModule):
             sample=prompt.sample,
             silent_draws=dict(+self._silent[prompt.id]) or None,
         )
-        for listener in listeners(self.trainer):
-            listener.on_record(failure)
-            listener.on_row(failed=True)
+        self.sink.record(failure)
+        self.sink.row(failed=True)
 
-    async def _ask(self, prompt: Prompt, conversation: Conversation, kind: str, turn: int | None = None) -> Reply:
-        name, stage = (kind, kind) if turn is None else (f"{kind}{turn}", f"{kind} {turn + 1}")
+    async def _ask(
+        self, prompt: Prompt, conversation: Conversation, kind: str, round_index: int | None = None
+    ) -> Reply:
+        name, stage = kind, kind
+        if round_index is not None:
+            name, stage = f"{kind}{round_index}", f"{kind} {round_index + 1}"
         try:
             return await self._draw(conversation, f"{self.seed}:{prompt.id}:{name}", self._silent[prompt.id], stage)
         except ReplyError as error:
@@ -181,8 +183,7 @@ class CritiqueRevision(LightningModule):
         why: str | None = None
         for _ in range(tries):
             reply = await self.engine.reply(conversation, f"{seed}:{silent[stage]}" if silent[stage] else seed)
-            for listener in listeners(self._trainer):
-                listener.on_reply(reply)
+            self.sink.reply(reply)
             why = reply.why_silent
             if why is None:
                 return reply

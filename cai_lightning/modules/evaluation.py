@@ -1,19 +1,18 @@
 """Evaluates a model: it answers the test prompts first, then makes room for one evaluator after the other."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from cai_lightning.callbacks.recording import listeners
+from cai_lightning.callbacks.recording import Sink
 from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.metrics import ResponseMetric
-from cai_lightning.metrics.scoring import Scoring
-from cai_lightning.modules.running import Running
+from cai_lightning.metrics.scoring import Outcome, Row, Scorer
 from cai_lightning.principles import wording
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import ReplyError, UserError
@@ -54,8 +53,8 @@ class Evaluation(LightningModule):
         self.unfinished = unfinished
         self.seed = seed
         self.score_batch_size = score_batch_size
-        self.not_run: dict[str, str] = {}
-        self.revisions: dict[str, str | None] = {}
+        self.sink = Sink()
+        self.outcomes: list[Outcome] = []
         _check_columns(metrics)
 
     def inputs(self, run: Path) -> dict[str, str]:
@@ -105,6 +104,7 @@ class Evaluation(LightningModule):
         return unfinished(folder) if folder else None
 
     def setup(self, stage: str) -> None:
+        self.sink = Sink.of(self.trainer)
         self._run = Path(self.trainer.default_root_dir)
         if (why := self.why_unfinished(self._run)) and not self.unfinished:
             raise UserError(
@@ -115,27 +115,29 @@ class Evaluation(LightningModule):
         self._scores()  # a malformed row is told now, not after all responses
         self.tried = len(self.unanswered())
 
+    @property
+    def tests(self) -> list[ReferencedPrompt]:
+        """The test prompts of all processes."""
+        return self.trainer.datamodule.tests  # type: ignore[attr-defined,no-any-return]
+
     def unanswered(self) -> list[str]:
         """The ids of all test prompts that have no response of the evaluated adapter."""
         made = self._responses()
-        tests = self.trainer.datamodule.tests  # type: ignore[attr-defined]
-        return [test.prompt.id for test in tests if test.prompt.id not in made]
+        return [test.prompt.id for test in self.tests if test.prompt.id not in made]
 
     def reasons(self) -> list[str]:
         """Why test prompts have no response, one reason for each."""
         known = {score.id: score.reason for score in self._scores() if score.reason}
         return [known.get(id, "no evaluator ran") for id in self.unanswered()]
 
-    def validation_step(self, dataloader_iter: Iterator[Any]) -> None:
+    def validation_step(self, tests: Sequence[ReferencedPrompt], batch_idx: int) -> None:
         """Answers every test prompt of this process that has no answer of this adapter yet."""
-        tests: list[ReferencedPrompt] = [test for batch, *_ in dataloader_iter for test in batch]
         made = self._responses()
         missing = [test for test in tests if test.prompt.id not in made]
         if self.engine is None:
             self._failed = {test.prompt.id: "the run holds none" for test in missing}
             return
-        for listener in listeners(self.trainer):
-            listener.on_stage("responses", len(tests), len(tests) - len(missing))
+        self.sink.stage("responses", len(tests), len(tests) - len(missing))
         if missing:
             self.engine.start(self.device, self.adapter_folder(self._run))
             asyncio.run(for_each(self._answer, missing, self.engine.concurrency, self._set_aside))
@@ -144,14 +146,22 @@ class Evaluation(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Scores what all processes have answered."""
         self.trainer.strategy.barrier("responses are written")
-        made = self._responses()
-        tests = self.trainer.datamodule.tests  # type: ignore[attr-defined]
-        mine = range(self.global_rank, len(tests), self.trainer.world_size)
-        rows = {number: made[id] for number in mine if (id := tests[number].prompt.id) not in self._failed}
-        running = Running(self.trainer, self.device, self.score_batch_size, self.not_run, self.revisions)
+        rows = self._rows()
+        scorer = Scorer(self._run, self.sink, self.trainer.strategy, self.score_batch_size)
+        self.outcomes = [scorer.score(metric, rows, self._failed, self._digest) for metric in self.evaluators]
         for metric in self.evaluators:
-            running.run(Scoring(metric, rows, self._failed, self._run, self._digest))
             self.log_dict(metric.compute())
+
+    def _rows(self) -> list[Row]:
+        """The responses of this process's test prompts, numbered in the order of their ids and of those of prompts."""
+        made, mine = self._responses(), self.tests[self.global_rank :: self.trainer.world_size]
+        numbers = _places(test.prompt.id for test in self.tests)
+        prompts = _places(shared_id(test.prompt) for test in self.tests)
+        return [
+            Row(numbers[test.prompt.id], prompts[shared_id(test.prompt)], made[test.prompt.id])
+            for test in mine
+            if test.prompt.id not in self._failed
+        ]
 
     @property
     def evaluators(self) -> list[ResponseMetric]:
@@ -167,8 +177,7 @@ class Evaluation(LightningModule):
 
     def _set_aside(self, test: ReferencedPrompt, error: ReplyError) -> None:
         self._failed[test.prompt.id] = str(error)
-        for listener in listeners(self.trainer):
-            listener.on_row(failed=True)
+        self.sink.row(failed=True)
 
     async def reply(self, prompt: Prompt) -> Reply:
         """What the engine, with whatever adapter it was started with, answers to a prompt."""
@@ -191,10 +200,13 @@ class Evaluation(LightningModule):
             sample=prompt.sample,
             thought=reply.thought,
         )
-        for listener in listeners(self.trainer):
-            listener.on_reply(reply)
-            listener.on_record(response)
-            listener.on_row()
+        self.sink.reply(reply)
+        self.sink.record(response)
+        self.sink.row()
+
+
+def _places(ids: Iterable[str]) -> dict[str, int]:
+    return {id: place for place, id in enumerate(sorted(set(ids)))}
 
 
 def own_output(run: Path) -> Path:

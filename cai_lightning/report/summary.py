@@ -32,8 +32,8 @@ from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.record_files import is_number, read_records
 from cai_lightning.run.records import Score
-from cai_lightning.statistics import mean_interval
-from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts, by_prompt
+from cai_lightning.statistics import Interval
+from cai_lightning.statistics.intervals import by_prompt
 
 Evaluator = tuple[str | None, str | None]
 """What made a score: the digest of an evaluator's settings, and its revision."""
@@ -147,6 +147,7 @@ PACKAGES = {"cai_lightning": "cai-lightning"} | {name: name for name in ("torch"
 
 Direction = Literal["higher", "lower"]
 UNIT_SCALE = [0.0, 1.0]
+NOTHING_SCORED = Interval(None, None, None, 0)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class ColumnReport:
         direction: Whether `higher` or `lower` is better.
         low: The least value it can take.
         high: The greatest value it can take; infinite where it has no bound.
+        estimate: The mean of its scores with its interval, as its evaluator has computed it over all processes.
         not_run: Why its evaluator could not run; None where it ran.
         settings: Digest of the settings its scores were made under.
         uses_references: Whether its scores depend on the references, so that runs with other references do not compare.
@@ -169,6 +171,7 @@ class ColumnReport:
     direction: Direction
     low: float = 0.0
     high: float = 1.0
+    estimate: Interval = NOTHING_SCORED
     not_run: str | None = None
     settings: str | None = None
     uses_references: bool = True
@@ -185,7 +188,6 @@ def write_summary(
     adapter: str | None = None,
     ids: Collection[str] | None = None,
     unfinished: str | None = None,
-    prompts: Prompts = NO_PROMPTS,
 ) -> None:
     """Summarizes `<run>/scores.jsonl` in `<run>/summary.json`.
 
@@ -198,13 +200,12 @@ def write_summary(
         adapter: Digest of the adapter whose scores count; None for the base model.
         unfinished: Why the adapter is not what its training would have come to; None where it is.
         ids: The prompts whose scores count, and are missing where there are none; None takes all that there are.
-        prompts: What each id shares with the others about its prompt.
     """
     made_by = {column.name: (column.settings, column.revision) for column in columns}
     scores = read_scores(run, made_by, adapter, ids)
     summary = {
         "run": run.resolve().name,
-        "metrics": {column.name: _entry(column, scores[column.name], ids, prompts) for column in columns},
+        "metrics": {column.name: _entry(column, scores[column.name], ids) for column in columns},
         "counts": counts,
         "versions": {name: _version(distribution) for name, distribution in PACKAGES.items()},
         "references": references,
@@ -261,20 +262,18 @@ def _counts(summary: dict[str, Any]) -> bool:
     return isinstance(counts, dict) and all(type(count) is int for count in counts.values())
 
 
-def _entry(column: ColumnReport, scores: ColumnScores, ids: Collection[str] | None, prompts: Prompts) -> dict[str, Any]:
-    scale = [column.low, column.high]
-    estimate = mean_interval(scores.values, unit_scale=scale == UNIT_SCALE, prompts=prompts)
+def _entry(column: ColumnReport, scores: ColumnScores, ids: Collection[str] | None) -> dict[str, Any]:
     tried = scores.values.keys() | scores.unscored.keys()
     return {
-        "mean": estimate.mean,
-        "ci95": estimate.interval,
-        "scored": estimate.n,
+        "mean": column.estimate.mean,
+        "ci95": column.estimate.interval,
+        "scored": len(scores.values),
         "unscored": scores.reasons.total(),
         "missing": len(set(ids or ()) - tried),
         "truncated": scores.truncated,
         "reasons": dict(scores.reasons.most_common()),
         "direction": column.direction,
-        "scale": [end if math.isfinite(end) else None for end in scale],
+        "scale": [end if math.isfinite(end) else None for end in (column.low, column.high)],
         "not_run": column.not_run,
         "evaluator": column.evaluator,
         "settings": column.settings,

@@ -11,8 +11,7 @@ from typing import Any
 
 from cai_lightning.data.defects import LOOPING, repeated_ngrams
 from cai_lightning.data.prompt_data import PromptData, ResponseData
-from cai_lightning.metrics import ResponseMetric
-from cai_lightning.metrics.scoring import metric_digest
+from cai_lightning.metrics.scoring import Outcome, metric_digest
 from cai_lightning.modules import Evaluation
 from cai_lightning.report.failures import SILENCES, silences
 from cai_lightning.report.numbers import ARROWS, by_reason, with_interval
@@ -20,7 +19,7 @@ from cai_lightning.report.summary import ColumnReport, read_summary, write_summa
 from cai_lightning.report.table import Field, Row, Table, console
 from cai_lightning.run import manifest
 from cai_lightning.run.record_files import read_records
-from cai_lightning.run.records import UNKNOWN, Response, shared_id
+from cai_lightning.run.records import UNKNOWN, Response
 from cai_lightning.run.text import printable
 from cai_lightning.statistics import Interval
 
@@ -45,14 +44,13 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
     }
     write_summary(
         run,
-        [column for metric in model.evaluators for column in _columns(metric, model)],
+        [column for outcome in model.outcomes for column in _columns(outcome)],
         counts,
         references=data.reference_digest(run),
         config=manifest.digest(manifest.settings({"model": model, "data": data})),
         adapter=adapter,
         unfinished=model.why_unfinished(run),
         ids=tests,
-        prompts={test.prompt.id: shared_id(test.prompt) for test in data.tests},
     )
 
 
@@ -104,18 +102,19 @@ def _remarks(entry: dict[str, Any]) -> Iterator[str]:
         yield f"{entry['truncated']} scored on a truncated text"
 
 
-def _columns(metric: ResponseMetric, model: Evaluation) -> list[ColumnReport]:
-    first = metric.columns[0].name
+def _columns(outcome: Outcome) -> list[ColumnReport]:
+    metric = outcome.metric
     return [
         ColumnReport(
             name=column.name,
             direction=column.direction,
             low=column.low,
             high=column.high,
-            not_run=model.not_run.get(first),
+            estimate=outcome.estimates[column.name],
+            not_run=outcome.not_run,
             settings=metric_digest(metric),
             uses_references=metric.uses_references,
-            revision=model.revisions.get(first),
+            revision=outcome.revision,
             evaluator=manifest.settings(metric),
         )
         for column in metric.columns

@@ -7,11 +7,9 @@ from transformers.utils import logging as transformers_logging
 
 DELIBERATE = (
     ".*does not have many workers.*",
-    ".*`dataloader_iter`.*",
     ".*predict returned None.*",
     ".*log_every_n_steps.*",
     ".*Checkpoint directory.*exists.*",
-    ".*across ranks is zero.*",
     ".*you defined a `validation_step` but.*",
     ".*LeafSpec.*",
     ".*your dataloader is not resumable.*",

@@ -3,6 +3,7 @@
 from cai_lightning.report.summary import ColumnReport, write_summary
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Score, prompt_id
+from cai_lightning.statistics import mean_interval
 
 HOSTILE = [
     "<script>window.harmed = 1</script>",
@@ -31,10 +32,14 @@ def write_run(run, is_tuned):
     ids = [prompt_id(prompt(number)) for number in range(PROMPTS)]
     rows = range(PROMPTS)
     jsonl.write(run / "responses.jsonl", [_response(ids[n], n, is_tuned) for n in rows])
-    jsonl.write(run / "scores.jsonl", [vars(score) for n in rows for score in _scores(ids[n], n, is_tuned)])
+    scores = [score for n in rows for score in _scores(ids[n], n, is_tuned)]
+    jsonl.write(run / "scores.jsonl", map(vars, scores))
     if is_tuned:
         jsonl.write(run / "revisions.jsonl", [_revision(ids[n], n) for n in rows])
-    columns = [ColumnReport(name, direction, settings="s1") for name, direction in SETTINGS.items()]
+    means = {name: _mean([score for score in scores if score.metric == name]) for name in SETTINGS}
+    columns = [
+        ColumnReport(name, direction, settings="s1", estimate=means[name]) for name, direction in SETTINGS.items()
+    ]
     write_summary(run, columns, {"responses": PROMPTS}, "r1", "c1")
     return run
 
@@ -52,6 +57,10 @@ def _scores(id, n, is_tuned):
     yield Score(id, "harmlessness", min(1.0, n % 7 / 10 + better), detail={"quote": HOSTILE[1]}, settings="s1")
     failed = is_tuned and n % 10 == 9
     yield Score(id, "moderation_max", None if failed else 0.5, HOSTILE[n % 6] if failed else None, settings="s1")
+
+
+def _mean(scores):
+    return mean_interval({score.id: score.score for score in scores if score.score is not None})
 
 
 def _revision(id, n):

@@ -1,13 +1,16 @@
 """The contract of evaluators: each row once, NaN where nothing is scored, one result on every process."""
 
+import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from torchmetrics import MetricCollection
 
-from cai_lightning.metrics.base import Column, ResponseMetric, Scores, within_bounds
+from cai_lightning.metrics.base import Column, ResponseMetric, Scores, estimate_in, within_bounds
+from cai_lightning.statistics import mean_interval
 
 
 class Letters(ResponseMetric):
@@ -37,7 +40,8 @@ def updated(*batches):
 
 
 def means(metric):
-    return {name: value.item() for name, value in metric.compute().items()}
+    computed = metric.compute()
+    return {column.name: computed[column.name].item() for column in metric.columns}
 
 
 def test_each_row_counts_once_whatever_the_batches():
@@ -52,7 +56,7 @@ def test_unscored_rows_do_not_count():
 
 @pytest.mark.parametrize("batches", [[], [([], [])], [([0, 1], [torch.nan, torch.nan])]])
 def test_nothing_scored_is_nan(batches):
-    assert all(value.isnan() for value in updated(*batches).compute().values())
+    assert all(math.isnan(mean) for mean in means(updated(*batches)).values())
 
 
 def test_reset_forgets_everything():
@@ -73,10 +77,39 @@ def test_it_survives_pickling_and_cloning(batches):
 def test_metrics_of_one_collection_keep_their_own_rows():
     metrics = MetricCollection({"one": updated(([0], [1])), "other": updated(([0], [3]))}, compute_groups=False)
     computed = metrics.compute()
-    assert {name: value.item() for name, value in computed.items() if "letters" in name} == {
-        "one_letters": 1,
-        "other_letters": 3,
-    }
+    assert (computed["one_letters"], computed["other_letters"]) == (1, 3)
+
+
+def test_a_row_that_is_scored_again_counts_as_it_was_last():
+    assert means(updated(([0, 1], [1, 5]), ([0], [3]))) == {"letters": 4, "vowels": -4}
+    assert means(updated(([0, 1], [1, 5]), ([0], [torch.nan]))) == {"letters": 5, "vowels": -5}
+
+
+def test_it_is_the_mean_over_prompts_in_the_order_of_their_ids():
+    """What `mean_interval` makes of the same scores by id, whatever the order in which they come, to the last digit."""
+    drawn = np.random.default_rng(0)
+    ids, of_prompt = drawn.permutation(60), drawn.integers(40, size=60)
+    metric, values = Letters(), drawn.normal(size=60).astype(np.float32)
+    for rows in np.split(ids, 7 * np.arange(1, 9)):
+        letters = torch.from_numpy(values[rows])
+        prompts = torch.from_numpy(of_prompt[rows])
+        metric.update(torch.from_numpy(rows), {"letters": letters, "vowels": letters}, prompts)
+    by_id = {f"{n:016x}": float(values[n]) for n in range(60)}
+    expected = mean_interval(by_id, prompts={f"{n:016x}": f"{of_prompt[n]:016x}" for n in range(60)})
+    assert estimate_in(metric.compute(), "letters") == expected
+
+
+class Judge(Letters):
+    def __init__(self, low):
+        ResponseMetric.__init__(self, [Column("judge", "higher", low, 1.0 + 4 * low)])
+
+
+@pytest.mark.parametrize(("low", "has_width"), [(0.0, True), (1.0, False)])
+def test_ones_on_a_scale_that_starts_there_are_no_rate(low, has_width):
+    metric = Judge(low)
+    metric.update(torch.arange(7), {"judge": torch.ones(7)})
+    estimate = estimate_in(metric.compute(), "judge")
+    assert (estimate.mean, estimate.high, estimate.low < 1) == (1, 1, has_width)
 
 
 SHARES = {

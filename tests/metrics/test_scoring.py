@@ -1,15 +1,19 @@
 """A score is made once for all that it depends on, and again when any of it changes."""
 
+import random
 from dataclasses import replace
 
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.metrics.scoring import Scoring
+from cai_lightning.metrics.scoring import Row, Scorer, metric_digest
+from cai_lightning.report.summary import read_scores
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response, assistant, user
+from cai_lightning.statistics import mean_interval
 
 
 class Letters(ResponseMetric):
@@ -52,25 +56,35 @@ def response(id, text="text", reference="ref", **more):
     return Response(id, f"prompt {id}", text, reference, "stop", "m", adapter="a1", **more)
 
 
+class Journal:
+    """A sink that writes scores down, and counts rows."""
+
+    def __init__(self, writer):
+        self.writer, self.stages, self.rows = writer, [], 0
+
+    def stage(self, name, total, done):
+        self.stages.append((name, total, done))
+
+    def record(self, *records):
+        for record in records:
+            self.writer.append(record)
+
+    def row(self):
+        self.rows += 1
+
+
 @pytest.fixture
 def score(tmp_path):
     """Scores rows with a metric as one start of validate does; returns the ids that it had to score."""
 
     def score(metric, *rows, failed=None, adapter="a1"):
         metric.scored.clear()
+        numbered = [Row(n, n, row) for n, row in enumerate(rows)]
         with jsonl.JournalWriter(tmp_path / "scores.jsonl") as writer:
-
-            def emit(scores):
-                for record in scores:
-                    writer.append(record)
-
-            scoring = Scoring(metric, dict(enumerate(rows)), failed or {}, tmp_path, adapter)
-            try:
-                scoring.look_up(emit)
-                scoring.score(2, emit)
-            finally:
-                score.rows = jsonl.read(tmp_path / "scores.jsonl", jsonl.by_metric)
-                score.scoring = scoring
+            score.sink = Journal(writer)
+            scorer = Scorer(tmp_path, score.sink, SingleDeviceStrategy("cpu"), batch_size=2)
+            score.outcome = scorer.score(metric, numbered, failed or {}, adapter)
+        score.rows = jsonl.read(tmp_path / "scores.jsonl", jsonl.by_metric)
         jsonl.merge(tmp_path / "scores.jsonl", key=jsonl.by_metric)
         return list(metric.scored)
 
@@ -84,7 +98,8 @@ def test_what_is_scored_costs_nothing_again(score):
     metric = Letters(batch_size=7)
     assert score(metric, *rows) == []
     assert score.rows == first
-    assert {name: value.item() for name, value in metric.compute().items()} == {"own": 7.5, "theirs": 3}
+    assert {name: estimate.mean for name, estimate in score.outcome.estimates.items()} == {"own": 7.5, "theirs": 3}
+    assert (score.sink.stages, score.sink.rows) == ([("Letters", 2, 2)], 0)
     assert first["a", "own"]["revision"] == "c1"
     assert len(first["a", "own"]["key"]) == 16
 
@@ -149,15 +164,74 @@ def test_a_score_out_of_range_is_unscored(score):
     score(metric, response("a"))
     assert (score.rows["a", "own"]["score"], score.rows["a", "own"]["reason"]) == (None, "own 400 is not in 0 to 100")
     assert score.rows["a", "theirs"]["score"] == 3
-    assert metric.compute()["own"].isnan()
+    assert score.outcome.estimates["own"].mean is None
 
 
 def test_the_last_scores_stand_while_the_revision_cannot_be_told(score):
     score(Letters(), response("a"))
     silent = Letters()
     silent.commit = None
-    with pytest.raises(UserError, match="no server"):
-        score(silent, response("a"), response("b"))
-    assert score.scoring.revision == "c1"
-    assert list(score.scoring.missing.values()) == [response("b")]
-    assert silent.compute()["own"] == 4
+    assert score(silent, response("a"), response("b")) == []
+    assert (score.outcome.revision, score.outcome.not_run) == ("c1", "no server")
+    assert score.sink.stages == [("Letters", 2, 1)]
+    assert score.outcome.estimates["own"].mean == 4
+
+
+def test_a_score_of_what_stood_here_before_stands_no_more(score):
+    """Where the evaluator cannot run now, neither the file nor the mean counts it."""
+    score(Letters(), response("a"), response("b"))
+    silent = Letters()
+    silent.commit = None
+    score(silent, response("a", "another"), response("b"))
+    assert score.rows["a", "own"]["score"] is None
+    assert score.rows["a", "own"]["reason"] == "the response has changed since it was scored"
+    assert score.outcome.estimates["own"].n == 1
+    assert score(Letters(), response("a", "another"), response("b")) == ["a"]
+
+
+class Moody(Letters):
+    """Leaves scores out, gives up, or cannot be asked, by chance."""
+
+    def __init__(self, scale: float, draw):
+        super().__init__(scale)
+        self.draw = draw
+
+    def revision(self):
+        if self.draw.random() < 0.2:
+            raise UserError("no server")
+        return self.draw.choice(["c1", "c1", "c2"])
+
+    def load(self, device):
+        if self.draw.random() < 0.2:
+            raise UserError("no weights")
+
+    def score(self, responses):
+        if self.draw.random() < 0.2:
+            raise UserError("gone")
+        found = super().score(responses)
+        for values in found.values.values():
+            values[[self.draw.random() < 0.3 for _ in responses]] = torch.nan
+        return found
+
+
+class Settled(Moody):
+    """The same, whose settings leave the chance aside."""
+
+    INCIDENTAL = frozenset({"draw", "batch_size"})
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_the_metric_computes_what_stands_in_the_file_whatever_happened_before(score, tmp_path, number):
+    draw = random.Random(number)
+    prompts = {id: id for id in "abcdefg"}
+    for _ in range(8):
+        ids = sorted(draw.sample(sorted(prompts), 5))
+        rows = [response(id, draw.choice(["text", "odd", "longer", ""])) for id in ids]
+        metric, adapter = Settled(draw.choice([1.0, 2.0]), draw), draw.choice(["a1", "a2"])
+        failed = dict.fromkeys(sorted(prompts.keys() - set(ids))[: draw.randint(0, 2)], "cut off")
+        score(metric, *rows, failed=failed, adapter=adapter)
+        made_by = (metric_digest(metric), score.outcome.revision)
+        tried = {*ids, *failed}
+        stands = read_scores(tmp_path, dict.fromkeys(("own", "theirs"), made_by), adapter, tried)
+        for name, column in stands.items():
+            assert score.outcome.estimates[name] == mean_interval(column.values)

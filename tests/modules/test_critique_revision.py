@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 
-from cai_lightning.callbacks.recording import RecordListener
+from cai_lightning.callbacks.recording import RecordListener, Sink
 from cai_lightning.engines import Engine, Reply, Sampling, ScriptedEngine
 from cai_lightning.modules import CritiqueRevision
 from cai_lightning.principles.constitution import read_constitution
@@ -32,16 +32,9 @@ class Ledger(RecordListener):
         self.records.append(record)
 
 
-class Run:
-    """As much of a trainer as the module looks at."""
-
-    def __init__(self, *callbacks):
-        self.callbacks, self.training = list(callbacks), False
-
-
-def module(engine, *callbacks, prompts=(PROMPT,), **settings):
+def module(engine, *listeners, prompts=(PROMPT,), **settings):
     made = CritiqueRevision(engine, RandomSelector(), **settings)
-    made._trainer = Run(*callbacks)
+    made.sink = Sink(*listeners)
     made.prepare(list(prompts), len(prompts))
     return made
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cai_lightning.callbacks.recording import RecordListener
+from cai_lightning.callbacks.recording import RecordListener, Sink
 from cai_lightning.engines import Engine, Reply, Sampling
 from cai_lightning.modules import CritiqueRevision
 from cai_lightning.principles.selection import RandomSelector
@@ -63,10 +63,9 @@ def predict(run, engine, prompts, **settings):
     """The rows that a run makes, and its failures, which it leaves behind for the next one."""
     made = CritiqueRevision(engine, RandomSelector(), revisions=2, **settings)
     ledger = Ledger()
-    made._trainer = SimpleNamespace(
-        callbacks=[ledger], training=False, default_root_dir=str(run), datamodule=SimpleNamespace(done=0)
-    )
-    made.predict_step(iter([(prompts, 0, 0)]))
+    made.sink = Sink(ledger)
+    made._trainer = SimpleNamespace(training=False, default_root_dir=str(run), datamodule=SimpleNamespace(done=0))
+    made.predict_step(prompts, 0)
     failed = [record for record in ledger.records if isinstance(record, Failure)]
     jsonl.write(run / "failed.jsonl", [vars(failure) for failure in failed])
     rows = [record for record in ledger.records if isinstance(record, Revision)]

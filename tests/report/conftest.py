@@ -7,6 +7,7 @@ import pytest
 from cai_lightning.report.summary import ColumnReport, write_summary
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Response, Score
+from cai_lightning.statistics import mean_interval
 
 
 def make_run(
@@ -30,7 +31,9 @@ def make_run(
         reports: What a column's report differs in, by the column's name.
     """
     described = {
-        name: {"name": name, "direction": "higher", "settings": "s1"} | reports.get(name, {}) for name in columns
+        name: {"name": name, "direction": "higher", "settings": "s1", "estimate": estimate(scores, prompts)}
+        | reports.get(name, {})
+        for name, scores in columns.items()
     }
     made_by = {name: {key: fields.get(key) for key in ("settings", "revision")} for name, fields in described.items()}
     rows = [
@@ -44,6 +47,12 @@ def make_run(
         run, [ColumnReport(**fields) for fields in described.values()], {}, references, "c1", adapter, prompts
     )
     return run
+
+
+def estimate(scores, prompts=None):
+    """What an evaluator computes of its scores."""
+    known = {id: value for id, value in scores.items() if value is not None and (prompts is None or id in prompts)}
+    return mean_interval(known)
 
 
 def response_row(id, said, adapter):

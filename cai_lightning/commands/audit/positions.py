@@ -20,8 +20,6 @@ from cai_lightning.run.records import Judgement, number_ids, transcript_text
 from cai_lightning.statistics import Interval
 from cai_lightning.statistics.intervals import NOTHING, Array, mean_of_rows
 
-FILE = "pairwise.jsonl"
-
 
 @dataclass(frozen=True)
 class PositionFindings:
@@ -55,7 +53,7 @@ def judge_positions(metric: Judge, labels: Labels, output: Path) -> PositionFind
     asking, settings = PairwiseJudge(metric.judge), metric_digest(metric)
     try:
         revision = asking.revision()
-        judgements = judge_pairs(asking, revision, output / FILE, pairs_of(labels))
+        judgements = judge_pairs(asking, revision, output, pairs_of(labels))
     except WriteError:
         raise
     except UserError as error:
