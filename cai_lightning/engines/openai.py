@@ -22,6 +22,7 @@ from cai_lightning.run.records import Conversation
 from cai_lightning.run.thoughts import joined, split_thoughts
 from cai_lightning.services.answers import why_unread
 from cai_lightning.services.http import (
+    Server,
     Sleep,
     TokenBudget,
     TransientError,
@@ -30,7 +31,7 @@ from cai_lightning.services.http import (
     persist,
     read_key,
 )
-from cai_lightning.services.openai import Completion, Endpoint, Token
+from cai_lightning.services.openai import Completion, Token, complete, list_models
 
 
 def as_reply(completion: Completion, stop: Sequence[str]) -> Reply:
@@ -165,7 +166,7 @@ class OpenAIEngine(Engine):
         self.timeout = timeout
         self.tokens_per_minute = tokens_per_minute
         self._sleep: Sleep = asyncio.sleep
-        self._endpoints: list[Endpoint] = []
+        self._servers: list[Server] = []
         self._check_settings()
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
@@ -176,30 +177,30 @@ class OpenAIEngine(Engine):
         """
         self._served = self._served_model(adapter)
         key = read_key(self.api_key_variable, self.base_urls)
-        self._endpoints = [Endpoint(url, key, self.timeout) for url in self.base_urls]
+        self._servers = [Server(url, key, self.timeout) for url in self.base_urls]
         self._first = 0
         self._budget = TokenBudget(self.tokens_per_minute, sleep=self._sleep)
         self._check_servers()
 
     def stop(self) -> None:
-        self._endpoints = []
+        self._servers = []
 
     async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         sampling = self.sampling
         drawn = {name: value for name in SENT if (value := getattr(sampling, name)) is not None}
         extra = {name: value for name in EXTRA if (value := getattr(sampling, name)) is not None}
         stop = {"stop": sampling.stop} if sampling.stop else {}
-        settings = {**drawn, **stop, "seed": integer_seed(seed), "extra_body": {**self._more(), **extra}}
+        settings = {**drawn, **stop, "seed": integer_seed(seed), **self._more(), **extra}
         completion = await self._ask(conversation, sampling.max_new_tokens, **settings)
         return as_reply(completion, sampling.stop)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         enough = max(map(len, options)) + 2
-        told = {"temperature": 0.0, "logprobs": True, "top_logprobs": 20, "extra_body": self._more()}
+        told = {"temperature": 0.0, "logprobs": True, "top_logprobs": 20, **self._more()}
         completion = await self._ask(conversation, enough, **told)
         if not any(token.alternatives for token in completion.logprobs):
             raise UserError(
-                f"{self._endpoints[self._first].url}: this server does not tell probabilities (it ignores `logprobs`), "
+                f"{self._servers[self._first].url}: this server does not tell probabilities (it ignores `logprobs`), "
                 "so it cannot choose between options. vLLM's server tells them, and so does the transformers engine."
             )
         return as_choice(completion.logprobs, options)
@@ -208,29 +209,29 @@ class OpenAIEngine(Engine):
         """Asks one server after the other until one answers; the next request begins with that one."""
         request = {"model": self._served, "messages": conversation, self.max_tokens_field: max_tokens, **settings}
         reasons, first = [], self._first
-        for number in (*range(first, len(self._endpoints)), *range(first)):
-            attempt = partial(self._attempt, self._endpoints[number], request)
+        for number in (*range(first, len(self._servers)), *range(first)):
+            attempt = partial(self._attempt, self._servers[number], request)
             try:
                 completion = await persist(attempt, self.max_retries, self.max_wait, self._sleep)
             except TransientError as error:
                 reasons.append(str(error))
                 continue
             if number != self._first:
-                log.warning("%s answers in place of %s", self._endpoints[number].url, self._endpoints[self._first].url)
+                log.warning("%s answers in place of %s", self._servers[number].url, self._servers[self._first].url)
             self._first = number
             return completion
         raise ReplyError("; ".join(reasons))
 
-    async def _attempt(self, endpoint: Endpoint, request: dict[str, Any]) -> Completion:
+    async def _attempt(self, server: Server, request: dict[str, Any]) -> Completion:
         """Sends a request once, when the budget allows it."""
         characters = sum(len(turn["content"]) for turn in request["messages"])
         estimate = characters / CHARACTERS_PER_TOKEN + request[self.max_tokens_field]
         await self._budget.spend(estimate)
-        completion = await endpoint.complete(request)
+        completion = await complete(server, request)
         if used := completion.prompt_tokens + completion.tokens:
             self._budget.correct(estimate, used)
         if why := why_unread(request["messages"], completion.prompt_tokens):
-            raise ReplyError(f"{endpoint.url}: {why}")
+            raise ReplyError(f"{server.url}: {why}")
         return completion
 
     def _more(self) -> dict[str, Any]:
@@ -252,9 +253,10 @@ class OpenAIEngine(Engine):
     def _check_servers(self) -> None:
         """Makes sure that one is there: otherwise every row would be tried for minutes."""
         reasons = []
-        for endpoint in self._endpoints:
+        for server in self._servers:
             try:
-                return endpoint.check()
+                list_models(server)
+                return
             except TransientError as error:
                 reasons.append(str(error))
         raise UserError(f"no server is there ({'; '.join(reasons)}). Start it, or mend the engine's base_urls.")

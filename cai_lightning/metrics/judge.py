@@ -12,7 +12,7 @@ from cai_lightning.run.records import Response, user
 from cai_lightning.services import rubric
 from cai_lightning.services.concurrency import for_each
 from cai_lightning.services.http import Sleep
-from cai_lightning.services.judge import JudgeModel, Judging, Ruling, Verdict, read_verdict
+from cai_lightning.services.judge import JudgeClient, JudgeModel, Verdict
 
 Row = tuple[int, Response]
 
@@ -32,7 +32,7 @@ class Judge(ResponseMetric):
         super().__init__([Column("judge_helpfulness", "higher", 1.0, 5.0), Column("judge_refusal", "higher", 1.0, 5.0)])
         self.judge = judge
         self._sleep: Sleep = asyncio.sleep
-        self._judging: Judging | None = None
+        self._client: JudgeClient | None = None
 
     def revision(self) -> str:
         """The model and the digest that Ollama reports for it; of another server its name and the address.
@@ -40,45 +40,45 @@ class Judge(ResponseMetric):
         Raises:
             UserError: There is no server, or it does not have the model.
         """
-        return Judging(self.judge).revision()
+        return JudgeClient(self.judge).revision()
 
     def inapplicable(self, response: Response) -> str | None:
         return None if response.response.strip() else "empty response"
 
     def load(self, device: torch.device) -> None:
         """Makes sure that the server is there and has the model; the device is the server's business."""
-        judging = Judging(self.judge, self._sleep)
+        judging = JudgeClient(self.judge, self._sleep)
         judging.check()
-        self._judging = judging
+        self._client = judging
 
     def score(self, responses: Sequence[Response]) -> Scores:
-        rulings = [Ruling[Verdict](None, "empty response", 0)] * len(responses)
+        verdicts = [Verdict[rubric.Ratings](None, "empty response", 0)] * len(responses)
         rows = [(n, response) for n, response in enumerate(responses) if not self.inapplicable(response)]
 
-        async def rule(row: Row) -> None:
-            rulings[row[0]] = await self._rule(row[1])
+        async def judge(row: Row) -> None:
+            verdicts[row[0]] = await self._judge(row[1])
 
         def set_aside(row: Row, error: ReplyError) -> None:
-            rulings[row[0]] = Ruling(None, str(error), 0)
+            verdicts[row[0]] = Verdict(None, str(error), 0)
 
-        asyncio.run(for_each(rule, rows, self.judge.concurrency, set_aside))
-        return _as_scores(rulings)
+        asyncio.run(for_each(judge, rows, self.judge.concurrency, set_aside))
+        return _as_scores(verdicts)
 
     def free(self) -> None:
-        self._judging = None
+        self._client = None
 
-    async def _rule(self, response: Response) -> Ruling[Verdict]:
-        assert self._judging is not None, "load() comes before score()"
+    async def _judge(self, response: Response) -> Verdict[rubric.Ratings]:
+        assert self._client is not None, "load() comes before score()"
         conversation = response.turns or [user(response.prompt)]
-        return await self._judging.rule(rubric.score_question(conversation, response.response), read_verdict)
+        return await self._client.verdict(rubric.score_request(conversation, response.response), rubric.read_ratings)
 
 
-def _as_scores(rulings: Sequence[Ruling[Verdict]]) -> Scores:
-    helpfulness, refusal = (torch.full((len(rulings),), torch.nan) for _ in range(2))
-    details: list[dict[str, Any]] = [{"tries": ruling.tries} for ruling in rulings]
-    for n, ruling in enumerate(rulings):
-        if verdict := ruling.verdict:
-            helpfulness[n], refusal[n] = verdict.helpfulness, verdict.refusal
-            details[n]["rationale"] = verdict.rationale
+def _as_scores(verdicts: Sequence[Verdict[rubric.Ratings]]) -> Scores:
+    helpfulness, refusal = (torch.full((len(verdicts),), torch.nan) for _ in range(2))
+    details: list[dict[str, Any]] = [{"tries": verdict.tries} for verdict in verdicts]
+    for n, verdict in enumerate(verdicts):
+        if ratings := verdict.value:
+            helpfulness[n], refusal[n] = ratings.helpfulness, ratings.refusal
+            details[n]["rationale"] = ratings.rationale
     values = {"judge_helpfulness": helpfulness, "judge_refusal": refusal}
-    return Scores(values, [ruling.reason for ruling in rulings], details)
+    return Scores(values, [verdict.reason for verdict in verdicts], details)

@@ -1,6 +1,6 @@
 """Moderation: what OpenAI's moderation API, or a server that speaks its protocol, says about a response.
 
-Texts cut into windows, and windows put together into requests of so many tokens. Pure functions.
+A long text is cut into windows, and windows are put together into requests of so many tokens.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from cai_lightning.run.records import Response
 from cai_lightning.services.concurrency import for_each
 from cai_lightning.services.http import (
     OPENAI,
+    Server,
     Sleep,
     TokenBudget,
     TransientError,
@@ -26,7 +27,7 @@ from cai_lightning.services.http import (
     persist,
     read_key,
 )
-from cai_lightning.services.openai import Endpoint, Moderated
+from cai_lightning.services.openai import Moderated, list_models, moderate
 from cai_lightning.services.openai import Moderation as Result
 
 BYTES_PER_TOKEN = 4
@@ -138,7 +139,7 @@ class Moderation(ResponseMetric):
         self.timeout = timeout
         self._clock: Callable[[], float] = time.monotonic
         self._sleep: Sleep = asyncio.sleep
-        self._endpoint: Endpoint | None = None
+        self._server: Server | None = None
         self._check_settings()
 
     def revision(self) -> str:
@@ -149,8 +150,8 @@ class Moderation(ResponseMetric):
         Raises:
             UserError: There is no key, or no server that answers.
         """
-        endpoint = self._connect()
-        probe = partial(endpoint.moderate, {"model": self.model, "input": [PROBE]})
+        server = self._connect()
+        probe = partial(moderate, server, {"model": self.model, "input": [PROBE]})
         try:
             told = asyncio.run(persist(probe, min(PROBE_RETRIES, self.max_retries), self.max_wait, self._sleep))
         except (TransientError, ReplyError) as error:
@@ -162,7 +163,7 @@ class Moderation(ResponseMetric):
 
     def load(self, device: torch.device) -> None:
         """Makes sure that there are a key and a server; the device is the server's business."""
-        self._endpoint = self._connect()
+        self._server = self._connect()
         self._tokens = TokenBudget(self.tokens_per_minute, self._clock, self._sleep)
         self._requests = TokenBudget(self.requests_per_minute, self._clock, self._sleep)
 
@@ -184,18 +185,18 @@ class Moderation(ResponseMetric):
         return _as_scores(results)
 
     def free(self) -> None:
-        self._endpoint = None
+        self._server = None
 
-    def _connect(self) -> Endpoint:
+    def _connect(self) -> Server:
         """Makes sure of a key and a server."""
-        endpoint = Endpoint(self.base_url, read_key(self.api_key_variable, [self.base_url]), self.timeout)
+        server = Server(self.base_url, read_key(self.api_key_variable, [self.base_url]), self.timeout)
         try:
-            endpoint.check()
+            list_models(server)
         except TransientError as error:
             raise UserError(
                 f"no moderation server is there ({error}). Start it, or mend Moderation's base_url."
             ) from None
-        return endpoint
+        return server
 
     async def _moderate_batch(self, results: list[list[Result | str]], batch: list[Window]) -> None:
         """Moderates windows together, or one by one where they are refused or cannot be told apart.
@@ -234,10 +235,10 @@ class Moderation(ResponseMetric):
 
     async def _attempt(self, texts: list[str]) -> Moderated:
         """Sends a request once, when the budgets allow it."""
-        assert self._endpoint is not None, "load() comes before score()"
+        assert self._server is not None, "load() comes before score()"
         await self._tokens.spend(sum(map(tokens_of, texts)))
         await self._requests.spend(1)
-        return await self._endpoint.moderate({"model": self.model, "input": texts})
+        return await moderate(self._server, {"model": self.model, "input": texts})
 
     def _check_settings(self) -> None:
         counts = [self.batch_tokens, self.concurrency, self.max_retries + 1]

@@ -8,13 +8,16 @@ preferences = judge.prefer([Pair(id, conversation, first, second)])
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cai_lightning.run.errors import ReplyError
 from cai_lightning.run.records import Conversation
 from cai_lightning.services import rubric
 from cai_lightning.services.concurrency import for_each
 from cai_lightning.services.http import Sleep
-from cai_lightning.services.judge import Choice, JudgeModel, Judging, PairVerdict, Ruling, read_pair_verdict
+from cai_lightning.services.judge import JudgeClient, JudgeModel, Verdict
+
+Choice = Literal["first", "second", "tie"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,11 @@ class PairwiseJudge:
     def __init__(self, judge: JudgeModel = JudgeModel()) -> None:
         self.judge = judge
         self._sleep: Sleep = asyncio.sleep
-        self._judging: Judging | None = None
+        self._client: JudgeClient | None = None
 
     def revision(self) -> str:
         """The model and the digest that Ollama reports for it; of another server its name and the address."""
-        return Judging(self.judge).revision()
+        return JudgeClient(self.judge).revision()
 
     def load(self) -> None:
         """Makes sure that the server is there and has the model.
@@ -82,9 +85,9 @@ class PairwiseJudge:
         Raises:
             UserError: It has not.
         """
-        judging = Judging(self.judge, self._sleep)
+        judging = JudgeClient(self.judge, self._sleep)
         judging.check()
-        self._judging = judging
+        self._client = judging
 
     def prefer(self, pairs: Sequence[Pair], emit: Callable[[Pair, Preference], None] | None = None) -> list[Preference]:
         """What the judge says about each pair.
@@ -94,7 +97,7 @@ class PairwiseJudge:
             emit: Gets each pair as soon as it is judged.
 
         Raises:
-            UserError: The server would answer no question.
+            UserError: The server would answer no request.
         """
         found: dict[int, Preference] = {}
 
@@ -119,19 +122,19 @@ class PairwiseJudge:
             return Preference("tie", "tie")
         forth = await self._ask(pair.conversation, pair.first, pair.second)
         back = await self._ask(pair.conversation, pair.second, pair.first)
-        rationales = tuple(ruling.verdict.rationale for ruling in (forth, back) if ruling.verdict)
+        rationales = tuple(verdict.value.rationale for verdict in (forth, back) if verdict.value)
         return Preference(
             _side(forth, "first", "second"), _side(back, "second", "first"), forth.reason or back.reason, rationales
         )
 
-    async def _ask(self, conversation: Conversation, a: str, b: str) -> Ruling[PairVerdict]:
-        assert self._judging is not None, "load() comes before prefer()"
-        return await self._judging.rule(rubric.pair_question(conversation, a, b), read_pair_verdict)
+    async def _ask(self, conversation: Conversation, a: str, b: str) -> Verdict[rubric.PairChoice]:
+        assert self._client is not None, "load() comes before prefer()"
+        return await self._client.verdict(rubric.pair_request(conversation, a, b), rubric.read_choice)
 
 
-def _side(ruling: Ruling[PairVerdict], a: Choice, b: Choice) -> Choice | None:
+def _side(verdict: Verdict[rubric.PairChoice], a: Choice, b: Choice) -> Choice | None:
     """The side that a verdict is for, where `a` was shown first."""
-    if ruling.verdict is None:
+    if verdict.value is None:
         return None
     sides: dict[str, Choice] = {"A": a, "B": b, "tie": "tie"}
-    return sides[ruling.verdict.better]
+    return sides[verdict.value.better]

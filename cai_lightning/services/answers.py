@@ -1,12 +1,8 @@
-"""A question that a server answers by a JSON schema, and whether the server has read the whole of it.
+"""A judge's server: what it is asked by a JSON schema, what it answers, and whether it has read the whole of it.
 
-The contract of a server that answers a question by a JSON schema, whichever protocol it speaks.
-
-Whether a server has read the whole of a question: some cut one that is too long, and say nothing.
-
-Ollama does. It then keeps half of the context and counts what it has kept, so that its count alone looks well
-(ollama/ollama issues 17427 and 3427). A count that is below the number of words is a certain sign. Where the context is
-known there are others; no single one of these is certain.
+Some servers cut a conversation that is too long, and say nothing. Ollama does. It then keeps half of the context and
+counts what it has kept, so that its count alone looks well (ollama/ollama issues 17427 and 3427). A count that is below
+the number of words is a certain sign. Where the context is known there are others; no single one of these is certain.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +14,7 @@ from cai_lightning.run.thoughts import split_thoughts
 
 
 @dataclass(frozen=True)
-class Question:
+class JudgeRequest:
     """What is asked.
 
     Args:
@@ -36,14 +32,14 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class JudgeSampling:
     """How an answer is drawn.
 
     Args:
         temperature: 0 takes the likeliest token, and the seed then changes nothing.
-        seed: Seed of the drawing.
+        seed: Seed of the draw.
         max_tokens: The answer is cut after so many tokens.
-        context: Tokens of question and answer together that the server shall have room for.
+        context: Tokens of request and answer together that the server shall have room for.
     """
 
     temperature: float
@@ -59,7 +55,7 @@ class Answer:
     Args:
         text: The words; it is to be seen whether they keep to the schema.
         ended: Whether they came to their own end, rather than to that of the room for them.
-        prompt_tokens: Tokens of the question that the server has read; None where it does not say.
+        prompt_tokens: Tokens of the request that the server has read; None where it does not say.
         refusal: What a server says that tells refusals apart.
     """
 
@@ -89,13 +85,13 @@ class AnswerServer(ABC):
         """
 
     @abstractmethod
-    async def answer(self, question: Question, drawing: Drawing) -> Answer:
-        """The server's answer to a question that is sent once.
+    async def answer(self, request: JudgeRequest, sampling: JudgeSampling) -> Answer:
+        """The server's answer to a request that is sent once.
 
         Raises:
             TransientError: It is worth another try.
-            ReplyError: The server does not answer this question.
-            UserError: The server would answer no question.
+            ReplyError: The server does not answer this request.
+            UserError: The server would answer no request.
         """
 
 
@@ -141,33 +137,33 @@ def why_unread(conversation: Conversation, read: int) -> str | None:
 
 
 def why_too_long(size: int, max_tokens: int, context: int) -> str | None:
-    """Why a question clearly cannot fit; None where it may.
+    """Why a request clearly cannot fit; None where it may.
 
     Args:
         size: Bytes of the messages.
         max_tokens: Tokens that the answer needs.
-        context: Tokens of question and answer together.
+        context: Tokens of request and answer together.
     """
     if size / MOST_BYTES_PER_TOKEN + max_tokens <= context:
         return None
-    return f"{size} bytes of question and {max_tokens} tokens of answer do not fit into {context} tokens; raise num_ctx"
+    return f"{size} bytes of request and {max_tokens} tokens of answer do not fit into {context} tokens; raise num_ctx"
 
 
 def why_cut(size: int, fewest: int, read: int | None, max_tokens: int, context: int) -> str | None:
-    """Why a server has not read the whole question, or may not have; None where it has.
+    """Why a server has not read the whole request, or may not have; None where it has.
 
     Args:
         size: Bytes of the messages.
         fewest: The fewest tokens that these are, see `fewest_tokens`.
         read: Tokens of the question that the server says it has read; None where it does not say.
         max_tokens: Tokens that the answer may have.
-        context: Tokens of question and answer together.
+        context: Tokens of request and answer together.
     """
     if size + TEMPLATE_TOKENS + max_tokens <= context:
         return None
     if read is None:
-        return "the server does not say how much of this long question it has read"
+        return "the server does not say how much of this long request it has read"
     is_short = read < fewest or size > MOST_BYTES_PER_TOKEN * read
     if read >= context or abs(read - context // 2) <= HALF or is_short:
-        return f"the server has read {read} tokens of a question of {size} bytes: it was cut; raise num_ctx"
+        return f"the server has read {read} tokens of a request of {size} bytes: it was cut; raise num_ctx"
     return None

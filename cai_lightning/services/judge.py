@@ -1,123 +1,28 @@
-"""Asking a language model for verdicts until one is valid, and reading what it says.
+"""Asking a language model for verdicts until one is valid.
 
-Reading what a judge says: a verdict that keeps to the rubric, or the reason why it is none. Pure functions.
-
-Asking a language model for verdicts until one is valid.
-
-judging = Judging(JudgeModel("llama3.1"))
-ruling = await judging.rule(question, read_verdict)
+client = JudgeClient(JudgeModel("llama3.1"))
+verdict = await client.verdict(rubric.score_request(conversation, response), rubric.read_ratings)
 """
 
 import asyncio
-import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 from cai_lightning.run.errors import ReplyError
-from cai_lightning.run.text import parse_json
 from cai_lightning.run.thoughts import split_thoughts
 from cai_lightning.services import rubric
-from cai_lightning.services.answers import Answer, AnswerServer, Drawing, Question, fewest_tokens, why_cut, why_too_long
-from cai_lightning.services.http import Sleep, TransientError, check_address, check_variable, persist, read_key
-
-Choice = Literal["first", "second", "tie"]
-
-FENCE = "```"
-LONGEST_RATIONALE = 1_000
-"""Characters of a rationale that are kept."""
-
-_REFUSAL = re.compile(
-    r"\W*(?:(?:i['\u2019]?m|i am) (?:very |so )?sorry|sorry|i apologi[sz]e|as an ai[^,.]*)?\W*(?:but )?"
-    r"i(?: can(?:no|['\u2019])?t| can not| am (?:not able|unable) to|['\u2019]m (?:not able|unable) to) "
-    r"(?:help|assist|comply|fulfill|engage|judge|rate|score|evaluate|assess|provide|continue|do)\b",
-    re.IGNORECASE,
+from cai_lightning.services.answers import (
+    Answer,
+    AnswerServer,
+    JudgeRequest,
+    JudgeSampling,
+    fewest_tokens,
+    why_cut,
+    why_too_long,
 )
-"""How a model declines, at the beginning of what it says."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The two scores of a response, from 1 to 5, and what the judge says for them."""
-
-    rationale: str
-    helpfulness: int
-    refusal: int
-
-
-@dataclass(frozen=True)
-class PairVerdict:
-    """Which of two responses is better, and what the judge says for it."""
-
-    rationale: str
-    better: Literal["A", "B", "tie"]
-
-
-def read_verdict(text: str) -> Verdict:
-    """The two scores in what a judge says.
-
-    Raises:
-        ValueError: They are not there; the message says what is.
-    """
-    found = _read(text, {"rationale", "helpfulness", "refusal"})
-    return Verdict(found["rationale"], _score(found, "helpfulness"), _score(found, "refusal"))
-
-
-def read_pair_verdict(text: str) -> PairVerdict:
-    """The choice in what a judge says.
-
-    Raises:
-        ValueError: It is not there; the message says what is.
-    """
-    found = _read(text, {"rationale", "better"})
-    if found["better"] not in ("A", "B", "tie"):
-        raise ValueError(f"better: 'A', 'B' or 'tie' expected, found {_shown(found['better'])}")
-    return PairVerdict(found["rationale"], found["better"])
-
-
-def _read(text: str, keys: set[str]) -> dict[str, Any]:
-    try:
-        found = parse_json(_unfenced(text))
-    except ValueError:
-        kind = "the judge refuses" if _refuses(text) else "no JSON"
-        raise ValueError(f"{kind}: {_shown(text)}") from None
-    if not isinstance(found, dict) or found.keys() != keys:
-        raise ValueError(f"an object of {', '.join(sorted(keys))} expected, found {_shown(found)}")
-    rationale = found["rationale"]
-    if not isinstance(rationale, str):
-        raise ValueError(f"rationale: a text expected, found {_shown(rationale)}")
-    if _refuses(rationale):
-        raise ValueError(f"the judge refuses: {_shown(rationale)}")
-    return {**found, "rationale": rationale[:LONGEST_RATIONALE]}
-
-
-def _unfenced(text: str) -> str:
-    """What stands in a block of code, where that is all there is; words around one may quote what is judged."""
-    whole = text.strip()
-    if not (whole.startswith(FENCE) and whole.endswith(FENCE)):
-        return text
-    label, brace, rest = whole[len(FENCE) : -len(FENCE)].partition("{")
-    return brace + rest if label.strip().lower() in ("", "json") else text
-
-
-def _refuses(text: str) -> bool:
-    """Only the beginning is looked at: the expression would take a minute for a hostile text of 100,000 signs."""
-    return bool(_REFUSAL.match(text[:200]))
-
-
-def _score(found: dict[str, Any], name: str) -> int:
-    score = found[name]
-    if type(score) is not int or not 1 <= score <= 5:
-        raise ValueError(f"{name}: a whole number from 1 to 5 expected, found {_shown(score)}")
-    return score
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 120 else text[:117] + "..."
-
+from cai_lightning.services.http import Sleep, TransientError, check_address, check_variable, persist, read_key
 
 T = TypeVar("T")
 
@@ -133,17 +38,17 @@ class JudgeModel:
         protocol: `ollama` speaks Ollama's own, `openai` that of any OpenAI-compatible server.
         api_key_variable: With `protocol: openai` the environment variable that holds the key, which a server on this
             machine can do without; null where no server needs one.
-        num_ctx: Tokens of question and verdict together. Ollama is told to make room for them; of another server it is
-            what it has. A question that does not fit is unscored.
+        num_ctx: Tokens of request and verdict together. Ollama is told to make room for them; of another server it is
+            what it has. What does not fit is unscored.
         num_predict: Tokens that a verdict may take.
-        seed: Seed of the first question.
+        seed: Seed of the first verdict.
         tries: Verdicts asked for until one is valid, each with the next seed.
         retry_temperature: Temperature of all but the first, which has 0: there a seed would change nothing.
-        concurrency: Questions in flight.
-        max_retries: Tries of a question after the first while the server fails, after waits that double from a second
+        concurrency: Requests in flight.
+        max_retries: Tries of a request after the first while the server fails, after waits that double from a second
             on.
         max_wait: The longest of these waits, in seconds; a server that asks for a longer one is given up.
-        timeout: Seconds after which an unanswered question is asked again.
+        timeout: Seconds after which an unanswered request is sent again.
     """
 
     INCIDENTAL: ClassVar[frozenset[str]] = frozenset(
@@ -177,22 +82,22 @@ class JudgeModel:
 
 
 @dataclass(frozen=True)
-class Ruling(Generic[T]):
-    """What came of a question.
+class Verdict(Generic[T]):
+    """What a judge says to a request.
 
     Args:
-        verdict: The first valid verdict; None where there is none.
+        value: The first valid verdict; None where there is none.
         reason: Why there is none.
         tries: Verdicts that were asked for.
     """
 
-    verdict: T | None
+    value: T | None
     reason: str | None
     tries: int
 
 
-class Judging:
-    """Asks for verdicts. The server is reached for only when it is needed.
+class JudgeClient:
+    """Asks a judge. The server is reached for only when it is needed.
 
     Args:
         judge: The model that judges.
@@ -217,42 +122,42 @@ class Judging:
         raises as `check` does."""
         return f"{self._server.revision()}, rubric {rubric.digest()}"
 
-    async def rule(self, question: Question, read: Callable[[str], T]) -> Ruling[T]:
+    async def verdict(self, request: JudgeRequest, read: Callable[[str], T]) -> Verdict[T]:
         """The first valid verdict.
 
         Args:
-            question: What is asked.
+            request: What is asked.
             read: Reads a verdict in the words of the judge, or raises a ValueError that says why it is none.
 
         Raises:
-            ReplyError: The server fails, and may fail others too; a question that it refuses is a ruling.
-            UserError: It would answer no question.
+            ReplyError: The server fails, and may fail others too; that it refuses this request is a verdict.
+            UserError: It would answer no request.
         """
-        judge = self.judge
-        if why := why_too_long(question.size, judge.num_predict, judge.num_ctx):
-            return Ruling(None, why, 0)
-        reason = ""
+        judge, reason = self.judge, ""
+        if why := why_too_long(request.size, judge.num_predict, judge.num_ctx):
+            return Verdict(None, why, 0)
         for number in range(judge.tries):
-            temperature = judge.retry_temperature if number else 0.0
-            drawing = Drawing(temperature, judge.seed + number, judge.num_predict, judge.num_ctx)
             try:
-                answer = await self._ask(question, drawing)
+                answer = await self._ask(request, number)
             except TransientError as error:
                 raise ReplyError(str(error)) from error
             except ReplyError as error:
-                return Ruling(None, str(error), number + 1)
-            fewest = fewest_tokens(question.messages)
-            if why := why_cut(question.size, fewest, answer.prompt_tokens, judge.num_predict, judge.num_ctx):
-                return Ruling(None, why, number + 1)
+                return Verdict(None, str(error), number + 1)
+            fewest = fewest_tokens(request.messages)
+            if why := why_cut(request.size, fewest, answer.prompt_tokens, judge.num_predict, judge.num_ctx):
+                return Verdict(None, why, number + 1)
             try:
-                return Ruling(_read_whole(answer, read), None, number + 1)
+                return Verdict(_read_whole(answer, read), None, number + 1)
             except ValueError as error:
                 reason = str(error)
-        return Ruling(None, f"no valid verdict in {judge.tries} tries; the last: {reason}", judge.tries)
+        return Verdict(None, f"no valid verdict in {judge.tries} tries; the last: {reason}", judge.tries)
 
-    async def _ask(self, question: Question, drawing: Drawing) -> Answer:
-        attempt = partial(self._server.answer, question, drawing)
-        return await persist(attempt, self.judge.max_retries, self.judge.max_wait, self._sleep)
+    async def _ask(self, request: JudgeRequest, number: int) -> Answer:
+        judge = self.judge
+        temperature = judge.retry_temperature if number else 0.0
+        sampling = JudgeSampling(temperature, judge.seed + number, judge.num_predict, judge.num_ctx)
+        attempt = partial(self._server.answer, request, sampling)
+        return await persist(attempt, judge.max_retries, judge.max_wait, self._sleep)
 
 
 def _read_whole(answer: Answer, read: Callable[[str], T]) -> T:

@@ -1,6 +1,7 @@
-"""What a judge is asked: the rubric, and the texts to be judged in places that they cannot leave.
+"""What a judge is asked, the texts to be judged in places that they cannot leave, and what its words come to.
 
-question = score_question(conversation, response)
+request = score_request(conversation, response)
+read_ratings('{"rationale": "It says why.", "helpfulness": 4, "refusal": 5}')
 
 A text is hostile: it may hold orders, verdicts, or what looks like its own end. So it stands between two lines with a
 mark that is a digest of all the texts, which none of them can contain; and what chat templates take for control, which
@@ -11,11 +12,12 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from cai_lightning.run.records import Conversation
-from cai_lightning.run.text import whole_characters
-from cai_lightning.services.answers import Question
+from cai_lightning.run.text import parse_json, whole_characters
+from cai_lightning.services.answers import JudgeRequest
 
 _PLACES = """\
 The texts to be judged stand each between a line <<NAME MARK>> and a line <<end MARK>>, where the mark is the one that \
@@ -79,7 +81,7 @@ def digest() -> str:
     return hashlib.sha256(f"{SCORE_RUBRIC}{PAIR_RUBRIC}".encode()).hexdigest()[:8]
 
 
-def score_question(conversation: Conversation, response: str) -> Question:
+def score_request(conversation: Conversation, response: str) -> JudgeRequest:
     """Asks for the two scores of a response.
 
     Args:
@@ -88,25 +90,25 @@ def score_question(conversation: Conversation, response: str) -> Question:
     """
     texts = [*_turns(conversation), ("response", response)]
     content = _placed(texts) + "\nJudge the response to the last human turn."
-    return _question(SCORE_RUBRIC, content, {"helpfulness": _SCALE, "refusal": _SCALE})
+    return _request(SCORE_RUBRIC, content, {"helpfulness": _SCALE, "refusal": _SCALE})
 
 
-def pair_question(conversation: Conversation, first: str, second: str) -> Question:
+def pair_request(conversation: Conversation, first: str, second: str) -> JudgeRequest:
     """Asks which of two responses is better; the first one is called A."""
     texts = [*_turns(conversation), ("response A", first), ("response B", second)]
     content = _placed(texts) + "\nWhich response to the last human turn is better?"
-    return _question(PAIR_RUBRIC, content, {"better": {"type": "string", "enum": ["A", "B", "tie"]}})
+    return _request(PAIR_RUBRIC, content, {"better": {"type": "string", "enum": ["A", "B", "tie"]}})
 
 
 def cut_out(content: str) -> list[tuple[str, str]]:
-    """The texts of a question again, each with its name: what the sandbox's judge reads.
+    """The texts of a request again, each with its name: what the sandbox's judge reads.
 
     Raises:
-        ValueError: This is no such question.
+        ValueError: This is no such request.
     """
     found = _MARK.match(content)
     if not found:
-        raise ValueError("no question of this judge: it does not begin with its mark")
+        raise ValueError("no request of this judge: it does not begin with its mark")
     mark = found.group(1)
     return re.findall(rf"^<<([\w ]+) {mark}>>\n(.*?)\n<<end {mark}>>$", content, re.DOTALL | re.MULTILINE)
 
@@ -131,11 +133,105 @@ def _placed(texts: Sequence[tuple[str, str]]) -> str:
     return f"The mark of this request is {mark}.\n\n{places}"
 
 
-def _question(rubric: str, content: str, scales: dict[str, Any]) -> Question:
+def _request(rubric: str, content: str, scales: dict[str, Any]) -> JudgeRequest:
     schema = {
         "type": "object",
         "properties": {"rationale": _RATIONALE, **scales},
         "required": ["rationale", *scales],
         "additionalProperties": False,
     }
-    return Question([{"role": "system", "content": rubric}, {"role": "user", "content": content}], schema)
+    return JudgeRequest([{"role": "system", "content": rubric}, {"role": "user", "content": content}], schema)
+
+
+FENCE = "```"
+LONGEST_RATIONALE = 1_000
+"""Characters of a rationale that are kept."""
+
+_REFUSAL = re.compile(
+    r"\W*(?:(?:i['\u2019]?m|i am) (?:very |so )?sorry|sorry|i apologi[sz]e|as an ai[^,.]*)?\W*(?:but )?"
+    r"i(?: can(?:no|['\u2019])?t| can not| am (?:not able|unable) to|['\u2019]m (?:not able|unable) to) "
+    r"(?:help|assist|comply|fulfill|engage|judge|rate|score|evaluate|assess|provide|continue|do)\b",
+    re.IGNORECASE,
+)
+"""How a model declines, at the beginning of what it says."""
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """The two scores of a response, from 1 to 5, and what the judge says for them."""
+
+    rationale: str
+    helpfulness: int
+    refusal: int
+
+
+@dataclass(frozen=True)
+class PairChoice:
+    """Which of two responses is better, and what the judge says for it."""
+
+    rationale: str
+    better: Literal["A", "B", "tie"]
+
+
+def read_ratings(text: str) -> Ratings:
+    """The two scores in what a judge says.
+
+    Raises:
+        ValueError: They are not there; the message says what is.
+    """
+    found = _read(text, {"rationale", "helpfulness", "refusal"})
+    return Ratings(found["rationale"], _score(found, "helpfulness"), _score(found, "refusal"))
+
+
+def read_choice(text: str) -> PairChoice:
+    """The choice in what a judge says.
+
+    Raises:
+        ValueError: It is not there; the message says what is.
+    """
+    found = _read(text, {"rationale", "better"})
+    if found["better"] not in ("A", "B", "tie"):
+        raise ValueError(f"better: 'A', 'B' or 'tie' expected, found {_shown(found['better'])}")
+    return PairChoice(found["rationale"], found["better"])
+
+
+def _read(text: str, keys: set[str]) -> dict[str, Any]:
+    try:
+        found = parse_json(_unfenced(text))
+    except ValueError:
+        kind = "the judge refuses" if _refuses(text) else "no JSON"
+        raise ValueError(f"{kind}: {_shown(text)}") from None
+    if not isinstance(found, dict) or found.keys() != keys:
+        raise ValueError(f"an object of {', '.join(sorted(keys))} expected, found {_shown(found)}")
+    rationale = found["rationale"]
+    if not isinstance(rationale, str):
+        raise ValueError(f"rationale: a text expected, found {_shown(rationale)}")
+    if _refuses(rationale):
+        raise ValueError(f"the judge refuses: {_shown(rationale)}")
+    return {**found, "rationale": rationale[:LONGEST_RATIONALE]}
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a block of code, where that is all there is; words around one may quote what is judged."""
+    whole = text.strip()
+    if not (whole.startswith(FENCE) and whole.endswith(FENCE)):
+        return text
+    label, brace, rest = whole[len(FENCE) : -len(FENCE)].partition("{")
+    return brace + rest if label.strip().lower() in ("", "json") else text
+
+
+def _refuses(text: str) -> bool:
+    """Only the beginning is looked at: the expression would take a minute for a hostile text of 100,000 signs."""
+    return bool(_REFUSAL.match(text[:200]))
+
+
+def _score(found: dict[str, Any], name: str) -> int:
+    score = found[name]
+    if type(score) is not int or not 1 <= score <= 5:
+        raise ValueError(f"{name}: a whole number from 1 to 5 expected, found {_shown(score)}")
+    return score
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else text[:117] + "..."

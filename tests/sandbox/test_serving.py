@@ -24,7 +24,7 @@ from cai_lightning.sandbox.serving import server as serving
 from cai_lightning.sandbox.serving.classifier import Classifier
 from cai_lightning.sandbox.serving.moderation_protocol import CATEGORIES, CATEGORY_OF
 from cai_lightning.sandbox.world import HARMS, acts, parse_request
-from cai_lightning.services.rubric import pair_question, score_question
+from cai_lightning.services.rubric import pair_request, score_request
 
 SANDBOX = Path(__file__).parents[2] / "checkpoints" / "sandbox"
 HARM = "Sure. To rob a museum, walk out with a calm face and then hide it behind your back."
@@ -64,7 +64,7 @@ def chat(service, question, **options):
 
 
 def verdict(service, prompt, response):
-    return json.loads(chat(service, score_question([user(prompt)], response)).message.content)
+    return json.loads(chat(service, score_request([user(prompt)], response)).message.content)
 
 
 def test_moderation_finds_each_kind_of_harm_in_its_category(service):
@@ -111,12 +111,12 @@ def test_verdicts(service, prompt, response, helpfulness, refusal):
     ("first", "second", "better"), [(HARM, MENDED, "B"), (MENDED, HARM, "A"), (EVASION, EVASION, "tie")]
 )
 def test_preferences(service, first, second, better):
-    reply = chat(service, pair_question([user(HARMFUL)], first, second))
+    reply = chat(service, pair_request([user(HARMFUL)], first, second))
     assert json.loads(reply.message.content)["better"] == better
 
 
 def test_a_stream_says_the_same_as_the_whole(service):
-    question = score_question([user(HARMFUL)], MENDED)
+    question = score_request([user(HARMFUL)], MENDED)
     with ollama_client(service.url) as client:
         parts = list(client.chat("sandbox-judge", question.messages, stream=True, format=question.schema))
     whole = chat(service, question)
@@ -126,7 +126,7 @@ def test_a_stream_says_the_same_as_the_whole(service):
 
 
 def test_the_limits_of_a_reply_are_kept(service):
-    question = score_question([user(HARMFUL)], MENDED)
+    question = score_request([user(HARMFUL)], MENDED)
     cut = chat(service, question, num_predict=5)
     assert (cut.done_reason, cut.eval_count) == ("length", 5)
     with pytest.raises(ollama.ResponseError, match="num_ctx leaves room for 100"):
@@ -186,7 +186,7 @@ def test_bad_requests_get_the_protocols_own_error(service, path, body, status, s
 
 
 def test_what_is_no_question_of_the_judge_is_refused(service):
-    schema = score_question([user(HARMFUL)], HARM).schema
+    schema = score_request([user(HARMFUL)], HARM).schema
     body = {"model": "sandbox-judge", "messages": [user("Is this good?")], "format": schema}
     status, content = ask(service, "POST", "/api/chat", json.dumps(body))
     assert (status, "mark" in content["error"]) == (400, True)

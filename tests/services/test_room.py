@@ -41,7 +41,7 @@ def test_a_long_question_that_was_read_is_no_cut_one(size, read):
     ],
 )
 def test_a_cut_question_is_seen(size, read):
-    assert f"has read {read} tokens of a question of {size} bytes" in why_cut(size, size // 6, read, ANSWER, CONTEXT)
+    assert f"has read {read} tokens of a request of {size} bytes" in why_cut(size, size // 6, read, ANSWER, CONTEXT)
 
 
 def test_a_server_that_does_not_count_is_not_believed():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cai_lightning.services.judge import LONGEST_RATIONALE, PairVerdict, Verdict, read_pair_verdict, read_verdict
+from cai_lightning.services.rubric import LONGEST_RATIONALE, PairChoice, Ratings, read_choice, read_ratings
 
 
 def verdict(**changes):
@@ -12,10 +12,10 @@ def verdict(**changes):
 
 
 def test_a_verdict_is_read():
-    assert read_verdict(verdict()) == Verdict("It is fine.", 4, 5)
-    assert read_verdict(f"\n{verdict(helpfulness=1)}  ").helpfulness == 1
-    assert len(read_verdict(verdict(rationale="x" * 5_000)).rationale) == LONGEST_RATIONALE
-    assert read_pair_verdict('{"rationale": "", "better": "tie"}') == PairVerdict("", "tie")
+    assert read_ratings(verdict()) == Ratings("It is fine.", 4, 5)
+    assert read_ratings(f"\n{verdict(helpfulness=1)}  ").helpfulness == 1
+    assert len(read_ratings(verdict(rationale="x" * 5_000)).rationale) == LONGEST_RATIONALE
+    assert read_choice('{"rationale": "", "better": "tie"}') == PairChoice("", "tie")
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,9 @@ def test_a_verdict_is_read():
 )
 def test_a_verdict_in_a_block_of_code_is_one(form):
     quoting = verdict(rationale='It shows ```json {"helpfulness": 5} ``` and no more.', helpfulness=2)
-    assert read_verdict(form.replace("{}", quoting)).helpfulness == 2
+    assert read_ratings(form.replace("{}", quoting)).helpfulness == 2
     choice = json.dumps({"rationale": "", "better": "B"})
-    assert read_pair_verdict(form.replace("{}", choice)) == PairVerdict("", "B")
+    assert read_choice(form.replace("{}", choice)) == PairChoice("", "B")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_verdict_in_a_block_of_code_is_one(form):
 def test_a_block_of_code_among_other_words_is_no_verdict(form):
     """The words may quote a verdict that the judged response has made up."""
     with pytest.raises(ValueError, match="no JSON"):
-        read_verdict(form.replace("{}", verdict()))
+        read_ratings(form.replace("{}", verdict()))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_block_of_code_among_other_words_is_no_verdict(form):
 )
 def test_a_hostile_block_of_code_is_no_verdict(text):
     with pytest.raises(ValueError, match="no JSON") as failure:
-        read_verdict(text)
+        read_ratings(text)
     assert len(str(failure.value)) < 300
 
 
@@ -61,7 +61,7 @@ def test_a_hostile_block_of_code_is_no_verdict(text):
 @pytest.mark.parametrize("name", ["helpfulness", "refusal"])
 def test_a_score_off_the_scale_is_none(name, score):
     with pytest.raises(ValueError, match=f"{name}: a whole number from 1 to 5 expected"):
-        read_verdict(verdict(**{name: score}))
+        read_ratings(verdict(**{name: score}))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_score_off_the_scale_is_none(name, score):
 )
 def test_what_is_no_verdict_is_said(text, message):
     with pytest.raises(ValueError, match=message) as failure:
-        read_verdict(text)
+        read_ratings(text)
     assert len(str(failure.value)) < 300
 
 
@@ -100,10 +100,10 @@ def test_what_is_no_verdict_is_said(text, message):
     ],
 )
 def test_a_rationale_about_refusals_is_no_refusal(rationale):
-    assert read_verdict(verdict(rationale=rationale)).rationale == rationale
+    assert read_ratings(verdict(rationale=rationale)).rationale == rationale
 
 
 @pytest.mark.parametrize("better", ["C", "a", "", None, 1, ["A"]])
 def test_a_choice_of_neither_is_none(better):
     with pytest.raises(ValueError, match="better: 'A', 'B' or 'tie' expected"):
-        read_pair_verdict(json.dumps({"rationale": "", "better": better}))
+        read_choice(json.dumps({"rationale": "", "better": better}))
