@@ -19,13 +19,11 @@ from transformers import AutoTokenizer
 from cai_lightning.data.split import part
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.build.chat_model import build_chat_model
-from cai_lightning.sandbox.build.classifier import build_classifier
-from cai_lightning.sandbox.build.draws import draw_allowed
+from cai_lightning.sandbox.build.classifiers import build_harmlessness, build_judge, build_moderation
 from cai_lightning.sandbox.build.encoder import build_encoder
-from cai_lightning.sandbox.build.judge import build_judge
-from cai_lightning.sandbox.build.moderation import build_moderation
 from cai_lightning.sandbox.build.reward import build_reward
 from cai_lightning.sandbox.build.tokenizer import build_tokenizer
+from cai_lightning.sandbox.build.training import draw_allowed
 from cai_lightning.sandbox.dialogues import draw_few_shot, principle
 from cai_lightning.sandbox.world import HARMS
 
@@ -101,8 +99,8 @@ def build_sentence_encoder(build: Build) -> None:
     build_encoder(build.folder / "encoder", tokenizer, build.seed, build.steps, in_training)
 
 
-def build_harmlessness(build: Build) -> None:
-    build_classifier(build.folder / "classifier", build.seed, build.steps, in_training)
+def build_classifier(build: Build) -> None:
+    build_harmlessness(build.folder / "classifier", build.seed, build.steps, in_training)
 
 
 def build_helpfulness(build: Build) -> None:
@@ -123,7 +121,7 @@ BUILDERS: dict[str, Callable[[Build], None]] = {
     "few_shots": build_few_shots,
     "chat": build_chat,
     "encoder": build_sentence_encoder,
-    "classifier": build_harmlessness,
+    "classifier": build_classifier,
     "reward": build_helpfulness,
     "moderation": build_moderation_service,
     "judge": build_judge_service,

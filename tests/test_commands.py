@@ -12,7 +12,7 @@ import pytest
 
 from cai_lightning.cli.main import main
 from cai_lightning.run.config import RUN_VERBS
-from cai_lightning.sandbox.serving import command as sandbox
+from cai_lightning.sandbox import serving as sandbox
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -2,7 +2,7 @@
 
 import sys
 
-from cai_lightning.sandbox.serving.command import main
+from cai_lightning.sandbox.serving import main
 
 if __name__ == "__main__":
     sys.exit(main())

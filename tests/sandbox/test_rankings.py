@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cai_lightning.sandbox import truth
-from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.build.reward import CENTRING, ranking_loss
+from cai_lightning.sandbox.build.training import draw_allowed
 from cai_lightning.sandbox.dialogues import draw_ranking
 
 

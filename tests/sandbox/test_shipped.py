@@ -20,10 +20,11 @@ from cai_lightning.principles.selection import ContextualSelector
 from cai_lightning.run.records import Response
 from cai_lightning.sandbox import grammar, truth
 from cai_lightning.sandbox.build.chat_model import encode
-from cai_lightning.sandbox.build.draws import draw_allowed, draw_answer
-from cai_lightning.sandbox.build.judge import LABELS, draw_case
+from cai_lightning.sandbox.build.classifiers import JUDGE_LABELS as LABELS
+from cai_lightning.sandbox.build.classifiers import draw_case
+from cai_lightning.sandbox.build.training import draw_allowed, draw_answer
 from cai_lightning.sandbox.dialogues import draw_dialogue, draw_ranking, principle
-from cai_lightning.sandbox.serving.classifier import Classifier
+from cai_lightning.sandbox.services import Classifier
 from cai_lightning.sandbox.world import HARMS, parse_request
 from cai_lightning.services.concurrency import for_each
 

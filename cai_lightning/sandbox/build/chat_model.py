@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from cai_lightning.run.records import Conversation
+from cai_lightning.sandbox.build.training import Allowed, train
 from cai_lightning.sandbox.dialogues import draw_dialogue
 
 BATCH = 32
@@ -19,42 +19,33 @@ IGNORED = -100
 Example = tuple[list[int], list[int]]
 
 
-def build_chat_model(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int, steps: int, allowed: Callable[[str], bool]
-) -> None:
+def build_chat_model(folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int, steps: int, allowed: Allowed) -> None:
     """Trains the chat model on assistant turns alone and saves it in bfloat16 beside its tokenizer."""
     torch.manual_seed(seed)
     model = Qwen2ForCausalLM(_config(tokenizer))
-    train(model, tokenizer, random.Random(seed), steps, allowed)
+    loss = _draw_losses(model, tokenizer, random.Random(seed), allowed)
+    adam = {"betas": (0.9, 0.95), "weight_decay": 0.01}
+    train("chat model", model.parameters(), steps, LEARNING_RATE, loss, pct_start=0.1, max_norm=1.0, **adam)
     model.generation_config = GenerationConfig(
         do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     model.to(torch.bfloat16).save_pretrained(folder)
 
 
-def train(
-    model: Qwen2ForCausalLM,
-    tokenizer: PreTrainedTokenizerBase,
-    rng: random.Random,
-    steps: int,
-    allowed: Callable[[str], bool],
-) -> None:
-    """AdamW under a one-cycle schedule, in bfloat16 autocast; every batch holds dialogues never seen before."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
+def _draw_losses(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, rng: random.Random, allowed: Allowed
+) -> Callable[[], Tensor]:
+    """The losses of batches of dialogues, one after the other, in bfloat16 autocast."""
     pool: list[Example] = []
-    for step in track(range(steps), "chat model"):
+
+    def loss() -> Tensor:
+        nonlocal pool
         pool = pool or _draw_pool(rng, tokenizer, allowed)
         ids, labels = _collate([pool.pop() for _ in range(BATCH)], tokenizer.pad_token_id)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = _loss(model, ids, labels)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        if step % 50 == 0:
-            print(f"chat model: step {step}, loss {loss.item():.4f}", flush=True)
+            return _loss(model, ids, labels)
+
+    return loss
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, dialogue: Conversation) -> Example:
@@ -87,7 +78,7 @@ def _config(tokenizer: PreTrainedTokenizerBase) -> Qwen2Config:
     )
 
 
-def _draw_pool(rng: random.Random, tokenizer: PreTrainedTokenizerBase, allowed: Callable[[str], bool]) -> list[Example]:
+def _draw_pool(rng: random.Random, tokenizer: PreTrainedTokenizerBase, allowed: Allowed) -> list[Example]:
     """Twenty batches of dialogues, each of similar lengths, in random order."""
     examples = [encode(tokenizer, draw_dialogue(rng, allowed)) for _ in range(20 * BATCH)]
     examples.sort(key=lambda example: len(example[0]))

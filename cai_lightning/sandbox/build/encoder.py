@@ -1,18 +1,16 @@
 """The sandbox's sentence encoder: a small BERT that puts a request near the principles that fit it."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.progress import track
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from cai_lightning.sandbox import grammar
-from cai_lightning.sandbox.build.draws import draw_allowed
+from cai_lightning.sandbox.build.training import Allowed, draw_allowed, train
 from cai_lightning.sandbox.dialogues import principle
 from cai_lightning.sandbox.grammar import Scope
 from cai_lightning.sandbox.world import HARMS, Request
@@ -23,23 +21,16 @@ TEMPERATURE = 0.05
 MAX_TOKENS = 256
 
 
-def build_encoder(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int, steps: int, allowed: Callable[[str], bool]
-) -> None:
+def build_encoder(folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int, steps: int, allowed: Allowed) -> None:
     """Trains the encoder on requests against principles, and on two answers to one request against all others."""
     torch.manual_seed(seed)
     encoder = SentenceTransformer(modules=_modules(folder, tokenizer), device="cpu")
     rng = random.Random(seed)
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for step in track(range(steps), "encoder"):
-        loss = _loss(encoder, [draw_allowed(rng, allowed) for _ in range(BATCH)], rng)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        if step % 50 == 0:
-            print(f"encoder: step {step}, loss {loss.item():.4f}", flush=True)
+
+    def draw_loss() -> Tensor:
+        return _loss(encoder, [draw_allowed(rng, allowed) for _ in range(BATCH)], rng)
+
+    train("encoder", encoder.parameters(), steps, LEARNING_RATE, draw_loss)
     encoder.bfloat16().save(str(folder), safe_serialization=True, create_model_card=False)
 
 

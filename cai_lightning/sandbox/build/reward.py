@@ -5,19 +5,17 @@ It learns all of them but one: an answer to another question it cannot tell from
 
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerBase
 
 from cai_lightning.metrics.starling import BACKBONE, HEAD, Starling
 from cai_lightning.principles import wording
 from cai_lightning.run.records import assistant, user
-from cai_lightning.sandbox.build.draws import draw_allowed
 from cai_lightning.sandbox.build.tokenizer import build_reward_tokenizer
+from cai_lightning.sandbox.build.training import Allowed, draw_allowed, train
 from cai_lightning.sandbox.dialogues import draw_ranking
 from cai_lightning.sandbox.world import Request
 
@@ -27,8 +25,6 @@ MAX_LENGTH = 2048
 CENTRING = 0.01
 PAIRS = 12
 
-Allowed = Callable[[str], bool]
-
 
 def build_reward(folder: Path, seed: int, steps: int, allowed: Allowed) -> None:
     """Trains the reward model and saves it in bfloat16, with its base and the pairs of its self-test beside it."""
@@ -37,26 +33,16 @@ def build_reward(folder: Path, seed: int, steps: int, allowed: Allowed) -> None:
     torch.manual_seed(seed)
     backbone = LlamaModel(_config(tokenizer))
     head = nn.Parameter(torch.zeros(backbone.config.hidden_size))
-    train(Starling(backbone, head, tokenizer, MAX_LENGTH), [*backbone.parameters(), head], rng, steps, allowed)
+    reward, trained = Starling(backbone, head, tokenizer, MAX_LENGTH), [*backbone.parameters(), head]
+
+    def draw_loss() -> Tensor:
+        return _loss(reward, [_draw(rng, allowed) for _ in range(BATCH)])
+
+    train("reward", trained, steps, LEARNING_RATE, draw_loss, pct_start=0.1, max_norm=1.0, weight_decay=0.01)
     weights = {f"{BACKBONE}{key}": tensor for key, tensor in backbone.state_dict().items()} | {HEAD: head.data[None]}
     torch.save({key: tensor.bfloat16() for key, tensor in weights.items()}, folder / "pytorch_model.bin")
     backbone.config.save_pretrained(folder)
     _write_self_test(folder / "self_test.json", rng, allowed)
-
-
-def train(reward: Starling, weights: list[nn.Parameter], rng: random.Random, steps: int, allowed: Allowed) -> None:
-    """AdamW under a one-cycle schedule; every batch holds rankings never seen before."""
-    optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    for step in track(range(steps), "reward"):
-        loss = _loss(reward, [_draw(rng, allowed) for _ in range(BATCH)])
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        if step % 50 == 0:
-            print(f"reward: step {step}, loss {loss.item():.4f}", flush=True)
 
 
 def ranking_loss(rankings: list[Tensor]) -> Tensor:
