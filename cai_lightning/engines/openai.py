@@ -7,7 +7,6 @@ engine = OpenAIEngine("qwen2.5:3b", ["http://127.0.0.1:11434/v1"], Sampling(max_
 
 import asyncio
 import hashlib
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,18 +19,10 @@ from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.thoughts import joined, split_thoughts
+from cai_lightning.services.addresses import check_settings, read_key
 from cai_lightning.services.answers import why_unread
-from cai_lightning.services.http import (
-    Server,
-    Sleep,
-    TokenBudget,
-    TransientError,
-    check_address,
-    check_variable,
-    persist,
-    read_key,
-)
-from cai_lightning.services.openai import Completion, Token, complete, list_models
+from cai_lightning.services.http import Servers, Sleep, TokenBudget
+from cai_lightning.services.openai import Completion, Token, list_models, read_completion
 
 
 def as_reply(completion: Completion, stop: Sequence[str]) -> Reply:
@@ -89,8 +80,6 @@ def _fitting(said: str, options: Sequence[str]) -> list[str]:
     said = said.lstrip()
     return [option for option in options if option.startswith(said) or said.startswith(option)]
 
-
-log = logging.getLogger(__name__)
 
 SENT: Mapping[str, float] = {"temperature": 1.0, "top_p": 1.0}
 """What every request says of sampling, unless it is left to the server; all servers know it."""
@@ -166,7 +155,7 @@ class OpenAIEngine(Engine):
         self.timeout = timeout
         self.tokens_per_minute = tokens_per_minute
         self._sleep: Sleep = asyncio.sleep
-        self._servers: list[Server] = []
+        self._servers: Servers | None = None
         self._check_settings()
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
@@ -177,13 +166,13 @@ class OpenAIEngine(Engine):
         """
         self._served = self._served_model(adapter)
         key = read_key(self.api_key_variable, self.base_urls)
-        self._servers = [Server(url, key, self.timeout) for url in self.base_urls]
-        self._first = 0
+        patience = self.timeout, self.max_retries, self.max_wait
+        self._servers = Servers(self.base_urls, "the engine's base_urls", key, *patience, self._sleep)
         self._budget = TokenBudget(self.tokens_per_minute, sleep=self._sleep)
-        self._check_servers()
+        list_models(self._servers)
 
     def stop(self) -> None:
-        self._servers = []
+        self._servers = None
 
     async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         sampling = self.sampling
@@ -200,39 +189,27 @@ class OpenAIEngine(Engine):
         completion = await self._ask(conversation, enough, **told)
         if not any(token.alternatives for token in completion.logprobs):
             raise UserError(
-                f"{self._servers[self._first].url}: this server does not tell probabilities (it ignores `logprobs`), "
+                f"{self._asked.url}: this server does not tell probabilities (it ignores `logprobs`), "
                 "so it cannot choose between options. vLLM's server tells them, and so does the transformers engine."
             )
         return as_choice(completion.logprobs, options)
 
     async def _ask(self, conversation: Conversation, max_tokens: int, **settings: Any) -> Completion:
-        """Asks one server after the other until one answers; the next request begins with that one."""
+        """Sends a request when the budget allows it, and corrects the budget by what the request has taken."""
         request = {"model": self._served, "messages": conversation, self.max_tokens_field: max_tokens, **settings}
-        reasons, first = [], self._first
-        for number in (*range(first, len(self._servers)), *range(first)):
-            attempt = partial(self._attempt, self._servers[number], request)
-            try:
-                completion = await persist(attempt, self.max_retries, self.max_wait, self._sleep)
-            except TransientError as error:
-                reasons.append(str(error))
-                continue
-            if number != self._first:
-                log.warning("%s answers in place of %s", self._servers[number].url, self._servers[self._first].url)
-            self._first = number
-            return completion
-        raise ReplyError("; ".join(reasons))
-
-    async def _attempt(self, server: Server, request: dict[str, Any]) -> Completion:
-        """Sends a request once, when the budget allows it."""
-        characters = sum(len(turn["content"]) for turn in request["messages"])
-        estimate = characters / CHARACTERS_PER_TOKEN + request[self.max_tokens_field]
-        await self._budget.spend(estimate)
-        completion = await complete(server, request)
+        estimate = sum(len(turn["content"]) for turn in conversation) / CHARACTERS_PER_TOKEN + max_tokens
+        spend = partial(self._budget.spend, estimate)
+        completion = await self._asked.ask("/chat/completions", request, read_completion, spend)
         if used := completion.prompt_tokens + completion.tokens:
             self._budget.correct(estimate, used)
-        if why := why_unread(request["messages"], completion.prompt_tokens):
-            raise ReplyError(f"{server.url}: {why}")
+        if why := why_unread(conversation, completion.prompt_tokens):
+            raise ReplyError(f"{self._asked.url}: {why}")
         return completion
+
+    @property
+    def _asked(self) -> Servers:
+        assert self._servers is not None, "start() comes before reply()"
+        return self._servers
 
     def _more(self) -> dict[str, Any]:
         """Further fields of a request."""
@@ -250,32 +227,12 @@ class OpenAIEngine(Engine):
             )
         return self.adapter_model
 
-    def _check_servers(self) -> None:
-        """Makes sure that one is there: otherwise every row would be tried for minutes."""
-        reasons = []
-        for server in self._servers:
-            try:
-                list_models(server)
-                return
-            except TransientError as error:
-                reasons.append(str(error))
-        raise UserError(f"no server is there ({'; '.join(reasons)}). Start it, or mend the engine's base_urls.")
-
     def _check_settings(self) -> None:
-        budget = 1 if self.tokens_per_minute is None else self.tokens_per_minute
-        if min(self.concurrency, self.max_retries + 1, budget) < 1 or self.max_wait < 0 or self.timeout <= 0:
-            raise ValueError(
-                "OpenAIEngine: concurrency >= 1, max_retries >= 0, max_wait >= 0, timeout > 0, tokens_per_minute >= 1 "
-                f"expected, found {self.concurrency}, {self.max_retries}, {self.max_wait}, {self.timeout}, "
-                f"{self.tokens_per_minute}"
-            )
         if doubled := SET & set(self.extra_body or ()):
             raise ValueError(f"OpenAIEngine: extra_body: {min(doubled)!r} has a setting of its own, take that")
         if not self.base_urls:
             raise ValueError("OpenAIEngine: base_urls: at least one address expected, such as http://127.0.0.1:8000/v1")
-        for url in self.base_urls:
-            check_address(url)
-        check_variable(self.api_key_variable)
+        check_settings(self, self.base_urls, {"tokens_per_minute": 1})
 
 
 def integer_seed(seed: str) -> int:

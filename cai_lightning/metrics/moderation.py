@@ -14,20 +14,10 @@ import torch
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Response
+from cai_lightning.services.addresses import OPENAI, check_settings, model_revision, read_key
 from cai_lightning.services.concurrency import for_each
-from cai_lightning.services.http import (
-    OPENAI,
-    Server,
-    Sleep,
-    TokenBudget,
-    TransientError,
-    check_address,
-    check_variable,
-    model_revision,
-    persist,
-    read_key,
-)
-from cai_lightning.services.openai import Moderated, list_models, moderate
+from cai_lightning.services.http import NoAnswerError, Servers, Sleep, TokenBudget
+from cai_lightning.services.openai import Moderated, list_models, read_moderated
 from cai_lightning.services.openai import Moderation as Result
 
 BYTES_PER_TOKEN = 4
@@ -69,6 +59,7 @@ def batches_of(windows: Sequence[Window], tokens: int) -> Iterator[list[Window]]
 OVERLAP = 200
 """Characters that a window shares with the one before it."""
 
+PATH = "/moderations"
 PROBE = "hello"
 PROBE_RETRIES = 2
 """How often a server is asked again for its revision: before any work, nobody waits minutes to hear that it fails."""
@@ -139,7 +130,7 @@ class Moderation(ResponseMetric):
         self.timeout = timeout
         self._clock: Callable[[], float] = time.monotonic
         self._sleep: Sleep = asyncio.sleep
-        self._server: Server | None = None
+        self._servers: Servers | None = None
         self._check_settings()
 
     def revision(self) -> str:
@@ -150,11 +141,10 @@ class Moderation(ResponseMetric):
         Raises:
             UserError: There is no key, or no server that answers.
         """
-        server = self._connect()
-        probe = partial(moderate, server, {"model": self.model, "input": [PROBE]})
+        servers = self._connect(min(PROBE_RETRIES, self.max_retries))
         try:
-            told = asyncio.run(persist(probe, min(PROBE_RETRIES, self.max_retries), self.max_wait, self._sleep))
-        except (TransientError, ReplyError) as error:
+            told = asyncio.run(servers.ask(PATH, {"model": self.model, "input": [PROBE]}, read_moderated))
+        except ReplyError as error:
             raise UserError(f"the moderation model {self.model!r} does not answer: {error}") from None
         return model_revision(told.model, told.digest, self.base_url)
 
@@ -163,7 +153,7 @@ class Moderation(ResponseMetric):
 
     def load(self, device: torch.device) -> None:
         """Makes sure that there are a key and a server; the device is the server's business."""
-        self._server = self._connect()
+        self._servers = self._connect(self.max_retries)
         self._tokens = TokenBudget(self.tokens_per_minute, self._clock, self._sleep)
         self._requests = TokenBudget(self.requests_per_minute, self._clock, self._sleep)
 
@@ -185,32 +175,29 @@ class Moderation(ResponseMetric):
         return _as_scores(results)
 
     def free(self) -> None:
-        self._server = None
+        self._servers = None
 
-    def _connect(self) -> Server:
+    def _connect(self, max_retries: int) -> Servers:
         """Makes sure of a key and a server."""
-        server = Server(self.base_url, read_key(self.api_key_variable, [self.base_url]), self.timeout)
-        try:
-            list_models(server)
-        except TransientError as error:
-            raise UserError(
-                f"no moderation server is there ({error}). Start it, or mend Moderation's base_url."
-            ) from None
-        return server
+        key = read_key(self.api_key_variable, [self.base_url])
+        patience = self.timeout, max_retries, self.max_wait
+        servers = Servers([self.base_url], "Moderation's base_url", key, *patience, self._sleep)
+        list_models(servers)
+        return servers
 
     async def _moderate_batch(self, results: list[list[Result | str]], batch: list[Window]) -> None:
         """Moderates windows together, or one by one where they are refused or cannot be told apart.
 
         Raises:
-            ReplyError: The server fails, and may fail others too.
+            NoAnswerError: The server does not answer.
         """
         try:
             found = (await self._moderate([text for _, text in batch])).results
             if len(found) != len(batch):
                 raise ReplyError(f"{self.base_url}: {len(found)} results for {len(batch)} texts")
+        except NoAnswerError:
+            raise
         except ReplyError as error:
-            if isinstance(error.__cause__, TransientError):
-                raise
             await self._tell_apart(results, batch, str(error))
             return
         for (row, _), result in zip(batch, found, strict=True):
@@ -228,30 +215,17 @@ class Moderation(ResponseMetric):
                 results[window[0]].append(str(error))
 
     async def _moderate(self, texts: list[str]) -> Moderated:
-        try:
-            return await persist(partial(self._attempt, texts), self.max_retries, self.max_wait, self._sleep)
-        except TransientError as error:
-            raise ReplyError(str(error)) from error
+        assert self._servers is not None, "load() comes before score()"
+        spend = partial(self._spend, sum(map(tokens_of, texts)))
+        return await self._servers.ask(PATH, {"model": self.model, "input": texts}, read_moderated, spend)
 
-    async def _attempt(self, texts: list[str]) -> Moderated:
-        """Sends a request once, when the budgets allow it."""
-        assert self._server is not None, "load() comes before score()"
-        await self._tokens.spend(sum(map(tokens_of, texts)))
+    async def _spend(self, tokens: int) -> None:
+        await self._tokens.spend(tokens)
         await self._requests.spend(1)
-        return await moderate(self._server, {"model": self.model, "input": texts})
 
     def _check_settings(self) -> None:
-        counts = [self.batch_tokens, self.concurrency, self.max_retries + 1]
-        rates = [rate for rate in (self.tokens_per_minute, self.requests_per_minute) if rate is not None]
-        if min(*counts, *rates) < 1 or self.window_tokens * BYTES_PER_TOKEN <= OVERLAP:
-            raise ValueError(
-                "Moderation: tokens_per_minute, requests_per_minute, batch_tokens, concurrency >= 1, max_retries >= 0, "
-                f"window_tokens > {OVERLAP // BYTES_PER_TOKEN} expected"
-            )
-        if self.max_wait < 0 or self.timeout <= 0:
-            raise ValueError(f"Moderation: max_wait >= 0, timeout > 0 expected, found {self.max_wait}, {self.timeout}")
-        check_address(self.base_url, "base_url")
-        check_variable(self.api_key_variable)
+        least = dict.fromkeys(("tokens_per_minute", "requests_per_minute", "batch_tokens"), 1)
+        check_settings(self, [self.base_url], least | {"window_tokens": OVERLAP // BYTES_PER_TOKEN + 1})
 
 
 def _as_scores(results: list[list[Result | str]]) -> Scores:

@@ -1,27 +1,25 @@
-"""Reaching a server: its address and key, what goes wrong told apart, another try of what may pass, a budget of tokens.
+"""Reaching servers: their addresses and key, what goes wrong told apart, another try of what may pass, and budgets.
 
-server = Server("http://127.0.0.1:8000/v1", key="", timeout=600)
-answer = await persist(lambda: server.ask("/chat/completions", request, read_completion), max_retries=8, max_wait=120)
+servers = Servers(["http://127.0.0.1:8000/v1"], "base_urls", max_retries=8, max_wait=120)
+answer = await servers.ask("/chat/completions", {"model": ..., "messages": ...}, read_completion)
 """
 
 import asyncio
-import ipaddress
-import os
+import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.text import parse_json
-
-OPENAI = "https://api.openai.com/v1"
+from cai_lightning.services.addresses import is_local
 
 TRANSIENT = frozenset({408, 409, 429})
 """Statuses that may pass, besides those from 500 on."""
@@ -37,8 +35,15 @@ EXCERPT = 300
 T = TypeVar("T")
 
 Sleep = Callable[[float], Awaitable[None]]
+Spend = Callable[[], Awaitable[None]]
+
+log = logging.getLogger(__name__)
 
 _jitter = random.Random()  # of its own: after `seed_everything` all processes would draw the same waits
+
+
+class NoAnswerError(ReplyError):
+    """No server has answered, though each was asked again: other requests may fail like this one."""
 
 
 class TransientError(Exception):
@@ -54,79 +59,148 @@ class TransientError(Exception):
         self.wait = wait
 
 
-class Server:
-    """An address that answers JSON to JSON. A request is sent once, on a connection of its own: one that is kept open
-    belongs to an event loop, and an engine is stopped outside of those.
+class Servers:
+    """Addresses that answer JSON to JSON; where one keeps failing, the next one is asked.
+
+    Each request has a connection of its own: one that is kept open belongs to an event loop, and an engine is stopped
+    outside of those.
 
     Args:
-        url: The address, such as `http://127.0.0.1:8000/v1`.
+        urls: The addresses, such as `http://127.0.0.1:8000/v1`.
+        setting: What messages call the setting that names them.
         key: The key; empty where none is needed. No message shows it.
         timeout: Seconds within which a request has to be answered.
+        max_retries: Tries after the first at each address.
+        max_wait: Seconds beyond which waits do not grow, and which a server may ask for at most.
+        sleep: Waits so many seconds.
     """
 
-    def __init__(self, url: str, key: str, timeout: float) -> None:
-        self.url = url.rstrip("/")
+    def __init__(
+        self,
+        urls: Sequence[str],
+        setting: str,
+        key: str = "",
+        timeout: float = 600.0,
+        max_retries: int = 0,
+        max_wait: float = 0.0,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self._setting = setting
         self._key = key
         self._timeout = timeout
+        self._max_retries = max_retries
+        self._max_wait = max_wait
+        self._sleep = sleep
+        self._first = 0
+        is_secure = any(url.startswith("https") for url in urls)
         self._connection: dict[str, Any] = {
             "headers": {"Authorization": f"Bearer {key or 'none'}"},
-            "verify": httpx.create_ssl_context() if url.startswith("https") else False,
-            "trust_env": not is_local(url),  # no proxy stands between a machine and itself
+            "verify": httpx.create_ssl_context() if is_secure else False,
             "follow_redirects": True,
         }
 
+    @property
+    def url(self) -> str:
+        """The address that is asked first."""
+        return self._urls[self._first]
+
     def look(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        """What a server says of itself, with whatever status.
+        """What the first server that is there says of itself, with whatever status.
 
         Raises:
-            TransientError: There is no server.
+            UserError: There is none.
         """
-        timeout = httpx.Timeout(CHECK_SECONDS, connect=CONNECT_SECONDS)
-        try:
-            with httpx.Client(**self._connection, timeout=timeout) as client:
-                return client.request(method, self.url + path, json=body)
-        except httpx.RequestError as error:
-            raise self._transient(_cause(error)) from None
+        timeout, reasons = httpx.Timeout(CHECK_SECONDS, connect=CONNECT_SECONDS), []
+        for url in self._urls:
+            try:
+                with httpx.Client(**self._connection, trust_env=not is_local(url), timeout=timeout) as client:
+                    return client.request(method, url + path, json=body)
+            except httpx.RequestError as error:
+                reasons.append(self.excerpt(_cause(error), url))
+        raise UserError(f"no server is there ({'; '.join(reasons)}). Start it, or mend {self._setting}.")
 
-    async def ask(self, path: str, request: dict[str, Any], read: Callable[[bytes], T]) -> T:
-        """What the server answers to a request.
+    async def ask(
+        self,
+        path: str,
+        request: dict[str, Any],
+        read: Callable[[bytes], T],
+        spend: Spend | None = None,
+    ) -> T:
+        """What a server answers to a request; the next request begins with the one that has answered.
 
         Args:
             path: Behind the address.
             request: With the name of its `model`.
             read: Reads the body of an answer; a ValueError says why it is none.
+            spend: Awaited before each try, such as a budget.
 
         Raises:
-            TransientError: It is worth another try.
-            ReplyError: The server does not answer this request.
-            UserError: The server would answer no request like this.
+            NoAnswerError: No server answers.
+            ReplyError: A server refuses this request.
+            UserError: A server would refuse every request like this.
         """
-        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+        reasons, first = [], self._first
+        for number in (*range(first, len(self._urls)), *range(first)):
+            try:
+                answer = await self._persist(partial(self._attempt, self._urls[number], path, request, read, spend))
+            except TransientError as error:
+                reasons.append(str(error))
+                continue
+            if number != self._first:
+                log.warning("%s answers in place of %s", self._urls[number], self._urls[self._first])
+            self._first = number
+            return answer
+        raise NoAnswerError("; ".join(reasons))
+
+    def excerpt(self, text: str, url: str | None = None) -> str:
+        """What a server said, on one line, without the key."""
+        clean = text.replace(self._key, "***") if self._key else text
+        return f"{url or self.url}: {' '.join(clean.split())[:EXCERPT]}"
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What an attempt comes to that is made again while its error may pass."""
+        retries = 0
+        while True:
+            try:
+                return await attempt()
+            except TransientError as error:
+                if retries == self._max_retries or error.wait > self._max_wait:
+                    raise
+                wait = error.wait + backoff(retries, self._max_wait)
+            await self._sleep(wait)
+            retries += 1
+
+    async def _attempt(
+        self, url: str, path: str, request: dict[str, Any], read: Callable[[bytes], T], spend: Spend | None
+    ) -> T:
+        """Sends a request once."""
+        if spend:
+            await spend()
+        settings = {**self._connection, "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS)}
         try:
-            async with asyncio.timeout(self._timeout), httpx.AsyncClient(**self._connection, timeout=timeout) as client:
-                response = await client.post(self.url + path, json=request)
+            async with (
+                asyncio.timeout(self._timeout),
+                httpx.AsyncClient(**settings, trust_env=not is_local(url)) as client,
+            ):
+                response = await client.post(url + path, json=request)
         except UnicodeEncodeError:
             raise ReplyError("half of a surrogate pair stands in the conversation, which no request can hold") from None
         except TimeoutError:
-            raise self._transient(f"no answer within {self._timeout:g} s") from None
+            raise TransientError(self.excerpt(f"no answer within {self._timeout:g} s", url)) from None
         except httpx.RequestError as error:
-            raise self._transient(_cause(error)) from None
+            raise TransientError(self.excerpt(_cause(error), url)) from None
         if not response.is_success:
-            raise self._failure(response, request["model"])
+            raise self._failure(response, url, request["model"])
         try:
             return read(response.content)
         except ValueError as error:
-            raise self._transient(str(error)) from None
+            raise TransientError(self.excerpt(str(error), url)) from None
 
-    def excerpt(self, text: str) -> str:
-        """What a server said, on one line, without the key."""
-        clean = text.replace(self._key, "***") if self._key else text
-        return f"{self.url}: {' '.join(clean.split())[:EXCERPT]}"
-
-    def _failure(self, response: httpx.Response, model: str) -> Exception:
+    def _failure(self, response: httpx.Response, url: str, model: str) -> Exception:
         """Whether a status may pass, tells of this request alone, or of all."""
         status, after, error = response.status_code, response.headers.get("Retry-After"), _error_in(response)
-        said = self.excerpt(f"status {status}{f', Retry-After {after}' if after else ''}: {response.text}")
+        said = self.excerpt(f"status {status}{f', Retry-After {after}' if after else ''}: {response.text}", url)
         if error.get("code") == "insufficient_quota" or (status in REFUSING and not _is_flagged(error)):
             return UserError(
                 f"{said} (So it would answer every request: the key may be wrong, the credit spent, the address "
@@ -140,9 +214,6 @@ class Server:
         if status in TRANSIENT or status >= 500:
             return TransientError(said, retry_after(after))
         return ReplyError(said)
-
-    def _transient(self, reason: str) -> TransientError:
-        return TransientError(self.excerpt(reason))
 
 
 def _error_in(response: httpx.Response) -> dict[str, Any]:
@@ -169,32 +240,6 @@ def _is_unknown_max_tokens(response: httpx.Response, error: dict[str, Any]) -> b
 
 def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-async def persist(
-    attempt: Callable[[], Awaitable[T]], max_retries: int, max_wait: float, sleep: Sleep = asyncio.sleep
-) -> T:
-    """The result of `attempt`, tried again while its error may pass.
-
-    Args:
-        attempt: What is tried.
-        max_retries: Tries after the first.
-        max_wait: Seconds beyond which backoff does not grow, and which a server may ask for at most.
-        sleep: Waits so many seconds.
-
-    Raises:
-        TransientError: The error of the last try.
-    """
-    retries = 0
-    while True:
-        try:
-            return await attempt()
-        except TransientError as error:
-            if retries == max_retries or error.wait > max_wait:
-                raise
-            wait = error.wait + backoff(retries, max_wait)
-        await sleep(wait)
-        retries += 1
 
 
 def backoff(retries: int, max_wait: float) -> float:
@@ -247,74 +292,3 @@ class TokenBudget:
     def correct(self, estimate: float, used: float) -> None:
         """Puts the tokens that a request used in place of the estimate it was let go with."""
         self._earned += (used - estimate) * self._seconds_per_token
-
-
-def check_address(url: str, setting: str = "base_urls") -> None:
-    """Refuses an address that is none, or that holds a secret.
-
-    Args:
-        url: The address.
-        setting: What messages call it.
-
-    Raises:
-        ValueError: It is none; a secret is not repeated.
-    """
-    if any(sign in url for sign in "@?#"):
-        raise ValueError(f"{setting}: addresses without credentials and query expected; one holds '@', '?' or '#'")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{setting}: addresses such as http://127.0.0.1:8000/v1 expected, found {url!r}")
-
-
-def read_key(variable: str | None, urls: list[str]) -> str:
-    """The key that an environment variable holds; empty where none is needed.
-
-    Raises:
-        UserError: A server on another machine needs one.
-    """
-    if variable is None:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key and (distant := [url for url in urls if not is_local(url)]):
-        raise UserError(
-            f"{variable}: this environment variable shall hold the key for {distant[0]}, and is not set. Set it, name "
-            "another one by api_key_variable, or set that to null for a server that needs no key."
-        )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UserError(f"{variable}: this environment variable holds no key: there are blanks or other signs in it.")
-    return key
-
-
-def check_variable(name: str | None) -> None:
-    """Refuses a setting that shall name an environment variable, and holds a key perhaps.
-
-    Raises:
-        ValueError: It is no such name; it is not repeated.
-    """
-    if not re.fullmatch("[A-Z][A-Z0-9_]*", name or "NONE"):
-        raise ValueError("api_key_variable: the name of an environment variable expected, no key")
-
-
-def is_local(url: str) -> bool:
-    """Whether an address is one of this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def model_revision(model: str, digest: str | None, url: str) -> str:
-    """What stands behind the name of a server's model: its digest or, where the server tells none, the address.
-
-    Two servers may know different models by one name. OpenAI's own names need no address.
-
-    Args:
-        model: The name.
-        digest: What the server tells of the weights.
-        url: The server's address, as `check_address` lets it pass: without credentials and query.
-    """
-    if digest:
-        return f"{model}@{digest}"
-    address = url.rstrip("/")
-    return model if address == OPENAI else f"{model} at {address}"

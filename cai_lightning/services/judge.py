@@ -7,12 +7,12 @@ verdict = await client.verdict(rubric.score_request(conversation, response), rub
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from cai_lightning.run.errors import ReplyError
 from cai_lightning.run.thoughts import split_thoughts
 from cai_lightning.services import rubric
+from cai_lightning.services.addresses import check_settings, read_key
 from cai_lightning.services.answers import (
     Answer,
     AnswerServer,
@@ -22,7 +22,9 @@ from cai_lightning.services.answers import (
     why_cut,
     why_too_long,
 )
-from cai_lightning.services.http import Sleep, TransientError, check_address, check_variable, persist, read_key
+from cai_lightning.services.http import NoAnswerError, Servers, Sleep
+from cai_lightning.services.ollama import OllamaServer
+from cai_lightning.services.openai import OpenAIServer
 
 T = TypeVar("T")
 
@@ -70,15 +72,8 @@ class JudgeModel:
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        least = {"num_predict": 1, "tries": 1, "concurrency": 1, "seed": 0, "max_retries": 0}
-        least |= {"num_ctx": self.num_predict + 1, "retry_temperature": 0, "max_wait": 0}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"judge.{name}: at least {value} expected, found {getattr(self, name)}")
-        if self.timeout <= 0:
-            raise ValueError(f"judge.timeout: more than 0 expected, found {self.timeout}")
-        check_address(self.base_url, "judge.base_url")
-        check_variable(self.api_key_variable)
+        least = {"num_predict": 1, "tries": 1, "seed": 0, "num_ctx": self.num_predict + 1, "retry_temperature": 0}
+        check_settings(self, [self.base_url], least, "judge.")
 
 
 @dataclass(frozen=True)
@@ -106,8 +101,7 @@ class JudgeClient:
 
     def __init__(self, judge: JudgeModel, sleep: Sleep = asyncio.sleep) -> None:
         self.judge = judge
-        self._server = _connect(judge)
-        self._sleep = sleep
+        self._server = _connect(judge, sleep)
 
     def check(self) -> None:
         """Makes sure that the server is there and has the model.
@@ -130,7 +124,7 @@ class JudgeClient:
             read: Reads a verdict in the words of the judge, or raises a ValueError that says why it is none.
 
         Raises:
-            ReplyError: The server fails, and may fail others too; that it refuses this request is a verdict.
+            NoAnswerError: The server does not answer; that it refuses this request is a verdict.
             UserError: It would answer no request.
         """
         judge, reason = self.judge, ""
@@ -139,8 +133,8 @@ class JudgeClient:
         for number in range(judge.tries):
             try:
                 answer = await self._ask(request, number)
-            except TransientError as error:
-                raise ReplyError(str(error)) from error
+            except NoAnswerError:
+                raise
             except ReplyError as error:
                 return Verdict(None, str(error), number + 1)
             fewest = fewest_tokens(request.messages)
@@ -156,8 +150,7 @@ class JudgeClient:
         judge = self.judge
         temperature = judge.retry_temperature if number else 0.0
         sampling = JudgeSampling(temperature, judge.seed + number, judge.num_predict, judge.num_ctx)
-        attempt = partial(self._server.answer, request, sampling)
-        return await persist(attempt, judge.max_retries, judge.max_wait, self._sleep)
+        return await self._server.answer(request, sampling)
 
 
 def _read_whole(answer: Answer, read: Callable[[str], T]) -> T:
@@ -173,11 +166,9 @@ def _words(text: str) -> str:
     return text if text.lstrip().startswith("{") else split_thoughts(text).words
 
 
-def _connect(judge: JudgeModel) -> AnswerServer:
-    if judge.protocol == "ollama":
-        from cai_lightning.services.ollama import OllamaServer
-
-        return OllamaServer(judge.model, judge.base_url, judge.timeout)
-    from cai_lightning.services.openai import OpenAIServer
-
-    return OpenAIServer(judge.model, judge.base_url, read_key(judge.api_key_variable, [judge.base_url]), judge.timeout)
+def _connect(judge: JudgeModel, sleep: Sleep) -> AnswerServer:
+    """The judge's server; Ollama's own protocol has no keys."""
+    key = read_key(judge.api_key_variable, [judge.base_url]) if judge.protocol == "openai" else ""
+    patience = judge.timeout, judge.max_retries, judge.max_wait
+    servers = Servers([judge.base_url], "judge.base_url", key, *patience, sleep)
+    return (OllamaServer if judge.protocol == "ollama" else OpenAIServer)(judge.model, servers)

@@ -1,6 +1,6 @@
 """A judge's server that speaks Ollama's own protocol, which tells more than OpenAI's: what a model is, what was read.
 
-answer = await OllamaServer("llama3.1", "http://127.0.0.1:11434", timeout=600).answer(request, sampling)
+answer = await OllamaServer("llama3.1", servers).answer(request, sampling)
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.text import parse_json
 from cai_lightning.services.answers import Answer, AnswerServer, JudgeRequest, JudgeSampling
-from cai_lightning.services.http import Server, TransientError
+from cai_lightning.services.http import Servers
 
 
 class OllamaServer(AnswerServer):
@@ -16,13 +16,12 @@ class OllamaServer(AnswerServer):
 
     Args:
         model: Its name; without a tag, that is `latest`.
-        url: The server's address.
-        timeout: Seconds within which a request has to be answered.
+        servers: The server.
     """
 
-    def __init__(self, model: str, url: str, timeout: float) -> None:
+    def __init__(self, model: str, servers: Servers) -> None:
         self.model = model
-        self._server = Server(url, "", timeout)
+        self._servers = servers
 
     def check(self, context: int) -> None:
         self.revision()
@@ -31,7 +30,7 @@ class OllamaServer(AnswerServer):
         lengths = [v for k, v in info.items() if k.endswith(".context_length")] if isinstance(info, dict) else []
         if lengths and isinstance(lengths[0], int) and lengths[0] < context:
             raise UserError(
-                f"{self._server.url}: {self.model!r} has a context of {lengths[0]} tokens, less than num_ctx = "
+                f"{self._servers.url}: {self.model!r} has a context of {lengths[0]} tokens, less than num_ctx = "
                 f"{context}."
             )
 
@@ -43,7 +42,7 @@ class OllamaServer(AnswerServer):
         if not digest:
             known = ", ".join(sorted(digests)) or "none at all"
             raise UserError(
-                f"{self._server.url}: no model {self.model!r} there, but {known}. Get it (ollama pull {self.model}), "
+                f"{self._servers.url}: no model {self.model!r} there, but {known}. Get it (ollama pull {self.model}), "
                 "or name another."
             )
         return f"{self.model}@{digest}"
@@ -64,20 +63,17 @@ class OllamaServer(AnswerServer):
                 "num_predict": sampling.max_tokens,
             },
         }
-        return await self._server.ask("/api/chat", asked, _read_answer)
+        return await self._servers.ask("/api/chat", asked, _read_answer)
 
     def _look(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """What the server says about its models."""
-        try:
-            response = self._server.look(method, path, body)
-        except TransientError as error:
-            raise UserError(f"no Ollama is there ({error}). Start it (ollama serve), or mend judge.base_url.") from None
+        response = self._servers.look(method, path, body)
         try:
             found = parse_json(response.content)
         except ValueError:
             found = None
         if not response.is_success or not isinstance(found, dict):
-            said = self._server.excerpt(f"status {response.status_code} to {path}: {response.text}")
+            said = self._servers.excerpt(f"status {response.status_code} to {path}: {response.text}")
             raise UserError(f"{said} (Is this an Ollama? For other servers set protocol to openai.)")
         return found
 

@@ -1,6 +1,7 @@
-"""OpenAI's protocols: chat and moderation asked for, answers read, whichever server it is.
+"""OpenAI's protocols of chat and moderation, whichever server speaks them: answers read, and a judge asked.
 
-completion = await complete(Server("http://127.0.0.1:8000/v1", key="", timeout=600), {"model": ..., "messages": ...})
+completion = await servers.ask("/chat/completions", {"model": ..., "messages": ...}, read_completion)
+moderated = await servers.ask("/moderations", {"model": ..., "input": [...]}, read_moderated)
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.text import parse_json
 from cai_lightning.run.thoughts import joined
+from cai_lightning.services.addresses import model_revision
 from cai_lightning.services.answers import Answer, AnswerServer, JudgeRequest, JudgeSampling
-from cai_lightning.services.http import Server, TransientError, model_revision
+from cai_lightning.services.http import Servers
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Where servers put thoughts: DeepSeek's and vLLM's of old, OpenRouter's with vLLM's and Ollama's of today, Ollama's
@@ -166,69 +168,46 @@ def _read_score(name: str, score: Any) -> float:
     return float(score)
 
 
-async def complete(server: Server, request: dict[str, Any]) -> Completion:
-    """What a server answers to a request for a chat completion; raises as `Server.ask` does."""
-    return await server.ask("/chat/completions", request, read_completion)
-
-
-async def moderate(server: Server, request: dict[str, Any]) -> Moderated:
-    """What a server answers to a request for moderation; raises as `Server.ask` does."""
-    return await server.ask("/moderations", request, read_moderated)
-
-
-def list_models(server: Server) -> list[str]:
-    """The names of the models that a server lists; none where it keeps no list.
-
-    Raises:
-        TransientError: There is no server.
-    """
-    response = server.look("GET", "/models")
+def list_models(servers: Servers) -> list[str]:
+    """The names of the models that a server lists; none where it keeps no list; raises as `Servers.look` does."""
+    response = servers.look("GET", "/models")
     return read_models(response.content) if response.is_success else []
 
 
 class OpenAIServer(AnswerServer):
-    """Asks a model of an OpenAI-compatible server.
+    """Asks a judge's model of an OpenAI-compatible server.
 
     Args:
         model: Its name, as the server knows it.
-        url: The server's address, such as `http://127.0.0.1:8000/v1`.
-        key: The key; empty where none is needed.
-        timeout: Seconds within which a request has to be answered.
+        servers: The server.
     """
 
-    def __init__(self, model: str, url: str, key: str, timeout: float) -> None:
+    def __init__(self, model: str, servers: Servers) -> None:
         self.model = model
-        self._server = Server(url, key, timeout)
+        self._servers = servers
 
     def check(self, context: int) -> None:
         self.revision()
 
     def revision(self) -> str:
         """The model's name and the address, for this protocol has no digests. A list of models shall hold this one."""
-        try:
-            models = list_models(self._server)
-        except TransientError as error:
-            raise UserError(f"no server is there ({error}). Start it, or mend judge.base_url.") from None
+        models = list_models(self._servers)
         if models and self.model not in models:
             known = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
-            raise UserError(f"{self._server.url}: no model {self.model!r} there, but {known}. Name one of these.")
-        return model_revision(self.model, None, self._server.url)
+            raise UserError(f"{self._servers.url}: no model {self.model!r} there, but {known}. Name one of these.")
+        return model_revision(self.model, None, self._servers.url)
 
     async def answer(self, request: JudgeRequest, sampling: JudgeSampling) -> Answer:
-        completion = await complete(
-            self._server,
-            {
-                "model": self.model,
-                "messages": request.messages,
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "verdict", "strict": True, "schema": request.schema},
-                },
-                "temperature": sampling.temperature,
-                "seed": sampling.seed,
-                "max_tokens": sampling.max_tokens,
-            },
-        )
+        schema = {"name": "verdict", "strict": True, "schema": request.schema}
+        asked = {
+            "model": self.model,
+            "messages": request.messages,
+            "response_format": {"type": "json_schema", "json_schema": schema},
+            "temperature": sampling.temperature,
+            "seed": sampling.seed,
+            "max_tokens": sampling.max_tokens,
+        }
+        completion = await self._servers.ask("/chat/completions", asked, read_completion)
         reason, refusal = completion.finish_reason, completion.refusal
         if reason not in ("stop", "length"):
             refusal = refusal or f"finish reason {reason}"

@@ -362,9 +362,9 @@ def test_a_server_that_is_not_there_is_said_before_any_work():
         ({"base_urls": [f"http://me:{KEY}@127.0.0.1/v1"]}, "without credentials"),
         ({"base_urls": [f"https://127.0.0.1/v1?key={KEY}"]}, "without credentials"),
         ({"api_key_variable": KEY}, "the name of an environment variable"),
-        ({"concurrency": 0}, "concurrency >= 1"),
-        ({"tokens_per_minute": 0}, "tokens_per_minute >= 1"),
-        ({"timeout": 0}, "timeout > 0"),
+        ({"concurrency": 0}, "concurrency: must be >= 1"),
+        ({"tokens_per_minute": 0}, "tokens_per_minute: must be >= 1"),
+        ({"timeout": 0}, "timeout: must be > 0"),
     ],
 )
 def test_settings_are_checked(settings, message):

@@ -190,9 +190,9 @@ def test_settings_tell_the_model_and_no_address():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tries": 0}, "judge.tries: at least 1 expected, found 0"),
-        ({"num_ctx": 512}, "judge.num_ctx: at least 513 expected, found 512"),
-        ({"timeout": 0}, "judge.timeout: more than 0"),
+        ({"tries": 0}, "judge.tries: must be >= 1, found 0"),
+        ({"num_ctx": 512}, "judge.num_ctx: must be >= 513, found 512"),
+        ({"timeout": 0}, "judge.timeout: must be > 0"),
         ({"base_url": "localhost:11434"}, "judge.base_url: addresses such as"),
         ({"api_key_variable": KEY}, "the name of an environment variable"),
     ],

@@ -244,8 +244,8 @@ def test_its_revision_is_the_model_behind_the_name():
     [
         ({"tokens_per_minute": 0}, "tokens_per_minute"),
         ({"batch_tokens": 0}, "batch_tokens"),
-        ({"window_tokens": 50}, "window_tokens > 50"),
-        ({"timeout": 0}, "timeout > 0"),
+        ({"window_tokens": 50}, "window_tokens: must be >= 51"),
+        ({"timeout": 0}, "timeout: must be > 0"),
         ({"base_url": "localhost"}, "base_url: addresses such as"),
         ({"api_key_variable": KEY}, "the name of an environment variable"),
     ],

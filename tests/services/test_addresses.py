@@ -2,7 +2,7 @@
 
 import pytest
 
-from cai_lightning.services.http import check_address, model_revision
+from cai_lightning.services.addresses import check_address, model_revision
 
 
 @pytest.mark.parametrize(
