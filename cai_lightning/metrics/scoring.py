@@ -1,8 +1,8 @@
 """Scores responses with one evaluator after the other: what is scored is found by its key, the rest is made.
 
-scorer = Scorer(run, sink, trainer.strategy)
-outcome = scorer.score(metric, rows, failed={}, adapter=None)
-outcome.not_run or outcome.estimates["harmlessness"].mean
+scorer = Scorer(run, sink, trainer.strategy, prompts)
+outcome = scorer.score(metric, responses, failed={}, adapter=None)
+outcome.not_run or metric.compute()
 
 `validate` runs it on all processes, `audit` on one. Each score is handed to the sink as soon as it is known.
 """
@@ -19,13 +19,12 @@ from typing import Any, Protocol
 import torch
 from lightning.pytorch.strategies import Strategy
 
-from cai_lightning.metrics.base import ResponseMetric, Scores, estimate_in, within_bounds
+from cai_lightning.metrics.base import ResponseMetric, Scores, within_bounds
 from cai_lightning.models.memory import is_out_of_memory
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import Response, Score
-from cai_lightning.statistics import Interval
 
 NO_REASON = "no reason given"
 STALE = "the response has changed since it was scored"
@@ -45,35 +44,18 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
-    """A response to be scored, and its place among those of all processes.
-
-    Args:
-        number: Place of its id among all ids in their order.
-        prompt: Place of its prompt among all prompts; rows of one prompt share it.
-        response: The response.
-    """
-
-    number: int
-    prompt: int
-    response: Response
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What became of an evaluator, on all processes together.
 
     Args:
-        metric: The evaluator.
+        metric: The evaluator, which knows the scores.
         revision: What stood behind its settings.
         not_run: Why it could not run, or not to its end; None where it did.
-        estimates: By column the mean of its scores, and its interval.
     """
 
     metric: ResponseMetric
     revision: str | None
     not_run: str | None
-    estimates: dict[str, Interval]
 
     @property
     def name(self) -> str:
@@ -89,37 +71,38 @@ class Scorer:
         sink: Gets the scores.
         strategy: Knows the other processes, all of which take every step together, so that none waits for another
             that has given up.
+        prompts: The ids of the responses of all processes, with what each shares with the others about its prompt.
         batch_size: Responses handed to an evaluator at once.
     """
 
-    def __init__(self, run: Path, sink: Sink, strategy: Strategy, batch_size: int = 64) -> None:
+    def __init__(
+        self, run: Path, sink: Sink, strategy: Strategy, prompts: Mapping[str, str], batch_size: int = 64
+    ) -> None:
         self.run = run
         self.sink = sink
         self.strategy = strategy
+        self.places = numbered(prompts)
         self.batch_size = batch_size
 
     def score(
-        self, metric: ResponseMetric, rows: Sequence[Row], failed: Mapping[str, str], adapter: str | None
+        self, metric: ResponseMetric, responses: Sequence[Response], failed: Mapping[str, str], adapter: str | None
     ) -> Outcome:
-        """Scores the rows of this process with an evaluator, which is loaded only where something is left to score.
+        """Scores the responses of this process with an evaluator, loaded only where something is left to score.
 
         Args:
             metric: The evaluator.
-            rows: The responses of this process.
+            responses: Those of this process.
             failed: Ids of the prompts that got no response, with the reasons; unscored until a later run gets one.
             adapter: Digest of the evaluated adapter.
         """
-        work = _Work(metric, rows, failed, self.run, adapter, self.sink)
+        work = _Work(self, metric, responses, failed, adapter)
         why = self._try(work.look_up)
-        total = len(rows) + len(failed)
+        total = len(responses) + len(failed)
         self.sink.stage(type(metric).__name__, total, total - len(work.missing))
         if why is None and not self.strategy.reduce_boolean_decision(not work.missing):
-            why = self._try(lambda: work.load(self.strategy.root_device))
-            why = why or self._try(lambda: work.score(self.batch_size))
+            why = self._try(work.load) or self._try(work.score)
             metric.free()
-        computed = metric.compute()
-        estimates = {column.name: estimate_in(computed, column.name) for column in metric.columns}
-        return Outcome(metric, work.revision, why, estimates)
+        return Outcome(metric, work.revision, why)
 
     def _try(self, step: Callable[[], None]) -> str | None:
         """Why an evaluator does not get through a step on every process, the first reason of several."""
@@ -159,25 +142,24 @@ Made = Mapping[Hashable, Score]
 
 
 class _Work:
-    """One evaluator's work on one process; `missing` are the rows that it has to score."""
+    """One evaluator's work on one process; `missing` are the responses that it has to score."""
 
     def __init__(
         self,
+        scorer: Scorer,
         metric: ResponseMetric,
-        rows: Sequence[Row],
+        responses: Sequence[Response],
         failed: Mapping[str, str],
-        run: Path,
         adapter: str | None,
-        sink: Sink,
     ) -> None:
+        self.scorer = scorer
+        self.sink = scorer.sink
         self.metric = metric
-        self.rows = rows
+        self.responses = responses
         self.failed = failed
-        self.run = run
         self.adapter = adapter
-        self.sink = sink
         self.revision: str | None = None
-        self.missing = list(rows)
+        self.missing = list(responses)
 
     @cached_property
     def settings(self) -> str:
@@ -195,7 +177,7 @@ class _Work:
             UserError: The evaluator cannot tell its revision; the scores made under the last one then stand. Or a row
                 of `scores.jsonl` is malformed.
         """
-        made = read_records(self.run / "scores.jsonl", Score, jsonl.by_metric)
+        made = read_records(self.scorer.run / "scores.jsonl", Score, jsonl.by_metric)
         try:
             self.revision = self.metric.revision()
         except UserError:
@@ -204,24 +186,24 @@ class _Work:
         finally:
             self._restore(made)
 
-    def load(self, device: torch.device) -> None:
+    def load(self) -> None:
         """Loads the evaluator, which may fetch another revision of its model; then scores are looked up again."""
-        self.metric.load(device)
+        self.metric.load(self.scorer.strategy.root_device)
         if self.metric.revision() != self.revision:
             self.look_up()
 
-    def score(self, batch_size: int) -> None:
-        """Scores the missing rows.
+    def score(self) -> None:
+        """Scores the missing responses.
 
         Raises:
             UserError: The evaluator cannot go on; what it has scored is kept.
         """
-        for start in range(0, len(self.missing), batch_size):
-            batch = self.missing[start : start + batch_size]
-            responses = [row.response for row in batch]
-            scores = within_bounds(self.metric.score(responses), self.metric.columns)
+        size = self.scorer.batch_size
+        for start in range(0, len(self.missing), size):
+            batch = self.missing[start : start + size]
+            scores = within_bounds(self.metric.score(batch), self.metric.columns)
             self._update(batch, scores.values)
-            for records in self._records(responses, scores):
+            for records in self._records(batch, scores):
                 self.sink.record(*records)
                 self.sink.row()
 
@@ -237,20 +219,20 @@ class _Work:
         for id, reason in self.failed.items():
             self._unscored(id, f"no response: {reason}")
         by_key: Made = {(score.key, score.metric): score for score in made.values() if score.score is not None}
-        for row in self.rows:
-            if why := row.response.why_silent or self.metric.inapplicable(row.response):
-                self._unscored(row.response.id, why, self._key(row.response))
+        for response in self.responses:
+            if why := response.why_silent or self.metric.inapplicable(response):
+                self._unscored(response.id, why, self._key(response))
             else:
-                self._take_over(row, made, by_key)
+                self._take_over(response, made, by_key)
 
-    def _take_over(self, row: Row, made: Made, by_key: Made) -> None:
-        """Takes over what is known of a row; where that is not all, it is scored anew."""
-        known = {name: self._known(row.response, name, made, by_key) for name in self._names}
+    def _take_over(self, response: Response, made: Made, by_key: Made) -> None:
+        """Takes over what is known of a response; where that is not all, it is scored anew."""
+        known = {name: self._known(response, name, made, by_key) for name in self._names}
         scores = [score.score if score else None for score in known.values()]
         values = [torch.tensor([math.nan if score is None else score], dtype=torch.float32) for score in scores]
-        self._update([row], dict(zip(known, values, strict=True)))
+        self._update([response], dict(zip(known, values, strict=True)))
         if None in scores:
-            self.missing.append(row)
+            self.missing.append(response)
         self.sink.record(*(score for name, score in known.items() if score and score != made.get((score.id, name))))
 
     def _known(self, response: Response, name: str, made: Made, by_key: Made) -> Score | None:
@@ -269,10 +251,8 @@ class _Work:
     def _made_by(self, score: Score) -> bool:
         return (score.settings, score.revision, score.adapter) == (self.settings, self.revision, self.adapter)
 
-    def _update(self, rows: Sequence[Row], values: dict[str, torch.Tensor]) -> None:
-        numbers, prompts = (
-            torch.tensor(places) for places in zip(*((row.number, row.prompt) for row in rows), strict=True)
-        )
+    def _update(self, responses: Sequence[Response], values: dict[str, torch.Tensor]) -> None:
+        numbers, prompts = torch.tensor([self.scorer.places[response.id] for response in responses]).T
         self.metric.update(numbers, values, prompts)
 
     def _records(self, responses: Sequence[Response], scores: Scores) -> Iterator[list[Score]]:
@@ -298,6 +278,12 @@ class _Work:
 
     def _key(self, response: Response) -> str:
         return score_key(self.settings, self.revision, response, self.metric.uses_references)
+
+
+def numbered(prompts: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """The place of each id among all ids in their order, and that of its prompt among all prompts."""
+    places = {prompt: place for place, prompt in enumerate(sorted(set(prompts.values())))}
+    return {id: (number, places[prompts[id]]) for number, id in enumerate(sorted(prompts))}
 
 
 def _single(score: float | None) -> float | None:

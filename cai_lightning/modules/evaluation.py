@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import cast
 
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from cai_lightning.callbacks.recording import Sink
 from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.metrics import ResponseMetric
-from cai_lightning.metrics.scoring import Outcome, Row, Scorer
+from cai_lightning.metrics.scoring import Outcome, Scorer
 from cai_lightning.principles import wording
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import ReplyError, UserError
@@ -55,6 +55,7 @@ class Evaluation(LightningModule):
         self.score_batch_size = score_batch_size
         self.sink = Sink()
         self.outcomes: list[Outcome] = []
+        self.computed: dict[str, Tensor] = {}
         _check_columns(metrics)
 
     def inputs(self, run: Path) -> dict[str, str]:
@@ -146,22 +147,14 @@ class Evaluation(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Scores what all processes have answered."""
         self.trainer.strategy.barrier("responses are written")
-        rows = self._rows()
-        scorer = Scorer(self._run, self.sink, self.trainer.strategy, self.score_batch_size)
-        self.outcomes = [scorer.score(metric, rows, self._failed, self._digest) for metric in self.evaluators]
-        for metric in self.evaluators:
-            self.log_dict(metric.compute())
-
-    def _rows(self) -> list[Row]:
-        """The responses of this process's test prompts, numbered in the order of their ids and of those of prompts."""
         made, mine = self._responses(), self.tests[self.global_rank :: self.trainer.world_size]
-        numbers = _places(test.prompt.id for test in self.tests)
-        prompts = _places(shared_id(test.prompt) for test in self.tests)
-        return [
-            Row(numbers[test.prompt.id], prompts[shared_id(test.prompt)], made[test.prompt.id])
-            for test in mine
-            if test.prompt.id not in self._failed
-        ]
+        responses = [made[test.prompt.id] for test in mine if test.prompt.id not in self._failed]
+        prompts = {test.prompt.id: shared_id(test.prompt) for test in self.tests}
+        scorer = Scorer(self._run, self.sink, self.trainer.strategy, prompts, self.score_batch_size)
+        self.outcomes = [scorer.score(metric, responses, self._failed, self._digest) for metric in self.evaluators]
+        for metric in self.evaluators:
+            self.computed |= metric.compute()
+        self.log_dict(self.computed)
 
     @property
     def evaluators(self) -> list[ResponseMetric]:
@@ -203,10 +196,6 @@ class Evaluation(LightningModule):
         self.sink.reply(reply)
         self.sink.record(response)
         self.sink.row()
-
-
-def _places(ids: Iterable[str]) -> dict[str, int]:
-    return {id: place for place, id in enumerate(sorted(set(ids)))}
 
 
 def own_output(run: Path) -> Path:

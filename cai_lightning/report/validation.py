@@ -11,6 +11,7 @@ from typing import Any
 
 from cai_lightning.data.defects import LOOPING, repeated_ngrams
 from cai_lightning.data.prompt_data import PromptData, ResponseData
+from cai_lightning.metrics.base import estimate_in
 from cai_lightning.metrics.scoring import Outcome, metric_digest
 from cai_lightning.modules import Evaluation
 from cai_lightning.report.failures import SILENCES, silences
@@ -44,7 +45,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
     }
     write_summary(
         run,
-        [column for outcome in model.outcomes for column in _columns(outcome)],
+        [column for outcome in model.outcomes for column in _columns(outcome, model)],
         counts,
         references=data.reference_digest(run),
         config=manifest.digest(manifest.settings({"model": model, "data": data})),
@@ -102,7 +103,7 @@ def _remarks(entry: dict[str, Any]) -> Iterator[str]:
         yield f"{entry['truncated']} scored on a truncated text"
 
 
-def _columns(outcome: Outcome) -> list[ColumnReport]:
+def _columns(outcome: Outcome, model: Evaluation) -> list[ColumnReport]:
     metric = outcome.metric
     return [
         ColumnReport(
@@ -110,7 +111,7 @@ def _columns(outcome: Outcome) -> list[ColumnReport]:
             direction=column.direction,
             low=column.low,
             high=column.high,
-            estimate=outcome.estimates[column.name],
+            estimate=estimate_in(model.computed, column.name),
             not_run=outcome.not_run,
             settings=metric_digest(metric),
             uses_references=metric.uses_references,

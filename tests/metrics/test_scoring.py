@@ -7,8 +7,8 @@ import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.metrics.scoring import Row, Scorer, metric_digest
+from cai_lightning.metrics.base import Column, ResponseMetric, Scores, estimate_in
+from cai_lightning.metrics.scoring import Scorer, metric_digest
 from cai_lightning.report.summary import read_scores
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
@@ -79,11 +79,12 @@ def score(tmp_path):
 
     def score(metric, *rows, failed=None, adapter="a1"):
         metric.scored.clear()
-        numbered = [Row(n, n, row) for n, row in enumerate(rows)]
+        ids = {row.id: row.id for row in rows}
         with jsonl.JournalWriter(tmp_path / "scores.jsonl") as writer:
             score.sink = Journal(writer)
-            scorer = Scorer(tmp_path, score.sink, SingleDeviceStrategy("cpu"), batch_size=2)
-            score.outcome = scorer.score(metric, numbered, failed or {}, adapter)
+            scorer = Scorer(tmp_path, score.sink, SingleDeviceStrategy("cpu"), ids, batch_size=2)
+            score.outcome = scorer.score(metric, rows, failed or {}, adapter)
+        score.estimates = {name: estimate_in(metric.compute(), name) for name in ("own", "theirs")}
         score.rows = jsonl.read(tmp_path / "scores.jsonl", jsonl.by_metric)
         jsonl.merge(tmp_path / "scores.jsonl", key=jsonl.by_metric)
         return list(metric.scored)
@@ -98,7 +99,7 @@ def test_what_is_scored_costs_nothing_again(score):
     metric = Letters(batch_size=7)
     assert score(metric, *rows) == []
     assert score.rows == first
-    assert {name: estimate.mean for name, estimate in score.outcome.estimates.items()} == {"own": 7.5, "theirs": 3}
+    assert {name: estimate.mean for name, estimate in score.estimates.items()} == {"own": 7.5, "theirs": 3}
     assert (score.sink.stages, score.sink.rows) == ([("Letters", 2, 2)], 0)
     assert first["a", "own"]["revision"] == "c1"
     assert len(first["a", "own"]["key"]) == 16
@@ -164,7 +165,7 @@ def test_a_score_out_of_range_is_unscored(score):
     score(metric, response("a"))
     assert (score.rows["a", "own"]["score"], score.rows["a", "own"]["reason"]) == (None, "own 400 is not in 0 to 100")
     assert score.rows["a", "theirs"]["score"] == 3
-    assert score.outcome.estimates["own"].mean is None
+    assert score.estimates["own"].mean is None
 
 
 def test_the_last_scores_stand_while_the_revision_cannot_be_told(score):
@@ -174,7 +175,7 @@ def test_the_last_scores_stand_while_the_revision_cannot_be_told(score):
     assert score(silent, response("a"), response("b")) == []
     assert (score.outcome.revision, score.outcome.not_run) == ("c1", "no server")
     assert score.sink.stages == [("Letters", 2, 1)]
-    assert score.outcome.estimates["own"].mean == 4
+    assert score.estimates["own"].mean == 4
 
 
 def test_a_score_of_what_stood_here_before_stands_no_more(score):
@@ -185,7 +186,7 @@ def test_a_score_of_what_stood_here_before_stands_no_more(score):
     score(silent, response("a", "another"), response("b"))
     assert score.rows["a", "own"]["score"] is None
     assert score.rows["a", "own"]["reason"] == "the response has changed since it was scored"
-    assert score.outcome.estimates["own"].n == 1
+    assert score.estimates["own"].n == 1
     assert score(Letters(), response("a", "another"), response("b")) == ["a"]
 
 
@@ -234,4 +235,4 @@ def test_the_metric_computes_what_stands_in_the_file_whatever_happened_before(sc
         tried = {*ids, *failed}
         stands = read_scores(tmp_path, dict.fromkeys(("own", "theirs"), made_by), adapter, tried)
         for name, column in stands.items():
-            assert score.outcome.estimates[name] == mean_interval(column.values)
+            assert score.estimates[name] == mean_interval(column.values)

@@ -76,6 +76,6 @@ def test_the_rationale_comes_before_the_scores():
     assert list(schema["properties"]) == schema["required"] == ["rationale", "better"]
 
 
-def test_what_is_no_question_is_said():
-    with pytest.raises(ValueError, match="no question of this judge"):
+def test_what_is_no_request_is_said():
+    with pytest.raises(ValueError, match="no request of this judge"):
         cut_out("hello")

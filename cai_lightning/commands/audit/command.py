@@ -20,7 +20,7 @@ from cai_lightning.commands.audit.tables import PLOT, content, document
 from cai_lightning.commands.usage import PROGRAM, cause
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.metrics import Judge, ResponseMetric
-from cai_lightning.metrics.scoring import Outcome, Row, Scorer, metric_digest
+from cai_lightning.metrics.scoring import Outcome, Scorer, metric_digest
 from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.report.summary import read_scores
 from cai_lightning.report.table import console, tell_written
@@ -155,12 +155,12 @@ def score_labels(
         device: Where they compute.
         batch_size: Responses handed to one at once.
     """
-    rows = [Row(n, n, response) for n, response in enumerate(labels.responses)]
+    ids = {response.id: response.id for response in labels.responses}
     whys = [_why_inapplicable(metric, labels) for metric in metrics]
     with recording(output, Score) as sink:
-        scorer = Scorer(output, sink, SingleDeviceStrategy(device), batch_size)
+        scorer = Scorer(output, sink, SingleDeviceStrategy(device), ids, batch_size)
         outcomes = [
-            scorer.score(metric.to(device), [] if why else rows, {}, None)
+            scorer.score(metric.to(device), [] if why else labels.responses, {}, None)
             for metric, why in zip(metrics, whys, strict=True)
         ]
     return [
