@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from cai_lightning.callbacks.checkpoints import BestCheckpoint, FirstValidation, LastCheckpoint, WholeCheckpoints
 from cai_lightning.callbacks.costs import Throughput
-from cai_lightning.callbacks.estimate import Estimate
+from cai_lightning.callbacks.dry_run import DryRun
 from cai_lightning.callbacks.progress import RowProgress, Statement, StepLines, has_bar
 from cai_lightning.callbacks.recording import RecordWriter, merge_records
 from cai_lightning.callbacks.termination import EndOnTermination
@@ -136,7 +136,7 @@ class CAICLI(LightningCLI):
 
     def _callbacks(self) -> list[Callback]:
         if self._dry:
-            return [EndOnTermination(), RowProgress(), Estimate()]
+            return [EndOnTermination(), RowProgress(), DryRun()]
         if kinds := RECORDS.get(str(self.subcommand)):
             return [EndOnTermination(), RecordWriter(*kinds), RowProgress()]
         last = LastCheckpoint(self._get(self.config, "checkpoint_every"))

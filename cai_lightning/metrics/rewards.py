@@ -1,11 +1,9 @@
 """The contract of a reward model, how texts of any lengths are scored with it, and the layout that most come in.
 
-The contract of a reward model, and how texts of any lengths are scored with it.
-
 encoded = [reward.encode(conversation) for conversation in conversations]
 scores = score_all(reward, encoded, budget=16_384)
 
-A reward model that is a sequence classifier with one label, as most are: OpenAssistant's, Skywork's and others.
+Most are sequence classifiers with one label, such as OpenAssistant's and Skywork's.
 """
 
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """A reward model in the layout of Starling-RM-7B-alpha: a Llama without its last layer, and a head of one number.
 
-Reads the checkpoint of a reward model in Starling-RM-7B-alpha's layout, and refuses one that is not whole.
-
 The model card wraps a Llama: its backbone is `transformer`, its head of one number `v_head`. The tensors lie in
 `pytorch_model.bin` (in shards with an index, too) or in one `*.pt`. The card loads them with `strict=False`, which
 leaves at random whatever is missing; here every tensor has to be there, and none may be left over.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightning.pytorch import LightningModule
 
-from cai_lightning.callbacks.estimate import Price
+from cai_lightning.callbacks.dry_run import Price
 from cai_lightning.callbacks.recording import Sink
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.principles import wording

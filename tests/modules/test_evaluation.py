@@ -1,5 +1,6 @@
 """Validate answers and scores each test prompt once, whoever wrote the evaluator, and hides no failure."""
 
+import csv
 import math
 
 import pytest
@@ -29,6 +30,16 @@ def test_an_evaluator_from_outside_needs_its_class_path_alone(validation, tests,
     assert (column["scale"], column["not_run"]) == ([0.0, None], None)
     assert len(column["settings"]) == 16
     assert evaluators.calls == ["Length.load", *(prompt.id for prompt in tests), "Length.free"]
+
+
+def test_what_the_summary_says_is_logged_where_a_logger_is_named(validation, tmp_path):
+    logger = ("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", tmp_path, "--trainer.logger.name", "log")
+    assert validation("validate", *logger) == 0
+    (path,) = tmp_path.glob("log/*/metrics.csv")
+    (row,) = csv.DictReader(path.read_text().splitlines())
+    column = validation.summary()["metrics"]["length"]
+    said = [float(row[f"length{suffix}"]) for suffix in ("", "_low", "_high", "_scored")]
+    assert said == pytest.approx([column["mean"], *column["ci95"], column["scored"]])
 
 
 def test_the_records_are_those_of_the_design(validation, tests):

@@ -5,7 +5,7 @@ import json
 import pytest
 from rich.console import Console
 
-from cai_lightning.callbacks.estimate import MOST_ROWS, Price, Trial, _note, _table
+from cai_lightning.callbacks.dry_run import MOST_ROWS, Price, Trial, _note, _table
 
 ENGINE = {"class_path": "cai_lightning.engines.ScriptedEngine", "init_args": {"script": ["Sure.", "It is bad.", "No."]}}
 

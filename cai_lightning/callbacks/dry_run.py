@@ -67,7 +67,7 @@ class Chain(Protocol):
     price: Price | None
 
 
-class Estimate(RecordListener):
+class DryRun(RecordListener):
     """Tries the first rows of every process; the first process prints the table of its own figures."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
