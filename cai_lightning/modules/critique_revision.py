@@ -18,7 +18,7 @@ from cai_lightning.principles.few_shots import FewShots, open_few_shots
 from cai_lightning.principles.selection import PrincipleSelector
 from cai_lightning.run.errors import ReplyError
 from cai_lightning.run.record_files import read_records
-from cai_lightning.run.records import Conversation, Failure, Prompt, Revision, Round, shared_id
+from cai_lightning.run.records import Conversation, Failure, Prompt, Revision, Round, about
 from cai_lightning.services.concurrency import for_each
 
 
@@ -152,14 +152,10 @@ class CritiqueRevision(LightningModule):
 
     def _set_aside(self, prompt: Prompt, error: ReplyError) -> None:
         failure = Failure(
-            id=prompt.id,
-            prompt=prompt.prompt,
+            **about(prompt),
             stage=error.stage,
             reason=str(error),
             created=_now(),
-            turns=prompt.turns,
-            prompt_id=shared_id(prompt),
-            sample=prompt.sample,
             silent_draws=dict(+self._silent[prompt.id]) or None,
         )
         self.sink.record(failure)
@@ -194,8 +190,7 @@ class CritiqueRevision(LightningModule):
         constitution, examples = self.principles, self.examples
         thoughts = [reply.thought for reply in replies]
         return Revision(
-            id=prompt.id,
-            prompt=prompt.prompt,
+            **about(prompt),
             initial_response=replies[0].text,
             rounds=rounds,
             revision=rounds[-1].revision,
@@ -207,9 +202,6 @@ class CritiqueRevision(LightningModule):
             constitution={"name": constitution.name, "digest": constitution.digest},
             few_shots={"name": examples.name, "digest": examples.digest} if examples.examples else None,
             created=_now(),
-            turns=prompt.turns,
-            prompt_id=shared_id(prompt),
-            sample=prompt.sample,
             thoughts=thoughts if any(thoughts) else None,
         )
 

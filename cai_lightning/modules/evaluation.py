@@ -18,7 +18,7 @@ from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.manifest import unfinished
 from cai_lightning.run.record_files import read_records
-from cai_lightning.run.records import Prompt, Response, Score, shared_id
+from cai_lightning.run.records import Prompt, Response, Score, about, shared_id
 from cai_lightning.services.concurrency import for_each
 
 
@@ -180,17 +180,13 @@ class Evaluation(LightningModule):
         prompt = test.prompt
         reply = await self.reply(prompt)
         response = Response(
-            id=prompt.id,
-            prompt=prompt.prompt,
+            **about(prompt),
             response=reply.text,
             reference=test.reference,
             finish_reason=reply.finish_reason,
             model=self.answerer.model,
             adapter=self._digest,
             category=prompt.category,
-            turns=prompt.turns,
-            prompt_id=shared_id(prompt),
-            sample=prompt.sample,
             thought=reply.thought,
         )
         self.sink.reply(reply)

@@ -264,6 +264,12 @@ def _shared_id(prompt: str, turns: Conversation | None, recorded: Any) -> str:
     return str(recorded or prompt_id(transcript_text(turns) if turns else prompt))
 
 
+def about(prompt: Prompt) -> dict[str, Any]:
+    """The fields by which every record says what was asked."""
+    names = {"id": prompt.id, "prompt": prompt.prompt, "turns": prompt.turns}
+    return {**names, "prompt_id": shared_id(prompt), "sample": prompt.sample}
+
+
 def number_ids(texts: Iterable[str]) -> list[str]:
     """The ids of the texts of one source, in their order; repeated texts are numbered."""
     seen: Counter[str] = Counter()

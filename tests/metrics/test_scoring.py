@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from unable import Unable
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores, estimate_in
 from cai_lightning.metrics.scoring import Scorer, metric_digest
 from cai_lightning.report.summary import read_scores
 from cai_lightning.run import jsonl
-from cai_lightning.run.errors import UserError
+from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.records import Response, assistant, user
 from cai_lightning.statistics import mean_interval
 
@@ -84,7 +85,7 @@ def score(tmp_path):
             score.sink = Journal(writer)
             scorer = Scorer(tmp_path, score.sink, SingleDeviceStrategy("cpu"), ids, batch_size=2)
             score.outcome = scorer.score(metric, rows, failed or {}, adapter)
-        score.estimates = {name: estimate_in(metric.compute(), name) for name in ("own", "theirs")}
+        score.estimates = {column.name: estimate_in(metric.compute(), column.name) for column in metric.columns}
         score.rows = jsonl.read(tmp_path / "scores.jsonl", jsonl.by_metric)
         jsonl.merge(tmp_path / "scores.jsonl", key=jsonl.by_metric)
         return list(metric.scored)
@@ -188,6 +189,35 @@ def test_a_score_of_what_stood_here_before_stands_no_more(score):
     assert score.rows["a", "own"]["reason"] == "the response has changed since it was scored"
     assert score.estimates["own"].n == 1
     assert score(Letters(), response("a", "another"), response("b")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "why"),
+    [
+        ("revision", "UserError", "the key is [bold]refused[/bold]"),
+        ("load", "UserError", "the key is [bold]refused[/bold]"),
+        ("load", "package", "the package no_such_package is not installed."),
+        ("load", "memory", "not enough memory (MemoryError); lower its batch size, or free some."),
+        ("load", "cpu", "not enough memory ("),
+        ("score", "cuda", "not enough memory (CUDA out of memory); lower its batch size, or free some."),
+        ("score", "UserError", "the key is [bold]refused[/bold]"),
+    ],
+)
+def test_why_an_evaluator_cannot_run_and_what_it_has_scored_is_kept(score, where, error, why):
+    rows = [response(id) for id in "abcde"]
+    score(Unable(where, error), *rows)
+    assert score.outcome.not_run.startswith(why)
+    kept = ["a", "b"] if where == "score" else []
+    assert [id for id, _ in score.rows] == kept
+    assert score(Unable("nowhere"), *rows) == [id for id in "abcde" if id not in kept]
+    assert (score.outcome.not_run, score.estimates["unable"].mean) == (None, 0.25)
+    assert score.estimates["unable"].n == 5
+
+
+@pytest.mark.parametrize(("error", "kind"), [("mistake", RuntimeError), ("disk", WriteError)])
+def test_a_mistake_in_an_evaluator_and_a_full_disk_end_it_all(score, error, kind):
+    with pytest.raises(kind):
+        score(Unable("load", error), response("a"))
 
 
 class Moody(Letters):

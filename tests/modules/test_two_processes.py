@@ -22,7 +22,7 @@ ALIKE = ("length", "harmlessness", "fragile", "unable")
 def in_two_processes(experiment, folder):
     """Validates as two processes, with the modules of evaluators within their reach."""
     command = experiment.arguments("validate", "--trainer.devices", 2)
-    paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(folder), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     finished = subprocess.run(
         [sys.executable, "-m", "cai_lightning", *command], env=environment, capture_output=True, text=True, check=False

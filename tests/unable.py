@@ -8,7 +8,6 @@ import torch
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 from cai_lightning.run.errors import UserError, WriteError
 
-scored = []
 WHY = "the key is [bold]refused[/bold]"
 
 
@@ -27,6 +26,7 @@ class Unable(ResponseMetric):
     ):
         super().__init__([Column(column, "higher", 0.0, 1.0)])
         self.where, self.error, self.rank, self.model, self.column = where, error, rank, model, column
+        self.calls, self.scored = 0, []
 
     def revision(self):
         self.fail("revision")
@@ -37,7 +37,7 @@ class Unable(ResponseMetric):
         self.fail("load")
 
     def score(self, responses):
-        scored.extend(response.id for response in responses)
+        self.scored.extend(response.id for response in responses)
         self.calls += 1
         if self.calls == 2:
             self.fail("score")
