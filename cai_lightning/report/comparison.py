@@ -252,18 +252,16 @@ def _difference(group: ComparableRuns, arm: str, baseline: str, confidence: floa
 
 def _corrected(columns: Sequence[ColumnComparison], confidence: float) -> tuple[ColumnComparison, ...]:
     """The columns with Holm's correction over all their differences."""
-    p_values = [p for column in columns for cell in column.cells if (p := _p_value(cell)) is not None]
-    corrected = iter(holm(p_values))
-
-    def with_p_value(cell: Cell) -> Cell:
-        p = None if _p_value(cell) is None else next(corrected)
-        return replace(cell, p_holm=p, significant=p is not None and p <= 1 - confidence)
-
-    return tuple(replace(column, cells=tuple(map(with_p_value, column.cells))) for column in columns)
+    differences = [cell.difference for column in columns for cell in column.cells]
+    corrected = iter(holm([difference.p_value if difference else None for difference in differences]))
+    return tuple(
+        replace(column, cells=tuple(_tested(cell, next(corrected), 1 - confidence) for cell in column.cells))
+        for column in columns
+    )
 
 
-def _p_value(cell: Cell) -> float | None:
-    return cell.difference.p_value if cell.difference else None
+def _tested(cell: Cell, p_holm: float | None, level: float) -> Cell:
+    return replace(cell, p_holm=p_holm, significant=p_holm is not None and p_holm <= level)
 
 
 def _direction(group: ComparableRuns) -> Direction:

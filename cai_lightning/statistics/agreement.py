@@ -70,8 +70,7 @@ def accuracy(right: Array, prompts: PromptNumbers, confidence: float = 0.95) -> 
     Returns:
         The share; None where nothing is scored, and without an interval where all is of one conversation.
     """
-    known = ~np.isnan(right)
-    clusters = gather(right[known], prompts[known])
+    clusters = gather(right, prompts)
     if len(clusters) < 2:
         return Share(clusters.interval())
     return _share(clusters.mean, clusters.n, rate_size(clusters), confidence)

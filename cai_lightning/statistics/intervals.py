@@ -131,7 +131,9 @@ def by_prompt(values: Mapping[str, float], prompts: Prompts = NO_PROMPTS) -> Clu
 
 
 def gather(values: Array, prompts: NDArray[np.generic]) -> Clusters:
-    """Gathers values by the prompt that stands for each in the other array."""
+    """Gathers values by the prompt that stands for each in the other array; NaN is none."""
+    known = ~np.isnan(values)
+    values, prompts = values[known], prompts[known]
     _, places, counts = np.unique(prompts, return_inverse=True, return_counts=True)
     return Clusters(np.bincount(places, values).astype(np.float64), counts.astype(np.float64), float(values @ values))
 
@@ -148,8 +150,7 @@ def mean_of_rows(values: Array, prompts: PromptNumbers, is_share: bool = False, 
         is_share: Whether every value is 0 or 1, or half of it for a tie.
         confidence: Share of intervals that shall hold the true mean, between 0 and 1.
     """
-    known = ~np.isnan(values)
-    clusters = gather(values[known], prompts[known])
+    clusters = gather(values, prompts)
     if len(clusters) < 2:
         return clusters.interval()
     return clusters.interval((rate_interval if is_share else student_interval)(clusters, confidence))

@@ -70,16 +70,30 @@ def _random_signs(rng: np.random.Generator, rows: int, prompts: int) -> Array:
     return 1.0 - 2.0 * rng.integers(2, size=(rows, prompts), dtype=np.int8).astype(np.float64)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number: Holm (1979).
+def t_test(differences: Clusters) -> float | None:
+    """The two-sided p-value of Student's test over prompts, at which `student_interval` ends at 0; None for one prompt.
+
+    Where all prompts differ alike, no spread is seen, from which no certainty follows: it is the sign-flip test's.
+    """
+    if len(differences) < 2:
+        return None
+    if differences.agree:
+        return 2.0 ** (1 - len(differences)) if differences.mean else 1.0
+    away = abs(differences.mean) / differences.standard_error
+    return float(2 * scipy.special.stdtr(len(differences) - 1, -away))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p-values corrected for their number: Holm (1979). None, where there is no test, does not count and stays.
 
     Where each corrected value up to 5 % is taken for a difference, the chance of one or more wrong ones is 5 % at most,
     whatever depends on what.
     """
-    order, corrected = np.argsort(p_values), np.array(p_values, dtype=np.float64)
-    factors = np.arange(len(order), 0, -1)
+    corrected = np.array([p_value for p_value in p_values if p_value is not None], dtype=np.float64)
+    order, factors = np.argsort(corrected), np.arange(len(corrected), 0, -1)
     corrected[order] = np.maximum.accumulate(np.minimum(1.0, factors * corrected[order]))
-    return [float(p_value) for p_value in corrected]
+    remaining = iter(corrected.tolist())
+    return [None if p_value is None else next(remaining) for p_value in p_values]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from cai_lightning.report.corpora import read_corpora
 from cai_lightning.report.exports import as_csv
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
+from cai_lightning.statistics import holm
 
 TAIL = "This revised response avoids harmful language."
 HOSTILE = "[red]x[/red] :bomb: | <b>\x1b[31m\x07 \u202eabc \ud83d [/"
@@ -56,6 +57,8 @@ def test_runs_stand_side_by_side_with_intervals_and_paired_differences(report):
     assert "50.0 % [37.7, 62.3]" in lines[place]
     assert "10.0 % [" in lines[place]
     assert lines[place + 1].strip().startswith("-40.0 % [-5")
+    assert lines[place + 1].rstrip().endswith("], p <0.001")
+    assert "corrected over all differences shown (Holm); colored where it is at most 0.05." in " ".join(lines)
     assert any(line.startswith("law") and line.count("45 (75.0 %)") == 2 for line in lines)
     assert any(line.startswith("critique 1, none") and line.split()[-2:] == ["60", "0"] for line in lines)
     assert "differences to none, paired by id" in " ".join(lines)
@@ -66,6 +69,22 @@ def test_better_and_worse_follow_the_direction(report):
     assert (verdicts["commentary"], verdicts["cut_critique"], verdicts["words_revision"]) == ("better", "", "")
     turned = compute_figures(report.inspections[::-1])
     assert turned.figures[0].cells[1].verdict("lower") == "worse"
+
+
+def test_p_values_are_corrected_over_all_differences(runs, tmp_path):
+    """Seven fewer cut critiques of sixty are a difference for themselves, and none among all that are shown."""
+    rows = [make_row(n, n % 2 == 0, finish_reasons=["stop", "stop" if n < 7 else "length", "stop"]) for n in range(60)]
+    jsonl.write(tmp_path / "seven" / "revisions.jsonl", rows)
+    report = compute_figures([inspect_corpus(corpus) for corpus in read_corpora([*runs, tmp_path / "seven"])])
+    cells = [cell for figure in report.figures for cell in figure.cells]
+    p_values = [cell.difference.p_value if cell.difference else None for cell in cells]
+    assert [cell.p_holm for cell in cells] == holm(p_values)
+    assert sum(p is not None for p in p_values) == 2 * len(report.figures)
+    cut = next(figure for figure in report.figures if figure.measure.name == "cut_critique")
+    assert cut.cells[2].difference.estimate.excludes_zero
+    assert cut.cells[2].difference.p_value < 0.05 < cut.cells[2].p_holm
+    assert cut.cells[2].verdict("lower") == ""
+    assert report.figures[0].cells[1].significant
 
 
 def test_runs_over_other_prompts_are_not_subtracted(runs, tmp_path):
@@ -138,7 +157,9 @@ def test_csv_has_a_row_for_every_figure_of_every_run(report):
     assert float(commentary["difference"]) == pytest.approx(-0.4)
     assert float(commentary["difference_ci95_low"]) < -0.4
     assert commentary["pairs"] == "60"
-    assert rows["commentary", "none"]["difference"] == ""
+    assert float(commentary["p_value"]) < float(commentary["p_holm"]) < 1e-4
+    assert float(rows["words_response", "no_meta"]["p_holm"]) == 1
+    assert rows["commentary", "none"]["difference"] == rows["commentary", "none"]["p_holm"] == ""
     assert rows["principle law", "none"]["value"] == "45"
     assert rows["critique 1 ended with length", "none"]["value"] == "60"
     assert float(rows["response words 50 %", "none"]["value"]) == 1

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai_lightning.statistics import holm
-from cai_lightning.statistics.tests import sign_flip
+from cai_lightning.statistics.intervals import gather, student_interval
+from cai_lightning.statistics.tests import sign_flip, t_test
 
 
 def scipys(differences):
@@ -67,6 +68,28 @@ def test_one_in_twenty_null_experiments_is_below_five_percent():
 @given(st.lists(st.floats(0, 1), max_size=7))
 def test_holm_is_the_closed_test(p_values):
     assert holm(p_values) == pytest.approx(reference_holm(p_values))
+
+
+def test_what_has_no_p_value_is_not_counted():
+    assert holm([None, 0.01, None, 0.04]) == [None, pytest.approx(0.02), None, pytest.approx(0.04)]
+    assert holm([None]) == [None]
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_student_test_is_scipys_over_prompts(copies):
+    differences = np.random.default_rng(4).normal(0.2, size=40)
+    clusters = gather(np.tile(differences, copies), np.tile(np.arange(40), copies))
+    assert t_test(clusters) == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    ends_at_zero = student_interval(clusters, 1 - t_test(clusters))
+    assert min(map(abs, ends_at_zero)) == pytest.approx(0, abs=1e-12)
+
+
+def test_prompts_that_differ_alike_are_flipped():
+    for prompts in (2, 6, 12):
+        clusters = gather(np.full(prompts, 0.25), np.arange(prompts))
+        assert t_test(clusters) == sign_flip(clusters.sums) == 2 / 2**prompts
+    assert t_test(gather(np.zeros(30), np.arange(30))) == 1
+    assert t_test(gather(np.array([0.5, 0.25]), np.zeros(2))) is None
 
 
 def test_holm_by_hand():

@@ -157,10 +157,8 @@ class ColumnFindings:
 def audit_columns(columns: Sequence[ScoredColumn], labels: Labels) -> tuple[ColumnFindings, ...]:
     """Computes everything about the columns of an audit, and nothing about those that could not run."""
     found = [_audited(column, labels) for column in columns]
-    p_values = {n: column.right.p_value for n, column in enumerate(found)}
-    known = {n: p for n, p in p_values.items() if p is not None}
-    corrected = dict(zip(known, holm(list(known.values())), strict=True))
-    return tuple(replace(column, p_holm=corrected.get(n)) for n, column in enumerate(found))
+    corrected = holm([column.right.p_value for column in found])
+    return tuple(replace(column, p_holm=p_holm) for column, p_holm in zip(found, corrected, strict=True))
 
 
 def _audited(column: ScoredColumn, labels: Labels) -> ColumnFindings:

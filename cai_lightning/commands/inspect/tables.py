@@ -14,7 +14,7 @@ from cai_lightning.commands.inspect.figures import Cell, Report
 from cai_lightning.commands.inspect.inspection import Inspection
 from cai_lightning.report.exports import interval_name
 from cai_lightning.report.measures import Measure, Unit
-from cai_lightning.report.numbers import NOTHING, per_cent, span, with_interval
+from cai_lightning.report.numbers import NOTHING, p_value, per_cent, span, with_interval
 from cai_lightning.report.table import Document, Field, Row, Table
 from cai_lightning.statistics import Interval
 
@@ -37,7 +37,11 @@ def _notes(report: Report) -> Iterator[str]:
     share = per_cent(report.confidence, "g")
     yield f"Brackets are {share} intervals over prompts: Wilson's of shares, Student's of other means."
     if others:
-        yield f"Second lines are differences to {baseline.name}, paired by id; colored where 0 lies outside."
+        yield (
+            f"Second lines are differences to {baseline.name}, paired by id, each interval for itself. p: Student's "
+            "test over prompts, corrected over all differences shown (Holm); colored where it is at most "
+            f"{1 - report.confidence:.2g}."
+        )
     for other in others:
         both, alone = other.places.keys() & baseline.places.keys(), other.places.keys() ^ baseline.places.keys()
         if alone:
@@ -97,7 +101,9 @@ def _field(cell: Cell, measure: Measure) -> Field:
     figure = shown(cell.estimate, measure.unit)
     if cell.difference is None:
         return Field(figure)
-    return Field(figure, shown(cell.difference.estimate, measure.unit, "+"), cell.verdict(measure.direction))
+    tested = f", p {p_value(cell.p_holm)}" if cell.p_holm is not None else ""
+    below = shown(cell.difference.estimate, measure.unit, "+") + tested
+    return Field(figure, below, cell.verdict(measure.direction))
 
 
 def shown(estimate: Interval, unit: Unit, sign: str = "") -> str:
@@ -165,18 +171,19 @@ def csv_head(report: Report) -> list[str]:
     interval = interval_name(report.confidence)
     means = ["value", f"{interval}_low", f"{interval}_high", "n"]
     differences = ["difference", f"difference_{interval}_low", f"difference_{interval}_high", "pairs"]
-    return ["figure", "run", *means, *differences]
+    return ["figure", "run", *means, *differences, "p_value", "p_holm"]
 
 
 def csv_rows(report: Report) -> Iterator[list[str | float | None]]:
     """One row for each figure of each corpus: shares and parts from 0 to 1; what does not exist is empty."""
     for place, inspection in enumerate(report.inspections):
         for name, value in _named_counts(inspection):
-            yield [name, inspection.name, value, *[None] * 7]
+            yield [name, inspection.name, value, *[None] * 9]
         for figure in report.figures:
             cell = figure.cells[place]
             difference = _ends(cell.difference.estimate) if cell.difference else [None] * 4
-            yield [figure.measure.name, inspection.name, *_ends(cell.estimate), *difference]
+            p_values = [cell.difference.p_value if cell.difference else None, cell.p_holm]
+            yield [figure.measure.name, inspection.name, *_ends(cell.estimate), *difference, *p_values]
 
 
 def _ends(estimate: Interval) -> list[float | None]:
