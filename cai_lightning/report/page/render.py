@@ -41,7 +41,7 @@ from cai_lightning.report.page.viewer import chains, known_scores, viewer_data
 from cai_lightning.report.runs import Run, arm_of
 from cai_lightning.report.table import Table
 from cai_lightning.report.words import notes, ranking_table, warnings
-from cai_lightning.run.text import printable
+from cai_lightning.run.text import printable_lines
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
+        finalize=lambda value: printable_lines(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
