@@ -1,19 +1,16 @@
 """What is measured on each row of a corpus: commentary, change, refusals, characters, repetition, truncation, lengths.
 
-Whether an answer refuses, told by how it begins.
-
-refuses("I'm sorry, but I can't help you pick that lock. A locksmith ...")  # True
-
-A refusal is what its speaker says: that it cannot or will not do what was asked, in one of the first two sentences. An
-answer that only disapproves ("Assault is illegal in Palau.") is none, nor is one that helps with something else without
-saying so. How often this agrees with a reader is in `docs/experiments.md`.
-
-values = measure(row)
-values["commentary"], values["similarity_1"]  # (1.0, 0.43)
+    values = measure(row)
+    values["commentary"], values["similarity_1"]  # (1.0, 0.43)
+    refuses("I'm sorry, but I can't help you pick that lock. A locksmith ...")  # True
 
 How much a revision changes is the Indel similarity of its words and those of the answer before it: twice the longest
 common subsequence over the words of both, 1 for equal texts and about 0.1 for unrelated ones (on characters unrelated
 texts already reach 0.36). rapidfuzz computes it: eight times as fast as difflib on words, and 42,000 rows in seconds.
+
+A refusal is what its speaker says: that it cannot or will not do what was asked, in one of the first two sentences. An
+answer that only disapproves ("Assault is illegal in Palau.") is none, nor is one that helps with something else without
+saying so. How often this agrees with a reader is in `docs/experiments.md`.
 """
 
 import re

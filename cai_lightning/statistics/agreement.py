@@ -80,8 +80,8 @@ def area_under_curve(scores: Array, good: NDArray[np.bool_], prompts: PromptNumb
     """How often a good response has a higher score than a bad one: the area under the ROC curve, ties counting half.
 
     Its spread is DeLong's (DeLong, DeLong and Clarke-Pearson 1988), summed within conversations (Obuchowski 1997); the
-    interval is Wilson's for as many independent rows as that spread is worth, so it has a width where the scores part
-    the labels without an error.
+    interval is Wilson's for the effective sample size that this spread amounts to, so it has a width where the scores
+    part the labels without an error.
 
     Args:
         scores: One for each response; NaN where it has none.

@@ -6,13 +6,16 @@ The percentile bootstrap, plainer than the studentized one, covers 91.3 % for sc
 distribution (100 prompts, `docs/experiments.md`); scipy has no studentized bootstrap over clusters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cai_lightning.statistics.intervals import Array, Clusters, Ends, student_interval
+
+Draw = Callable[[np.random.Generator, int, int], Array]
+"""Draws a row of one number for each of so many prompts, so many times."""
 
 RESAMPLES = 5_000
 LARGEST_DRAW = 2_000_000
@@ -75,25 +78,28 @@ def _ratios(residuals: Array, counts: Array, times: Array) -> Array:
 
 def resamples(prompts: int, seed: int) -> Iterator[Array]:
     """How often each prompt is drawn in each resample, in batches."""
-    sizes = batch_sizes(RESAMPLES, prompts)
+    return batches(draws, RESAMPLES, prompts, seed)
+
+
+def batches(draw: Draw, rows: int, prompts: int, seed: int) -> Iterator[Array]:
+    """So many rows, drawn in batches; one batch alone is kept, for every column of a comparison asks for the same."""
+    sizes = batch_sizes(rows, prompts)
     if len(sizes) == 1:
-        yield _kept_resamples(prompts, seed)
-        return
-    rng = np.random.default_rng(seed)
-    for size in sizes:
-        yield draws(rng, prompts, size)
+        yield _kept(draw, rows, prompts, seed)
+    else:
+        rng = np.random.default_rng(seed)
+        yield from (draw(rng, prompts, size) for size in sizes)
+
+
+@lru_cache(maxsize=8)
+def _kept(draw: Draw, rows: int, prompts: int, seed: int) -> Array:
+    return draw(np.random.default_rng(seed), prompts, rows)
 
 
 def batch_sizes(rows: int, prompts: int) -> list[int]:
     """In how many rows at a time so many are drawn, each with a number for every prompt."""
     batch = max(1, LARGEST_DRAW // prompts)
     return [min(batch, rows - start) for start in range(0, rows, batch)]
-
-
-@lru_cache(maxsize=4)
-def _kept_resamples(prompts: int, seed: int) -> Array:
-    """Those of one batch; every column of a comparison asks for the same."""
-    return draws(np.random.default_rng(seed), prompts, RESAMPLES)
 
 
 def draws(rng: np.random.Generator, prompts: int, resamples: int) -> Array:

@@ -14,7 +14,7 @@ often these intervals hold the truth stands in `docs/experiments.md`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -138,6 +138,12 @@ def gather(values: Array, prompts: NDArray[np.generic]) -> Clusters:
     return Clusters(np.bincount(places, values).astype(np.float64), counts.astype(np.float64), float(values @ values))
 
 
+def number_prompts(names: Iterable[str]) -> PromptNumbers:
+    """The same number for the same prompt, from 0 on in the order of their first rows."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
+
+
 def mean_of_rows(values: Array, prompts: PromptNumbers, is_share: bool = False, confidence: float = 0.95) -> Interval:
     """The mean of the values that are numbers, and its interval: Wilson's of a share, Student's of any other mean.
 
@@ -239,7 +245,7 @@ def effective_size(
 
 
 def share_interval(share: float, size: EffectiveSize, confidence: float) -> Ends:
-    """The narrower of Wilson's intervals for what is seen and for what prompts are worth in any case."""
+    """The narrower of Wilson's intervals for the spread that is seen and for prompts that count one row each."""
     seen = wilson(share, size.seen, student_quantile(size.df, confidence))
     least = wilson(share, size.prompts, float(scipy.special.ndtri((1 + confidence) / 2)))
     return max(seen[0], least[0]), min(seen[1], least[1])

@@ -12,12 +12,11 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import scipy
 
-from cai_lightning.statistics.bootstrap import batch_sizes
+from cai_lightning.statistics.bootstrap import batches
 from cai_lightning.statistics.intervals import NO_PROMPTS, Array, Clusters, Prompts, by_prompt, student_quantile
 
 FLIPS = 9_999
@@ -48,25 +47,13 @@ def sign_flip(sums: Array, seed: int = 0) -> float:
 
 def _signs(prompts: int, seed: int) -> Iterator[Array]:
     """Rows of -1 and 1: all there are for few prompts, else random ones, in batches."""
-    sizes = batch_sizes(FLIPS, prompts)
-    if prompts <= _MOST_PROMPTS_WRITTEN_OUT:
-        bits = np.arange(2**prompts)[:, None] >> np.arange(prompts) & 1
-        yield 1.0 - 2.0 * bits.astype(np.float64)
-    elif len(sizes) == 1:
-        yield _kept_signs(prompts, seed)
-    else:
-        rng = np.random.default_rng(seed)
-        for size in sizes:
-            yield _random_signs(rng, size, prompts)
+    if prompts > _MOST_PROMPTS_WRITTEN_OUT:
+        return batches(_random_signs, FLIPS, prompts, seed)
+    bits = np.arange(2**prompts)[:, None] >> np.arange(prompts) & 1
+    return iter([1.0 - 2.0 * bits.astype(np.float64)])
 
 
-@lru_cache(maxsize=4)
-def _kept_signs(prompts: int, seed: int) -> Array:
-    """Those of one batch; every column of a comparison asks for the same."""
-    return _random_signs(np.random.default_rng(seed), FLIPS, prompts)
-
-
-def _random_signs(rng: np.random.Generator, rows: int, prompts: int) -> Array:
+def _random_signs(rng: np.random.Generator, prompts: int, rows: int) -> Array:
     return 1.0 - 2.0 * rng.integers(2, size=(rows, prompts), dtype=np.int8).astype(np.float64)
 
 

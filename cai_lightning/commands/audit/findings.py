@@ -1,19 +1,13 @@
 """What an audit finds out about evaluators: pure functions of their scores and of the labels.
 
-What an audit finds out about a column of an evaluator: pure functions of its scores and of the labels.
+    found = audit_columns(columns, labels)
+    found[0].estimate, found[0].better_than_chance
 
-found = audit_columns(columns, labels)
-found[0].estimate, found[0].better_than_chance
+    agreement = compare_columns(columns, labels)
+    agreement.alpha.mean, agreement.pairs[0].correlation
 
 An audit of many columns would call one of them better than chance by chance. So their p-values are corrected for their
 number, as those of a comparison are.
-
-How far evaluators agree: rank correlation of their scores, Krippendorff's alpha of their preferences.
-
-agreement = compare_columns(columns, labels)
-agreement.alpha.mean, agreement.pairs[0].correlation
-
-The whole of an audit, as tables, plots and `audit.json` show it.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ import numpy as np
 
 from cai_lightning.data.labelled import Labelled, LabelledPair, LabelledResponse
 from cai_lightning.run.records import UNKNOWN, Conversation, Response, assistant, prompt_id, transcript_text
-from cai_lightning.statistics.intervals import Array, PromptNumbers
+from cai_lightning.statistics.intervals import Array, number_prompts
 
 
 class Labels:
@@ -40,10 +40,10 @@ class Labels:
         alone = [_response(single, single.response) for single in singles]
         self.responses = list({response.id: response for response in (*both, *alone)}.values())
         self.chosen, self.rejected, self.singles = (_ids(responses) for responses in (chosen, rejected, alone))
-        self.pair_prompts = _number([pair.conversation for pair in pairs])
+        self.pair_prompts = number_prompts(transcript_text(pair.conversation) for pair in pairs)
         self.longer = np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], dtype=np.float64)
         self.good = np.array([single.good for single in singles], dtype=np.bool_)
-        self.single_prompts = _number([single.conversation for single in singles])
+        self.single_prompts = number_prompts(transcript_text(single.conversation) for single in singles)
         self.lengths: Array = np.array([len(single.response) for single in singles], dtype=np.float64)
 
 
@@ -69,10 +69,3 @@ def _response(row: LabelledPair | LabelledResponse, text: str) -> Response:
 
 def _ids(responses: list[Response]) -> list[str]:
     return [response.id for response in responses]
-
-
-def _number(conversations: list[Conversation]) -> PromptNumbers:
-    """The same number for the same conversation."""
-    numbers: dict[str, int] = {}
-    places = [numbers.setdefault(transcript_text(turns), len(numbers)) for turns in conversations]
-    return np.array(places, dtype=np.int64)

@@ -22,7 +22,7 @@ from cai_lightning.report.corpora import Corpus, Row
 from cai_lightning.report.measures import measure
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import shared_id
-from cai_lightning.statistics.intervals import Array
+from cai_lightning.statistics.intervals import Array, PromptNumbers, number_prompts
 
 MANY = 4_000
 """Rows from which on several processes are worth starting."""
@@ -87,10 +87,9 @@ class Inspection:
         return places
 
     @cached_property
-    def prompts(self) -> NDArray[np.int64]:
+    def prompts(self) -> PromptNumbers:
         """The number of the prompt that each row belongs to; repetitions and samples of a prompt share it."""
-        numbers: dict[str, int] = {}
-        return np.array([numbers.setdefault(shared_id(row), len(numbers)) for row in self.corpus.rows])
+        return number_prompts(map(shared_id, self.corpus.rows))
 
 
 def inspect_corpus(corpus: Corpus, constitution: Constitution | None = None) -> Inspection:
