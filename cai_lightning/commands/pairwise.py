@@ -4,7 +4,6 @@ Each verdict is written down at once, so that a comparison goes on where it was 
 rate with its interval, and to how far the order of showing mattered.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from cai_lightning.callbacks.progress import recording
 from cai_lightning.callbacks.recording import FILES
 from cai_lightning.commands.arguments import call
 from cai_lightning.metrics.pairwise import Pair, PairwiseJudge, Preference
+from cai_lightning.report.exports import as_json, write_files
+from cai_lightning.report.numbers import per_cent, with_interval
 from cai_lightning.report.runs import conversation, name_runs, read_responses, responses_digest
 from cai_lightning.report.summary import read_summary
-from cai_lightning.run import jsonl, manifest
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import Judgement, shared_id
@@ -57,8 +58,8 @@ def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output
     folder = output or first / "pairwise" / names[1].replace("/", "_")
     result = summarize(judge_pairs(asking, revision, folder, joined.pairs), joined.prompts)
     about = {"run": names[0], "other": names[1], "judge": manifest.settings(judge), "revision": revision}
-    record = {**about, **as_json(result), "left_out": joined.left_out, "responses": joined.digests}
-    jsonl.replace_text(folder / "pairwise.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    record = {**about, **content(result), "left_out": joined.left_out, "responses": joined.digests}
+    write_files(folder, {"pairwise.json": as_json(record)})
     print(_told(names, result, joined.left_out, folder))
 
 
@@ -211,7 +212,7 @@ def _win_rate(scored: Sequence[Judgement], prompts: Prompts) -> Interval:
     return mean_of_rows(points, numbers, is_share=True)
 
 
-def as_json(result: PairwiseResult) -> dict[str, Any]:
+def content(result: PairwiseResult) -> dict[str, Any]:
     """The result as `pairwise.json` holds it."""
     return {
         "pairs": result.wins + result.ties + result.losses + result.reasons.total(),
@@ -231,12 +232,11 @@ def _told(names: Sequence[str], result: PairwiseResult, left_out: int, folder: P
     rate = result.win_rate
     lines = [f"{names[0]} against {names[1]}: {result.wins} wins, {result.ties} ties, {result.losses} losses"]
     if rate.mean is not None:
-        interval = f", 95 % interval {rate.low:.3f} to {rate.high:.3f}" if rate.interval else ""
-        lines.append(f"win rate {rate.mean:.3f}{interval} (a tie counts half; 0.5 is no difference)")
+        figure = with_interval(rate, "{:.3f}".format)
+        lines.append(f"win rate {figure} (a tie counts half; 0.5 is no difference; in brackets its 95 % interval)")
     if result.position_consistency is not None:
-        lines.append(
-            f"both orders agree in {result.position_consistency:.1%} of {result.asked} pairs; else it is a tie"
-        )
+        share = per_cent(result.position_consistency, ".1f")
+        lines.append(f"both orders agree in {share} of {result.asked} pairs; else it is a tie")
     if result.identical:
         lines.append(f"{result.identical} of the ties are responses that are the same")
     lines += [f"{count} unscored: {printable(reason)}" for reason, count in result.reasons.most_common(5)]

@@ -9,7 +9,7 @@ from judges import DIGEST, judging, said, texts
 from servers import Answer, error
 
 from cai_lightning.cli.main import main
-from cai_lightning.commands.pairwise import as_json, summarize
+from cai_lightning.commands.pairwise import content, summarize
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Judgement, Response
 
@@ -191,7 +191,7 @@ def test_a_result_by_hand():
     assert result.win_rate.mean == pytest.approx(3 / 5)
     assert result.position_consistency == pytest.approx(3 / 4)
     assert result.reasons == {"why": 1}
-    assert as_json(result)["pairs"] == 6
+    assert content(result)["pairs"] == 6
 
 
 def counts(wins, ties, losses):
@@ -226,5 +226,5 @@ def test_repeated_prompts_are_no_further_pairs():
 
 
 def test_nothing_judged_is_no_number():
-    found = as_json(summarize([judgement("a", None, None, None)]))
+    found = content(summarize([judgement("a", None, None, None)]))
     assert (found["win_rate"], found["ci95"], found["position_consistency"], found["unscored"]) == (None, None, None, 1)
