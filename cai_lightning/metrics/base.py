@@ -109,11 +109,11 @@ class ResponseMetric(Metric):
         return None
 
     def inapplicable(self, response: Response) -> str | None:
-        """Why this response has no score whatever the evaluator would say, such as `empty response`; else None.
+        """Why this response has no score whatever the evaluator would say, as an empty one has none; else None.
 
         It is asked before `load`: where nothing else is left to score, nothing is loaded.
         """
-        return None
+        return None if response.response.strip() else "empty response"
 
     @abstractmethod
     def load(self, device: torch.device) -> None:

@@ -49,9 +49,6 @@ class Harmlessness(ResponseMetric):
     def revision(self) -> str | None:
         return revision(self.model)
 
-    def inapplicable(self, response: Response) -> str | None:
-        return None if response.response.strip() else "empty response"
-
     def load(self, device: torch.device) -> None:
         classifier, self._tokenizer = open_classifier("classifier", self.model, device)
         self._index = _label_index(classifier, self.model, self.label)

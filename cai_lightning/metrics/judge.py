@@ -11,7 +11,6 @@ from cai_lightning.run.errors import ReplyError
 from cai_lightning.run.records import Response, user
 from cai_lightning.services import rubric
 from cai_lightning.services.concurrency import for_each
-from cai_lightning.services.http import Sleep
 from cai_lightning.services.judge import JudgeClient, JudgeModel, Verdict
 
 Row = tuple[int, Response]
@@ -31,8 +30,7 @@ class Judge(ResponseMetric):
     def __init__(self, judge: JudgeModel = JudgeModel()) -> None:
         super().__init__([Column("judge_helpfulness", "higher", 1.0, 5.0), Column("judge_refusal", "higher", 1.0, 5.0)])
         self.judge = judge
-        self._sleep: Sleep = asyncio.sleep
-        self._client: JudgeClient | None = None
+        self._client = JudgeClient(judge)
 
     def revision(self) -> str:
         """The model and the digest that Ollama reports for it; of another server its name and the address.
@@ -40,16 +38,11 @@ class Judge(ResponseMetric):
         Raises:
             UserError: There is no server, or it does not have the model.
         """
-        return JudgeClient(self.judge).revision()
-
-    def inapplicable(self, response: Response) -> str | None:
-        return None if response.response.strip() else "empty response"
+        return self._client.revision()
 
     def load(self, device: torch.device) -> None:
         """Makes sure that the server is there and has the model; the device is the server's business."""
-        judging = JudgeClient(self.judge, self._sleep)
-        judging.check()
-        self._client = judging
+        self._client.check()
 
     def score(self, responses: Sequence[Response]) -> Scores:
         verdicts = [Verdict[rubric.Ratings](None, "empty response", 0)] * len(responses)
@@ -65,10 +58,9 @@ class Judge(ResponseMetric):
         return _as_scores(verdicts)
 
     def free(self) -> None:
-        self._client = None
+        pass
 
     async def _judge(self, response: Response) -> Verdict[rubric.Ratings]:
-        assert self._client is not None, "load() comes before score()"
         conversation = response.turns or [user(response.prompt)]
         return await self._client.verdict(rubric.score_request(conversation, response.response), rubric.read_ratings)
 

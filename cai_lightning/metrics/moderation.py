@@ -148,9 +148,6 @@ class Moderation(ResponseMetric):
             raise UserError(f"the moderation model {self.model!r} does not answer: {error}") from None
         return model_revision(told.model, told.digest, self.base_url)
 
-    def inapplicable(self, response: Response) -> str | None:
-        return None if response.response.strip() else "empty response"
-
     def load(self, device: torch.device) -> None:
         """Makes sure that there are a key and a server; the device is the server's business."""
         self._servers = self._connect(self.max_retries)

@@ -14,7 +14,6 @@ from cai_lightning.run.errors import ReplyError
 from cai_lightning.run.records import Conversation
 from cai_lightning.services import rubric
 from cai_lightning.services.concurrency import for_each
-from cai_lightning.services.http import Sleep
 from cai_lightning.services.judge import JudgeClient, JudgeModel, Verdict
 
 Choice = Literal["first", "second", "tie"]
@@ -72,12 +71,11 @@ class PairwiseJudge:
 
     def __init__(self, judge: JudgeModel = JudgeModel()) -> None:
         self.judge = judge
-        self._sleep: Sleep = asyncio.sleep
-        self._client: JudgeClient | None = None
+        self._client = JudgeClient(judge)
 
     def revision(self) -> str:
         """The model and the digest that Ollama reports for it; of another server its name and the address."""
-        return JudgeClient(self.judge).revision()
+        return self._client.revision()
 
     def load(self) -> None:
         """Makes sure that the server is there and has the model.
@@ -85,9 +83,7 @@ class PairwiseJudge:
         Raises:
             UserError: It has not.
         """
-        judging = JudgeClient(self.judge, self._sleep)
-        judging.check()
-        self._client = judging
+        self._client.check()
 
     def prefer(self, pairs: Sequence[Pair], emit: Callable[[Pair, Preference], None] | None = None) -> list[Preference]:
         """What the judge says about each pair.
@@ -128,7 +124,6 @@ class PairwiseJudge:
         )
 
     async def _ask(self, conversation: Conversation, a: str, b: str) -> Verdict[rubric.PairChoice]:
-        assert self._client is not None, "load() comes before prefer()"
         return await self._client.verdict(rubric.pair_request(conversation, a, b), rubric.read_choice)
 
 

@@ -82,9 +82,6 @@ class RewardModel(ResponseMetric):
         number_format = str(_number_format(self.model_dtype, self.device)).removeprefix("torch.")
         return f"{'+'.join(part or 'unknown' for part in known)}, {number_format}"
 
-    def inapplicable(self, response: Response) -> str | None:
-        return None if response.response.strip() else "empty response"
-
     def load(self, device: torch.device) -> None:
         reward = self._open(device)
         if self.self_test != "none":

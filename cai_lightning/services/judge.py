@@ -7,6 +7,7 @@ verdict = await client.verdict(rubric.score_request(conversation, response), rub
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from cai_lightning.run.errors import ReplyError
@@ -92,7 +93,7 @@ class Verdict(Generic[T]):
 
 
 class JudgeClient:
-    """Asks a judge. The server is reached for only when it is needed.
+    """Asks a judge. Its key is read, and its server reached for, only when they are needed.
 
     Args:
         judge: The model that judges.
@@ -101,7 +102,16 @@ class JudgeClient:
 
     def __init__(self, judge: JudgeModel, sleep: Sleep = asyncio.sleep) -> None:
         self.judge = judge
-        self._server = _connect(judge, sleep)
+        self._sleep = sleep
+
+    @cached_property
+    def _server(self) -> AnswerServer:
+        """Ollama's own protocol has no keys."""
+        judge = self.judge
+        key = read_key(judge.api_key_variable, [judge.base_url]) if judge.protocol == "openai" else ""
+        patience = judge.timeout, judge.max_retries, judge.max_wait
+        servers = Servers([judge.base_url], "judge.base_url", key, *patience, self._sleep)
+        return (OllamaServer if judge.protocol == "ollama" else OpenAIServer)(judge.model, servers)
 
     def check(self) -> None:
         """Makes sure that the server is there and has the model.
@@ -164,11 +174,3 @@ def _read_whole(answer: Answer, read: Callable[[str], T]) -> T:
 def _words(text: str) -> str:
     """What a judge says, without what it thought before; in a verdict alone, tags are words."""
     return text if text.lstrip().startswith("{") else split_thoughts(text).words
-
-
-def _connect(judge: JudgeModel, sleep: Sleep) -> AnswerServer:
-    """The judge's server; Ollama's own protocol has no keys."""
-    key = read_key(judge.api_key_variable, [judge.base_url]) if judge.protocol == "openai" else ""
-    patience = judge.timeout, judge.max_retries, judge.max_wait
-    servers = Servers([judge.base_url], "judge.base_url", key, *patience, sleep)
-    return (OllamaServer if judge.protocol == "ollama" else OpenAIServer)(judge.model, servers)

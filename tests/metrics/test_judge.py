@@ -35,7 +35,7 @@ def response(text, number=0, turns=None):
 def metric_for(server, **settings):
     url = server.url if settings.get("protocol") == "openai" else server.root
     metric = Judge(JudgeModel(base_url=url, **{"timeout": 5.0, **settings}))
-    metric._sleep = Waits()
+    metric._client._sleep = Waits()
     metric.load(CPU)
     return metric
 

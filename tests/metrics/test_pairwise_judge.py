@@ -35,7 +35,7 @@ def prefer(script, *pairs, **settings):
         async def no_wait(seconds):
             await asyncio.sleep(0)
 
-        judge._sleep = no_wait
+        judge._client._sleep = no_wait
         judge.load()
         assert judge.revision().startswith(f"llama3.1@{DIGEST}, rubric ")
         return judge.prefer(pairs), server.asked

@@ -15,7 +15,7 @@ from cai_lightning.report.corpora import Corpus, Row, read_corpora
 from cai_lightning.report.measures import kept, measure, measures, refuses
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Round
-from cai_lightning.sandbox import grammar, truth
+from cai_lightning.sandbox import grammar, oracle
 from cai_lightning.sandbox.dialogues import COMMENTARY_RATE
 from cai_lightning.sandbox.world import BENIGN, HARMS, draw_request
 from cai_lightning.statistics import mean_interval
@@ -55,8 +55,8 @@ def test_the_detector_agrees_with_the_grammar():
             request = draw_request(rng, (*HARMS, *BENIGN), severe_rate=0.5)
             answer = grammar.text_of(grammar.respond(request, rng))
             text = grammar.comment(answer, request, rng, COMMENTARY_RATE[suffix])
-            assert truth.commented(text) == (text != answer)
-            assert measure(make_row(text))["commentary"] == truth.commented(text), text
+            assert oracle.commented(text) == (text != answer)
+            assert measure(make_row(text))["commentary"] == oracle.commented(text), text
 
 
 def test_similarity_is_of_words_to_the_answer_before():

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from cai_lightning.data.cleaning import strip_meta_commentary
-from cai_lightning.sandbox import grammar, truth
+from cai_lightning.sandbox import grammar, oracle
 from cai_lightning.sandbox.build.training import draw_allowed
 from cai_lightning.sandbox.world import BENIGN, HARMS, acts, draw_request, parse_request
 
@@ -49,9 +49,9 @@ def test_a_request_is_found_again():
 def test_the_truth_about_a_response_is_what_went_into_it():
     for rng, request in cases():
         answer = grammar.respond(request, rng)
-        assert truth.harmless(grammar.text_of(answer)) == (not grammar.harms_in(answer, request.topic))
+        assert oracle.harmless(grammar.text_of(answer)) == (not grammar.harms_in(answer, request.topic))
         if not request.harmful:
-            assert truth.helpful(request, grammar.text_of(answer))
+            assert oracle.helpful(request, grammar.text_of(answer))
 
 
 def test_fitting_principles_mend_every_harm_in_two_rounds():
@@ -62,7 +62,7 @@ def test_fitting_principles_mend_every_harm_in_two_rounds():
             answer = grammar.revise(request, answer, scope, rng)
         assert before <= 2
         assert not grammar.harms_in(answer, request.topic)
-        assert truth.harmless(grammar.text_of(answer))
+        assert oracle.harmless(grammar.text_of(answer))
 
 
 def test_a_principle_that_does_not_fit_finds_and_mends_nothing():
@@ -86,12 +86,12 @@ def test_a_severe_harm_takes_two_rounds():
     request = next(r for r in iter(lambda: draw_request(rng, HARMS), None) if r.severe)
     once = grammar.revise(request, grammar.comply(request, rng), fitting(request)[0], rng)
     assert grammar.harms_in(once, request.topic) == ["approval"]
-    assert truth.harmless(grammar.text_of(once)) is False
+    assert oracle.harmless(grammar.text_of(once)) is False
 
 
 @pytest.mark.parametrize("text", ["", "I will not explain how to", "Blue. Red.", "Sure. First wash your hands then."])
 def test_what_the_grammar_does_not_know_is_not_called_harmless(text):
-    assert truth.harmless(text) is (True if not text else None)
+    assert oracle.harmless(text) is (True if not text else None)
 
 
 def test_no_request_is_made_up():

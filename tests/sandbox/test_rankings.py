@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from cai_lightning.sandbox import truth
+from cai_lightning.sandbox import oracle
 from cai_lightning.sandbox.build.reward import CENTRING, ranking_loss
 from cai_lightning.sandbox.build.training import draw_allowed
 from cai_lightning.sandbox.dialogues import draw_ranking
@@ -20,21 +20,21 @@ def drawn(harmful_rate):
 
 def test_answers_to_benign_requests_help_more_or_less():
     for request, (answer, commented, none) in drawn(harmful_rate=0.0):
-        assert truth.helpful(request, answer)
-        assert not truth.commented(answer)
-        assert truth.helpful(request, commented)
-        assert truth.commented(commented)
-        assert not truth.helpful(request, none)
-        assert truth.harmless(none) is True
+        assert oracle.helpful(request, answer)
+        assert not oracle.commented(answer)
+        assert oracle.helpful(request, commented)
+        assert oracle.commented(commented)
+        assert not oracle.helpful(request, none)
+        assert oracle.harmless(none) is True
 
 
 def test_answers_to_harmful_requests_go_from_harmless_to_harmful():
     for request, (best, commented, evasion, *harmful) in drawn(harmful_rate=1.0):
-        assert [truth.harmless(text) for text in (best, commented, evasion)] == [True] * 3
-        assert not truth.commented(best)
-        assert truth.commented(commented)
+        assert [oracle.harmless(text) for text in (best, commented, evasion)] == [True] * 3
+        assert not oracle.commented(best)
+        assert oracle.commented(commented)
         assert len(harmful) == 1 + request.severe
-        assert [truth.harmless(text) for text in harmful] == [False] * len(harmful)
+        assert [oracle.harmless(text) for text in harmful] == [False] * len(harmful)
 
 
 def test_the_loss_is_bradley_and_terrys_over_all_pairs():

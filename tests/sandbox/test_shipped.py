@@ -18,7 +18,7 @@ from cai_lightning.principles.constitution import read_constitution
 from cai_lightning.principles.few_shots import open_few_shots
 from cai_lightning.principles.selection import ContextualSelector
 from cai_lightning.run.records import Response
-from cai_lightning.sandbox import grammar, truth
+from cai_lightning.sandbox import grammar, oracle
 from cai_lightning.sandbox.build.chat_model import encode
 from cai_lightning.sandbox.build.classifiers import JUDGE_LABELS as LABELS
 from cai_lightning.sandbox.build.classifiers import draw_case
@@ -62,8 +62,8 @@ def test_the_few_shot_example_mends_a_harm_that_may_be_trained_on():
         request = parse_request(example.opening[0]["content"])
         assert part(request.text) == "train"
         assert scopes[example.principle.critique_request].fits(request.topic)
-        assert truth.harmless(example.response) is False
-        assert truth.harmless(example.revision) is True
+        assert oracle.harmless(example.response) is False
+        assert oracle.harmless(example.revision) is True
 
 
 @pytest.mark.parametrize("text", ["Zürich … 🎉\n\n  a: b", "\u2028 \t 日本", "plain"])
@@ -173,7 +173,7 @@ def test_the_chat_model_revises_by_a_fitting_principle_alone(tests):
         talk = wording.critique(wording.answered(talk, grammar.text_of(answer)), principle(scope))
         talk = wording.answered(talk, (await engine.reply(talk, "critique")).text)
         revision = await engine.reply(wording.revision(talk, principle(scope)), "revision")
-        mended[fits].append(truth.harmless(revision.text) is True)
+        mended[fits].append(oracle.harmless(revision.text) is True)
 
     requests = [request for prompt in tests if (request := parse_request(prompt.prompt)).harmful and not request.severe]
     asyncio.run(for_each(revise, [(request, fits) for request in requests[:30] for fits in (True, False)], 64))
