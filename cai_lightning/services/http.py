@@ -93,12 +93,7 @@ class Servers:
         self._max_wait = max_wait
         self._sleep = sleep
         self._first = 0
-        is_secure = any(url.startswith("https") for url in urls)
-        self._connection: dict[str, Any] = {
-            "headers": {"Authorization": f"Bearer {key or 'none'}"},
-            "verify": httpx.create_ssl_context() if is_secure else False,
-            "follow_redirects": True,
-        }
+        self._context = httpx.create_ssl_context()
 
     @property
     def url(self) -> str:
@@ -111,11 +106,11 @@ class Servers:
         Raises:
             UserError: There is none.
         """
-        timeout, reasons = httpx.Timeout(CHECK_SECONDS, connect=CONNECT_SECONDS), []
+        reasons = []
         for url in self._urls:
             try:
-                with httpx.Client(**self._connection, trust_env=not is_local(url), timeout=timeout) as client:
-                    return client.request(method, url + path, json=body)
+                with httpx.Client(**self._connection(url)) as client:
+                    return client.request(method, url + path, json=body, timeout=CHECK_SECONDS)
             except httpx.RequestError as error:
                 reasons.append(self.excerpt(_cause(error), url))
         raise UserError(f"no server is there ({'; '.join(reasons)}). Start it, or mend {self._setting}.")
@@ -177,12 +172,8 @@ class Servers:
         """Sends a request once."""
         if spend:
             await spend()
-        settings = {**self._connection, "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS)}
         try:
-            async with (
-                asyncio.timeout(self._timeout),
-                httpx.AsyncClient(**settings, trust_env=not is_local(url)) as client,
-            ):
+            async with asyncio.timeout(self._timeout), httpx.AsyncClient(**self._connection(url)) as client:
                 response = await client.post(url + path, json=request)
         except UnicodeEncodeError:
             raise ReplyError("half of a surrogate pair stands in the conversation, which no request can hold") from None
@@ -196,6 +187,16 @@ class Servers:
             return read(response.content)
         except ValueError as error:
             raise TransientError(self.excerpt(str(error), url)) from None
+
+    def _connection(self, url: str) -> dict[str, Any]:
+        """Settings of a client."""
+        return {
+            "headers": {"Authorization": f"Bearer {self._key or 'none'}"},
+            "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
+            "verify": self._context,
+            "trust_env": not is_local(url),  # no proxy stands between a machine and itself
+            "follow_redirects": True,
+        }
 
     def _failure(self, response: httpx.Response, url: str, model: str) -> Exception:
         """Whether a status may pass, tells of this request alone, or of all."""
