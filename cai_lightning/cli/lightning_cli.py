@@ -20,22 +20,16 @@ from cai_lightning.callbacks.progress import RowProgress, Statement, StepLines, 
 from cai_lightning.callbacks.recording import RecordWriter, merge_records
 from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.cli import trainer_settings
-from cai_lightning.commands.arguments import run_folder
-from cai_lightning.commands.usage import (
-    DESCRIPTIONS,
-    PROGRAM,
-    Parser,
-    add_options,
-    cause,
-    parser_settings,
-    refuse_repeated_settings,
-)
+from cai_lightning.cli.verbs import VERBS, parser_settings
+from cai_lightning.commands.arguments import PROGRAM, run_folder
+from cai_lightning.commands.usage import Parser, refuse_repeated_settings, summarize
 from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.data.revision_data import RevisionData
 from cai_lightning.modules import Evaluation
 from cai_lightning.report.failures import tell_failures, tell_missing, told_cuts
 from cai_lightning.report.validation import show_evaluation, write_evaluation
 from cai_lightning.run import jsonl, manifest
+from cai_lightning.run.config import RUN_VERBS
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.processes import launched_by_the_first
 from cai_lightning.run.quiet import quiet
@@ -66,14 +60,14 @@ class CAICLI(LightningCLI):
             parser_class=Parser,
             load_from_checkpoint_support=False,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
-            parser_kwargs={"prog": PROGRAM, **{verb: parser_settings(verb) for verb in DESCRIPTIONS}},
+            parser_kwargs={"prog": PROGRAM, **{verb: parser_settings(verb) for verb in RUN_VERBS}},
             args=args,
         )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         skipped = {"model", "dataloaders", "train_dataloaders", "val_dataloaders", "datamodule"}
-        return dict.fromkeys(DESCRIPTIONS, skipped)
+        return dict.fromkeys(RUN_VERBS, skipped)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run", type=str, required=True, help="Folder of the run; runs/X for --config X.yaml.")
@@ -85,7 +79,9 @@ class CAICLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **settings: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **settings)
         trainer_settings.count_before_share(parser)
-        add_options(parser, subcommand)
+        for option, known in VERBS[subcommand].options.items():
+            parser.add_argument(option, **known)
+        parser.set_defaults(dict(VERBS[subcommand].defaults))
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -109,7 +105,7 @@ class CAICLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
-            raise UserError(cause(error)) from error
+            raise UserError(summarize(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = dict(self._get(self.config_init, "trainer"))
@@ -128,7 +124,7 @@ class CAICLI(LightningCLI):
         try:
             trainer = self._instantiate_trainer({**config, **kwargs}, callbacks)
         except (TypeError, ImportError) as error:  # of a number of devices; of a precision that needs more packages
-            raise UserError(f"trainer: {cause(error)}") from error
+            raise UserError(f"trainer: {summarize(error)}") from error
         if self.subcommand != "fit" and by_name and isinstance(trainer.strategy, DDPStrategy):
             trainer.strategy._timeout = PATIENCE
         trainer_settings.prepare(trainer)

@@ -1,4 +1,7 @@
-"""The command line of a verb that is one function: its arguments are the options, its docstring explains them."""
+"""The command line of a verb that is one function: its arguments are the options, its docstring explains them.
+
+call(compare, ["runs/base", "runs/contextual", "--output", "report"], "compare", "Which run is better?")
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import Any
 
 from cai_lightning.run.errors import UserError
 
+PROGRAM = "python -m cai_lightning"
 RUNS = {"runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "Folders of the runs."}}
 """The runs that a command is about, without an option's name in front."""
 
@@ -41,7 +45,7 @@ def call(
     """
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog=f"python -m cai_lightning {verb}", description=about)
+    parser = ArgumentParser(prog=f"{PROGRAM} {verb}", description=about)
     given = {**positional, **(options or {})}
     for name, known in given.items():
         parser.add_argument(name, **known)

@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
 from cai_lightning.cli.main import main
+from cai_lightning.cli.verbs import VERBS, overview
 from cai_lightning.run import jsonl
+from cai_lightning.run.config import RUN_VERBS
 
 KINDS = ("responses", "critiques", "revisions")
 
@@ -126,11 +129,16 @@ def test_an_unknown_verb_and_no_verb(capsys):
     assert "predict" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", ["predict", "compare", "pairwise", "inspect"])
+def test_a_verb_is_one_row():
+    assert {name for name, verb in VERBS.items() if not verb.command} == set(RUN_VERBS)
+    assert all(f"\n  {name} " in overview() for name in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb, capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main([verb, "--help"])
-    assert verb in capsys.readouterr().out
+    with suppress(SystemExit):
+        assert main([verb, "--help"]) == 0
+    assert f"usage: python -m cai_lightning {verb} " in capsys.readouterr().out
 
 
 def test_compare_without_a_run(tmp_path, capsys):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from cai_lightning.commands.usage import mistake, refuse_repeated_settings
+from cai_lightning.commands.usage import refuse_repeated_settings, usage_error
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_the_usage_is_that_of_the_verb(experiment, capsys):
 
 @given(st.text() | st.text(alphabet="\n -Expctd a<>'").map('Parser key "a":\n{}'.format))
 def test_any_other_text_stays(text):
-    assert isinstance(mistake(text), str)
-    assert "Parser key" in text or mistake(text) == text
+    assert isinstance(usage_error(text), str)
+    assert "Parser key" in text or usage_error(text) == text
 
 
 def test_a_value_of_the_command_line_with_a_key_twice_is_refused(experiment, capsys):

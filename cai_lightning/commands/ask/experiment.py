@@ -22,8 +22,8 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import LightningModule
 
-from cai_lightning.commands.arguments import run_folder
-from cai_lightning.commands.usage import PROGRAM, cause
+from cai_lightning.commands.arguments import PROGRAM, run_folder
+from cai_lightning.commands.usage import summarize
 from cai_lightning.engines import Engine
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.modules.evaluation import own_output
@@ -131,7 +131,7 @@ def read_experiment(options: Sequence[str]) -> Experiment:
     try:
         parts = parser.instantiate_classes(settings)
     except ValueError as error:
-        raise UserError(cause(error)) from error
+        raise UserError(summarize(error)) from error
     return Experiment(*_models(parts), run_folder(settings.run))
 
 

@@ -12,12 +12,13 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from cai_lightning.callbacks.progress import recording
+from cai_lightning.commands.arguments import PROGRAM
 from cai_lightning.commands.audit.findings import Audit, ScoredColumn, audit_columns, compare_columns
 from cai_lightning.commands.audit.labels import Labels
 from cai_lightning.commands.audit.plots import save_plot
 from cai_lightning.commands.audit.positions import PositionFindings, judge_positions
 from cai_lightning.commands.audit.tables import PLOT, content, document
-from cai_lightning.commands.usage import PROGRAM, cause
+from cai_lightning.commands.usage import summarize
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.metrics import Judge, ResponseMetric
 from cai_lightning.metrics.scoring import Outcome, Scorer, metric_digest
@@ -83,7 +84,7 @@ def main(args: Sequence[str]) -> None:
     try:
         parts = parser.instantiate_classes(settings).as_dict()
     except ValueError as error:
-        raise UserError(cause(error)) from error
+        raise UserError(summarize(error)) from error
     audit(**{name: value for name, value in parts.items() if name != "config"})
 
 
