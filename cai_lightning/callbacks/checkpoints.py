@@ -23,6 +23,9 @@ from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.files import replacing
 
+TRAINED = manifest.Outputs("fit", ("adapter", "model", "checkpoints"))
+"""What a training makes in the run's folder, under whatever objective."""
+
 
 class WholeCheckpoints(CheckpointIO):
     """Writes and reads `.ckpt` files; a kill or a full disk leaves the last good one where it is."""

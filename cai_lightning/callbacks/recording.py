@@ -7,13 +7,14 @@ sink.record(revision)
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cai_lightning.engines import Reply
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
+from cai_lightning.run.manifest import Outputs
 from cai_lightning.run.records import Failure, Judgement, Record, Response, Revision, Score
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -77,6 +78,24 @@ FILES: dict[type[Record], tuple[str, jsonl.Key]] = {
     Score: ("scores.jsonl", jsonl.by_metric),
     Judgement: ("pairwise.jsonl", jsonl.by_id),
 }
+
+
+def journals(*kinds: type[Record]) -> tuple[str, ...]:
+    """Patterns of the files that records of some kinds are written to, by one process or by several."""
+    names = [FILES[kind][0] for kind in kinds]
+    return tuple(pattern for name in names for pattern in (name, name.replace(".", ".rank*.")))
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A module that makes records; it may come from outside the package."""
+
+    records: tuple[type[Record], ...]
+    """The kinds that it hands to its sink."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """What it makes in the run's folder."""
 
 
 class Ordered(Protocol):

@@ -1,19 +1,13 @@
-"""The trainer's settings that matter to a run, and Slurm as Lightning meets it.
+"""The trainer's settings: those that are left to us, those that no verb can work with, and those of a Slurm job.
 
-The trainer's settings that determine what fit learns, and those with which a verb could not do its work.
-
-check("fit", trainer)
-provenance.settle(run, "fit", determining(trainer))
-
-Slurm as Lightning meets it: no checkpoints of its own, and a job of the wrong size is told in one line.
-
-Told by SIGUSR1 that a job's time is over, Lightning writes `hpc_ckpt_N.ckpt` into the run's folder at whatever place of
-a step it is, and goes on from there in whatever verb comes next, before any other checkpoint. Such a training misses
-the end of its epoch. Here SIGUSR1 ends a verb at once, as SIGTERM does, and each goes on from what it keeps itself.
+Told by SIGUSR1 that a Slurm job's time is over, Lightning writes `hpc_ckpt_N.ckpt` into the run's folder at whatever
+place of a step it is, and goes on from there in whatever verb comes next, before any other checkpoint. Such a training
+misses the end of its epoch. Here SIGUSR1 ends a verb at once, as SIGTERM does, and each goes on from what it keeps.
 """
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -23,34 +17,38 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 
+from cai_lightning.callbacks.checkpoints import WholeCheckpoints
+from cai_lightning.callbacks.progress import has_bar
 from cai_lightning.run.errors import UserError
-
-DETERMINING = (
-    "precision",
-    "max_epochs",
-    "max_steps",
-    "accumulate_grad_batches",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "val_check_interval",
-    "check_val_every_n_epoch",
-    "devices",
-    "num_nodes",
-    "limit_val_batches",
-)
+from cai_lightning.run.processes import launched_by_the_first
 
 DIVISORS = ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval")
 """Settings by which Lightning divides, and which it does not look at before."""
 
 
-def determining(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that change what fit learns, by dotted name."""
-    return {f"trainer.{name}": trainer[name] for name in DETERMINING}
-
-
 CUTS = {"predict": "limit_predict_batches", "fit": "limit_train_batches", "validate": "limit_val_batches"}
 """Of each verb the setting that leaves batches of its rows out."""
+
+
+PATIENCE = timedelta(days=7)
+"""How long a process waits for the others, whose rows may take hours longer; Lightning gives up after half an hour."""
+
+
+def filled_in(verb: str, trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are left to us, and those that a verb does not leave to the user."""
+    if verb != "fit":
+        return {"logger": trainer["logger"] or False, "enable_progress_bar": False, "enable_checkpointing": False}
+    found: dict[str, Any] = {}
+    if trainer["logger"] is None:
+        found["logger"] = CSVLogger(trainer["default_root_dir"], name="logs")
+    if trainer["enable_progress_bar"] is None:
+        found["enable_progress_bar"] = has_bar()
+    if trainer["plugins"] is None and isinstance(trainer["strategy"], str):
+        found["plugins"] = WholeCheckpoints()
+    return found
 
 
 def check(verb: str, trainer: Mapping[str, Any]) -> None:
@@ -115,12 +113,19 @@ def check_tasks() -> None:
         )
 
 
-def prepare(trainer: Trainer) -> None:
+def prepare(verb: str, trainer: Trainer, strategy: object) -> None:
     """Takes Lightning's checkpoints away, and compares the processes that it waits for with those of the job.
+
+    Args:
+        verb: Only those of fit finish their rows together.
+        trainer: It, before it runs.
+        strategy: What was asked for; one that is no name knows itself how long it waits.
 
     Raises:
         UserError: They are not as many.
     """
+    if verb != "fit" and isinstance(strategy, str) and isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._timeout = PATIENCE
     environment = trainer._accelerator_connector.cluster_environment
     begin_from(trainer, None)
     if not isinstance(environment, SLURMEnvironment):
@@ -142,6 +147,15 @@ def begin_from(trainer: Trainer, checkpoint: str | None) -> None:
     """
     connector = trainer._checkpoint_connector
     connector._ckpt_path, connector._user_managed = checkpoint, True
+
+
+def wait_for_the_first(trainer: Trainer) -> None:
+    """Under srun or torchrun all processes come here at once, while the first still looks at the run's folder."""
+    strategy = trainer.strategy
+    world = strategy.cluster_environment if isinstance(strategy, ParallelStrategy) else None
+    if world and world.creates_processes_externally and not launched_by_the_first():
+        strategy.setup_environment()
+        strategy.barrier("settled")
 
 
 def left_over(run: Path) -> list[Path]:

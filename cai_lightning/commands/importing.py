@@ -22,6 +22,11 @@ from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import UNKNOWN, Response, number_ids, prompt_id, to_json
 from cai_lightning.run.thoughts import split_thoughts
 
+IMPORTED = manifest.Outputs(
+    "import",
+    ("responses.jsonl", "responses.rank*.jsonl", "scores.jsonl", "scores.rank*.jsonl", "summary.json"),
+    beside=("validate.json",),
+)
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 OPTIONAL = ("reference", "category")
@@ -176,10 +181,10 @@ def import_responses(
     name = model or file.name.partition(".")[0]
     target.mkdir(parents=True, exist_ok=True)
     with jsonl.locked(target / "validate.json"):
-        if fresh and (folder := manifest.set_aside(target, "import")):
+        if fresh and (folder := manifest.set_aside(target, IMPORTED)):
             print(f"what the run held is now in {folder}")
         made_from = {"digest of the file": manifest.file_digest(file), "columns": asdict(columns), "model": name}
-        manifest.settle(target, "import", made_from)
+        manifest.settle(target, IMPORTED, made_from)
         responses = [_response(row, name) for row in rows]
         jsonl.write(target / "responses.jsonl", (json.loads(to_json(response)) for response in responses))
     print(f"{len(rows)} responses are in {target / 'responses.jsonl'}: {_counted(responses)}")

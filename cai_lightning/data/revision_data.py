@@ -111,6 +111,10 @@ class RevisionData(LightningDataModule):
         samples = [(s.id, s.response, s.finished) for part in corpus.parts.values() for s in part]
         return {"corpus": manifest.digest(samples)}
 
+    def warning(self, run: Path) -> str | None:
+        """What there is to be said of revisions that predict has not made all of."""
+        return manifest.check_revisions(self.corpus or run / "revisions.jsonl")
+
     def counts(self, run: Path) -> Counter[str]:
         """What was changed and left out of the corpus, see `Corpus`."""
         return self._read(run).counts

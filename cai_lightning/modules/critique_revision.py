@@ -10,13 +10,14 @@ from pathlib import Path
 from lightning.pytorch import LightningModule
 
 from cai_lightning.callbacks.dry_run import Price
-from cai_lightning.callbacks.recording import Sink
+from cai_lightning.callbacks.recording import Sink, journals
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.principles import wording
 from cai_lightning.principles.constitution import Constitution, open_constitution
 from cai_lightning.principles.few_shots import FewShots, open_few_shots
 from cai_lightning.principles.selection import PrincipleSelector
 from cai_lightning.run.errors import ReplyError
+from cai_lightning.run.manifest import Outputs
 from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import Conversation, Failure, Prompt, Revision, Round, about
 from cai_lightning.services.concurrency import for_each
@@ -47,6 +48,8 @@ class CritiqueRevision(LightningModule):
         price: What `--dry-run` reckons with; null leaves money out.
     """
 
+    records = (Revision, Failure)
+    outputs = Outputs("predict", journals(Revision), beside=journals(Failure))
     INCIDENTAL = frozenset({"constitution", "few_shots", "tries", "price"})
 
     def __init__(

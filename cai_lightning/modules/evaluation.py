@@ -8,7 +8,7 @@ from typing import cast
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from cai_lightning.callbacks.recording import Sink
+from cai_lightning.callbacks.recording import Sink, journals
 from cai_lightning.data.prompt_data import ReferencedPrompt
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.metrics import ResponseMetric
@@ -16,10 +16,15 @@ from cai_lightning.metrics.scoring import Outcome, Scorer
 from cai_lightning.principles import wording
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import ReplyError, UserError
-from cai_lightning.run.manifest import unfinished
+from cai_lightning.run.manifest import Outputs, unfinished
 from cai_lightning.run.record_files import read_records
 from cai_lightning.run.records import Prompt, Response, Score, about, shared_id
 from cai_lightning.services.concurrency import for_each
+
+SCORES = (*journals(Score), "summary.json")
+ANSWERED = Outputs("validate", (*journals(Response), *SCORES))
+SCORED = Outputs("score", SCORES, noted=False)
+"""Scores alone: each says of its own row under which settings it was made."""
 
 
 class Evaluation(LightningModule):
@@ -35,6 +40,7 @@ class Evaluation(LightningModule):
         score_batch_size: Responses handed to an evaluator at once.
     """
 
+    records = (Response, Score)
     INCIDENTAL = frozenset({"metrics", "adapter", "unfinished", "score_batch_size"})
 
     def __init__(
@@ -58,8 +64,15 @@ class Evaluation(LightningModule):
         self.computed: dict[str, Tensor] = {}
         _check_columns(metrics)
 
+    @property
+    def outputs(self) -> Outputs:
+        """What is made in the run's folder: without an engine, scores alone."""
+        return ANSWERED if self.engine else SCORED
+
     def inputs(self, run: Path) -> dict[str, str]:
         """What the engine reads. The adapter would not stop a run: responses of another adapter are missing."""
+        if self.engine is None:
+            return {"adapter of the responses": str(self.adapter_digest(run))}
         return self.engine.inputs(run) if isinstance(self.engine, manifest.HasInputs) else {}
 
     @property

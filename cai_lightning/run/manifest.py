@@ -18,6 +18,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -51,27 +52,25 @@ def sampled_digest(path: Path) -> bytes:
 Verb = Literal["predict", "fit", "validate", "score", "import"]
 """What makes files in a run; `score` is validate without an engine, which makes no responses."""
 
-_SCORES = ("scores.jsonl", "scores.rank*.jsonl", "summary.json")
-_FROM_SLURM = "hpc_ckpt_*.ckpt"  # Lightning's own, see `slurm`
-_RESPONSES = ("responses.jsonl", "responses.rank*.jsonl")
+_FROM_SLURM = "hpc_ckpt_*.ckpt"  # Lightning's own, see `cli/trainer_settings`
 
-OUTPUTS: dict[Verb, tuple[str, ...]] = {
-    "predict": ("revisions.jsonl", "revisions.rank*.jsonl"),
-    "fit": ("adapter", "model", "checkpoints"),
-    "validate": (*_RESPONSES, *_SCORES),
-    "score": _SCORES,
-    "import": (*_RESPONSES, *_SCORES),
-}
-"""What each verb makes under its settings; those of a verb that has made nothing yet may still change."""
 
-NOTES: dict[Verb, tuple[str, ...]] = {
-    "predict": ("predict.json", "failed.jsonl", "failed.rank*.jsonl", _FROM_SLURM),
-    "fit": ("fit.json", _FROM_SLURM),
-    "validate": ("validate.json", _FROM_SLURM),
-    "score": (),
-    "import": ("import.json", "validate.json"),
-}
-"""What each verb writes down beside it, or has left there."""
+@dataclass(frozen=True)
+class Outputs:
+    """What a verb makes in a run's folder.
+
+    Args:
+        verb: Its name.
+        made: Patterns of the files and folders that it makes under its settings; as long as there is nothing in them,
+            the settings may still change.
+        beside: Patterns of what it leaves beside them and its note; `--fresh` moves that aside, too.
+        noted: Whether it keeps its settings in `<run>/<verb>.json`, for every row of its files.
+    """
+
+    verb: Verb
+    made: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    noted: bool = True
 
 
 @runtime_checkable
@@ -82,6 +81,14 @@ class HasInputs(Protocol):
         """Digests by the name of what is read."""
 
 
+@runtime_checkable
+class HasWarning(Protocol):
+    """What reads files that may not be all that there will be."""
+
+    def warning(self, run: Path) -> str | None:
+        """What is to be said of them before the work begins."""
+
+
 def settings(thing: object) -> dict[str, Any]:
     """The settings of an object that determine what it makes, by dotted name.
 
@@ -89,6 +96,12 @@ def settings(thing: object) -> dict[str, Any]:
     Arguments named in the class attribute `INCIDENTAL` are left out, and so are its inputs, whose digests count.
     """
     return dict(_walk(thing, ""))
+
+
+def fingerprint(run: Path, parts: Mapping[str, object]) -> dict[str, Any]:
+    """What determines what is made: the settings of its parts, and digests of what they read."""
+    readers = [part for part in parts.values() if isinstance(part, HasInputs)]
+    return settings(parts) | {f"digest of {name}": d for part in readers for name, d in part.inputs(run).items()}
 
 
 def digest(value: object) -> str:
@@ -111,15 +124,16 @@ def folder_digest(folder: Path) -> str:
     return digest({path.name: sampled_digest(path).hex()[:16] for path in files})
 
 
-def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
+def settle(run: Path, outputs: Outputs, found: Mapping[str, Any]) -> None:
     """Writes down what a run is made under, or compares it with what stands there.
 
     Raises:
         UserError: What was made before was made under other settings, or its note is damaged.
     """
+    verb = outputs.verb
     path = run / f"{verb}.json"
     now = json.loads(json.dumps(found, default=str))
-    made = _made(run, verb)
+    made = _made(run, outputs)
     if made and not path.exists():
         raise UserError(
             f"{made[0]}: {path.name}, which says how it was made, is missing. Choose another --run, or add --fresh."
@@ -131,13 +145,14 @@ def settle(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
     jsonl.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def agree(run: Path, verb: Verb, found: Mapping[str, Any]) -> None:
+def agree(run: Path, outputs: Outputs, found: Mapping[str, Any]) -> None:
     """Makes sure that a verb of this run, where it has run, was given the same values.
 
     Raises:
         UserError: It was given others, and a test prompt could then have been trained on; or its note is damaged.
     """
-    if (run / f"{verb}.json").exists() and _made(run, verb):
+    verb = outputs.verb
+    if (run / f"{verb}.json").exists() and _made(run, outputs):
         before = noted(run, verb)["settings"]
         _compare(run, verb, {key: before[key] for key in found if key in before}, found)
 
@@ -158,13 +173,14 @@ def is_finished(run: Path, verb: Verb) -> bool:
     return (run / f"{verb}.json").exists() and "finished" in noted(run, verb)
 
 
-def set_aside(run: Path, verb: Verb) -> Path | None:
+def set_aside(run: Path, outputs: Outputs) -> Path | None:
     """Moves what a verb has made into a folder `<run>/before-N`, deleting nothing; None where there is nothing.
 
     Raises:
         UserError: Another process is writing.
     """
-    made = [*_made(run, verb), *(path for pattern in NOTES[verb] for path in sorted(run.glob(pattern)))]
+    beside = (f"{outputs.verb}.json", _FROM_SLURM, *outputs.beside)
+    made = [*_made(run, outputs), *(path for pattern in beside for path in sorted(run.glob(pattern)))]
     if not made:
         return None
     for path in made:
@@ -195,9 +211,9 @@ def noted(run: Path, verb: Verb) -> dict[str, Any]:
     return note
 
 
-def _made(run: Path, verb: Verb) -> list[Path]:
+def _made(run: Path, outputs: Outputs) -> list[Path]:
     """The files and folders that hold something; a verb that failed at once leaves empty ones."""
-    found = (path for pattern in OUTPUTS[verb] for path in sorted(run.glob(pattern)))
+    found = (path for pattern in outputs.made for path in sorted(run.glob(pattern)))
     return [path for path in found if (any(path.iterdir()) if path.is_dir() else path.stat().st_size)]
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from lightning.pytorch import LightningModule
 
+from cai_lightning.callbacks.checkpoints import TRAINED as FIT
+from cai_lightning.engines import ScriptedEngine
+from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Score
@@ -56,6 +59,10 @@ def test_an_argument_that_is_not_kept_is_the_programmers_error():
         manifest.settings(Forgetful(0.1))
 
 
+PREDICT = CritiqueRevision.outputs
+VALIDATE = Evaluation(ScriptedEngine([""]), []).outputs
+
+
 def made(run, verb="predict"):
     run.mkdir(exist_ok=True)
     (run / {"predict": "revisions.jsonl", "validate": "responses.rank3.jsonl"}[verb]).write_text('{"id": "a"}\n')
@@ -64,11 +71,11 @@ def made(run, verb="predict"):
 def test_the_same_settings_go_on_and_others_are_named(tmp_path):
     run = tmp_path / "run"
     found = {"seed": 42, "path": Path("p")}
-    manifest.settle(run, "predict", found)
+    manifest.settle(run, PREDICT, found)
     made(run)
-    manifest.settle(run, "predict", found)
+    manifest.settle(run, PREDICT, found)
     with pytest.raises(UserError) as error:
-        manifest.settle(run, "predict", {**found, "seed": 7})
+        manifest.settle(run, PREDICT, {**found, "seed": 7})
     message = str(error.value)
     assert all(text in message for text in (str(run), "seed = 42", "now it is 7", "--run", "--fresh"))
     assert "\n" not in message
@@ -76,53 +83,53 @@ def test_the_same_settings_go_on_and_others_are_named(tmp_path):
 
 @pytest.mark.parametrize("now", [{}, {"seed": 42, "more": 1}])
 def test_a_setting_that_is_gone_or_new_is_named(tmp_path, now):
-    manifest.settle(tmp_path, "predict", {"seed": 42})
+    manifest.settle(tmp_path, PREDICT, {"seed": 42})
     made(tmp_path)
     with pytest.raises(UserError, match="None"):
-        manifest.settle(tmp_path, "predict", now)
+        manifest.settle(tmp_path, PREDICT, now)
 
 
 def test_before_anything_is_made_settings_may_change(tmp_path):
-    manifest.settle(tmp_path, "validate", {"seed": 42})
+    manifest.settle(tmp_path, VALIDATE, {"seed": 42})
     (tmp_path / "responses.rank0.jsonl").touch()
     made(tmp_path, "predict")
-    manifest.settle(tmp_path, "validate", {"seed": 7})
+    manifest.settle(tmp_path, VALIDATE, {"seed": 7})
     assert json.loads((tmp_path / "validate.json").read_text())["settings"] == {"seed": 7}
 
 
 def test_setting_aside_moves_everything_and_deletes_nothing(tmp_path):
     for n in (1, 2, 3):
-        manifest.settle(tmp_path, "validate", {"n": n})
+        manifest.settle(tmp_path, VALIDATE, {"n": n})
         made(tmp_path, "validate")
         made(tmp_path, "predict")
-        assert manifest.set_aside(tmp_path, "validate") == tmp_path / f"before-{n}"
+        assert manifest.set_aside(tmp_path, VALIDATE) == tmp_path / f"before-{n}"
         kept = {path.name for path in (tmp_path / f"before-{n}").iterdir()}
         assert kept == {"responses.rank3.jsonl", "validate.json"}
         assert json.loads((tmp_path / f"before-{n}" / "validate.json").read_text())["settings"] == {"n": n}
     assert (tmp_path / "revisions.jsonl").exists()
-    assert manifest.set_aside(tmp_path, "validate") is None
+    assert manifest.set_aside(tmp_path, VALIDATE) is None
 
 
 def test_a_folder_of_the_users_is_no_hindrance(tmp_path):
     for name in ("before-old", "before-", "before-2b", "before-½"):
         (tmp_path / name).mkdir()
     (tmp_path / "before-4").touch()
-    manifest.settle(tmp_path, "validate", {"n": 1})
+    manifest.settle(tmp_path, VALIDATE, {"n": 1})
     made(tmp_path, "validate")
-    assert manifest.set_aside(tmp_path, "validate") == tmp_path / "before-5"
+    assert manifest.set_aside(tmp_path, VALIDATE) == tmp_path / "before-5"
 
 
 def test_what_another_process_writes_is_not_moved(tmp_path):
     with jsonl.JournalWriter(tmp_path / "scores.jsonl") as writer:
         writer.append(Score("a", "m", 1.0))
         with pytest.raises(UserError, match="is writing to this file"):
-            manifest.set_aside(tmp_path, "validate")
+            manifest.set_aside(tmp_path, VALIDATE)
     assert (tmp_path / "scores.rank0.jsonl").exists()
 
 
 def test_finished_is_noted_beside_the_settings(tmp_path):
     assert not manifest.is_finished(tmp_path, "fit")
-    manifest.settle(tmp_path, "fit", {"n": 1})
+    manifest.settle(tmp_path, FIT, {"n": 1})
     assert not manifest.is_finished(tmp_path, "fit")
     manifest.finish(tmp_path, "fit")
     assert manifest.is_finished(tmp_path, "fit")
@@ -157,7 +164,7 @@ def test_a_large_file_is_told_by_samples(tmp_path):
 def test_rows_of_unknown_origin_are_not_adopted(tmp_path):
     (tmp_path / "revisions.jsonl").write_text('{"id": "a"}\n')
     with pytest.raises(UserError, match=r"predict\.json"):
-        manifest.settle(tmp_path, "predict", {"model.seed": 7})
+        manifest.settle(tmp_path, PREDICT, {"model.seed": 7})
 
 
 @pytest.mark.parametrize(
@@ -176,8 +183,8 @@ def test_rows_of_unknown_origin_are_not_adopted(tmp_path):
 @pytest.mark.parametrize(
     "read",
     [
-        lambda run: manifest.settle(run, "predict", {"n": 1}),
-        lambda run: manifest.agree(run, "predict", {"n": 1}),
+        lambda run: manifest.settle(run, PREDICT, {"n": 1}),
+        lambda run: manifest.agree(run, PREDICT, {"n": 1}),
         lambda run: manifest.is_finished(run, "predict"),
         lambda run: manifest.finish(run, "predict"),
     ],
@@ -188,16 +195,16 @@ def test_a_damaged_note_is_named_and_fresh_begins_anew(tmp_path, content, read):
     (tmp_path / "predict.json").write_bytes(content)
     with pytest.raises(UserError, match=r"predict\.json.*Choose another --run, or start predict with --fresh"):
         read(tmp_path)
-    assert (manifest.set_aside(tmp_path, "predict") / "predict.json").read_bytes() == content
-    manifest.settle(tmp_path, "predict", {"n": 1})
+    assert (manifest.set_aside(tmp_path, PREDICT) / "predict.json").read_bytes() == content
+    manifest.settle(tmp_path, PREDICT, {"n": 1})
     read(tmp_path)
 
 
 def test_verbs_of_one_run_agree_on_the_split(tmp_path):
-    manifest.settle(tmp_path, "fit", {"data.shares.test": 0.15, "model.learning_rate": 1})
-    manifest.agree(tmp_path, "fit", {"data.shares.test": 0.9})  # nothing is trained yet
+    manifest.settle(tmp_path, FIT, {"data.shares.test": 0.15, "model.learning_rate": 1})
+    manifest.agree(tmp_path, FIT, {"data.shares.test": 0.9})  # nothing is trained yet
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
-    manifest.agree(tmp_path, "fit", {"data.shares.test": 0.15})
+    manifest.agree(tmp_path, FIT, {"data.shares.test": 0.15})
     with pytest.raises(UserError, match=r"data\.shares\.test"):
-        manifest.agree(tmp_path, "fit", {"data.shares.test": 0.9})
+        manifest.agree(tmp_path, FIT, {"data.shares.test": 0.9})
