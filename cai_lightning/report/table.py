@@ -81,7 +81,9 @@ class Table:
         for heading in head:
             table.add_column(Text(printable(heading)), overflow="fold")
         for row in self.rows:
-            table.add_row(*(field.terminal("bold" if len(row) == 1 else "") for field in _fields(row, head)))
+            table.add_row(
+                *(field.terminal("bold" if len(row) == 1 < len(head) else "") for field in _fields(row, head))
+            )
         return table
 
     def markdown(self, write: Callable[[str], str] | None = None) -> str:
@@ -159,7 +161,7 @@ def _markdown(text: str) -> str:
 
 def _markdown_fields(row: Row, head: Sequence[str], write: Callable[[str], str]) -> list[str]:
     first, *others = ("<br>".join(map(write, filter(None, (f.text, f.below)))) for f in _fields(row, head))
-    return [f"**{first}**" if len(row) == 1 else first, *others]
+    return [f"**{first}**" if len(row) == 1 < len(head) else first, *others]
 
 
 def _html_field(field: Field) -> Markup:
