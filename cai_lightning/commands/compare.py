@@ -9,8 +9,8 @@ from cai_lightning.report.comparison import Comparison, compare_runs
 from cai_lightning.report.corpora import RunTexts, read_texts
 from cai_lightning.report.evidence import AuditFile, notes_on, read_audits, read_win_rates
 from cai_lightning.report.exports import as_csv, as_json, write_files
-from cai_lightning.report.page.render import page_of, render
-from cai_lightning.report.plots import save_plots
+from cai_lightning.report.figures import save_plots
+from cai_lightning.report.page import render_page
 from cai_lightning.report.references import with_references
 from cai_lightning.report.runs import Run, load_runs
 from cai_lightning.report.table import console, tell_written
@@ -94,7 +94,7 @@ def write_report(
 ) -> list[Path]:
     """Writes a comparison in all its forms and returns the files."""
     files = {
-        "index.html": render(page_of(comparison, runs, texts, recorded)),
+        "index.html": render_page(comparison, runs, texts, recorded),
         "report.md": document(comparison).markdown(),
         "scores.csv": as_csv(SCORES, scores(runs, texts)),
         "summary.json": as_json(content(comparison)),

@@ -1,205 +1,228 @@
-"""The plots of a comparison as PNG and SVG, for a paper or a README; the page draws its own.
+"""Plots of lines with names above what is drawn, and of points between two axes.
 
-Small panels side by side, one for each metric, with one mark and its interval for each run.
-
-figure, axes = panels(comparison.columns, runs, caption)
-
-Forest plot: paired differences of all runs to the baseline, one panel a metric.
-
-figure = differences_figure(comparison)
-
-Means of all runs, one panel a metric.
-
-figure = means_figure(comparison)
-
-Helpfulness against harmlessness, one panel for each pair of metrics.
-
-figure = tradeoffs_figure(comparison)
-
-Writes the plots of a comparison.
-
-files = save_plots(comparison, output / "plots")
+forest("harmlessness", [Line("qwen_contextual", [Mark(estimate, "run-1")], "better")], "difference", reference=0.0)
+histograms("helpfulness", [Histogram("qwen_base", "run-0", scores)])
+scatter("both sides", [Point("qwen_base", 1, "run-0", helpful, harmless)], "helpfulness", "harmlessness")
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from cai_lightning.report.comparison import BothSides, Cell, ColumnComparison, Comparison, both_sides
-from cai_lightning.report.summary import Direction
-from cai_lightning.report.words import ARROWS, verdict
+import numpy as np
+from numpy.typing import NDArray
+
+from cai_lightning.report.drawing import EDGE, MOST_LETTERS, Key, Panel, colors, shortened, tip
+from cai_lightning.report.numbers import number
 from cai_lightning.run.text import printable
 from cai_lightning.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-ACROSS = 3
-COLORS = {"better": "#1b7f4b", "worse": "#b3261e"}
-PLAIN = "#44546a"
+Limits = tuple[float | None, float | None]
+Values = NDArray[np.float64]
 
-
-def panels(columns: Sequence[ColumnComparison], runs: Sequence[str], caption: str) -> tuple["Figure", list["Axes"]]:
-    """An empty figure with a panel for each column, and a line for each run in all of them."""
-    from matplotlib.figure import Figure
-
-    across = min(ACROSS, len(columns))
-    down = -(-len(columns) // across)
-    figure = Figure(figsize=(1.8 + 3.2 * across, 0.4 + down * (0.9 + 0.28 * len(runs))), layout="constrained")
-    axes = list(figure.subplots(down, across, sharey=True, squeeze=False).ravel())
-    for axis, column in zip(axes, columns, strict=False):
-        _prepare(axis, column, runs)
-    for axis in axes[len(columns) :]:
-        axis.set_visible(False)
-    figure.supxlabel(caption, fontsize=8, color=PLAIN, parse_math=False, wrap=True)
-    return figure, axes[: len(columns)]
+NAME, BAND, BARS, GAP, SQUARE = 18.0, 12.0, 32.0, 8.0, 250.0
+"""Pixels: the height of a name, a mark, a histogram, and of what is left below; the side of a scatter plot."""
+LEFT = 5 * EDGE
+"""Pixels to the left of an axis that has numbers."""
+DASHED = (0, (4, 3))
+BINS = 40
+MOST_VALUES = 12
+"""Distinct values up to which every value gets a bar of its own, such as the points of a judge."""
 
 
-def draw(axis: "Axes", place: int, estimate: Interval, color: str, is_filled: bool = True) -> None:
-    """An estimate on the line of a run; nothing where there is no mean."""
+@dataclass(frozen=True)
+class Mark:
+    """A dot with its interval.
+
+    Args:
+        estimate: Where it stands; without a mean nothing is drawn.
+        color: Name of its color.
+        filled: Whether the dot is filled.
+        whiskers: Ends of a thinner line, beside which the interval is a thick one.
+        name: What it is, for a pointer; the name of its line by default.
+    """
+
+    estimate: Interval
+    color: str
+    filled: bool = True
+    whiskers: tuple[float, float] | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A name with marks beneath it, and a remark at its right, green or red where that is `better` or `worse`."""
+
+    name: str
+    marks: Sequence[Mark] = ()
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A name with the spread of its scores beneath it."""
+
+    name: str
+    color: str
+    scores: Values
+
+    @property
+    def remark(self) -> str:
+        return f"{len(self.scores)} scores"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A numbered dot with its intervals in both directions."""
+
+    name: str
+    number: int
+    color: str
+    across: Interval
+    up: Interval
+
+    @property
+    def words(self) -> str:
+        return f"{self.name}: {number(self.across)}, {number(self.up)}"
+
+
+def forest(
+    title: str,
+    lines: Sequence[Line],
+    label: str = "",
+    reference: float | None = None,
+    limits: Limits = (None, None),
+    percent: bool = False,
+    keys: Sequence[Key] = (),
+) -> Panel:
+    """Marks with their intervals, line by line.
+
+    Args:
+        title: What it shows.
+        lines: The lines from the top.
+        label: What the axis measures.
+        reference: Where a dashed line stands.
+        limits: Ends of the axis; None where they are those of the marks.
+        percent: Whether the axis shows shares in per cent.
+        keys: What the colors stand for, where a line has several marks.
+    """
+    heights = [NAME + BAND * max(1, len(line.marks)) + GAP for line in lines]
+
+    def draw(axis: "Axes") -> None:
+        for line, top in _named(axis, lines, heights):
+            for n, mark in enumerate(line.marks):
+                _draw_mark(axis, top + NAME + (n + 0.5) * BAND, mark, mark.name or line.name)
+        if reference is not None:
+            axis.axvline(reference, color=colors()["quiet"], linestyle=DASHED, linewidth=1, zorder=1)
+        if percent:
+            axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+        axis.set(xlabel=printable(label), xlim=limits)
+
+    return Panel(title, draw, sum(heights), keys=keys)
+
+
+def histograms(title: str, lines: Sequence[Histogram], label: str = "") -> Panel:
+    """Spreads in the same bins, line by line; each has a line at its mean, and its tallest bar fills its height.
+
+    Args:
+        title: What it shows.
+        lines: The lines from the top.
+        label: What the axis measures.
+    """
+    every = np.concatenate([line.scores for line in lines])
+    edges, heights = bin_edges(every), [NAME + BARS + GAP] * len(lines)
+    limits = (0.0, 1.0) if every.min() >= 0 and every.max() <= 1 else (edges[0], edges[-1])
+
+    def draw(axis: "Axes") -> None:
+        for line, top in _named(axis, lines, heights):
+            counts, bottom, mean = np.histogram(line.scores, edges)[0], top + NAME + BARS, line.scores.mean()
+            bars = axis.stairs(bottom - BARS * counts / counts.max(), edges, baseline=bottom, fill=True, alpha=0.75)
+            bars.set(color=colors()[line.color], gid=tip(f"{line.name}: mean {mean:.3g}, {line.remark}"))
+            axis.plot([mean, mean], [bottom - BARS, bottom], color=colors()["ink"])
+        axis.set(xlabel=printable(label), xlim=limits)
+
+    return Panel(title, draw, sum(heights))
+
+
+def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Panel:
+    """Numbered points with the intervals of both their means.
+
+    Args:
+        title: What it shows.
+        points: The points.
+        across: What the axis to the right measures.
+        up: What the axis upwards measures.
+    """
+    keys = [Key(str(point.number), point.name, point.color, point.words) for point in points]
+
+    def draw(axis: "Axes") -> None:
+        for point in points:
+            _draw_point(axis, point)
+        axis.set(xlim=_limits([point.across for point in points]), ylim=_limits([point.up for point in points]))
+        label_both(axis, across, up)
+
+    return Panel(title, draw, SQUARE, LEFT, keys)
+
+
+def label_both(axis: "Axes", across: str, up: str) -> None:
+    """Gives the upward axis numbers, too, and both what they measure."""
+    axis.set(xlabel=printable(across), ylabel=printable(up))
+    axis.grid(axis="y")
+    axis.tick_params(labelleft=True)
+
+
+def bin_edges(scores: Values) -> Values:
+    """The edges of the bins; a few distinct values have narrow bins of their own, with empty ones between."""
+    distinct = np.unique(scores)
+    if len(distinct) > MOST_VALUES:
+        return np.histogram_bin_edges(scores, BINS)
+    half = min([0.015 * np.ptp(distinct), *(0.4 * np.diff(distinct))]) if len(distinct) > 1 else 0.5
+    return np.ravel(np.column_stack([distinct - half, distinct + half]))
+
+
+def _named(axis: "Axes", lines: Sequence[Any], heights: Sequence[float]) -> Iterator[tuple[Any, float]]:
+    """Writes names and remarks, and gives each line with the pixel at its top."""
+    tops = np.cumsum([0.0, *heights])
+    axis.set_ylim(tops[-1], 0)
+    axis.locator_params(axis="x", nbins=5)
+    words: dict[str, Any] = {"va": "center", "bbox": {"color": colors()["card"], "pad": 1}}
+    words["transform"] = axis.get_yaxis_transform()
+    for line, top in zip(lines, tops, strict=False):
+        remark, color = printable(line.remark), line.remark if line.remark in ("better", "worse") else "quiet"
+        name = shortened(line.name, max(MOST_LETTERS // 2, MOST_LETTERS - len(remark)))
+        axis.text(0, top + NAME / 2, name, gid=tip(line.name), **words)
+        axis.text(1, top + NAME / 2, remark, ha="right", color=colors()[color], **words)
+        yield line, float(top)
+
+
+def _draw_mark(axis: "Axes", y: float, mark: Mark, name: str) -> None:
+    estimate, color, about = mark.estimate, colors()[mark.color], tip(f"{name}: {number(mark.estimate)}")
     if estimate.mean is None:
         return
+    if mark.whiskers:
+        axis.plot(mark.whiskers, [y, y], color=color, linewidth=1)
     if estimate.interval:
-        axis.plot(estimate.interval, [place, place], color=color, linewidth=2, solid_capstyle="round")
-    axis.plot(estimate.mean, place, "o", color=color, markersize=6, markerfacecolor=color if is_filled else "white")
+        axis.plot(estimate.interval, [y, y], color=color, linewidth=4 if mark.whiskers else 2, gid=about)
+    face = color if mark.filled else colors()["card"]
+    axis.plot(estimate.mean, y, "o", color=color, markersize=7, markerfacecolor=face, gid=about)
 
 
-def write(axis: "Axes", place: int, words: str) -> None:
-    """Words on the line of a run that has nothing to draw."""
-    transform = axis.get_yaxis_transform()
-    axis.text(0.02, place, words, transform=transform, color=PLAIN, va="center", size=8, style="italic")
-
-
-def color(cell: Cell, direction: Direction | None) -> str:
-    """Green where a run is better than the baseline, red where it is worse."""
-    return COLORS.get(verdict(cell, direction), PLAIN)
-
-
-def _prepare(axis: "Axes", column: ColumnComparison, runs: Sequence[str]) -> None:
-    axis.set_title(printable(column.name), loc="left", fontsize=10, fontweight="bold", parse_math=False)
-    axis.set_xlabel(ARROWS[column.direction], fontsize=8, color=PLAIN)
-    axis.set_yticks(range(len(runs)), runs, parse_math=False)
-    axis.set_ylim(len(runs) - 0.5, -0.5)
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.tick_params(axis="y", length=0)
-    axis.tick_params(labelsize=8)
-    axis.locator_params(axis="x", nbins=5)
-    axis.grid(axis="x", color="#e4e7ec", linewidth=0.8)
-    axis.set_axisbelow(True)
-
-
-def differences_figure(comparison: Comparison) -> "Figure | None":
-    """Differences with their intervals; None where no metric has one."""
-    columns = [column for column in comparison.columns if any(cell.difference for cell in column.cells)]
-    if not columns:
-        return None
-    others = [n for n, run in enumerate(comparison.runs) if run != comparison.baseline]
-    figure, axes = panels(columns, [comparison.runs[n] for n in others], _differences_caption(comparison))
-    for axis, column in zip(axes, columns, strict=True):
-        axis.axvline(0, color=PLAIN, linestyle=(0, (4, 3)), linewidth=0.8, zorder=0)
-        for place, cell in enumerate(column.cells[n] for n in others):
-            if cell.difference and cell.difference.estimate.mean is not None:
-                draw(axis, place, cell.difference.estimate, color(cell, column.direction))
-            else:
-                write(axis, place, "not comparable" if cell.scored else "not run")
-    return figure
-
-
-def _differences_caption(comparison: Comparison) -> str:
-    return (
-        f"Differences to {comparison.baseline}, paired by prompt, with {100 * comparison.confidence:g} % intervals. "
-        "Green is better, red is worse, where the corrected p-value tells them apart."
-    )
-
-
-def means_figure(comparison: Comparison) -> "Figure":
-    """Means with their intervals; the caption says what colors and hollow dots mean."""
-    figure, axes = panels(comparison.columns, comparison.runs, _means_caption(comparison))
-    for axis, column in zip(axes, comparison.columns, strict=True):
-        for place, cell in enumerate(column.cells):
-            _dot(axis, place, cell, color(cell, column.direction))
-        _baseline(axis, column.cells[comparison.runs.index(comparison.baseline)])
-    return figure
-
-
-def _means_caption(comparison: Comparison) -> str:
-    return (
-        f"Means with {100 * comparison.confidence:g} % intervals. Dashed: {comparison.baseline}; green is better, red "
-        "is worse than it, where the corrected p-value tells them apart. Hollow: not comparable."
-    )
-
-
-def _dot(axis: "Axes", place: int, cell: Cell, color: str) -> None:
-    if cell.estimate.mean is None:
-        write(axis, place, "not run" if cell.not_run else "unscored")
-    else:
-        draw(axis, place, cell.estimate, color, is_filled=cell.compared)
-
-
-def _baseline(axis: "Axes", cell: Cell) -> None:
-    if cell.estimate.mean is not None:
-        axis.axvline(cell.estimate.mean, color=PLAIN, linestyle=(0, (4, 3)), linewidth=0.8, zorder=0)
-
-
-SIDE = 4.0
-
-
-def tradeoffs_figure(comparison: Comparison) -> "Figure | None":
-    """Means of both sides with their intervals; None where the metrics measure but one side."""
-    from matplotlib.figure import Figure
-
-    pairs = both_sides(comparison)
-    if not pairs:
-        return None
-    figure = Figure(figsize=(SIDE * len(pairs), SIDE), layout="constrained")
-    for axis, pair in zip(figure.subplots(1, len(pairs), squeeze=False).ravel(), pairs, strict=True):
-        _panel(axis, pair)
-    share = f"{100 * comparison.confidence:g} %"
-    caption = f"Means with {share} intervals; up and to the right is better."
-    figure.supxlabel(caption, fontsize=8, color=PLAIN, parse_math=False, wrap=True)
-    return figure
-
-
-def _panel(axis: "Axes", pair: BothSides) -> None:
-    for number, helpful, harmless in pair.cells:
-        _cross(axis, helpful, harmless, f"C{number % 10}")
-    axis.set_xlabel(printable(pair.helpful), fontsize=9, parse_math=False)
-    axis.set_ylabel(printable(pair.harmless), fontsize=9, parse_math=False)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)
-    axis.grid(color="#e4e7ec", linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.legend(fontsize=8, frameon=False)
-
-
-def _cross(axis: "Axes", helpful: Cell, harmless: Cell, color: str) -> None:
-    x, y = helpful.estimate, harmless.estimate
+def _draw_point(axis: "Axes", point: Point) -> None:
+    x, y, color = point.across, point.up, colors()[point.color]
     if x.mean is None or y.mean is None:
         return
     if x.interval and y.interval:
-        axis.plot(x.interval, [y.mean, y.mean], color=color)
-        axis.plot([x.mean, x.mean], y.interval, color=color)
-    axis.plot(x.mean, y.mean, "o", color=color, label=helpful.run.replace("$", r"\$"))
+        axis.plot(x.interval, [y.mean, y.mean], color=color, linewidth=2)
+        axis.plot([x.mean, x.mean], y.interval, color=color, linewidth=2)
+    axis.plot(x.mean, y.mean, "o", color=color, markersize=15, zorder=3, gid=tip(point.words))
+    words = axis.text(x.mean, y.mean, str(point.number), ha="center", va="center_baseline", weight="bold", zorder=3)
+    words.set(color=colors()["card"], gid=tip(point.words))
 
 
-def save_plots(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes every plot that the comparison has something to show in, as PNG and SVG, and returns the files."""
-    figures = {
-        "means": means_figure(comparison),
-        "differences": differences_figure(comparison),
-        "tradeoffs": tradeoffs_figure(comparison),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    return [path for name, figure in figures.items() if figure for path in _save(figure, folder / name)]
-
-
-def _save(figure: "Figure", path: Path) -> list[Path]:
-    import matplotlib
-
-    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
-    # Text stays text, and the same comparison gives the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cai_lightning"}):
-        figure.savefig(png, dpi=150, facecolor="white")
-        figure.savefig(svg, facecolor="white", metadata={"Date": None})
-    return [png, svg]
+def _limits(estimates: Sequence[Interval]) -> Limits:
+    """All of the scale from 0 to 1 where these are on it, lest small differences look large."""
+    ends = [end for each in estimates for end in (each.mean, *(each.interval or ())) if end is not None]
+    return (-0.04, 1.04) if min(ends) >= 0 and max(ends) <= 1 else (None, None)

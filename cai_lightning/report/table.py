@@ -10,9 +10,10 @@ escapes what a terminal, Markdown or HTML would obey.
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 from rich.console import Console, Group
@@ -20,23 +21,40 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from cai_lightning.report.numbers import NOTHING
 from cai_lightning.run.text import escape_markdown, printable
 
 Style = Literal["", "better", "worse", "unclear", "warning"]
 COLORS = {"better": "green", "worse": "red", "warning": "yellow"}
 CROWDED = 7
 """Columns from which on they stand closer together in the terminal."""
+LONG = 36
+"""Letters from which on a field may have several lines on a page."""
+_BAR = Markup(
+    '<svg class="bar" aria-hidden="true"><rect class="rail" width="100%" height="100%"/>'
+    '<rect width="{:.2f}%" height="100%"/></svg>'
+)
 WIDTH = 100
 """Columns of a terminal that is a file or a pipe."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a table: its text, a second line, and what the last of the two amounts to."""
+    """One field of a table.
+
+    Args:
+        text: What it says.
+        below: A second line.
+        style: What the last of the two amounts to.
+        share: How much of a bar beneath it is filled on a page, from 0 to 1; None where there is no bar.
+        query: What it asks the page's viewer for, where it is a link.
+    """
 
     text: str
     below: str = ""
     style: Style = ""
+    share: float | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.text
@@ -102,7 +120,7 @@ class Table:
         """The table for a page, without its title and its notes."""
         names = self.head
         head = Markup().join(Markup('<th scope="col">{}</th>').format(printable(name)) for name in names)
-        rows = (Markup().join(map(_html_field, _fields(row, names))) for row in self.rows)
+        rows = (Markup().join(map(_html_field, _fields(row, names), names)) for row in self.rows)
         body = Markup("\n").join(Markup("<tr>{}</tr>").format(row) for row in rows)
         return Markup("<table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>\n</table>").format(head, body)
 
@@ -164,6 +182,13 @@ def _markdown_fields(row: Row, head: Sequence[str], write: Callable[[str], str])
     return [f"**{first}**" if len(row) == 1 < len(head) else first, *others]
 
 
-def _html_field(field: Field) -> Markup:
+def _html_field(field: Field, heading: str) -> Markup:
+    """A field that knows the heading of its column, for screens without room for a table."""
+    text = printable(field.text)
+    if field.query:
+        text = Markup('<a href="#{}">{}</a>').format(urlencode(field.query), text)
     below = Markup("<small>{}</small>").format(printable(field.below)) if field.below else ""
-    return Markup('<td class="{}">{}{}</td>').format(field.style, printable(field.text), below)
+    bar = "" if field.share is None else _BAR.format(100 * field.share)
+    kind = "nothing" if field.text in ("", NOTHING) else "long" if len(field.text) > LONG else ""
+    style = f"{field.style} {kind}".strip()
+    return Markup('<td class="{}" data-heading="{}">{}{}{}</td>').format(style, printable(heading), text, below, bar)

@@ -38,7 +38,7 @@ SCORES = ("id", "category", "run", "metric", "score", "reason")
 def document(comparison: Comparison) -> Document:
     """Everything that a comparison says."""
     tables = [column_table(column, comparison) for column in (*comparison.columns, *comparison.behaviours)]
-    tables += [_category_table(name, columns, comparison) for name, columns in by_metric(comparison).items()]
+    tables += [category_table(name, columns, comparison) for name, columns in by_metric(comparison).items()]
     tables += [win_rate_table(comparison)] if comparison.win_rates else []
     tables += [ranking_table(comparison)] if comparison.ranking else []
     return Document("Comparison", tables, notes(comparison), warnings(comparison))
@@ -88,7 +88,6 @@ def warnings(comparison: Comparison) -> list[str]:
 def notes(comparison: Comparison) -> list[str]:
     """How the tables are to be read, and what they cannot say."""
     arms = {run: names for run, names in comparison.fine_tunings.items() if len(names) > 1}
-    every = (*comparison.columns, *comparison.behaviours)
     return [
         *([] if comparison.ranking else ["No overall ranking: no metric ranks every run."]),
         *_how_to_read(comparison),
@@ -97,8 +96,7 @@ def notes(comparison: Comparison) -> list[str]:
             for run, names in arms.items()
         ),
         *([NEEDED_SEEDS] if arms else []),
-        *_counted(every, "unscored", lambda cell: (cell.unscored, cell.scored + cell.unscored)),
-        *_counted(every, "scored on a truncated text", lambda cell: (cell.truncated, cell.scored)),
+        *counts((*comparison.columns, *comparison.behaviours)),
         *comparison.notes,
     ]
 
@@ -118,6 +116,12 @@ def _how_to_read(comparison: Comparison) -> Iterator[str]:
         yield "Behaviours and categories (*: significant) are each corrected among themselves."
     if comparison.win_rates:
         yield WIN_RATES_READ
+
+
+def counts(columns: Sequence[ColumnComparison]) -> Iterator[str]:
+    """How many responses are unscored, and how many scores are of a truncated text."""
+    yield from _counted(columns, "unscored", lambda cell: (cell.unscored, cell.scored + cell.unscored))
+    yield from _counted(columns, "scored on a truncated text", lambda cell: (cell.truncated, cell.scored))
 
 
 def _counted(columns: Sequence[ColumnComparison], what: str, count: Callable[[Cell], tuple[int, int]]) -> Iterator[str]:
@@ -193,15 +197,20 @@ def _needed(difference: PairedDifference | None) -> str:
     return f"{difference.needed:,}" if difference.needed <= MOST_COUNTED else f">{MOST_COUNTED:,}"
 
 
-def _category_table(name: str, columns: Sequence[ColumnComparison], comparison: Comparison) -> Table:
+def category_table(name: str, columns: Sequence[ColumnComparison], comparison: Comparison) -> Table:
     rows = [
         {
-            "": Field(f"{column.category} ({column.prompts})"),
+            "": Field(f"{column.category} ({column.prompts})", query=_lowest_first(column)),
             **{_name(cell.run, comparison): _category_field(cell, column.direction) for cell in column.cells},
         }
         for column in columns
     ]
     return Table(_titled(f"{name} by category", columns[0].direction), rows)
+
+
+def _lowest_first(column: ColumnComparison) -> dict[str, str]:
+    """What finds a category's conversations on the page."""
+    return {"category": str(column.category), "metric": column.name, "sort": "lowest"}
 
 
 def _category_field(cell: Cell, direction: Direction | None) -> Field:

@@ -40,7 +40,7 @@ def texts(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_opens_without_an_error(page, width, scheme):
     opened = page(width=width, scheme=scheme)
     assert opened.get_log("browser") == []
@@ -50,11 +50,35 @@ def test_the_page_opens_without_an_error(page, width, scheme):
 
 def test_every_plot_is_drawn_and_has_a_text_alternative(page):
     opened = page()
-    for plot, least in {".track": 6, ".scatter svg": 1, ".histogram": 6}.items():
-        found = opened.find_elements("css selector", plot)
-        assert len(found) >= least, plot
-        assert all(each.size["width"] > 50 and each.size["height"] > 10 for each in found), plot
-        assert all(each.find_element("css selector", "title").get_attribute("textContent") for each in found), plot
+    for section, least in {"metrics": 3, "behaviours": 3, "tradeoffs": 1, "distributions": 3, "categories": 2}.items():
+        found = opened.find_elements("css selector", f"#{section} figure svg")
+        assert len(found) >= least, section
+        assert all(each.size["width"] > 250 and each.size["height"] > 50 for each in found), section
+        titles = [each.find_elements("css selector", "title") for each in found]
+        assert all(len(each) > 1 and all(title.get_attribute("textContent") for title in each) for each in titles)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_what_plots_say_is_readable_and_on_their_cards(page, width):
+    opened = page(width=width)
+    sizes = opened.execute_script(
+        """return [...document.querySelectorAll("figure text")].map((text) => {
+          const [box, card] = [text.getBoundingClientRect(), text.closest(".card").getBoundingClientRect()];
+          const scale = text.ownerSVGElement.getScreenCTM().a;
+          return [text.textContent, scale * parseFloat(getComputedStyle(text).fontSize),
+                  box.left - card.left, card.right - box.right, card.bottom - box.bottom];
+        })"""
+    )
+    assert len(sizes) > 100
+    assert [text for text, font, *_ in sizes if not 10 <= font <= 18] == []
+    assert [text for text, _, *room in sizes if min(room) < 0] == []
+
+
+def test_plots_have_the_colors_of_the_page(page):
+    for scheme, ink in {"light": "rgb(27, 36, 48)", "dark": "rgb(228, 232, 238)"}.items():
+        opened = page(scheme=scheme)
+        names = opened.find_elements("css selector", "#metrics figure g > text")
+        assert ink in {each.value_of_css_property("fill") for each in names}
 
 
 def test_dark_is_dark(page):

@@ -128,6 +128,6 @@ def test_compare_shows_it_everywhere(make_run, audit, tmp_path, capsys):
     assert "NO BETTER than chance" in written
     assert "<b>" not in written
     page = (tmp_path / "out" / "index.html").read_text()
-    assert 'class="audit weak">audit by [red]x &lt;b&gt;' in page
+    assert 'class="remark warning">audit by [red]x &lt;b&gt;' in page
     (column,) = json.loads((tmp_path / "out" / "summary.json").read_text())["metrics"].values()
     assert column["audits"][0]["trusted"] is False

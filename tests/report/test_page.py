@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.corpora import RunTexts, read_texts
-from cai_lightning.report.page.render import STYLES, TEMPLATES, page_data, page_of, render
+from cai_lightning.report.page import STYLES, TEMPLATES, page_data, render_page, verdict_sentence
 from cai_lightning.report.runs import load_runs
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Response
@@ -38,8 +38,13 @@ class Elements(HTMLParser):
             self.contents.append((self.tags[-1], data))
 
 
-@pytest.fixture
-def page(make_run):
+def data_of(text):
+    (data,) = re.findall(r'<script type="application/json" id="report">(.*?)</script>', text, re.DOTALL)
+    return json.loads(data)
+
+
+@pytest.fixture(name="text")
+def fixture_text(make_run):
     base = make_run("base", {"helpfulness": LOW, HOSTILE: LOW, "judge": {}}, judge={"not_run": f"why {HOSTILE}"})
     tuned = make_run("tuned <u>", {"helpfulness": HIGH | {"ff": None}, HOSTILE: HIGH})
     for run in (base, tuned):
@@ -47,19 +52,19 @@ def page(make_run):
         jsonl.write(run / "responses.jsonl", map(vars, said))
     runs = load_runs([base, tuned])
     texts = [read_texts(folder, run) for folder, run in zip((base, tuned), runs, strict=True)]
-    return render(page_of(compare_runs(runs, "base"), runs, texts))
+    return render_page(compare_runs(runs, "base"), runs, texts)
 
 
-def test_the_page_loads_nothing(page):
-    elements = Elements(page)
+def test_the_page_loads_nothing(text):
+    elements = Elements(text)
     assert not [tag for tag, _ in elements.tags if tag in ("img", "iframe", "object", "embed", "base", "u")]
     links = {value for _, attributes in elements.tags for name, value in attributes.items() if name in ("href", "src")}
     assert all(link.startswith(("#", "data:,")) for link in links), links
     assert not re.search(r"url\(|@import", "".join((TEMPLATES / name).read_text() for name in STYLES))
 
 
-def test_nothing_runs_but_our_script(page):
-    elements = Elements(page)
+def test_nothing_runs_but_our_script(text):
+    elements = Elements(text)
     scripts = [attributes for tag, attributes in elements.tags if tag == "script"]
     assert scripts == [{"type": "application/json", "id": "report"}, {}]
     handlers = [
@@ -68,19 +73,18 @@ def test_nothing_runs_but_our_script(page):
     assert handlers == []
 
 
-def test_the_policy_names_the_script_and_the_styles_by_their_digests(page):
-    elements = Elements(page)
+def test_the_policy_names_the_script_and_the_styles_by_their_digests(text):
+    elements = Elements(text)
     (policy,) = [a["content"] for tag, a in elements.tags if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; ")
     for kind in ("script", "style"):
-        content = re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.DOTALL)[-1]
+        content = re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.DOTALL)[-1]
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
 
 
-def test_the_data_holds_every_conversation_and_each_text_once(page):
-    (data,) = re.findall(r'<script type="application/json" id="report">(.*?)</script>', page, re.DOTALL)
-    report = json.loads(data)
+def test_the_data_holds_every_conversation_and_each_text_once(text):
+    report = data_of(text)
     assert report["runs"] == ["base", "tuned <u>"]
     assert len(report["conversations"]) == 41, "one is scored and has no response"
     assert len(report["texts"]) == len(set(report["texts"])) == 42, "a prompt, 40 responses and a reason"
@@ -94,23 +98,48 @@ def test_the_data_holds_every_conversation_and_each_text_once(page):
 def test_the_viewer_knows_which_runs_compare_in_a_column(make_run):
     other = make_run("other", {"m": HIGH, "n": HIGH}, n={"settings": "s2"})
     runs = load_runs([make_run("base", {"m": LOW, "n": LOW}), other])
-    page = page_of(compare_runs(runs, "base"), runs, [RunTexts(run.name, {}, {}) for run in runs])
-    assert [column["compared"] for column in page.data["columns"]] == [[True, True], [True, False]]
+    text = render_page(compare_runs(runs, "base"), runs, [RunTexts(run.name, {}, {}) for run in runs])
+    assert [column["compared"] for column in data_of(text)["columns"]] == [[True, True], [True, False]]
 
 
 def test_the_seeds_of_an_arm_share_its_color(make_run):
     runs = load_runs([make_run(name, {"m": LOW | {"00": n}}) for n, name in enumerate(("base", "arm@1", "arm@2"))])
     comparison = compare_runs(runs, "base")
-    page = page_of(comparison, runs, [RunTexts(run.name, {}, {}) for run in runs])
+    text = render_page(comparison, runs, [RunTexts(run.name, {}, {}) for run in runs])
     assert comparison.runs == ("base", "arm")
-    assert [(run.name, run.number) for run in page.runs] == [("base", 0), ("arm@1", 1), ("arm@2", 1)]
-    assert page.data["colors"] == [0, 1, 1]
-    assert [histogram.number for histogram in page.distributions[0].histograms] == [0, 1, 1]
-    assert "arm x2" in render(page)
+    assert re.findall(r'<li class="(run-\d)"><i class="dot">\d</i><b>([^<]*)</b>', text) == [
+        ("run-0", "base"),
+        ("run-1", "arm@1"),
+        ("run-1", "arm@2"),
+    ]
+    assert data_of(text)["colors"] == [0, 1, 1]
+    (spreads,) = re.findall(r'<section id="distributions">.*?</figure>', text, re.DOTALL)
+    assert re.findall(r'<title>(\S+): mean.*?fill="var\(--(run-\d)\)"', spreads) == [
+        ("base", "run-0"),
+        ("arm@1", "run-1"),
+        ("arm@2", "run-1"),
+    ]
+    assert "arm x2" in text
 
 
-def test_why_an_evaluator_did_not_run_is_shown(page):
-    assert "not run: why &lt;/script&gt;&lt;img" in page
+def test_a_metric_has_a_plot_and_its_numbers(text):
+    (metrics,) = re.findall(r'<section id="metrics">.*?</section>\s*</div>', text, re.DOTALL)
+    cards = metrics.split('<section class="card')[1:]
+    assert [len(re.findall("<figure>", card)) for card in cards] == [1, 1, 1]
+    assert "tuned &lt;u&gt;: 0.200" in cards[0]
+    assert re.search(r"<td[^>]*>tuned &lt;u&gt;</td>", cards[0])
+    assert "helpfulness: unscored: tuned &lt;u&gt; 1 of 41." in cards[0]
+
+
+def test_a_single_run_has_means(make_run):
+    runs = load_runs([make_run("base", {"m": LOW})])
+    text = render_page(compare_runs(runs, "base"), runs, [RunTexts("base", {}, {})])
+    assert "Dots are means with 95 % intervals." in text
+    assert "base: 0.450 [" in text
+
+
+def test_why_an_evaluator_did_not_run_is_shown(text):
+    assert "not run: why &lt;/script&gt;&lt;img" in text
 
 
 @given(st.text(st.characters(codec=None), max_size=30))
@@ -127,8 +156,22 @@ def test_thoughts_reach_the_viewer_as_data(make_run):
     for path in paths:
         jsonl.write(path / "responses.jsonl", [vars(row), vars(row) | {"id": "0002", "thought": None}])
     runs = load_runs(paths)
-    made = page_of(compare_runs(runs, "base"), runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
-    said = {one["id"]: one["responses"][0] for one in made.data["conversations"] if one["responses"][0]}
-    assert made.data["texts"][said["0001"]["thought"]] == HOSTILE
+    texts = [read_texts(*both) for both in zip(paths, runs, strict=True)]
+    made = render_page(compare_runs(runs, "base"), runs, texts)
+    report = data_of(made)
+    said = {one["id"]: one["responses"][0] for one in report["conversations"] if one["responses"][0]}
+    assert report["texts"][said["0001"]["thought"]] == HOSTILE
     assert said["0002"]["thought"] is None
-    assert HOSTILE not in render(made)
+    assert HOSTILE not in made
+
+
+def test_the_verdict_claims_no_more_than_the_intervals(make_run):
+    low = dict(list(LOW.items())[:20])
+    mixed = {id: value + (0.2 if n % 2 else -0.2) for n, (id, value) in enumerate(low.items())}
+    high = {id: value + 0.2 for id, value in low.items()}
+    base = make_run("base", {"m": low, "k": low})
+    tuned = make_run("tuned", {"m": high, "k": {id: v + 0.01 for id, v in mixed.items()}})
+    sentence = verdict_sentence(compare_runs(load_runs([base, tuned]), "base"))
+    assert sentence.startswith("tuned comes first by mean rank")
+    assert "better than base in m, not distinguishable from it in k." in sentence
+    assert "nothing to compare" in verdict_sentence(compare_runs(load_runs([base]), "base"))

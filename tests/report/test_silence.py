@@ -11,7 +11,7 @@ from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.corpora import read_texts
 from cai_lightning.report.exports import as_json
 from cai_lightning.report.failures import silence_warnings, silences
-from cai_lightning.report.page.render import page_of, render
+from cai_lightning.report.page import render_page
 from cai_lightning.report.runs import arms_of, load_runs
 from cai_lightning.report.words import content, document
 from cai_lightning.run import jsonl
@@ -80,7 +80,7 @@ def test_a_collapsed_model_is_warned_of_in_every_form(validated):
     assert f"Warning: {said}" in console.file.getvalue()
     assert f"**Warning: {said}" in document(comparison).markdown()
     assert json.loads(as_json(content(comparison)))["warnings"][0].startswith(said)
-    page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
+    page = render_page(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
     assert f'<p class="warning" role="alert">Warning: {said}' in page
 
 
@@ -89,7 +89,7 @@ def test_no_form_warns_where_runs_are_alike(validated):
     runs = load_runs(paths)
     comparison = compare_runs(runs, "base")
     assert comparison.warnings == ()
-    page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
+    page = render_page(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
     assert "Warning" not in document(comparison).markdown() + page
 
 

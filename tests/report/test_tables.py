@@ -14,7 +14,7 @@ from cai_lightning.commands.compare import compare
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.corpora import read_texts
 from cai_lightning.report.exports import as_json
-from cai_lightning.report.page.render import page_of, render
+from cai_lightning.report.page import render_page
 from cai_lightning.report.runs import load_runs
 from cai_lightning.report.words import column_table, content, document
 from cai_lightning.run import jsonl
@@ -74,8 +74,8 @@ def test_truncated_texts_reach_every_form(make_run):
     assert said in document(comparison).markdown()
     assert shown(comparison).count("truncated") == 1
     assert json.loads(as_json(content(comparison)))["metrics"]["reward"]["runs"]["tuned"]["truncated"] == 3
-    page = render(page_of(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)]))
-    assert page.count("<small>3 on a truncated text</small>") == 1
+    page = render_page(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
+    assert page.count("scored on a truncated text: tuned 3 of") == 2, "beside the metric and in the notes"
 
 
 def test_terminal_table_fits_eighty_columns(comparison):

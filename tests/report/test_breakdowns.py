@@ -1,16 +1,13 @@
-"""What the page works out beside the comparison: rounds, principles, distributions, agreement, the verdict."""
+"""What the page works out beside the comparison: rounds, principles, agreement."""
 
 from dataclasses import replace
 
 import pytest
 from scipy import stats
 
+from cai_lightning.report.breakdowns import agreement, by_principle, by_round, chains, known_scores
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.corpora import Row, RunTexts
-from cai_lightning.report.page.cards import verdict_sentence
-from cai_lightning.report.page.plots import agreement, distribution, tradeoffs
-from cai_lightning.report.page.rounds import by_principle, by_round
-from cai_lightning.report.page.viewer import chains, known_scores
 from cai_lightning.report.runs import load_runs
 from cai_lightning.run.records import Response, Round
 
@@ -46,7 +43,9 @@ def texts():
 
 
 def words(table):
-    return {line.label: dict(zip(table.headings, (bar.words for bar in line.bars), strict=True)) for line in table.rows}
+    """The texts of a table by its rows' names and its columns' headings."""
+    first, *others = table.head
+    return {str(row[first]): {heading: str(row[heading]) for heading in others} for row in table.rows}
 
 
 def test_rounds_have_scores_where_every_text_was_scored(runs, texts):
@@ -97,9 +96,11 @@ def test_agreement_is_spearmans_over_all_responses(make_run):
     )
     found = agreement(compare_runs(runs, "base"), runs)
     expected = stats.spearmanr([up[id] for id in IDS], [-down[id] for id in IDS]).statistic
-    assert found.rows[0][1].rho == pytest.approx(expected)
-    assert found.rows[0][1].n == 20
-    assert found.rows[0][2].rho is None, "a column that never varies orders nothing"
+    assert words(found)["up"] == {"up": "1.00", "harm": f"{expected:.2f}", "same": "-"}, (
+        "what never varies orders nothing"
+    )
+    assert found.rows[0]["harm"].below == "n = 20"
+    assert found.rows[0]["harm"].share == pytest.approx(abs(expected))
 
 
 def test_agreement_leaves_out_what_was_judged_otherwise(make_run):
@@ -108,39 +109,19 @@ def test_agreement_leaves_out_what_was_judged_otherwise(make_run):
     base = make_run("base", {"a": up, "b": up})
     other = make_run("other", {"a": up, "b": down}, b={"revision": "another model"})
     runs = load_runs([base, other])
-    correlation = agreement(compare_runs(runs, "base"), runs).rows[0][1]
-    assert (correlation.rho, correlation.n) == (pytest.approx(1.0), 20)
+    correlation = agreement(compare_runs(runs, "base"), runs).rows[0]["b"]
+    assert (correlation.text, correlation.below) == ("1.00", "n = 20")
 
 
-def test_histograms_count_every_score(make_run):
-    points = {id: float(1 + n % 5) for n, id in enumerate(IDS)}
-    shares = {id: n / 100 for n, id in enumerate(IDS)}
-    runs = load_runs([make_run("base", {"points": points, "shares": shares})])
-    (judged,) = distribution("points", runs, [0]).histograms
-    assert [(bin.middle, bin.height) for bin in judged.bins] == [(str(n), 100) for n in range(1, 6)]
-    spread = distribution("shares", runs, [0])
-    assert (spread.scale.low, spread.scale.high) == (0.0, 1.0)
-    assert sum(bin.height for bin in spread.histograms[0].bins) == pytest.approx(2000)
-    assert distribution("none", runs, [0]).histograms == ()
+def test_bars_are_shares_of_one_or_of_the_largest(runs, texts):
+    rounds = by_round("last", chains(texts[1]), known_scores(texts, runs, compare_runs(runs, "base"))).rows
+    assert [row["refuse"].share for row in rounds] == [0.0, 0.0, 1.0]
+    assert [row["words"].share for row in rounds] == pytest.approx([2 / 9, 2 / 9, 1.0], abs=0.03)
+    assert rounds[0]["answer"].below == "21 prompts"
 
 
-def test_points_are_placed_with_their_intervals(make_run):
-    scores = {id: n % 2 for n, id in enumerate(IDS)}
-    runs = load_runs([make_run("base", {"helpfulness": scores, "harmlessness": dict.fromkeys(IDS, 1.0)})])
-    (plot,) = tradeoffs(compare_runs(runs, "base"))
-    (point,) = plot.points
-    assert point.across.place == 50
-    assert point.across.low < 50 < point.across.high
-    assert point.up.place == 0, "up is from the top"
-
-
-def test_the_verdict_claims_no_more_than_the_intervals(make_run):
-    low = {id: n % 10 / 10 for n, id in enumerate(IDS)}
-    mixed = {id: value + (0.2 if n % 2 else -0.2) for n, (id, value) in enumerate(low.items())}
-    high = {id: value + 0.2 for id, value in low.items()}
-    base = make_run("base", {"m": low, "k": low})
-    tuned = make_run("tuned", {"m": high, "k": {id: v + 0.01 for id, v in mixed.items()}})
-    sentence = verdict_sentence(compare_runs(load_runs([base, tuned]), "base"))
-    assert sentence.startswith("tuned comes first by mean rank")
-    assert "better than base in m, not distinguishable from it in k." in sentence
-    assert "nothing to compare" in verdict_sentence(compare_runs(load_runs([base]), "base"))
+def test_a_principle_leads_to_its_conversations(runs, texts):
+    base, last = runs
+    table = by_principle(last, base, chains(texts[1]), ["harmless"])
+    assert [row["principle"].query for row in table.rows] == [{"principle": "a"}, {"principle": "b"}]
+    assert '<a href="#principle=a">a</a>' in table.html()
