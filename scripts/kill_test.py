@@ -48,7 +48,7 @@ class WaitingEngine(Engine):
     """Waits for every reply, which is never the same twice, and fails now and then."""
 
     concurrency = 4
-    INCIDENTAL = frozenset({"seconds", "failing"})
+    NOT_FINGERPRINTED = frozenset({"seconds", "failing"})
 
     def __init__(self, seconds: float = 0.1, failing: float = 0.02) -> None:
         self.model, self.sampling = "none", Sampling()

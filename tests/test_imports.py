@@ -114,7 +114,9 @@ def test_compare_and_inspect_do_not_wait_for_torch(start):
     assert len(seen) > 3
 
 
-@pytest.mark.parametrize("optional", ["vllm", "openai", "ollama", "datasets", "pooch", "sentence_transformers"])
+@pytest.mark.parametrize(
+    "optional", ["vllm", "openai", "ollama", "datasets", "pooch", "pydantic", "sentence_transformers"]
+)
 def test_optional_and_slow_packages_are_imported_where_they_are_used(optional):
     for module, path in FILES.items():
         if not module.startswith("cai_lightning.sandbox.build"):

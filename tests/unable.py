@@ -14,7 +14,7 @@ WHY = "the key is [bold]refused[/bold]"
 class Unable(ResponseMetric):
     """Fails at a step; while it scores, at its second batch."""
 
-    INCIDENTAL = frozenset({"where", "error", "rank"})
+    NOT_FINGERPRINTED = frozenset({"where", "error", "rank"})
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.report.failures import tell_failures, tell_missing, told_cuts
 from cai_lightning.report.validation import show_evaluation, write_evaluation
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.record_files import read_records
+from cai_lightning.run.reading import read_records
 from cai_lightning.run.records import Failure
 
 

@@ -153,13 +153,13 @@ class CAICLI(LightningCLI):
         elif self._get(self.config, "fresh"):
             raise UserError("--dry-run moves nothing aside: leave --fresh out, or name another --run.")
         else:
-            manifest.agree(self.run, self._outputs, self._fingerprint())
+            manifest.require_same(self.run, self._outputs, self._fingerprint())
 
     def before_validate(self) -> None:
         more, data = {}, self.datamodule
         if isinstance(data, PromptData) and self._outputs.noted:
             more["digest of references"] = data.reference_digest(self.run)
-            manifest.agree(self.run, TRAINED, manifest.settings({"data": {"shares": data.shares}}))
+            manifest.require_same(self.run, TRAINED, manifest.settings({"data": {"shares": data.shares}}))
         self._check_or_write(more)
 
     def fit(self, **arguments: Any) -> None:
@@ -203,7 +203,7 @@ class CAICLI(LightningCLI):
         for path in trainer_settings.left_over(self.run):
             rank_zero_info(f"{path}: Lightning has written this in the midst of a step; it is not used.")
         if outputs.noted:
-            manifest.settle(self.run, outputs, found)
+            manifest.check_or_write(self.run, outputs, found)
         merge_records(self.run, self._records, data.order if isinstance(data, PromptData) else ())
         self._save_config(outputs.verb)
         if self.subcommand == "predict" and isinstance(data, PromptData):

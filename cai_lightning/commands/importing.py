@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from cai_lightning.commands.arguments import call, run_folder
-from cai_lightning.data.prompts import read_rows, shown
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import UNKNOWN, Response, number_ids, prompt_id, to_json
+from cai_lightning.run.text import excerpt
 from cai_lightning.run.thoughts import split_thoughts
 
 IMPORTED = manifest.Outputs(
@@ -75,7 +75,7 @@ def read_responses(path: Path, columns: Columns) -> list[ForeignResponse]:
         UserError: The file is missing or empty, or a row is malformed; the message names file, line and value.
     """
     delimiter = _DELIMITERS.get(path.suffix.lower())
-    found = _csv_rows(path, delimiter) if delimiter else read_rows(path)
+    found = _csv_rows(path, delimiter) if delimiter else jsonl.read_lines(path)
     rows = [_texts(row, where, columns) for where, row in found]
     if not rows:
         raise UserError(f"{path}: there is no response in it.")
@@ -87,7 +87,7 @@ def _texts(row: dict[str, Any], where: str, columns: Columns) -> tuple[str, str,
     """Prompt, response, reference and category of a row."""
     prompt = _text(row, "prompt", columns.prompt, where)
     if not prompt.strip():
-        raise UserError(f"{where}: the prompt ({columns.prompt!r}) is empty: {shown(row)}")
+        raise UserError(f"{where}: the prompt ({columns.prompt!r}) is empty: {excerpt(row)}")
     reference, category = (
         _text(row, option, column, where) or None if column else None
         for option, column in (("reference", columns.reference), ("category", columns.category))
@@ -104,9 +104,7 @@ def _text(row: dict[str, Any], option: str, column: str, where: str) -> str:
         )
     value = "" if row[column] is None else row[column]
     if not isinstance(value, str):
-        raise UserError(f"{where}: {column!r} must be a text, not {shown(value)}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise UserError(f"{where}: {column!r} holds half a character (a lone surrogate): {shown(value)}")
+        raise UserError(f"{where}: {column!r} must be a text, not {excerpt(value)}")
     return value
 
 
@@ -118,7 +116,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]
         raise UserError(f"{path}, line 1: a column's name stands twice: {', '.join(header)}")
     for where, cells in records:
         if len(cells) != len(header):
-            raise UserError(f"{where}: {len(cells)} cells, but line 1 names {len(header)} columns: {shown(cells)}")
+            raise UserError(f"{where}: {len(cells)} cells, but line 1 names {len(header)} columns: {excerpt(cells)}")
         yield where, dict(zip(header, cells, strict=True))
 
 
@@ -184,7 +182,7 @@ def import_responses(
         if fresh and (folder := manifest.set_aside(target, IMPORTED)):
             print(f"what the run held is now in {folder}")
         made_from = {"digest of the file": manifest.file_digest(file), "columns": asdict(columns), "model": name}
-        manifest.settle(target, IMPORTED, made_from)
+        manifest.check_or_write(target, IMPORTED, made_from)
         responses = [_response(row, name) for row in rows]
         jsonl.write(target / "responses.jsonl", (json.loads(to_json(response)) for response in responses))
     print(f"{len(rows)} responses are in {target / 'responses.jsonl'}: {_counted(responses)}")

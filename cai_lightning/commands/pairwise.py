@@ -22,7 +22,7 @@ from cai_lightning.report.runs import conversation, name_runs, read_responses, r
 from cai_lightning.report.summary import read_summary
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.record_files import read_records
+from cai_lightning.run.reading import read_records
 from cai_lightning.run.records import Judgement, shared_id
 from cai_lightning.run.text import printable
 from cai_lightning.services.judge import JudgeModel

@@ -7,12 +7,12 @@ read_chats("harmless-base/train.jsonl.gz")
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cai_lightning.data.prompts import Row, read_dataset, read_rows, shown, text_of, turns_of
+from cai_lightning.data.prompts import Row, conversation_of, read_dataset, text_of, turns_of
+from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import has_half_character
-from cai_lightning.run.records import ROLES, Conversation, assistant, is_conversation, user
+from cai_lightning.run.records import Conversation, assistant, user
+from cai_lightning.run.text import excerpt
 
 _PAIRS = (("prompt", "response"), ("prompt", "completion"), ("instruction", "output"))
 
@@ -67,31 +67,22 @@ def _rows(source: str, split: str) -> Iterator[tuple[str, Row]]:
     path = Path(source).expanduser()
     if not path.is_file():
         raise UserError(f"{source}: no such file. A mixture names a JSON Lines file or `hf:NAME`.")
-    return read_rows(path)
+    return jsonl.read_lines(path)
 
 
 def _chat(row: Row, where: str) -> Chat:
     turns = _turns(row, where)
     if not turns or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip() or len(turns) < 2:
-        raise UserError(f"{where}: a conversation must end in an assistant turn that says something: {shown(row)}")
+        raise UserError(f"{where}: a conversation must end in an assistant turn that says something: {excerpt(row)}")
     return Chat(turns[:-1], turns[-1]["content"])
 
 
 def _turns(row: Row, where: str) -> Conversation:
     if "messages" in row:
-        return _messages(row["messages"], where)
+        return conversation_of(row, "messages", where)
     for prompt, response in _PAIRS:
         if prompt in row and response in row:
             return [user(text_of(row, prompt, where)), assistant(text_of(row, response, where))]
     if "chosen" in row:
         return turns_of(text_of(row, "chosen", where), where)
-    raise UserError(f"{where}: no 'messages', 'prompt' and 'response', or 'chosen' in this row: {shown(row)}")
-
-
-def _messages(messages: Any, where: str) -> Conversation:
-    if not is_conversation(messages):
-        roles = ", ".join(ROLES)
-        raise UserError(f"{where}: 'messages' must be a list of role ({roles}) and content, not {shown(messages)}")
-    if any(has_half_character(message["content"]) for message in messages):
-        raise UserError(f"{where}: 'messages' holds half a character (a lone surrogate): {shown(messages)}")
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+    raise UserError(f"{where}: no 'messages', 'prompt' and 'response', or 'chosen' in this row: {excerpt(row)}")

@@ -1,127 +1,28 @@
 """The corpus of fine-tuning: the revisions of a run, cleaned and split, with a count of everything that was changed.
 
-The rows of a corpus of revisions as they lie there, each with its place for messages.
-
-rows, repeated = read_corpus_rows(Path("elsewhere/revisions.jsonl.gz"))
-rows[0].targets("rounds")
-
-A run's own file is a journal, in which the last line of an id counts. A file that was given, perhaps put together from
-several runs, is a corpus: whatever ids it has, every row is an answer to its prompt, and only what stands there twice
-to the letter is left out.
+corpus = read_corpus(Path("runs/qwen_contextual/revisions.jsonl"), Wanted("rounds"))
+corpus.parts["train"][0].response
 """
 
-import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean
-from cai_lightning.data.defects import finish_reasons, is_cut, repeated_ngrams
-from cai_lightning.data.prompts import shown
+from cai_lightning.data.defects import is_cut, repeated_ngrams
+from cai_lightning.data.revisions import RecordedRevision, read_revisions, shared_or_own_id
 from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
 from cai_lightning.principles import wording
-from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.records import (
-    Conversation,
-    Prompt,
-    is_conversation,
-    prompt_id,
-    shared_id,
-    shared_id_of,
-    transcript_text,
-)
+from cai_lightning.run.records import Conversation, Prompt, prompt_id, shared_id, transcript_text
 from cai_lightning.run.thoughts import split_thoughts
 
 Target = Literal["revision", "rounds", "initial"]
-
-EXAMPLE = {"prompt": "How do I pick a lock?", "initial_response": "Like this.", "revision": "I would rather not say."}
-NEEDED = (
-    f"A row needs the texts {', '.join(EXAMPLE)}, such as {json.dumps(EXAMPLE)}; it may have id, turns (the whole "
-    "transcript), rounds, finish_reasons, prompt_id and sample besides."
-)
-
-
-@dataclass(frozen=True)
-class CorpusRow:
-    """One row.
-
-    Args:
-        where: Its place, for messages.
-        prompt: What was asked; its id is the row's, or that of its text where the row names none.
-        fields: All that the row holds.
-    """
-
-    where: str
-    prompt: Prompt
-    fields: jsonl.Row
-
-    def targets(self, target: Target) -> list[tuple[str, str | None]]:
-        """The responses that are learned from, each with its finish reason, which is null where none was recorded.
-
-        Raises:
-            UserError: A field is missing or of another kind.
-        """
-        row, where, rounds = self.fields, self.where, self.fields.get("rounds")
-        wanted = isinstance(rounds, list) and rounds and all(isinstance(made, dict) for made in rounds)
-        if not wanted and (target == "rounds" or rounds is not None):
-            raise UserError(f"{where}: field 'rounds' shall be a list of rounds, found {shown(rounds)}.")
-        reasons = finish_reasons(row, where)
-        if target == "rounds":
-            texts = [_text(made, "revision", where) for made in row["rounds"]]
-            return list(zip(texts, reasons.revisions, strict=True))
-        if target == "initial":
-            return [(_text(row, "initial_response", where), reasons.response)]
-        return [(_text(row, "revision", where), reasons.revisions[-1])]
-
-
-def read_corpus_rows(path: Path, own: bool = False) -> tuple[list[CorpusRow], int]:
-    """The rows of a file and its rank files, and how many were left out because another says exactly the same.
-
-    Args:
-        path: A `revisions.jsonl`, plain or `.gz`.
-        own: Whether it is the run's own, in which a later line of an id takes the place of an earlier one.
-
-    Raises:
-        UserError: The file is missing or empty, or a row is malformed.
-    """
-    if not path.exists() and not jsonl.rank_files(path):
-        raise UserError(f"{path}: no revisions there. Run predict first, or name another file in data.corpus.")
-    found, repeated = (_journal(path), 0) if own else jsonl.read_different(path)
-    if not found:
-        raise UserError(f"{path}: the file holds no revisions.")
-    return [_row(where, fields) for where, fields in found], repeated
-
-
-def _journal(path: Path) -> list[tuple[str, jsonl.Row]]:
-    return [(f"{path}, row {id}", row) for id, row in jsonl.read(path).items()]
-
-
-def _row(where: str, fields: jsonl.Row) -> CorpusRow:
-    text, turns, sample = _text(fields, "prompt", where), fields.get("turns"), fields.get("sample", 0)
-    if fields.get("prompt_id") is not None:
-        _text(fields, "prompt_id", where)
-    if not isinstance(sample, int):
-        raise UserError(f"{where}: field 'sample' shall be a number, counted from 0, found {shown(sample)}.")
-    if turns is not None and not is_conversation(turns):
-        raise UserError(f"{where}: field 'turns' shall be a list of turns with role and content, found {shown(turns)}.")
-    shared = shared_id_of(fields)
-    id = _text(fields, "id", where) if "id" in fields else shared
-    return CorpusRow(where, Prompt(id, text, turns=turns, prompt_id=shared, sample=sample), fields)
-
-
-def _text(row: dict[str, Any], field: str, where: str) -> str:
-    if field not in row:
-        raise UserError(f"{where}: no field {field!r} in this row, which has {', '.join(row) or 'none'}. {NEEDED}")
-    if not isinstance(row[field], str):
-        raise UserError(f"{where}: field {field!r} shall be a text, found {shown(row[field])}.")
-    return str(row[field])
-
 
 CutReplies = Literal["open", "drop", "learn"]
 
@@ -192,22 +93,24 @@ def read_corpus(
         shares: How the prompts are split.
         prompts: Takes the rows of these prompts alone; null takes all.
         limit: Takes the rows of the first so many prompts of `prompts`, or of the file; samples of a prompt are one.
-        own: Whether this is the run's own file, see `read_corpus_rows`.
+        own: Whether this is the run's own file, see `read_revisions`.
 
     Raises:
         UserError: The file is missing, a row is malformed, or a part is empty.
     """
-    rows, repeated = read_corpus_rows(path, own)
-    source = [row.prompt for row in rows] if prompts is None else prompts
+    found, repeated = read_revisions(path, own)
+    rows = [(_prompt(row), where, row) for where, row in found]
+    source = [prompt for prompt, *_ in rows] if prompts is None else prompts
     chosen = set(list(dict.fromkeys(map(shared_id, source)))[:limit])
-    taken = [row for row in rows if shared_id(row.prompt) in chosen]
-    texts = {prompt_text(row.prompt) for row in rows}
+    taken = [row for row in rows if shared_id(row[0]) in chosen]
+    texts = {prompt_text(prompt) for prompt, *_ in rows}
     aside = frozenset(normalised(text) for text in texts if part(text, shares) != "train")
     corpus = Corpus({"train": [], "validation": [], "test": []}, Counter(), aside)
-    further = len(taken) - len({shared_id(row.prompt) for row in taken})
+    further = len(taken) - len({shared_id(prompt) for prompt, *_ in taken})
     corpus.counts.update(rows=len(taken), repeated=repeated, other_prompt=len(rows) - len(taken), further=further)
-    for row in taken:
-        _add(corpus, row, corpus.parts[part(prompt_text(row.prompt), shares)], wanted)
+    for prompt, where, row in taken:
+        samples = corpus.parts[part(prompt_text(prompt), shares)]
+        samples += _samples(prompt, _targets(row, wanted.target, where), wanted, corpus.counts)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
             raise UserError(
@@ -269,18 +172,36 @@ def _dropped(corpus: Corpus, wanted: Wanted) -> str:
     return f" ({', '.join(told)})" if told else ""
 
 
-def _add(corpus: Corpus, row: CorpusRow, samples: list[Sample], wanted: Wanted) -> None:
-    for response, reason in row.targets(wanted.target):
+def _prompt(row: RecordedRevision) -> Prompt:
+    return Prompt(shared_or_own_id(row), row.prompt, turns=row.turns, prompt_id=shared_id(row), sample=row.sample)
+
+
+def _targets(row: RecordedRevision, target: Target, where: str) -> list[tuple[str, str | None]]:
+    """The responses that are learned from, each with its finish reason, which is null where none was recorded."""
+    if target == "initial":
+        return [(row.first_response(where), row.endings["response"])]
+    reasons = [reason for stage, reason in row.endings.items() if stage.startswith("revision")]
+    if target == "revision":
+        return [(row.revision, reasons[-1])]
+    if not row.rounds:
+        raise UserError(f"{where}: no 'rounds' in this row, which target 'rounds' learns from.")
+    return [(made.revision, reason) for made, reason in zip(row.rounds, reasons, strict=True)]
+
+
+def _samples(
+    prompt: Prompt, targets: Sequence[tuple[str, str | None]], wanted: Wanted, counts: Counter[str]
+) -> Iterator[Sample]:
+    """The responses of one row as samples, cleaned and counted."""
+    for response, reason in targets:
         cleaned = clean(response, wanted.ascii)
-        corpus.counts.update(["read", *cleaned.changes])
+        counts.update(["read", *cleaned.changes])
         if cleaned.is_dropped:
             continue
         if wanted.max_repetition is not None and repeated_ngrams(cleaned.text) > wanted.max_repetition:
-            corpus.counts["repetitive"] += 1
+            counts["repetitive"] += 1
             continue
         cut = is_cut(cleaned.words, reason) and not cleaned.has_words_behind
         if cut:
-            corpus.counts.update(["cut", *(["look_cut"] if reason is None else [])])
+            counts.update(["cut", *(["look_cut"] if reason is None else [])])
         if not (cut and wanted.cut_replies == "drop"):
-            finished = not cut or wanted.cut_replies == "learn"
-            samples.append(Sample(row.prompt.id, wording.opening(row.prompt), cleaned.text, finished))
+            yield Sample(prompt.id, wording.opening(prompt), cleaned.text, not cut or wanted.cut_replies == "learn")

@@ -11,16 +11,11 @@ How often this agrees with a reader is in `docs/experiments.md`.
 import re
 import unicodedata
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
 
-from cai_lightning.data.prompts import Row, shown
-from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import UNKNOWN
 
 CUT = ("length", "max_tokens")
 """The finish reasons of a reply that was cut at its limit of tokens, ours and those of others."""
-
-KINDS = ("response", "critique", "revision")
 
 SHORT = 80
 """Characters below which a text is an answer without a full stop (`42`, `In Paris`): no limit is as low as that."""
@@ -84,43 +79,6 @@ def is_cut(text: str, reason: str | None) -> bool:
         reason: Its finish reason; None where none was recorded, and the text has to tell.
     """
     return looks_cut(text) if reason in (None, UNKNOWN) else reason in CUT
-
-
-class FinishReasons(NamedTuple):
-    """Why the replies of a row ended, None where that was not recorded.
-
-    Args:
-        response: The initial response.
-        critiques: Those that were made, round by round.
-        revisions: One of each round.
-    """
-
-    response: str | None
-    critiques: list[str | None]
-    revisions: list[str | None]
-
-
-def finish_reasons(row: Row, where: str) -> FinishReasons:
-    """The finish reasons of a row, which follow its replies: the response, then round by round critique and revision.
-
-    Args:
-        row: A row of a `revisions.jsonl`, in which a round may have no critique; without `rounds` it is itself the only
-            round.
-        where: Its place, for messages.
-
-    Raises:
-        UserError: They are no list of texts, or not as many as there are replies.
-    """
-    kinds = ["response"]
-    for made in row.get("rounds") or [row]:
-        kinds += ["revision"] if made.get("critique") is None else ["critique", "revision"]
-    found = row.get("finish_reasons") or [None] * len(kinds)
-    if not isinstance(found, list) or not all(isinstance(reason, str | None) for reason in found):
-        raise UserError(f"{where}: 'finish_reasons' must be a list of texts, not {shown(found)}")
-    if len(found) != len(kinds):
-        raise UserError(f"{where}: {len(found)} 'finish_reasons' for {len(kinds)} replies.")
-    of = {kind: [reason for its, reason in zip(kinds, found, strict=True) if its == kind] for kind in KINDS}
-    return FinishReasons(of["response"][0], of["critique"], of["revision"])
 
 
 def looks_cut(text: str) -> bool:

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from cai_lightning.data.prompts import Row, only_text, read_rows, shown, text_of, turns_of
+from cai_lightning.data.prompts import Row, conversation_of, only_text, text_of, turns_of
+from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation, user
+from cai_lightning.run.text import excerpt
 from cai_lightning.run.thoughts import split_thoughts
 
 FORMATS = (
@@ -96,7 +97,7 @@ def read_labelled(path: Path, limit: int | None = None) -> Labelled:
         raise UserError(f"{path}: no such file of labelled comparisons.")
     found: list[LabelledPair | LabelledResponse] = []
     left_out: Counter[str] = Counter()
-    for where, row in islice(read_rows(path), limit):
+    for where, row in islice(jsonl.read_lines(path), limit):
         labelled = _read(row, where)
         if isinstance(labelled, str):
             left_out[labelled] += 1
@@ -117,7 +118,9 @@ def _read(row: Row, where: str) -> LabelledPair | LabelledResponse | str:
     for fields, reader in _READERS:
         if fields <= row.keys():
             return reader(row, where)
-    raise UserError(f"{where}: no labels in the fields {shown(sorted(row))}. Read are rows with {'; '.join(FORMATS)}.")
+    raise UserError(
+        f"{where}: no labels in the fields {excerpt(sorted(row))}. Read are rows with {'; '.join(FORMATS)}."
+    )
 
 
 def _hhh(row: Row, where: str) -> LabelledPair | str:
@@ -141,7 +144,7 @@ def _one_response(row: Row, where: str) -> LabelledResponse | str:
     response = _response(row, "response", where)
     label = row["label"]
     if label not in (0, 1):
-        raise UserError(f"{where}: 'label' must be true (good) or false (bad), not {shown(label)}")
+        raise UserError(f"{where}: 'label' must be true (good) or false (bad), not {excerpt(label)}")
     return _single(_conversation(row, where), response, bool(label), _reference(row, where))
 
 
@@ -152,7 +155,7 @@ def _ethical_or_not(row: Row, where: str) -> LabelledResponse | str:
     options = dict(re.findall(r"^ ?(\([A-Z]\)) (.+)$", question, flags=re.MULTILINE))
     good = _OPTIONS.get(options.get(only_text(row["corrects"]), ""))
     if good is None:
-        raise UserError(f"{where}: 'corrects' must name the option {' or '.join(map(repr, _OPTIONS))}: {shown(row)}")
+        raise UserError(f"{where}: 'corrects' must name the option {' or '.join(map(repr, _OPTIONS))}: {excerpt(row)}")
     conversation, response = _split(dialogue[dialogue.find("\n\nHuman:") :], where)
     return _single(conversation, response, good, None)
 
@@ -178,14 +181,12 @@ def _split(transcript: str, where: str) -> tuple[Conversation, str]:
 def _conversation(row: Row, where: str) -> Conversation:
     if "turns" not in row:
         return [user(text_of(row, "prompt", where))]
-    turns = row["turns"]
-    if not isinstance(turns, list) or not turns or not all(map(_is_turn, turns)):
-        raise UserError(
-            f"{where}: 'turns' must be a list of role (system, user, assistant) and content: {shown(turns)}"
-        )
-    if turns[-1]["role"] != "user":
-        raise UserError(f"{where}: 'turns' must end in a turn of the user: {shown(turns[-1])}")
-    return [{"role": turn["role"], "content": text_of(turn, "content", where)} for turn in turns]
+    turns = conversation_of(row, "turns", where)
+    if not turns or turns[-1]["role"] != "user":
+        raise UserError(f"{where}: 'turns' must end in a turn of the user: {excerpt(turns[-1:])}")
+    if silent := [turn for turn in turns if not turn["content"].strip()]:
+        raise UserError(f"{where}: 'turns' must say something: {excerpt(silent[0])}")
+    return turns
 
 
 def _response(row: Row, field: str, where: str) -> str:
@@ -195,10 +196,6 @@ def _response(row: Row, field: str, where: str) -> str:
 
 def _reference(row: Row, where: str) -> str | None:
     return None if row.get("reference") is None else text_of(row, "reference", where)
-
-
-def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, dict) and turn.get("role") in ("system", "user", "assistant") and "content" in turn
 
 
 _READERS: tuple[tuple[frozenset[str], Callable[[Row, str], LabelledPair | LabelledResponse | str]], ...] = (

@@ -16,8 +16,8 @@ from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Shares, part, prompt_text
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.record_files import read_records
-from cai_lightning.run.records import Prompt, Response, samples_of, shared_id, shared_id_of
+from cai_lightning.run.reading import read_records
+from cai_lightning.run.records import FOREIGN, Conversation, Prompt, Response, samples_of, shared_id
 from cai_lightning.run.thoughts import split_thoughts
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class PromptData(RowData):
             run's own.
     """
 
-    INCIDENTAL = frozenset({"prompts", "column", "split", "limit", "samples", "references"})
+    NOT_FINGERPRINTED = frozenset({"prompts", "column", "split", "limit", "samples", "references"})
 
     def __init__(
         self,
@@ -135,8 +135,8 @@ class PromptData(RowData):
 
     def reference_digest(self, run: Path) -> str:
         """16 hex digits that stand for the references, in whatever order they were made; further samples are none."""
-        rows = jsonl.read(self.reference_file(run))
-        return manifest.digest({id: _reference(row) for id, row in rows.items() if not row.get("sample")})
+        rows = read_records(self.reference_file(run), Reference)
+        return manifest.digest({id: _words(row) for id, row in rows.items() if not row.sample})
 
     def setup(self, stage: str) -> None:
         """Finds what is missing while nobody writes yet, so that all processes find the same."""
@@ -146,10 +146,10 @@ class PromptData(RowData):
             missing = [prompt for prompt in self.sampled if prompt.id not in made]
             self.missing = sorted(missing, key=lambda prompt: prompt.id in failed)  # who failed before comes last
         else:
-            revisions = jsonl.read(self.reference_file(run))
-            by_prompt = {shared_id_of(row): row for row in reversed(revisions.values()) if not row.get("sample")}
+            revisions = read_records(self.reference_file(run), Reference)
+            by_prompt = {shared_id(row): row for row in reversed(revisions.values()) if not row.sample}
             found = [(p, revisions.get(p.id) or by_prompt.get(shared_id(p))) for p in self._part("test")]
-            self.tests = [ReferencedPrompt(prompt, _reference(row)) for prompt, row in found]
+            self.tests = [ReferencedPrompt(prompt, _words(row)) for prompt, row in found]
 
     def predict_dataloader(self) -> DataLoader[list[Prompt]]:
         """What this process shall make; of it the first so many where a dry run has set `first`."""
@@ -175,8 +175,22 @@ class PromptData(RowData):
         return chosen
 
 
-def _reference(row: jsonl.Row | None) -> str | None:
-    return split_thoughts(str(row["revision"])).words or None if row and row.get("revision") else None
+@dataclass(frozen=True)
+class Reference:
+    """What is looked for in a row of a file of references."""
+
+    __pydantic_config__ = FOREIGN
+
+    id: str
+    prompt: str
+    revision: str | None = None
+    turns: Conversation | None = None
+    prompt_id: str | None = None
+    sample: int = 0
+
+
+def _words(row: Reference | None) -> str | None:
+    return split_thoughts(row.revision).words or None if row and row.revision else None
 
 
 class ResponseData(RowData):
@@ -186,7 +200,7 @@ class ResponseData(RowData):
         limit: Takes the first so many responses; null takes all.
     """
 
-    INCIDENTAL = frozenset({"limit"})
+    NOT_FINGERPRINTED = frozenset({"limit"})
 
     def __init__(self, limit: int | None = None) -> None:
         super().__init__()

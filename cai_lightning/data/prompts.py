@@ -11,7 +11,6 @@ prompts = read_prompts("anthropic")
 prompts = read_prompts("hf:Anthropic/hh-rlhf", column="chosen", split="test")
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ from typing import Any
 from cai_lightning.principles.anthropic import EVALUATION_FILES, evaluation_files
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import has_half_character
-from cai_lightning.run.records import Conversation, Prompt, Turn, number_ids, prompt_id, transcript_text
-
-Row = dict[str, Any]
+from cai_lightning.run.jsonl import Row as Row
+from cai_lightning.run.reading import check
+from cai_lightning.run.records import Conversation, Prompt, Role, Turn, number_ids, prompt_id, transcript_text
+from cai_lightning.run.text import excerpt
 
 _SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
-_ROLES = {"Human": "user", "Assistant": "assistant"}
+_ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,6 @@ class Opening:
     source: str
     category: str | None = None
     turns: Conversation | None = None
-
-
-def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """The rows of a JSON Lines file, plain or gzip, each with its place (`file, line N`) for messages."""
-    for number, line in enumerate(_lines(path), 1):
-        if line.strip():
-            yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
 
 
 def from_row(row: Row, where: str, source: str, column: str = "prompt") -> Opening:
@@ -58,7 +50,7 @@ def from_row(row: Row, where: str, source: str, column: str = "prompt") -> Openi
     for field in ("chosen", "transcript"):
         if field in row:
             return from_transcript(text_of(row, field, where), where, source)
-    raise UserError(f"{where}: no {column!r}, 'chosen' or 'transcript' in this row: {shown(row)}")
+    raise UserError(f"{where}: no {column!r}, 'chosen' or 'transcript' in this row: {excerpt(row)}")
 
 
 def from_transcript(text: str, where: str, source: str) -> Opening:
@@ -67,7 +59,7 @@ def from_transcript(text: str, where: str, source: str) -> Opening:
     while turns and turns[-1]["role"] != "user":
         turns.pop()
     if not turns or not turns[-1]["content"].strip():
-        raise UserError(f"{where}: the transcript does not end in a human turn that says something: {shown(text)}")
+        raise UserError(f"{where}: the transcript does not end in a human turn that says something: {excerpt(text)}")
     return Opening(prompt=turns[-1]["content"], source=source, turns=turns if len(turns) > 1 else None)
 
 
@@ -77,7 +69,7 @@ def from_evaluations(folder: Path) -> Iterator[Opening]:
         path = folder / name
         if not path.is_file():
             raise UserError(f"{folder}: not found here: {name}. The folder must hold {', '.join(EVALUATION_FILES)}.")
-        for where, row in read_rows(path):
+        for where, row in jsonl.read_lines(path):
             yield _evaluation(row, where, path.stem)
 
 
@@ -85,7 +77,7 @@ def turns_of(text: str, where: str) -> Conversation:
     """The turns of a transcript; what one speaker says twice running is one turn, as chat templates demand."""
     before, *parts = _SPEAKER.split(text)
     if before.strip() or not parts or parts[0] != "Human":
-        raise UserError(f"{where}: a transcript begins with 'Human:', this one with {shown(text)}")
+        raise UserError(f"{where}: a transcript begins with 'Human:', this one with {excerpt(text)}")
     turns: list[Turn] = []
     for speaker, content in zip(parts[::2], parts[1::2], strict=True):
         said = content.removeprefix(" ")
@@ -100,14 +92,17 @@ def text_of(row: Row, field: str, where: str) -> str:
     """The text in a field of a row; one that is absent, empty or no text is an error that names its place."""
     value = row.get(field)
     if field not in row:
-        raise UserError(f"{where}: no {field!r} in this row: {shown(row)}")
+        raise UserError(f"{where}: no {field!r} in this row: {excerpt(row)}")
     if not isinstance(value, str):
-        raise UserError(f"{where}: {field!r} must be a text, not {shown(value)}")
+        raise UserError(f"{where}: {field!r} must be a text, not {excerpt(value)}")
     if not value.strip():
-        raise UserError(f"{where}: {field!r} is empty: {shown(value)}")
-    if has_half_character(value):
-        raise UserError(f"{where}: {field!r} holds half a character (a lone surrogate): {shown(value)}")
+        raise UserError(f"{where}: {field!r} is empty: {excerpt(value)}")
     return value
+
+
+def conversation_of(row: Row, field: str, where: str) -> Conversation:
+    """The turns in a field of a row, roles and contents; whatever else a turn holds is left out."""
+    return check(Conversation, row[field], where, field)
 
 
 def only_text(value: Any) -> str:
@@ -115,17 +110,11 @@ def only_text(value: Any) -> str:
     return value[0].strip() if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) else ""
 
 
-def shown(value: object) -> str:
-    """A value as messages show it: on one line, cut after 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def _evaluation(row: Row, where: str, source: str) -> Opening:
     dialogue = text_of(row, "text_correct" if source == "438HHHEvaluations" else "prompt", where)
     opening = dialogue.partition("\n\nHuman:")[2].partition("\n\nAssistant:")[0].removeprefix(" ")
     if not opening.strip():
-        raise UserError(f"{where}: no human turn in {shown(dialogue)}")
+        raise UserError(f"{where}: no human turn in {excerpt(dialogue)}")
     return Opening(prompt=opening, source=source, category=_kind_of_harm(row, dialogue, where))
 
 
@@ -136,31 +125,14 @@ def _kind_of_harm(row: Row, dialogue: str, where: str) -> str | None:
     options: dict[str, str] = dict(re.findall(r"^ (\([A-Z]\)) (.+)$", dialogue, flags=re.MULTILINE))
     kind = options.get(only_text(row.get("corrects")))
     if kind is None:
-        raise UserError(f"{where}: 'corrects' must name one of the options {', '.join(options)}: {shown(row)}")
+        raise UserError(f"{where}: 'corrects' must name one of the options {', '.join(options)}: {excerpt(row)}")
     return kind
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        yield from jsonl.raw_lines(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from error
-
-
-def _object(line: bytes, where: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error}): {shown(line.decode('utf-8', 'replace'))}") from None
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {shown(row)}")
-    return row
 
 
 def _optional_text(row: Row, field: str, where: str) -> str | None:
     value = row.get(field)
     if value is not None and not isinstance(value, str):
-        raise UserError(f"{where}: {field!r} must be a text or null, not {shown(value)}")
+        raise UserError(f"{where}: {field!r} must be a text or null, not {excerpt(value)}")
     return value
 
 
@@ -195,7 +167,7 @@ def read_dataset(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, row in enumerate(_dataset(name, split), 1):
         where = f"hf:{name}, split {split!r}, row {number}"
         if not isinstance(row, dict):
-            raise UserError(f"{where}: expected a row with columns, found {shown(row)}")
+            raise UserError(f"{where}: expected a row with columns, found {excerpt(row)}")
         yield where, row
 
 
@@ -212,7 +184,7 @@ def _openings(source: str, column: str, split: str) -> Iterator[Opening]:
             f"{source}: no such file or folder. Prompts come from a JSON Lines file, a folder with "
             "Anthropic's evaluation files, `anthropic`, or `hf:NAME`."
         )
-    return (_opening(row, where, path.name, column) for where, row in read_rows(path))
+    return (_opening(row, where, path.name, column) for where, row in jsonl.read_lines(path))
 
 
 def _opening(row: dict[str, Any], where: str, source: str, column: str) -> Opening:

@@ -73,7 +73,7 @@ class RevisionData(LightningDataModule):
         seed: Seed of the order of batches.
     """
 
-    INCIDENTAL = frozenset({"corpus", "prompts", "column", "split", "packing"})
+    NOT_FINGERPRINTED = frozenset({"corpus", "prompts", "column", "split", "packing"})
 
     corpus: Path | None = None
     target: Target = "revision"

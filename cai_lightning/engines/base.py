@@ -127,7 +127,7 @@ class Engine(ABC):
         sampling: How replies are drawn.
     """
 
-    INCIDENTAL: frozenset[str] = frozenset()
+    NOT_FINGERPRINTED: frozenset[str] = frozenset()
     """Settings that cannot change a reply but by rounding, such as a batch size; a run may be resumed with others."""
 
     model: str

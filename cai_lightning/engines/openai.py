@@ -120,7 +120,7 @@ class OpenAIEngine(Engine):
         tokens_per_minute: Budget of each process, prompts and replies together; null sets none.
     """
 
-    INCIDENTAL = frozenset(
+    NOT_FINGERPRINTED = frozenset(
         {"base_urls", "api_key_variable", "concurrency", "max_retries", "max_wait", "timeout", "tokens_per_minute"}
     )
     concurrency: int = 16

@@ -103,15 +103,15 @@ class RecordedEngine(Engine):
         if not self.path.exists():
             raise UserError(f"{self.path}: no such file; it shall hold the recorded answers.")
         answers: dict[str, str] = {}
-        for number, row in jsonl.read_lines(self.path):
+        for where, row in jsonl.read_lines(self.path):
             opening = row.get("turns") or [user(str(row.get("prompt")))]
-            answers.setdefault(transcript_text(opening), self._answer(number, row))
+            answers.setdefault(transcript_text(opening), self._answer(where, row))
         return answers
 
-    def _answer(self, line: int, row: jsonl.Row) -> str:
+    def _answer(self, where: str, row: jsonl.Row) -> str:
         answer = _at(row, self.field)
         if not isinstance(answer, str):
-            raise UserError(f"{self.path}, line {line}: field {self.field!r} shall be a text, found {answer!r}.")
+            raise UserError(f"{where}: field {self.field!r} shall be a text, found {answer!r}.")
         return answer
 
 

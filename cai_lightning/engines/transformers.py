@@ -137,7 +137,7 @@ class TransformersEngine(Engine):
             else is in the batch, so that runs are not compared on common random numbers.
     """
 
-    INCIDENTAL = frozenset({"batch_size", "attn_implementation"})
+    NOT_FINGERPRINTED = frozenset({"batch_size", "attn_implementation"})
 
     def __init__(
         self,

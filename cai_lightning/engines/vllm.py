@@ -45,7 +45,7 @@ class VLLMEngine(Engine):
         arguments: Further arguments of vLLM's `AsyncEngineArgs`, such as `quantization` or `pipeline_parallel_size`.
     """
 
-    INCIDENTAL = frozenset(
+    NOT_FINGERPRINTED = frozenset(
         {"concurrency", "tensor_parallel_size", "gpu_memory_utilization", "distributed_executor_backend"}
     )
     concurrency: int = 256

@@ -72,7 +72,7 @@ class ResponseMetric(Metric):
     """
 
     full_state_update = False
-    INCIDENTAL: frozenset[str] = frozenset()
+    NOT_FINGERPRINTED: frozenset[str] = frozenset()
     """Settings that cannot change a score, such as a batch size."""
 
     uses_references: bool = False

@@ -30,7 +30,7 @@ class Harmlessness(ResponseMetric):
         batch_size: Windows scored at once.
     """
 
-    INCIDENTAL = frozenset({"batch_size"})
+    NOT_FINGERPRINTED = frozenset({"batch_size"})
 
     def __init__(
         self,

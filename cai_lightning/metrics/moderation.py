@@ -88,7 +88,7 @@ class Moderation(ResponseMetric):
         timeout: Seconds after which an unanswered request is tried again.
     """
 
-    INCIDENTAL = frozenset(
+    NOT_FINGERPRINTED = frozenset(
         {
             "base_url",
             "api_key_variable",

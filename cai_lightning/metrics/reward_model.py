@@ -18,8 +18,8 @@ from cai_lightning.metrics.starling import open_starling
 from cai_lightning.models.hub import DType, revision
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import load_json, objects_at, text_at
-from cai_lightning.run.records import Conversation, Response, assistant, user
+from cai_lightning.run.reading import read_json
+from cai_lightning.run.records import WRITTEN, Conversation, Response, assistant, user
 
 DEFAULT = Path(__file__).with_name("self_test.json")
 
@@ -51,7 +51,7 @@ class RewardModel(ResponseMetric):
         batch_tokens: Tokens scored at once, padding included.
     """
 
-    INCIDENTAL = frozenset({"self_test", "batch_tokens"})
+    NOT_FINGERPRINTED = frozenset({"self_test", "batch_tokens"})
 
     def __init__(
         self,
@@ -131,6 +131,8 @@ def _number_format(dtype: DType, device: torch.device) -> torch.dtype:
 class Pair:
     """A prompt with a plainly good and a plainly bad answer."""
 
+    __pydantic_config__ = WRITTEN
+
     prompt: str
     good: str
     bad: str
@@ -142,11 +144,10 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         UserError: The file is not of that form, or holds no pair.
     """
-    found = objects_at(path, "pairs", load_json(path, "self-test"))
-    if not found:
+    pairs = read_json(path, list[Pair], "self-test")
+    if not pairs:
         raise UserError(f"{path}: a self-test needs at least one pair.")
-    keys = ("prompt", "good", "bad")
-    return [Pair(*(text_at(path, f"{at}.{key}", row.get(key)) for key in keys)) for at, row in found]
+    return pairs
 
 
 def check_sense(reward: Reward, pairs: list[Pair], name: str, budget: int) -> None:

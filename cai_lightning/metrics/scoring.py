@@ -23,7 +23,7 @@ from cai_lightning.metrics.base import ResponseMetric, Scores, within_bounds
 from cai_lightning.models.memory import is_out_of_memory
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError, WriteError
-from cai_lightning.run.record_files import read_records
+from cai_lightning.run.reading import read_records
 from cai_lightning.run.records import Response, Score
 
 NO_REASON = "no reason given"

@@ -25,7 +25,7 @@ class SemanticSimilarity(ResponseMetric):
         batch_size: Texts encoded at once.
     """
 
-    INCIDENTAL = frozenset({"batch_size"})
+    NOT_FINGERPRINTED = frozenset({"batch_size"})
     uses_references = True
 
     def __init__(self, encoder: str = MINILM, batch_size: int = 64) -> None:

@@ -17,10 +17,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.metrics.rewards import Encoded, Reward, padded
-from cai_lightning.models.hub import check_tokenizer, opening
+from cai_lightning.models.hub import WeightIndex, check_tokenizer, opening
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import load_json, object_at
+from cai_lightning.run.reading import read_json
 from cai_lightning.run.records import Conversation, user
 
 BACKBONE = "transformer."
@@ -98,8 +98,7 @@ def _files(folder: Path, name: str) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     """The files that an index names; it may name none outside its folder."""
-    places = object_at(index, "weight_map", object_at(index, "index", load_json(index, "index")).get("weight_map"))
-    names = sorted({str(name) for name in places.values()})
+    names = sorted(set(read_json(index, WeightIndex, "index").weight_map.values()))
     outside = [name for name in names if name != Path(name).name]
     if outside:
         raise UserError(f"{index}: {outside[0]!r} is no file beside it.")

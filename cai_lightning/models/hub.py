@@ -17,6 +17,7 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
@@ -27,8 +28,9 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import load_json, object_at
 from cai_lightning.run.manifest import sampled_digest
+from cai_lightning.run.reading import read_json
+from cai_lightning.run.records import FOREIGN
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """The number format of a model's weights; `auto` leaves the choice to what opens them."""
@@ -49,6 +51,15 @@ BROKEN = (
     struct.error,
 )
 """What the libraries raise for a model that is missing or broken, see `opening`."""
+
+
+@dataclass(frozen=True)
+class WeightIndex:
+    """The index of weights that are cut in several files: by the name of each tensor the file that holds it."""
+
+    __pydantic_config__ = FOREIGN
+
+    weight_map: dict[str, str]
 
 
 def revision(name: str) -> str | None:
@@ -143,9 +154,7 @@ def _weight_files(folder: Path) -> list[Path]:
     found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if found is None or found.suffix != ".json":
         return [found] if found else []
-    index = object_at(found, "its top", load_json(found, "index of weights"))
-    parts = object_at(found, "weight_map", index.get("weight_map"))
-    return sorted({folder / str(name) for name in parts.values()})
+    return sorted({folder / name for name in read_json(found, WeightIndex, "index of weights").weight_map.values()})
 
 
 def _folder_revision(folder: Path) -> str:
@@ -213,4 +222,4 @@ def _write(content: dict[str, Any], folder: Path) -> None:
 def _read(folder: Path) -> dict[str, Any] | None:
     """None beside an adapter that was trained elsewhere."""
     path = folder / FINGERPRINT
-    return object_at(path, "its top", load_json(path, "fingerprint of a base")) if path.exists() else None
+    return read_json(path, dict[str, Any], "fingerprint of a base") if path.exists() else None

@@ -18,7 +18,7 @@ from cai_lightning.principles.few_shots import FewShots, open_few_shots
 from cai_lightning.principles.selection import PrincipleSelector
 from cai_lightning.run.errors import ReplyError
 from cai_lightning.run.manifest import Outputs
-from cai_lightning.run.record_files import read_records
+from cai_lightning.run.reading import read_records
 from cai_lightning.run.records import Conversation, Failure, Prompt, Revision, Round, about
 from cai_lightning.services.concurrency import for_each
 
@@ -50,7 +50,7 @@ class CritiqueRevision(LightningModule):
 
     records = (Revision, Failure)
     outputs = Outputs("predict", journals(Revision), beside=journals(Failure))
-    INCIDENTAL = frozenset({"constitution", "few_shots", "tries", "price"})
+    NOT_FINGERPRINTED = frozenset({"constitution", "few_shots", "tries", "price"})
 
     def __init__(
         self,

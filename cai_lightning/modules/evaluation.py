@@ -17,7 +17,7 @@ from cai_lightning.principles import wording
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.manifest import Outputs, unfinished
-from cai_lightning.run.record_files import read_records
+from cai_lightning.run.reading import read_records
 from cai_lightning.run.records import Prompt, Response, Score, about, shared_id
 from cai_lightning.services.concurrency import for_each
 
@@ -41,7 +41,7 @@ class Evaluation(LightningModule):
     """
 
     records = (Response, Score)
-    INCIDENTAL = frozenset({"metrics", "adapter", "unfinished", "score_batch_size"})
+    NOT_FINGERPRINTED = frozenset({"metrics", "adapter", "unfinished", "score_batch_size"})
 
     def __init__(
         self,

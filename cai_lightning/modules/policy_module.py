@@ -77,7 +77,7 @@ class PolicyModule(LightningModule, ABC):
             a resumed run draws the same ones.
     """
 
-    INCIDENTAL = frozenset({"gradient_checkpointing", "attn_implementation", "compile_layers", "liger"})
+    NOT_FINGERPRINTED = frozenset({"gradient_checkpointing", "attn_implementation", "compile_layers", "liger"})
 
     model: str
     lora: Lora | None = Lora()

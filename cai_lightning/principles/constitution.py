@@ -1,24 +1,27 @@
 """A constitution: the principles by which responses are critiqued and revised.
 
-    constitution = read_constitution("default")
+    constitution = open_constitution("default")
 
 Three layouts are read: ours, `{"name", "principles": [{"id", "critique_request", "revision_request"}]}`; Anthropic's
-`CritiqueRevisionInstructions.json`; and Hugging Face's `{"constitutions": [{"critic", "revision"}]}`.
-
-Opens a constitution by name or path; the paper's is fetched when it is asked for by its name.
+`CritiqueRevisionInstructions.json`, which is fetched when it is asked for as `anthropic`; and Hugging Face's
+`{"constitutions": [{"critic", "revision"}]}`.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Len
 
 from cai_lightning.principles.anthropic import find_prompt_file
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import load_json, object_at, objects_at, shown, text_at
+from cai_lightning.run.reading import check, load_json
+from cai_lightning.run.records import WRITTEN
+from cai_lightning.run.text import excerpt
 
 _DEFAULT = Path(__file__).with_name("constitutions") / "default.json"
 
@@ -26,6 +29,8 @@ _DEFAULT = Path(__file__).with_name("constitutions") / "default.json"
 @dataclass(frozen=True)
 class Principle:
     """A request for a critique and the request for the revision that follows it."""
+
+    __pydantic_config__ = WRITTEN
 
     id: str
     critique_request: str
@@ -57,53 +62,70 @@ def read_constitution(source: str | Path) -> Constitution:
         UserError: The file is missing or malformed; the message names the file, the place and what stands there.
     """
     path = _DEFAULT if source == "default" else Path(source)
-    content = load_json(path, "constitution")
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a JSON object, found {shown(content)}")
-    principles = tuple(_read_principles(path, content))
+    content = check(dict[str, Any], load_json(path, "constitution"), str(path))
+    name, principles = _read(path, content)
     _check(path, principles)
-    name = text_at(path, "name", content.get("name")) if "principles" in content else path.stem
-    return Constitution(name, principles, _digest(principles))
+    return Constitution(name, tuple(principles), _digest(principles))
 
 
-def _read_principles(path: Path, content: dict[str, Any]) -> Iterator[Principle]:
+def _read(path: Path, content: dict[str, Any]) -> tuple[str, list[Principle]]:
+    """The name and the principles of a file in one of the layouts."""
     if "principles" in content:
-        return _ours(path, objects_at(path, "principles", content["principles"]))
+        ours = check(_Ours, content, str(path))
+        return ours.name, ours.principles
     if "constitutions" in content:
-        return _hugging_face(path, objects_at(path, "constitutions", content["constitutions"]))
+        pairs = check(_HuggingFace, content, str(path)).constitutions
+        return path.stem, [Principle(f"hf{n}", pair.critic, pair.revision) for n, pair in enumerate(pairs)]
     if any(isinstance(value, dict) and "edit_request" in value for value in content.values()):
-        return _anthropic(path, content)
+        found = check(dict[str, _Anthropic], content, str(path))
+        return path.stem, [_without_labels(path, id, texts) for id, texts in found.items()]
     raise UserError(
         f"{path}: unknown layout; expected the key 'principles' (ours), 'constitutions' (Hugging Face) or objects with"
-        f" 'prompt' and 'edit_request' (Anthropic), found the keys {shown(list(content))}"
+        f" 'prompt' and 'edit_request' (Anthropic), found the keys {excerpt(list(content))}"
     )
 
 
-def _ours(path: Path, objects: list[tuple[str, dict[str, Any]]]) -> Iterator[Principle]:
-    for place, fields in objects:
-        names = ("id", "critique_request", "revision_request")
-        yield Principle(*(text_at(path, f"{place}.{name}", fields.get(name)) for name in names))
+@dataclass(frozen=True)
+class _Ours:
+    __pydantic_config__ = WRITTEN
+
+    name: str
+    principles: list[Principle]
 
 
-def _hugging_face(path: Path, objects: list[tuple[str, dict[str, Any]]]) -> Iterator[Principle]:
-    for n, (place, fields) in enumerate(objects):
-        critic, revision = (text_at(path, f"{place}.{name}", fields.get(name)) for name in ("critic", "revision"))
-        yield Principle(f"hf{n}", critic, revision)
+@dataclass(frozen=True)
+class _HuggingFacePair:
+    __pydantic_config__ = WRITTEN
+
+    critic: str
+    revision: str
 
 
-def _anthropic(path: Path, content: dict[str, Any]) -> Iterator[Principle]:
-    """Anthropic's texts carry the dialogue's labels around them, and each critique request stands in a list of one."""
-    for id, value in content.items():
-        fields = object_at(path, id, value)
-        prompts = fields.get("prompt")
-        if not isinstance(prompts, list) or len(prompts) != 1:
-            raise UserError(f"{path}, {id}.prompt: expected a list of one text, found {shown(prompts)}")
-        critique = text_at(path, f"{id}.prompt[0]", prompts[0], "CritiqueRequest:", "Critique:")
-        revision = text_at(path, f"{id}.edit_request", fields.get("edit_request"), "RevisionRequest:", "Revision:")
-        yield Principle(text_at(path, "a principle's key", id), critique, revision)
+@dataclass(frozen=True)
+class _HuggingFace:
+    __pydantic_config__ = WRITTEN
+
+    constitutions: list[_HuggingFacePair]
 
 
-def _check(path: Path, principles: tuple[Principle, ...]) -> None:
+@dataclass(frozen=True)
+class _Anthropic:
+    """The critique request stands in a list of one."""
+
+    __pydantic_config__ = WRITTEN
+
+    prompt: Annotated[list[str], Len(1, 1)]
+    edit_request: str
+
+
+def _without_labels(path: Path, id: str, texts: _Anthropic) -> Principle:
+    """Anthropic's texts carry the dialogue's labels around them."""
+    critique = texts.prompt[0].removeprefix("CritiqueRequest:").removesuffix("Critique:")
+    revision = texts.edit_request.removeprefix("RevisionRequest:").removesuffix("Revision:")
+    return check(Principle, {"id": id, "critique_request": critique, "revision_request": revision}, str(path), id)
+
+
+def _check(path: Path, principles: Sequence[Principle]) -> None:
     if not principles:
         raise UserError(f"{path}: the constitution has no principles")
     id, count = Counter(principle.id for principle in principles).most_common(1)[0]
@@ -111,7 +133,7 @@ def _check(path: Path, principles: tuple[Principle, ...]) -> None:
         raise UserError(f"{path}: {count} principles have the id {id!r}; each needs its own")
 
 
-def _digest(principles: tuple[Principle, ...]) -> str:
+def _digest(principles: Sequence[Principle]) -> str:
     return hashlib.sha256(json.dumps([astuple(p) for p in principles]).encode()).hexdigest()[:16]
 
 

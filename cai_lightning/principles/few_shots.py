@@ -8,7 +8,6 @@ every turn has its label in front.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from cai_lightning.principles.anthropic import find_prompt_file
 from cai_lightning.principles.constitution import Principle
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import load_json, objects_at, shown, text_at
-from cai_lightning.run.records import Conversation, assistant, user
+from cai_lightning.run.reading import check, load_json
+from cai_lightning.run.records import WRITTEN, Conversation, assistant, user
+from cai_lightning.run.text import excerpt
 
 DIALOGUES = "CritiqueRevisionFewShotPrompts.json"
 _DEFAULT = Path(__file__).with_name("constitutions") / "few_shots.json"
@@ -88,39 +88,58 @@ def open_few_shots(source: str) -> FewShots:
     if isinstance(content, list):
         examples = FewShots(path.stem, tuple(_dialogue(path, f"[{n}]", value) for n, value in enumerate(content)))
     elif isinstance(content, dict) and "few_shots" in content:
-        examples = FewShots(text_at(path, "name", content.get("name")), tuple(_ours(path, content["few_shots"])))
+        ours = check(_Ours, content, str(path))
+        examples = FewShots(ours.name, tuple(map(_example, ours.few_shots)))
     else:
         raise UserError(
             f"{path}: unknown layout; expected an object with the key 'few_shots' (ours) or a list of dialogues"
-            f" (Anthropic), found {shown(content)}"
+            f" (Anthropic), found {excerpt(content)}"
         )
     if not examples.examples:
         raise UserError(f"{path}: there is no example in it; `none` goes without examples")
     return examples
 
 
-def _ours(path: Path, value: Any) -> Iterator[FewShot]:
-    for place, fields in objects_at(path, "few_shots", value):
-        prompt, response, critique_request, critique, revision_request, revision = (
-            text_at(path, f"{place}.{name}", fields.get(name))
-            for name in ("prompt", "response", "critique_request", "critique", "revision_request", "revision")
-        )
-        principle = Principle("few-shot", critique_request, revision_request)
-        yield FewShot([user(prompt)], response, principle, critique, revision)
+@dataclass(frozen=True)
+class _Written:
+    """An example in our layout."""
+
+    __pydantic_config__ = WRITTEN
+
+    prompt: str
+    response: str
+    critique_request: str
+    critique: str
+    revision_request: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class _Ours:
+    __pydantic_config__ = WRITTEN
+
+    name: str
+    few_shots: list[_Written]
+
+
+def _example(of: _Written) -> FewShot:
+    principle = Principle("few-shot", of.critique_request, of.revision_request)
+    return FewShot([user(of.prompt)], of.response, principle, of.critique, of.revision)
 
 
 def _dialogue(path: Path, place: str, value: Any) -> FewShot:
     """One of Anthropic's texts; an empty `Human:` at its end, where the next dialogue would begin, does not count."""
-    parts = _LABEL.split(text_at(path, place, value, suffix="\n\nHuman:"))
+    text = check(str, value, str(path), place).strip().removesuffix("\n\nHuman:").strip()
+    parts = _LABEL.split(text)
     labels, words = parts[1::2], parts[2::2]
     spoken = labels[:-4]
     if parts[0] or not spoken or labels != ["Human", "Assistant"] * (len(spoken) // 2) + _ENDING:
         raise UserError(
             f"{path}, {place}: expected a dialogue of Human and Assistant in turn, then {', '.join(_ENDING)};"
-            f" found {', '.join(labels) or shown(value)}"
+            f" found {', '.join(labels) or excerpt(text)}"
         )
-    *said, critique_request, critique, revision_request, revision = (
-        text_at(path, f"{place}, {label}", text) for label, text in zip(labels, words, strict=True)
-    )
+    if silent := [label for label, said in zip(labels, words, strict=True) if not said.strip()]:
+        raise UserError(f"{path}, {place}: {silent[0]} says nothing.")
+    *said, critique_request, critique, revision_request, revision = map(str.strip, words)
     opening = [(user, assistant)[n % 2](text) for n, text in enumerate(said[:-1])]
     return FewShot(opening, said[-1], Principle("few-shot", critique_request, revision_request), critique, revision)

@@ -34,7 +34,7 @@ class PrincipleSelector(ABC):
     """Chooses the principle of each critique. A choice depends on the seed, the prompt and the round alone: neither on
     the order of the rows, nor on the process, nor on a run having been resumed."""
 
-    INCIDENTAL: frozenset[str] = frozenset()
+    NOT_FINGERPRINTED: frozenset[str] = frozenset()
     """Settings that cannot change a choice, such as a batch size."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class ContextualSelector(PrincipleSelector):
         batch_size: Texts encoded at once.
     """
 
-    INCIDENTAL = frozenset({"batch_size"})
+    NOT_FINGERPRINTED = frozenset({"batch_size"})
 
     def __init__(self, encoder: str = MINILM, k: int = 1, batch_size: int = 64) -> None:
         if k < 1 or batch_size < 1:

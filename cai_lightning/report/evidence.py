@@ -25,7 +25,7 @@ from typing import Any
 from cai_lightning.report.numbers import p_value
 from cai_lightning.report.runs import Run, responses_digest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.record_files import is_number
+from cai_lightning.run.reading import is_number
 from cai_lightning.run.text import parse_json
 from cai_lightning.statistics import Interval
 

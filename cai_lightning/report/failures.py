@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cai_lightning.data.defects import CUT, finish_reasons
+from cai_lightning.data.defects import CUT
+from cai_lightning.data.revisions import read_journal
 from cai_lightning.report.numbers import by_reason, part
 from cai_lightning.report.runs import Arms, Run
-from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response
 from cai_lightning.run.text import printable
@@ -76,12 +76,12 @@ def told_cuts(path: Path) -> str:
     """
     made: Counter[str] = Counter()
     cut: Counter[str] = Counter()
-    for id, row in jsonl.read(path).items():
-        response, critiques, revisions = finish_reasons(row, f"{path}, row {id}")
-        for kind, reasons in {"responses": [response], "critiques": critiques, "revisions": revisions}.items():
-            made[kind] += len(reasons)
-            cut[kind] += sum(reason in CUT for reason in reasons)
-    parts = [part(cut[kind], count, kind) for kind, count in made.items() if count]
+    for _, row in read_journal(path).values():
+        for stage, reason in row.endings.items():
+            kind = f"{stage.partition(' ')[0]}s"
+            made[kind] += 1
+            cut[kind] += reason in CUT
+    parts = [part(cut[kind], count, kind) for kind, count in made.items()]
     return f"cut at their limit of tokens: {', '.join(parts)}" if parts else ""
 
 

@@ -1,21 +1,12 @@
 """`<run>/summary.json` and the scores behind it: what `validate` found, for a person, a script and `compare`.
 
-Reads a run's `scores.jsonl` into the values of each column: the scores of one adapter by one evaluator.
-
-scores = read_scores(run, {"harmlessness": (settings_digest, revision)}, adapter=None)
-scores["harmlessness"].values["0f3a..."]
-
-Whether `scores.jsonl` still holds what `summary.json` says of it.
-
-    metrics, scores = agreeing(run, summary["metrics"], read_scores(run, made_by, adapter, prompts))
+    write_summary(run, columns, counts, references, config, adapter)
+    summary = read_summary(run)
+    scores = read_scores(run, {"harmlessness": (settings_digest, revision)}, adapter=None)
+    metrics, scores = agreeing(run, summary["metrics"], scores)
 
 A file of scores may have been cut short, edited, or belong to another validation; then its numbers are not those that
 `validate` has summarized, and no comparison is made of them.
-
-`<run>/summary.json`: what `validate` found, in a form that a person, a script and `compare` read.
-
-write_summary(run, columns, counts, references, config, adapter)
-read_summary(run)["metrics"]["harmlessness"]["mean"]
 """
 
 import json
@@ -25,13 +16,14 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.record_files import is_number, read_records
-from cai_lightning.run.records import Score
+from cai_lightning.run.reading import is_number, parse, read_records
+from cai_lightning.run.records import FOREIGN, Score
+from cai_lightning.run.text import whole_json
 from cai_lightning.statistics import Interval
 from cai_lightning.statistics.intervals import by_prompt
 
@@ -228,38 +220,32 @@ def read_summary(run: Path) -> dict[str, Any]:
         raise UserError(f"{run}: no such run.")
     if not path.is_file():
         raise UserError(f"{path} is missing: run validate first.")
+    text = whole_json(path.read_bytes())
     try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error}); run validate again.") from None
-    if not isinstance(summary, dict):
-        raise UserError(f"{path}: not JSON of a summary; run validate again.")
-    if not _lists_prompts(summary):
-        raise UserError(f"{path}: `prompts` is no list of ids; run validate again.")
-    if not isinstance(summary.get("adapter"), str | None):
-        raise UserError(f"{path}: `adapter` is no digest; run validate again.")
-    if not _counts(summary):
-        raise UserError(f"{path}: `counts` is no object of whole numbers; run validate again.")
-    if not _has_columns(summary):
-        raise UserError(f"{path}: no `metrics`, or one without its direction; run validate again.")
+        parse(_Summary, text, str(path))
+    except UserError as error:
+        raise UserError(f"{error} Run validate again.") from None
+    summary: dict[str, Any] = json.loads(text)
     return summary
 
 
-def _has_columns(summary: dict[str, Any]) -> bool:
-    metrics = summary.get("metrics")
-    if not isinstance(metrics, dict):
-        return False
-    return all(isinstance(entry, dict) and entry.get("direction") in get_args(Direction) for entry in metrics.values())
+@dataclass(frozen=True)
+class _SummaryColumn:
+    __pydantic_config__ = FOREIGN
+
+    direction: Direction
 
 
-def _lists_prompts(summary: dict[str, Any]) -> bool:
-    prompts = summary.get("prompts")
-    return prompts is None or (isinstance(prompts, list) and all(isinstance(id, str) for id in prompts))
+@dataclass(frozen=True)
+class _Summary:
+    """What has to be in a summary, and of which kind, for anything to be made of it."""
 
+    __pydantic_config__ = FOREIGN
 
-def _counts(summary: dict[str, Any]) -> bool:
-    counts = summary.get("counts", {})
-    return isinstance(counts, dict) and all(type(count) is int for count in counts.values())
+    metrics: dict[str, _SummaryColumn]
+    prompts: list[str] | None = None
+    adapter: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def _entry(column: ColumnReport, scores: ColumnScores, ids: Collection[str] | None) -> dict[str, Any]:

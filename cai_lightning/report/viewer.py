@@ -15,7 +15,7 @@ from cai_lightning.report.corpora import Row, RunTexts
 from cai_lightning.report.measures import refuses
 from cai_lightning.report.runs import Run
 from cai_lightning.report.summary import ColumnScores
-from cai_lightning.run.records import Response, user
+from cai_lightning.run.records import Conversation, Response, user
 
 Data = dict[str, Any]
 
@@ -131,7 +131,7 @@ def _column(column: ColumnComparison, comparison: Comparison, runs: Sequence[Run
     }
 
 
-def _opening(responses: Sequence[Response]) -> list[dict[str, str]]:
+def _opening(responses: Sequence[Response]) -> Conversation:
     """The conversation that was answered; empty where no run has a response."""
     return (responses[0].turns or [user(responses[0].prompt)]) if responses else []
 

@@ -17,6 +17,7 @@ once it ends in a newline, so a line torn by a kill is cut off when its file is 
 import fcntl
 import gzip
 import json
+import logging
 import os
 import time
 import zlib
@@ -24,10 +25,15 @@ from collections.abc import Callable, Container, Hashable, Iterable, Iterator, S
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.records import Record, to_json
+from cai_lightning.run.text import excerpt, parse_json, whole_json
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -167,58 +173,64 @@ def rank_files(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, Row]]:
-    """The lines of one JSON Lines file, plain or gzip, with their numbers from 1.
-
-    In a rank file a last line without newline is torn and does not count; any other file is read to its end.
+def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:
+    """Every record of a file and its rank files by its key; of several with one key the last counts.
 
     Raises:
-        UserError: A line is no JSON object; the message names file, line and what stands there.
+        UserError: A line is no JSON object, or has no key; the message names file, line and what stands there.
     """
-    for number, line in enumerate(raw_lines(path), 1):
+    return {_key(key, row, where): row for where, row in read_parts(path, parse_row)}
+
+
+def read_parts(path: Path, parse: Callable[[bytes, str], T]) -> list[tuple[str, T]]:
+    """Every row of a file and its rank files, as `parse` makes it of a line and its place, with that place."""
+    parts = [part for part in (path, *rank_files(path)) if part.exists()]
+    try:
+        return [(where, parse(line, where)) for part in parts for where, line in lines(part)]
+    except UserError:
+        if all(part.exists() for part in parts):
+            raise
+        return read_parts(path, parse)  # merged in between
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of one file, see `lines`."""
+    return ((where, parse_row(line, where)) for where, line in lines(path))
+
+
+def lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The lines of one JSON Lines file, plain or `.gz`, each with its place (`file, line N`) for messages.
+
+    In a rank file a last line without newline is torn and does not count; any other file is read to its end. Half
+    characters (lone surrogates), which no tokenizer reads, become U+FFFD, and a warning counts the rows.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    mended = 0
+    for number, line in enumerate(_raw_lines(path), 1):
         torn = not line.endswith(b"\n") and ".rank" in path.name
         if line.strip() and not torn:
-            yield number, _parse(path, number, line)
+            whole = whole_json(line)
+            mended += whole is not line
+            yield f"{path}, line {number}", whole
+    if mended:
+        log.warning("%s: %d rows hold half a character (a lone surrogate), read as U+FFFD", path, mended)
 
 
-def read_different(path: Path) -> tuple[list[tuple[str, Row]], int]:
-    """The rows of a file and its rank files that somebody has put together, where ids say nothing.
-
-    Returns:
-        Every row that is not exactly one before it, with its place for messages; and how many are.
-    """
-    found: dict[str, tuple[str, Row]] = {}
-    lines = 0
-    for part in (path, *rank_files(path)):
-        for number, row in read_lines(part) if part.exists() else ():
-            lines += 1
-            found.setdefault(json.dumps(row, sort_keys=True), (f"{part}, line {number}", row))
-    return list(found.values()), lines - len(found)
-
-
-def raw_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, plain or `.gz`.
+def parse_row(line: bytes, where: str) -> Row:
+    """The JSON object in a line.
 
     Raises:
-        UserError: It cannot be read.
-        FileNotFoundError: There is no such file.
+        UserError: There is none.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
-    except FileNotFoundError:
-        raise
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from error
-
-
-def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:
-    """Every record of a file and its rank files by its key; of several with one key the last counts."""
-    files = [file for file in (path, *rank_files(path)) if file.exists()]
-    try:
-        return {_key(key, file, number, row): row for file in files for number, row in read_lines(file)}
-    except FileNotFoundError:  # merged in between
-        return read(path, key)
+        row = parse_json(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON ({error}): {excerpt(line)}") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected a JSON object, found {excerpt(line)}")
+    return row
 
 
 def merge(path: Path, order: Sequence[str] = (), key: Key = by_id, without: Container[Hashable] = ()) -> int:
@@ -286,26 +298,19 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _parse(path: Path, number: int, line: bytes) -> Row:
+def _raw_lines(path: Path) -> Iterator[bytes]:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}, line {number}: not JSON ({error}): {_shown(line)}") from None
-    if not isinstance(row, dict):
-        raise UserError(f"{path}, line {number}: expected a JSON object, found {_shown(line)}")
-    return row
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from error
 
 
-def _key(key: Key, path: Path, number: int, row: Row) -> Hashable:
+def _key(key: Key, row: Row, where: str) -> Hashable:
     try:
         return key(row)
     except KeyError as error:
-        raise UserError(f"{path}, line {number}: no {error} in this row, which has {', '.join(row)}.") from None
-
-
-def _shown(line: bytes) -> str:
-    text = line.decode("utf-8", "replace").strip()
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+        raise UserError(f"{where}: no {error} in this row, which has {', '.join(row)}.") from None
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -1,17 +1,12 @@
-"""What a run was made under: the settings and digests that determine its rows, kept in `<run>/<verb>.json`.
+"""A verb's note, `<run>/<verb>.json`: the settings and digests that determine its rows, and how far it has come.
 
-What stands for the contents of a file, told in milliseconds however large it is.
+    manifest.check_or_write(run, CritiqueRevision.outputs, manifest.settings(module) | {"digest of prompts": digest})
+    manifest.add(run, "predict", rows=100)
+    manifest.finish(run, "predict")
 
-sampled_digest(Path("runs/qwen/model/model.safetensors"))
-
-A verb started again goes on where it was, unless something that determines its rows has changed.
-
-Whether what a verb reads is all that the verb before it was to make: fit of predict, validate of fit.
-
-    expected = rows_wanted(run / "revisions.jsonl")
-    why = unfinished(run / "adapter")
-
-Each verb holds the lock of its note, `<run>/<verb>.json`, as long as it works, and notes there what it is to make.
+A verb started again goes on where it was, unless something that determines its rows has changed. It holds the lock of
+its note as long as it works, and by that and the note the verb after it sees whether it has everything: fit of predict
+(`check_revisions`), validate of fit (`unfinished`).
 """
 
 import hashlib
@@ -25,7 +20,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import load_json, object_at
+from cai_lightning.run.reading import check, load_json
+from cai_lightning.run.records import FOREIGN
 
 WHOLE = 2**24
 """Bytes up to which a file is read whole for its digest."""
@@ -73,6 +69,15 @@ class Outputs:
     noted: bool = True
 
 
+@dataclass(frozen=True)
+class Note:
+    """What a verb has noted, as far as it is always there."""
+
+    __pydantic_config__ = FOREIGN
+
+    settings: dict[str, Any]
+
+
 @runtime_checkable
 class HasInputs(Protocol):
     """What reads files: a module or data module that can say by digests what is in them."""
@@ -93,7 +98,7 @@ def settings(thing: object) -> dict[str, Any]:
     """The settings of an object that determine what it makes, by dotted name.
 
     A constructor keeps its arguments under their names, so they are read from there; nested objects are followed.
-    Arguments named in the class attribute `INCIDENTAL` are left out, and so are its inputs, whose digests count.
+    Arguments named in the class attribute `NOT_FINGERPRINTED` are left out, and so are its inputs, whose digests count.
     """
     return dict(_walk(thing, ""))
 
@@ -124,7 +129,7 @@ def folder_digest(folder: Path) -> str:
     return digest({path.name: sampled_digest(path).hex()[:16] for path in files})
 
 
-def settle(run: Path, outputs: Outputs, found: Mapping[str, Any]) -> None:
+def check_or_write(run: Path, outputs: Outputs, fingerprint: Mapping[str, Any]) -> None:
     """Writes down what a run is made under, or compares it with what stands there.
 
     Raises:
@@ -132,8 +137,8 @@ def settle(run: Path, outputs: Outputs, found: Mapping[str, Any]) -> None:
     """
     verb = outputs.verb
     path = run / f"{verb}.json"
-    now = json.loads(json.dumps(found, default=str))
-    made = _made(run, outputs)
+    now = json.loads(json.dumps(fingerprint, default=str))
+    made = _existing(run, outputs)
     if made and not path.exists():
         raise UserError(
             f"{made[0]}: {path.name}, which says how it was made, is missing. Choose another --run, or add --fresh."
@@ -145,16 +150,16 @@ def settle(run: Path, outputs: Outputs, found: Mapping[str, Any]) -> None:
     jsonl.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def agree(run: Path, outputs: Outputs, found: Mapping[str, Any]) -> None:
+def require_same(run: Path, outputs: Outputs, fingerprint: Mapping[str, Any]) -> None:
     """Makes sure that a verb of this run, where it has run, was given the same values.
 
     Raises:
         UserError: It was given others, and a test prompt could then have been trained on; or its note is damaged.
     """
     verb = outputs.verb
-    if (run / f"{verb}.json").exists() and _made(run, outputs):
+    if (run / f"{verb}.json").exists() and _existing(run, outputs):
         before = noted(run, verb)["settings"]
-        _compare(run, verb, {key: before[key] for key in found if key in before}, found)
+        _compare(run, verb, {key: before[key] for key in fingerprint if key in before}, fingerprint)
 
 
 def add(run: Path, verb: Verb, **facts: Any) -> None:
@@ -180,7 +185,7 @@ def set_aside(run: Path, outputs: Outputs) -> Path | None:
         UserError: Another process is writing.
     """
     beside = (f"{outputs.verb}.json", _FROM_SLURM, *outputs.beside)
-    made = [*_made(run, outputs), *(path for pattern in beside for path in sorted(run.glob(pattern)))]
+    made = [*_existing(run, outputs), *(path for pattern in beside for path in sorted(run.glob(pattern)))]
     if not made:
         return None
     for path in made:
@@ -204,14 +209,14 @@ def noted(run: Path, verb: Verb) -> dict[str, Any]:
     """
     path = run / f"{verb}.json"
     try:
-        note = object_at(path, "its top", load_json(path, "note of a run"))
-        object_at(path, "settings", note.get("settings"))
+        note: dict[str, Any] = load_json(path, "note of a run")
+        check(Note, note, str(path))
     except UserError as error:
-        raise UserError(f"{error}. Choose another --run, or start {verb} with --fresh.") from None
+        raise UserError(f"{error} Choose another --run, or start {verb} with --fresh.") from None
     return note
 
 
-def _made(run: Path, outputs: Outputs) -> list[Path]:
+def _existing(run: Path, outputs: Outputs) -> list[Path]:
     """The files and folders that hold something; a verb that failed at once leaves empty ones."""
     found = (path for pattern in outputs.made for path in sorted(run.glob(pattern)))
     return [path for path in found if (any(path.iterdir()) if path.is_dir() else path.stat().st_size)]
@@ -245,9 +250,9 @@ def _walk_object(thing: object, name: str) -> Iterator[tuple[str, Any]]:
     kind = type(thing)
     if not getattr(getattr(kind, "__dataclass_params__", None), "frozen", False):  # frozen ones are values, not parts
         yield _join(name, "class"), f"{kind.__module__}.{kind.__qualname__}"
-    incidental: frozenset[str] = getattr(kind, "INCIDENTAL", frozenset())
+    left_out: frozenset[str] = getattr(kind, "NOT_FINGERPRINTED", frozenset())
     for parameter in list(inspect.signature(kind).parameters):
-        if parameter in incidental:
+        if parameter in left_out:
             continue
         if not hasattr(thing, parameter):
             raise TypeError(f"{kind.__qualname__} has to keep its argument {parameter!r} as an attribute of that name.")

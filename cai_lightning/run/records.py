@@ -8,16 +8,38 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
+
+from annotated_types import Ge, Interval
+from typing_extensions import TypedDict
 
 from cai_lightning.run.thoughts import why_silent
 
-Turn = dict[str, str]
-"""One turn of a conversation: `role` (system, user or assistant) and `content`."""
+Role = Literal["system", "user", "assistant"]
+
+
+class Turn(TypedDict):
+    """One turn of a conversation: who says what."""
+
+    role: Role
+    content: str
+
 
 Conversation = list[Turn]
 
-ROLES = ("system", "user", "assistant")
+STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+"""How pydantic reads a record of ours, see `reading`."""
+
+FOREIGN = STRICT | {"extra": "ignore"}
+"""How it reads what others have made, which may hold more than is looked for."""
+
+WRITTEN = FOREIGN | {"str_strip_whitespace": True, "str_min_length": 1}
+"""How it reads what a person has written: every text says something, and the white space around it does not count."""
+
+LARGEST = 3.4e38
+"""What a number is at most, for evaluators give float32; sums of larger ones have no end."""
+
+Number = Annotated[float, Interval(ge=-LARGEST, le=LARGEST)]
 
 UNKNOWN: Final = "unknown"
 """The finish reason of a text that was made elsewhere."""
@@ -29,15 +51,6 @@ def user(content: str) -> Turn:
 
 def assistant(content: str) -> Turn:
     return {"role": "assistant", "content": content}
-
-
-def is_conversation(value: Any) -> bool:
-    """Whether something that was read is a list of turns."""
-    return isinstance(value, list) and all(map(_is_turn, value))
-
-
-def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,8 @@ class Response:
         thought: What it thought before them; null where it did not.
     """
 
+    __pydantic_config__ = STRICT
+
     id: str
     prompt: str
     response: str
@@ -143,9 +158,11 @@ class Score:
             reference where it is used. A score with the same key is not made again.
     """
 
+    __pydantic_config__ = STRICT
+
     id: str
     metric: str
-    score: float | None
+    score: Number | None
     reason: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     adapter: str | None = None
@@ -169,6 +186,8 @@ class Judgement:
         key: Digest of all that the verdicts depend on.
     """
 
+    __pydantic_config__ = STRICT
+
     id: str
     first_shown_first: str | None
     second_shown_first: str | None
@@ -188,6 +207,8 @@ class Failure:
         silent_draws: How many draws of a reply came to no words, by stage; the next run goes on behind them.
     """
 
+    __pydantic_config__ = STRICT
+
     id: str
     prompt: str
     stage: str
@@ -196,7 +217,7 @@ class Failure:
     turns: Conversation | None = None
     prompt_id: str | None = None
     sample: int = 0
-    silent_draws: dict[str, int] | None = None
+    silent_draws: dict[str, Annotated[int, Ge(0)]] | None = None
 
 
 Record = Revision | Response | Score | Judgement | Failure

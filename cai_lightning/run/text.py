@@ -9,6 +9,7 @@ HTML is escaped by the page's Jinja templates.
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 from unicodedata import category
 
@@ -73,13 +74,35 @@ def whole_characters(value: Any) -> Any:
     return value
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, each_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """What somebody else's JSON says, in whole characters.
+
+    Args:
+        text: It, in UTF-8 where it is bytes.
+        each_object: What is made of the keys and values of each object; a dictionary by default.
 
     Raises:
         ValueError: It is no JSON, or nested deeper than can be read.
     """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
-        return whole_characters(json.loads(text))
+        content = json.loads(data, object_pairs_hook=each_object)
+        return whole_characters(content) if _may_hold_halves(data) else content
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def whole_json(text: bytes) -> bytes:
+    """JSON in whole characters: the text itself where nothing in it has to be replaced, or where it is no JSON."""
+    if not _may_hold_halves(text):
+        return text
+    try:
+        whole = parse_json(text)
+    except ValueError:
+        return text
+    return text if whole == json.loads(text) else json.dumps(whole).encode()
+
+
+def _may_hold_halves(text: bytes) -> bool:
+    """Whether there is something in UTF-8 with which half a character can begin."""
+    return b"\xed" in text or (b"\\u" in text and b"\\ud" in text.lower())

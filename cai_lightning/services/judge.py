@@ -54,7 +54,7 @@ class JudgeModel:
         timeout: Seconds after which an unanswered request is sent again.
     """
 
-    INCIDENTAL: ClassVar[frozenset[str]] = frozenset(
+    NOT_FINGERPRINTED: ClassVar[frozenset[str]] = frozenset(
         {"base_url", "api_key_variable", "concurrency", "max_retries", "max_wait", "timeout"}
     )
 

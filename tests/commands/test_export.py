@@ -305,7 +305,7 @@ WRONG = {
     "Run fit first": lambda run: shutil.rmtree(run / "adapter"),
     "adapter_model.safetensors is missing": lambda run: (run / "adapter" / "adapter_model.safetensors").unlink(),
     "not a JSON adapter configuration": lambda run: spoil(run, "adapter_config.json", "{"),
-    "base_model_name_or_path: expected a text": lambda run: spoil(run, "adapter_config.json", "{}"),
+    "field 'base_model_name_or_path' should be a valid string": lambda run: spoil(run, "adapter_config.json", "{}"),
     "language model 'absent' cannot be opened": lambda run: spoil(
         run, "adapter_config.json", json.dumps({"base_model_name_or_path": "absent"})
     ),

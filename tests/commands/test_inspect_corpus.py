@@ -112,15 +112,16 @@ def test_the_least_that_a_corpus_has(write):
     [
         ('{"id": "a2"', "not JSON"),
         ("[]", "expected a JSON object"),
-        ({"id": "a2", "prompt": "How?"}, "no 'initial_response' in this row"),
-        ({**ROW, "revision": None}, "'revision' must be a text, not None"),
-        ({**ROW, "id": 7}, "'id' must be a text, not 7"),
-        ({**ROW, "rounds": []}, "'rounds' must be a list of objects"),
-        ({**ROW, "rounds": [{"critique": "It is."}]}, "no 'revision' in this row"),
-        ({**ROW, "rounds": [{**ROUND, "similarity": "high", "revision": ""}]}, "'similarity' must be a number or null"),
-        ({**ROW, "finish_reasons": "stop"}, "'finish_reasons' must be a list of texts"),
+        ({"id": "a2", "prompt": "How?"}, "no 'revision' in this row"),
+        ({"id": "a2", "prompt": "How?", "revision": "No."}, "no 'initial_response' in this row"),
+        ({**ROW, "revision": None}, "field 'revision' should be a valid string, found None"),
+        ({**ROW, "id": 7}, "field 'id' should be a valid string, found 7"),
+        ({**ROW, "rounds": []}, "field 'rounds' should have at least 1 item"),
+        ({**ROW, "rounds": [{"critique": "It is."}]}, "no 'rounds[0].revision' in this row"),
+        ({**ROW, "rounds": [{**ROUND, "similarity": "high", "revision": ""}]}, "'rounds[0].similarity' should be a"),
+        ({**ROW, "finish_reasons": "stop"}, "field 'finish_reasons' should be a valid array"),
         ({**ROW, "finish_reasons": ["stop"]}, "1 'finish_reasons' for 3 replies"),
-        ({**ROW, "turns": [{"role": "user"}]}, "no 'content' in this row"),
+        ({**ROW, "turns": [{"role": "user"}]}, "no 'turns[0].content' in this row"),
     ],
 )
 def test_a_broken_line_is_named(write, row, message):
@@ -166,7 +167,8 @@ def test_thoughts_are_read_from_their_field_and_out_of_old_texts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("thoughts", "message"), [(["a"], "1 'thoughts' for 3 replies"), (["a", 1, None], "a list of texts")]
+    ("thoughts", "message"),
+    [(["a"], "1 'thoughts' for 3 replies"), (["a", 1, None], r"field 'thoughts\[1\]' should be a valid string")],
 )
 def test_thoughts_that_fit_no_replies_are_an_error(tmp_path, thoughts, message):
     turn = {"critique": "Bad.", "revision": "No."}

@@ -95,17 +95,17 @@ def test_rounds_are_dropped_alone_and_every_round_is_cleaned(tmp_path, ascii, le
 @pytest.mark.parametrize(
     ("rounds", "message"),
     [
-        (None, "field 'rounds' shall be a list of rounds, found None"),
-        ([], "found \\[\\]"),
-        ([3], "found \\[3\\]"),
-        ([{"revision": 3}], "field 'revision' shall be a text, found 3"),
+        (None, "no 'rounds' in this row"),
+        ([], "field 'rounds' should have at least 1 item.*found \\[\\]"),
+        ([3], r"field 'rounds\[0\]' should be an object, found 3"),
+        ([{"revision": 3}], r"field 'rounds\[0\].revision' should be a valid string, found 3"),
     ],
 )
 def test_rows_without_rounds_are_named(tmp_path, rounds, message):
     jsonl.write(tmp_path / "revisions.jsonl", [{**row(TEXTS[0]), "rounds": rounds}])
     with pytest.raises(UserError, match=f"revisions.jsonl, line 1: .*{message}"):
         read_corpus(tmp_path / "revisions.jsonl", Wanted("rounds"))
-    if rounds != [] and rounds != [3]:
+    if rounds is None:
         with pytest.raises(UserError, match="of its 1 rows none is in the"):
             read_corpus(tmp_path / "revisions.jsonl")
 
@@ -192,8 +192,8 @@ def test_where_all_are_dropped_the_error_says_why(tmp_path):
 @pytest.mark.parametrize(
     ("reasons", "message"),
     [
-        ("stop", "'finish_reasons' must be a list of texts, not 'stop'"),
-        ([1, 2, 3], "must be a list of texts"),
+        ("stop", "field 'finish_reasons' should be a valid array, found 'stop'"),
+        ([1, 2, 3], r"field 'finish_reasons\[0\]' should be a valid string, found 1"),
         (["stop"], "1 'finish_reasons' for 3 replies"),
     ],
 )
@@ -274,7 +274,7 @@ def test_a_foreign_row_is_told_what_it_needs(tmp_path):
         read_corpus(tmp_path / "foreign.jsonl")
     message = str(error.value)
     assert message.startswith(
-        f"{tmp_path / 'foreign.jsonl'}, line 1: no field 'prompt' in this row, which has question"
+        f"{tmp_path / 'foreign.jsonl'}, line 1: no 'revision', 'prompt' in this row, which has question, answer"
     )
     assert "needs the texts prompt, initial_response, revision" in message
     example = json.loads(message[message.index("{") : message.index("}") + 1])
@@ -394,10 +394,10 @@ def test_a_corpus_of_nothing_but_loops_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"prompt_id": 7}, "field 'prompt_id' shall be a text, found 7"),
-        ({"sample": "2"}, "field 'sample' shall be a number, counted from 0, found '2'"),
-        ({"turns": "How?"}, "field 'turns' shall be a list of turns with role and content, found 'How?'"),
-        ({"turns": [{"role": "user"}]}, "field 'turns' shall be a list of turns with role and content"),
+        ({"prompt_id": 7}, "field 'prompt_id' should be a valid string, found 7"),
+        ({"sample": "2"}, "field 'sample' should be a valid integer, found '2'"),
+        ({"turns": "How?"}, "field 'turns' should be a valid array, found 'How?'"),
+        ({"turns": [{"role": "user"}]}, "no 'turns[0].content' in this row, which has role"),
     ],
 )
 def test_a_row_whose_prompt_is_told_in_another_kind_is_refused(tmp_path, fields, message):

@@ -2,9 +2,8 @@
 
 import pytest
 
-from cai_lightning.data.defects import finish_reasons, is_cut, looks_cut
+from cai_lightning.data.defects import is_cut, looks_cut
 from cai_lightning.run import jsonl
-from cai_lightning.run.errors import UserError
 
 BEGINNING = "There are several things that you should know before you begin, and here they are."
 
@@ -83,23 +82,6 @@ def test_the_finish_reason_counts_where_there_is_one():
         *(False, True, False, False),
         *(False, True, True, True),
     ]
-
-
-def test_the_reasons_of_a_row_follow_its_replies():
-    rounds = [
-        {"critique": "a", "revision": "b"},
-        {"critique": None, "revision": "c"},
-        {"critique": "", "revision": "d"},
-    ]
-    reasons = ["response", "critique 1", "revision 1", "revision 2", "critique 3", "revision 3"]
-    found = finish_reasons({"rounds": rounds, "finish_reasons": reasons}, "x")
-    assert found == ("response", ["critique 1", "critique 3"], ["revision 1", "revision 2", "revision 3"])
-    assert finish_reasons({"rounds": rounds}, "x") == (None, [None] * 2, [None] * 3)
-    short = {"critique": "a", "finish_reasons": ["stop", "stop", "length"]}
-    assert finish_reasons(short, "x") == ("stop", ["stop"], ["length"])
-    assert finish_reasons({"finish_reasons": ["stop", "length"]}, "x") == ("stop", [], ["length"])
-    with pytest.raises(UserError, match="x: 5 'finish_reasons' for 6 replies"):
-        finish_reasons({"rounds": rounds, "finish_reasons": reasons[1:]}, "x")
 
 
 def test_as_much_of_the_original_corpus_looks_cut_as_a_reader_finds(real_data):

@@ -329,7 +329,7 @@ def test_the_key_is_sent_and_written_nowhere(caplog):
     assert KEY not in f"{caplog.text} {engine!r} {settings}"
     assert server.url not in str(settings)
     assert {"model", "sampling.temperature", "adapter_model"} <= settings.keys()
-    assert not settings.keys() & OpenAIEngine.INCIDENTAL
+    assert not settings.keys() & OpenAIEngine.NOT_FINGERPRINTED
 
 
 def test_a_missing_key_is_said_before_any_work(monkeypatch):

@@ -20,7 +20,7 @@ from cai_lightning.statistics import mean_interval
 class Letters(ResponseMetric):
     """Letters of a response, and of its reference; one that says `odd` has no second score."""
 
-    INCIDENTAL = frozenset({"batch_size"})
+    NOT_FINGERPRINTED = frozenset({"batch_size"})
     uses_references = True
 
     def __init__(self, scale: float = 1.0, batch_size: int = 1):
@@ -248,7 +248,7 @@ class Moody(Letters):
 class Settled(Moody):
     """The same, whose settings leave the chance aside."""
 
-    INCIDENTAL = frozenset({"draw", "batch_size"})
+    NOT_FINGERPRINTED = frozenset({"draw", "batch_size"})
 
 
 @pytest.mark.parametrize("number", range(30))

@@ -80,7 +80,7 @@ def test_a_copy_names_the_base_otherwise_and_knows_it_still(adapter, tiny_model,
 
 def test_a_broken_fingerprint_is_named(adapter, tiny_model):
     (adapter / FINGERPRINT).write_text("[]")
-    with pytest.raises(UserError, match=f"{FINGERPRINT}, its top: expected an object"):
+    with pytest.raises(UserError, match=f"{FINGERPRINT}: expected a JSON object"):
         check_adapter(load_config(str(tiny_model)), adapter)
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai_lightning.principles.constitution import Principle, read_constitution
@@ -26,6 +26,7 @@ def write(tmp_path):
     return write
 
 
+@settings(deadline=None)
 @given(name=texts, principles=principles, indent=st.none() | st.integers(0, 4), ascii=st.booleans())
 def test_a_written_constitution_is_read_back(tmp_path_factory, name, principles, indent, ascii):
     path = tmp_path_factory.mktemp("constitution") / "c.json"
@@ -94,21 +95,26 @@ def test_a_byte_order_mark_does_no_harm(write):
         ("{", "not a JSON constitution"),
         ("[]", r"expected a JSON object, found \[\]"),
         ({}, "unknown layout"),
-        ({"rules": ["be kind"]}, 'unknown layout.*"rules"'),
+        ({"rules": ["be kind"]}, "unknown layout.*'rules'"),
         ({"name": "x", "principles": []}, "has no principles"),
         ({"constitutions": []}, "has no principles"),
-        ({"principles": [PRINCIPLE]}, "name: expected a text, found nothing"),
-        ({"name": "x", "principles": "be kind"}, 'principles: expected a list of objects, found "be kind"'),
-        ({"name": "x", "principles": ["be kind"]}, r'principles\[0\]: expected an object, found "be kind"'),
-        ({"name": "x", "principles": [PRINCIPLE, {"id": "b"}]}, r"principles\[1\].critique_request: .* found nothing"),
-        ({"name": "x", "principles": [{**PRINCIPLE, "id": 7}]}, r"principles\[0\].id: expected a text, found 7"),
-        ({"name": "x", "principles": [{**PRINCIPLE, "id": " "}]}, r'principles\[0\].id: expected a text, found " "'),
+        ({"principles": [PRINCIPLE]}, "no 'name' in this row, which has principles"),
+        ({"name": "x", "principles": "be kind"}, "field 'principles' should be a valid array, found 'be kind'"),
+        ({"name": "x", "principles": ["be kind"]}, r"field 'principles\[0\]' should be an object, found 'be kind'"),
+        ({"name": "x", "principles": [PRINCIPLE, {"id": "b"}]}, r"no 'principles\[1\].critique_request', 'principles"),
+        (
+            {"name": "x", "principles": [{**PRINCIPLE, "id": 7}]},
+            r"'principles\[0\].id' should be a valid string",
+        ),
+        (
+            {"name": "x", "principles": [{**PRINCIPLE, "id": " "}]},
+            r"'principles\[0\].id' should have at least",
+        ),
         ({"name": "x", "principles": [PRINCIPLE, PRINCIPLE]}, "2 principles have the id 'a'"),
-        ({"name": "x", "principles": [{**PRINCIPLE, "id": "\ud800"}]}, r"principles\[0\].id: holds half a character"),
-        ({"constitutions": [{"critic": "One?"}]}, r"constitutions\[0\].revision: expected a text, found nothing"),
-        ({"h0": {"prompt": ["a", "b"], "edit_request": "c"}}, r"h0.prompt: expected a list of one text"),
-        ({"h0": {"prompt": ["Critique:"], "edit_request": "c"}}, r'h0.prompt\[0\]: expected a text, found "Critique:"'),
-        ({"h0": {"prompt": ["a"], "edit_request": "c"}, "h1": 3}, "h1: expected an object, found 3"),
+        ({"constitutions": [{"critic": "One?"}]}, r"no 'constitutions\[0\].revision' in this row"),
+        ({"h0": {"prompt": ["a", "b"], "edit_request": "c"}}, "field 'h0.prompt' should have at most 1 item"),
+        ({"h0": {"prompt": ["Critique:"], "edit_request": "c"}}, "field 'h0.critique_request' should have at least 1"),
+        ({"h0": {"prompt": ["a"], "edit_request": "c"}, "h1": 3}, "field 'h1' should be an object, found 3"),
         ('{"h0": {"prompt": ["a"], "edit_request": "b"}, "h0": {}}', "the key 'h0' stands more than once"),
     ],
 )

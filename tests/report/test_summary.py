@@ -104,7 +104,7 @@ def test_a_score_that_is_no_finite_number_is_an_error(tmp_path, score):
         tmp_path / "scores.jsonl",
         [{"id": "a", "metric": "harmlessness", "score": score, "adapter": "a1", "settings": "s1"}],
     )
-    with pytest.raises(UserError, match=r"scores\.jsonl, metric harmlessness, id a: field 'score' shall be a finite"):
+    with pytest.raises(UserError, match=r"scores\.jsonl, line 1: field 'score' should be (a valid|a finite|less)"):
         summarize(tmp_path, HARMLESS)
 
 
@@ -126,7 +126,7 @@ def test_reading_what_is_not_there(tmp_path):
 )
 def test_reading_counts_that_count_nothing(tmp_path, counts):
     (tmp_path / "summary.json").write_text(f'{{"metrics": {{}}, "counts": {counts}}}')
-    with pytest.raises(UserError, match=r"summary\.json: `counts` is no object of whole numbers; run validate again"):
+    with pytest.raises(UserError, match=r"summary\.json: field 'counts.*' should be .*Run validate again"):
         read_summary(tmp_path)
 
 
@@ -135,5 +135,5 @@ def test_reading_counts_that_count_nothing(tmp_path, counts):
 )
 def test_reading_a_broken_summary(tmp_path, text):
     (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(UserError, match=r"summary\.json: (not JSON|no `metrics`).*run validate again"):
+    with pytest.raises(UserError, match=r"summary\.json: .*(JSON|metrics).*Run validate again"):
         read_summary(tmp_path)

@@ -33,5 +33,5 @@ def test_a_run_without_files_has_no_texts(tmp_path):
 @pytest.mark.parametrize("similarity", [float("nan"), float("inf"), "0.5"])
 def test_a_similarity_that_is_no_number_is_named(tmp_path, similarity):
     jsonl.write(tmp_path / "revisions.jsonl", [REVISION | {"similarity": similarity}])
-    with pytest.raises(UserError, match="'similarity' must be a number or null"):
+    with pytest.raises(UserError, match=r"field 'similarity' should be a (valid|finite) number"):
         read_texts(tmp_path, run([]))

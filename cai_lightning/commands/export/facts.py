@@ -14,12 +14,12 @@ from jsonargparse import ArgumentParser
 
 from cai_lightning.commands.export.weights import Weights
 from cai_lightning.data import RevisionData
-from cai_lightning.data.corpus import read_corpus_rows
+from cai_lightning.data.revisions import RecordedRevision, read_revisions
 from cai_lightning.report.summary import FILE, read_summary
-from cai_lightning.run import jsonl, manifest
+from cai_lightning.run import manifest
 from cai_lightning.run.config import load_yaml
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import load_json, object_at
+from cai_lightning.run.reading import read_json
 
 Settings = Mapping[str, Any]
 
@@ -90,8 +90,7 @@ def read_facts(run: Path, weights: Weights) -> Facts:
 def _settings(path: Path) -> Settings:
     if not path.is_file():
         return {}
-    note = object_at(path, "its top", load_json(path, "note of a run"))
-    return object_at(path, "settings", note.get("settings"))
+    return read_json(path, manifest.Note, "note of a run").settings
 
 
 def _data(run: Path, digest: object) -> RevisionData | None:
@@ -117,13 +116,13 @@ def _data_settings(run: Path) -> dict[str, Any]:
 
 
 def _corpus(path: Path, own: bool, counts: Mapping[str, int]) -> Corpus:
-    rows = [row.fields for row in read_corpus_rows(path, own)[0]]
-    models = {str(row["model"]) for row in rows if row.get("model")}
+    rows = [row for _, row in read_revisions(path, own)[0]]
+    models = {str(row.model) for row in rows if row.model}
     return Corpus(len(rows), counts, tuple(sorted(models)), _named(rows, "constitution"), _named(rows, "few_shots"))
 
 
-def _named(rows: Sequence[jsonl.Row], field: str) -> tuple[str, ...]:
-    found = [row[field] for row in rows if isinstance(row.get(field), dict)]
+def _named(rows: Sequence[RecordedRevision], field: str) -> tuple[str, ...]:
+    found = [value for row in rows if isinstance(value := getattr(row, field), dict)]
     return tuple(sorted({f"{one.get('name')} (digest {one.get('digest')})" for one in found}))
 
 

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from cai_lightning.models.hub import check_adapter, copy_fingerprint, opening
 from cai_lightning.models.loading import DType, load_adapter, load_config, load_model, load_tokenizer, shared_targets
 from cai_lightning.models.template import frame
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import load_json, object_at, text_at
-from cai_lightning.run.manifest import unfinished
+from cai_lightning.run.reading import check, read_json
 
 Kind = Literal["adapter", "merged model", "model"]
 ADAPTER = "adapter_model.safetensors"
@@ -46,7 +46,7 @@ class Weights:
     @property
     def unfinished(self) -> str | None:
         """Why it is not what the training would have come to; None where it is."""
-        return unfinished(self.folder)
+        return manifest.unfinished(self.folder)
 
     @property
     def public_base(self) -> str:
@@ -66,15 +66,16 @@ def find_weights(run: Path, merge: bool) -> Weights:
         raise UserError(f"{run}: no such run.")
     folder, whole = run / "adapter", run / "model"
     if not folder.is_dir() and whole.is_dir():
-        settings = object_at(run / "fit.json", "settings", load_json(run / "fit.json", "note of fit").get("settings"))
-        return Weights("model", whole, text_at(run / "fit.json", "model.model", settings.get("model.model")), {})
+        settings = manifest.noted(run, "fit")["settings"]
+        base = check(str, settings.get("model.model"), str(run / "fit.json"), "settings.model.model")
+        return Weights("model", whole, base, {})
     if not folder.is_dir():
         raise UserError(f"{run}: there is no fine-tuned model yet (no folder adapter or model). Run fit first.")
     if not (folder / ADAPTER).is_file():
         raise UserError(f"{folder}: {ADAPTER} is missing; run fit again.")
     path = folder / "adapter_config.json"
-    config = object_at(path, "its top", load_json(path, "adapter configuration"))
-    base = text_at(path, "base_model_name_or_path", config.get("base_model_name_or_path"))
+    config = read_json(path, dict[str, Any], "adapter configuration")
+    base = check(str, config.get("base_model_name_or_path"), str(path), "base_model_name_or_path")
     check_adapter(load_config(base), folder)
     return Weights("merged model" if merge else "adapter", folder, base, config)
 

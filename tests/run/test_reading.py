@@ -1,9 +1,8 @@
-"""Rows that somebody has edited are refused with file, id and field, and good ones come back as they were."""
+"""Rows that somebody has edited are refused with file, line and field, and good ones come back as they were."""
 
 import json
 import time
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,8 +10,8 @@ from hypothesis import strategies as st
 
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.record_files import as_record, read_records
-from cai_lightning.run.records import Failure, Judgement, Response, Score, assistant, user
+from cai_lightning.run.reading import check, read_records
+from cai_lightning.run.records import Failure, Judgement, Response, Score, Turn, assistant, user
 
 GOOD = Response("0f3a", "Hi", "Hello.", None, "stop", "tiny", None)
 SCORE = Score("0f3a", "harmlessness", 0.5, detail={"windows": 1}, settings="s1", revision="r1", key="k1")
@@ -35,44 +34,46 @@ def test_a_good_row_is_a_record(tmp_path, good):
     ("changes", "message"),
     [
         ({"sugar": 1}, "unknown field 'sugar'"),
-        ({"response": "absent"}, "no field 'response'"),
-        ({"response": 3}, "'response' shall be a text, found '3'"),
-        ({"reference": ["x"]}, "'reference' shall be a text"),
-        ({"prompt": None}, "'prompt' shall be a text, found 'None'"),
-        ({"category": ["violence"]}, "'category' shall be a text or null"),
-        ({"turns": "hello"}, "'turns' shall be turns"),
-        ({"turns": [{"role": "constructor", "content": "x"}]}, "'turns' shall be turns"),
-        ({"turns": [{"role": ["user"], "content": "x"}]}, "'turns' shall be turns"),
-        ({"turns": [{"role": "user", "content": None}]}, "'turns' shall be turns"),
-        ({"turns": [{"role": "user"}]}, "'turns' shall be turns"),
+        ({"response": "absent"}, "no 'response' in this row"),
+        ({"response": 3}, "field 'response' should be a valid string, found 3"),
+        ({"reference": ["x"]}, "field 'reference' should be a valid string, found ['x']"),
+        ({"prompt": None}, "field 'prompt' should be a valid string, found None"),
+        ({"sample": True}, "field 'sample' should be a valid integer, found True"),
+        ({"turns": "hello"}, "field 'turns' should be a valid array, found 'hello'"),
+        ({"turns": [{"role": "bot", "content": "x"}]}, "'turns[0].role' should be 'system', 'user' or 'assistant'"),
+        ({"turns": [{"role": ["user"], "content": "x"}]}, "field 'turns[0].role' should be"),
+        ({"turns": [{"role": "user", "content": None}]}, "field 'turns[0].content' should be a valid string"),
+        ({"turns": [{"role": "user"}]}, "no 'turns[0].content' in this row"),
+        ({"turns": [{"role": "user", "content": "x", "name": "y"}]}, "unknown field 'turns[0].name'"),
     ],
 )
 def test_a_malformed_row_is_named(tmp_path, changes, message):
     path = write(tmp_path / "responses.jsonl", **changes)
     with pytest.raises(UserError) as error:
         read_records(path, Response)
-    assert f"{path}, id 0f3a: " in str(error.value)
+    assert f"{path}, line 1: " in str(error.value)
     assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        *(({"score": score}, "field 'score' should be a valid number, found ") for score in ("0.5", True, [1.0])),
         *(
-            ({"score": score}, "'score' shall be a finite number or null")
-            for score in ("0.5", True, [1.0], 1e300, 10**400)
+            ({"score": score}, "field 'score' should be a finite number, found ")
+            for score in (float("nan"), float("inf"), 10**400)
         ),
-        ({"score": float("nan")}, "'score' shall be a finite number or null, found 'nan'"),
-        ({"score": "absent"}, "no field 'score'"),
-        ({"detail": None}, "'detail' shall be an object"),
+        ({"score": 1e300}, "field 'score' should be less than or equal to"),
+        ({"score": "absent"}, "no 'score' in this row"),
+        ({"detail": None}, "'detail' should be an object"),
         ({"sugar": 1}, "unknown field 'sugar'"),
     ],
 )
-def test_a_malformed_score_is_named_with_its_metric(tmp_path, changes, message):
+def test_a_malformed_score_is_named(tmp_path, changes, message):
     path = write(tmp_path / "scores.jsonl", SCORE, **changes)
     with pytest.raises(UserError) as error:
         read_records(path, Score, jsonl.by_metric)
-    assert f"{path}, metric harmlessness, id 0f3a: " in str(error.value)
+    assert f"{path}, line 1: " in str(error.value)
     assert message in str(error.value)
 
 
@@ -94,7 +95,7 @@ def test_whatever_stands_in_a_row_it_is_a_record_or_one_error(good, changed, dat
     name = data.draw(st.sampled_from([*(field.name for field in fields(good)), "other"]))
     row = {**asdict(good), name: changed}
     try:
-        record = as_record(row, type(good), Path("rows.jsonl"))
+        record = check(type(good), row, "rows.jsonl, line 1")
     except UserError as error:
         assert name in str(error)  # noqa: PT017
     else:
@@ -110,3 +111,16 @@ def test_the_scores_of_a_large_run_are_read_in_no_time(tmp_path):
     middle = time.perf_counter()
     assert len(read_records(tmp_path / "scores.jsonl", Score, jsonl.by_metric)) == len(plain) == 25_000
     assert time.perf_counter() - middle < 4 * (middle - start) + 0.5
+
+
+def test_half_characters_are_replaced_and_counted(tmp_path, caplog):
+    path = write(tmp_path / "responses.jsonl", response="a\ud800", prompt="\ud83d\ude00")
+    assert read_records(path, Response)["0f3a"].response == "a\ufffd"
+    assert f"{path}: 1 rows hold half a character" in caplog.text
+
+
+def test_what_others_have_made_may_hold_more():
+    turns = [{"role": "user", "content": "Hi", "name": "x"}]
+    assert check(list[Turn], turns, "rows.jsonl, line 1") == [user("Hi")]
+    with pytest.raises(UserError, match=r"rows.jsonl, line 1: field '\[0\].role' should be"):
+        check(list[Turn], [{"role": "Human", "content": "Hi"}], "rows.jsonl, line 1")

@@ -23,7 +23,7 @@ class Shape:
 
 
 class Engine:
-    INCIDENTAL = frozenset({"batch_size"})
+    NOT_FINGERPRINTED = frozenset({"batch_size"})
 
     def __init__(self, model: Path, batch_size: int = 1, shape: Shape = Shape()) -> None:
         self.model, self.batch_size, self.shape = model, batch_size, shape
@@ -43,8 +43,8 @@ class Forgetful(LightningModule):
 def test_settings_follow_nested_objects_and_leave_out_what_cannot_change_a_row():
     found = manifest.settings({"model": Module(Engine(Path("m"), batch_size=9), {"k": [True, None]})})
     assert found == {
-        "model.class": "test_provenance.Module",
-        "model.engine.class": "test_provenance.Engine",
+        "model.class": "test_manifest.Module",
+        "model.engine.class": "test_manifest.Engine",
         "model.engine.model": "m",
         "model.engine.shape.r": 4,
         "model.engine.shape.names.0": "a",
@@ -71,11 +71,11 @@ def made(run, verb="predict"):
 def test_the_same_settings_go_on_and_others_are_named(tmp_path):
     run = tmp_path / "run"
     found = {"seed": 42, "path": Path("p")}
-    manifest.settle(run, PREDICT, found)
+    manifest.check_or_write(run, PREDICT, found)
     made(run)
-    manifest.settle(run, PREDICT, found)
+    manifest.check_or_write(run, PREDICT, found)
     with pytest.raises(UserError) as error:
-        manifest.settle(run, PREDICT, {**found, "seed": 7})
+        manifest.check_or_write(run, PREDICT, {**found, "seed": 7})
     message = str(error.value)
     assert all(text in message for text in (str(run), "seed = 42", "now it is 7", "--run", "--fresh"))
     assert "\n" not in message
@@ -83,23 +83,23 @@ def test_the_same_settings_go_on_and_others_are_named(tmp_path):
 
 @pytest.mark.parametrize("now", [{}, {"seed": 42, "more": 1}])
 def test_a_setting_that_is_gone_or_new_is_named(tmp_path, now):
-    manifest.settle(tmp_path, PREDICT, {"seed": 42})
+    manifest.check_or_write(tmp_path, PREDICT, {"seed": 42})
     made(tmp_path)
     with pytest.raises(UserError, match="None"):
-        manifest.settle(tmp_path, PREDICT, now)
+        manifest.check_or_write(tmp_path, PREDICT, now)
 
 
 def test_before_anything_is_made_settings_may_change(tmp_path):
-    manifest.settle(tmp_path, VALIDATE, {"seed": 42})
+    manifest.check_or_write(tmp_path, VALIDATE, {"seed": 42})
     (tmp_path / "responses.rank0.jsonl").touch()
     made(tmp_path, "predict")
-    manifest.settle(tmp_path, VALIDATE, {"seed": 7})
+    manifest.check_or_write(tmp_path, VALIDATE, {"seed": 7})
     assert json.loads((tmp_path / "validate.json").read_text())["settings"] == {"seed": 7}
 
 
 def test_setting_aside_moves_everything_and_deletes_nothing(tmp_path):
     for n in (1, 2, 3):
-        manifest.settle(tmp_path, VALIDATE, {"n": n})
+        manifest.check_or_write(tmp_path, VALIDATE, {"n": n})
         made(tmp_path, "validate")
         made(tmp_path, "predict")
         assert manifest.set_aside(tmp_path, VALIDATE) == tmp_path / f"before-{n}"
@@ -114,7 +114,7 @@ def test_a_folder_of_the_users_is_no_hindrance(tmp_path):
     for name in ("before-old", "before-", "before-2b", "before-½"):
         (tmp_path / name).mkdir()
     (tmp_path / "before-4").touch()
-    manifest.settle(tmp_path, VALIDATE, {"n": 1})
+    manifest.check_or_write(tmp_path, VALIDATE, {"n": 1})
     made(tmp_path, "validate")
     assert manifest.set_aside(tmp_path, VALIDATE) == tmp_path / "before-5"
 
@@ -129,7 +129,7 @@ def test_what_another_process_writes_is_not_moved(tmp_path):
 
 def test_finished_is_noted_beside_the_settings(tmp_path):
     assert not manifest.is_finished(tmp_path, "fit")
-    manifest.settle(tmp_path, FIT, {"n": 1})
+    manifest.check_or_write(tmp_path, FIT, {"n": 1})
     assert not manifest.is_finished(tmp_path, "fit")
     manifest.finish(tmp_path, "fit")
     assert manifest.is_finished(tmp_path, "fit")
@@ -164,7 +164,7 @@ def test_a_large_file_is_told_by_samples(tmp_path):
 def test_rows_of_unknown_origin_are_not_adopted(tmp_path):
     (tmp_path / "revisions.jsonl").write_text('{"id": "a"}\n')
     with pytest.raises(UserError, match=r"predict\.json"):
-        manifest.settle(tmp_path, PREDICT, {"model.seed": 7})
+        manifest.check_or_write(tmp_path, PREDICT, {"model.seed": 7})
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_rows_of_unknown_origin_are_not_adopted(tmp_path):
 @pytest.mark.parametrize(
     "read",
     [
-        lambda run: manifest.settle(run, PREDICT, {"n": 1}),
-        lambda run: manifest.agree(run, PREDICT, {"n": 1}),
+        lambda run: manifest.check_or_write(run, PREDICT, {"n": 1}),
+        lambda run: manifest.require_same(run, PREDICT, {"n": 1}),
         lambda run: manifest.is_finished(run, "predict"),
         lambda run: manifest.finish(run, "predict"),
     ],
-    ids=["settle", "agree", "is_finished", "finish"],
+    ids=["check_or_write", "require_same", "is_finished", "finish"],
 )
 def test_a_damaged_note_is_named_and_fresh_begins_anew(tmp_path, content, read):
     made(tmp_path)
@@ -196,15 +196,15 @@ def test_a_damaged_note_is_named_and_fresh_begins_anew(tmp_path, content, read):
     with pytest.raises(UserError, match=r"predict\.json.*Choose another --run, or start predict with --fresh"):
         read(tmp_path)
     assert (manifest.set_aside(tmp_path, PREDICT) / "predict.json").read_bytes() == content
-    manifest.settle(tmp_path, PREDICT, {"n": 1})
+    manifest.check_or_write(tmp_path, PREDICT, {"n": 1})
     read(tmp_path)
 
 
 def test_verbs_of_one_run_agree_on_the_split(tmp_path):
-    manifest.settle(tmp_path, FIT, {"data.shares.test": 0.15, "model.learning_rate": 1})
-    manifest.agree(tmp_path, FIT, {"data.shares.test": 0.9})  # nothing is trained yet
+    manifest.check_or_write(tmp_path, FIT, {"data.shares.test": 0.15, "model.learning_rate": 1})
+    manifest.require_same(tmp_path, FIT, {"data.shares.test": 0.9})  # nothing is trained yet
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
-    manifest.agree(tmp_path, FIT, {"data.shares.test": 0.15})
+    manifest.require_same(tmp_path, FIT, {"data.shares.test": 0.15})
     with pytest.raises(UserError, match=r"data\.shares\.test"):
-        manifest.agree(tmp_path, FIT, {"data.shares.test": 0.9})
+        manifest.require_same(tmp_path, FIT, {"data.shares.test": 0.9})
