@@ -83,7 +83,7 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, every: int) -> None:
         if every < 0:
-            raise UserError(f"--checkpoint_every: a number of steps from 0 on expected, found {every}.")
+            raise UserError(f"--checkpoint_every: must be ≥ 0, not {every}.")
         self.every = every
         self._step, self._due = 0, False
 

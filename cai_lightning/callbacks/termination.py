@@ -15,8 +15,4 @@ class EndOnTermination(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    on_validation_start = on_train_start = on_predict_start

@@ -3,6 +3,7 @@
 The data modules are imported when they are asked for, so that cleaning and reading do not wait for Lightning.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,18 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PromptData", "ResponseData", "RevisionData"]
 
+_HOMES = {"PromptData": "prompt_data", "ResponseData": "prompt_data", "RevisionData": "revision_data"}
+
 
 def __getattr__(name: str) -> type:
-    if name == "PromptData":
-        from cai_lightning.data.prompt_data import PromptData
-
-        return PromptData
-    if name == "ResponseData":
-        from cai_lightning.data.prompt_data import ResponseData
-
-        return ResponseData
-    if name == "RevisionData":
-        from cai_lightning.data.revision_data import RevisionData
-
-        return RevisionData
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    kind: type = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return kind

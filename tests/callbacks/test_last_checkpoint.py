@@ -71,4 +71,4 @@ def test_a_training_that_kept_nothing_is_not_finished(experiment, capsys):
 def test_a_negative_number_of_steps_is_refused(experiment, capsys):
     experiment.write_revisions()
     assert experiment("fit", "--checkpoint_every", -1) == 1
-    assert "error: --checkpoint_every: a number of steps from 0 on expected, found -1" in capsys.readouterr().err
+    assert "error: --checkpoint_every: must be ≥ 0, not -1" in capsys.readouterr().err
