@@ -58,8 +58,8 @@ def test_markdown_has_as_many_fields_in_every_row():
 
 def test_a_page_gets_text_and_the_class_of_what_it_amounts_to():
     text = TABLE.html()
-    assert '<td class="better">0.50<small>+0.25</small></td>' in text
-    assert r'<td class="">[red]x[/red] | &lt;b&gt;y&lt;/b&gt;\x1b[31m # `z`</td>' in text
+    assert '<td class="better" data-heading="mean">0.50<small>+0.25</small></td>' in text
+    assert r'<td class="" data-heading="run">[red]x[/red] | &lt;b&gt;y&lt;/b&gt;\x1b[31m # `z`</td>' in text
     assert text.count("<th") - text.count("<thead") == 3
 
 
