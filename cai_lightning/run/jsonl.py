@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.records import Record, to_json
-from cai_lightning.run.text import excerpt, parse_json, whole_json
+from cai_lightning.run.text import excerpt, whole_json
 
 log = logging.getLogger(__name__)
 
@@ -225,8 +225,8 @@ def parse_row(line: bytes, where: str) -> Row:
         UserError: There is none.
     """
     try:
-        row = parse_json(line)
-    except ValueError as error:
+        row = json.loads(line)  # in whole characters already, see `lines`
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON ({error}): {excerpt(line)}") from None
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {excerpt(line)}")
