@@ -9,10 +9,9 @@ import asyncio
 import gc
 import logging
 import random
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +20,7 @@ from transformers import PreTrainedModel
 from cai_lightning.engines.base import Choice, Sampling
 from cai_lightning.engines.sampling import OptionTree, draw, token_logprobs
 from cai_lightning.engines.slots import Slots, TooManySlotsError
-from cai_lightning.models.memory import is_out_of_memory
-from cai_lightning.run.errors import ReplyError
+from cai_lightning.run.errors import ReplyError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -51,68 +49,25 @@ class Written(NamedTuple):
     logprobs: list[float] | None
 
 
-Answer = TypeVar("Answer", Written, Choice)
-
-
 @dataclass(eq=False)
-class _Request(ABC, Generic[Answer]):
-    """A conversation, and what stands behind it in its slot but for the last token, which the next step reads."""
+class _Request:
+    """A conversation that waits for a reply, or where tokens are `weighed`, for how likely they are to come next."""
 
     ids: list[int]
-    answer: "asyncio.Future[Answer]"
-    slot: int = field(default=-1, init=False)
-    written: list[int] = field(default_factory=list, init=False)
+    answer: "asyncio.Future[Written]"
+    seed: str = ""
+    most: int = 0
+    tells: bool = True
+    weighed: list[int] = field(default_factory=list)
+    written: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    slot: int = -1
+    numbers: random.Random = field(default_factory=random.Random)
 
     def begin(self, slot: int) -> None:
         """Takes a slot; what was unfinished in another one begins anew."""
-        self.slot = slot
-        self.written = []
-
-    @abstractmethod
-    def step(self, slots: Slots) -> int:
-        """The token to be read next."""
-
-    @abstractmethod
-    def result(self) -> Answer:
-        """What is answered in the end."""
-
-
-@dataclass(eq=False)
-class _Writing(_Request[Written]):
-    seed: str
-    most: int
-    tells: bool
-
-    def begin(self, slot: int) -> None:
-        super().begin(slot)
-        self.numbers = random.Random(self.seed)
-        self.logprobs: list[float] = []
-
-    def step(self, slots: Slots) -> int:
-        return self.written[-1]
-
-    def result(self) -> Written:
-        return Written(self.written, self.logprobs if self.tells else None)
-
-
-@dataclass(eq=False)
-class _Choosing(_Request[Choice]):
-    """Reads one beginning of the options after the other, each from where it parts from the one before."""
-
-    tree: OptionTree
-
-    def begin(self, slot: int) -> None:
-        super().begin(slot)
-        self.ahead = self.tree.beginnings[:0:-1]
-        self.logprobs: dict[tuple[int, ...], float] = {}
-
-    def step(self, slots: Slots) -> int:
-        self.written = list(self.ahead.pop())
-        slots.cut(self.slot, len(self.ids) + len(self.written) - 1)
-        return self.written[-1]
-
-    def result(self) -> Choice:
-        return self.tree.choice(self.logprobs)
+        self.slot, self.numbers = slot, random.Random(self.seed)
+        self.written, self.logprobs = [], []
 
 
 class ContinuousBatch:
@@ -140,7 +95,7 @@ class ContinuousBatch:
         self.ends = ends
         self.stopped = stopped
         self._most = slots
-        self._waiting: list[_Request[Any]] = []
+        self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
         self._open(slots)
 
@@ -156,7 +111,8 @@ class ContinuousBatch:
         Raises:
             ReplyError: The conversation takes more memory than there is, also alone.
         """
-        return await self._answered(_Writing(ids, asyncio.get_running_loop().create_future(), seed, most, logprobs))
+        answer = asyncio.get_running_loop().create_future()
+        return await self._answered(_Request(ids, answer, seed, most, logprobs))
 
     async def choose(self, ids: list[int], options: Sequence[Sequence[int]]) -> Choice:
         """How likely each of several answers to a conversation is.
@@ -168,9 +124,14 @@ class ContinuousBatch:
         Raises:
             ReplyError: As in `write`.
         """
-        return await self._answered(_Choosing(ids, asyncio.get_running_loop().create_future(), OptionTree(options)))
 
-    async def _answered(self, request: _Request[Answer]) -> Answer:
+        async def ask(begun: Sequence[int], tokens: list[int]) -> list[float]:
+            answer = asyncio.get_running_loop().create_future()
+            return (await self._answered(_Request([*ids, *begun], answer, weighed=tokens))).logprobs or []
+
+        return await OptionTree(options).choice(ask)
+
+    async def _answered(self, request: _Request) -> Written:
         self._waiting.append(request)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -179,7 +140,7 @@ class ContinuousBatch:
     def _open(self, count: int) -> None:
         self._slots = Slots(self.policy, count)
         self._idle = list(range(count))
-        self._active: dict[int, _Request[Any]] = {}
+        self._active: dict[int, _Request] = {}
         self._steps_waited = 0
 
     async def _run(self) -> None:
@@ -254,7 +215,7 @@ class ContinuousBatch:
             unread = [request.ids[self._slots.lengths[request.slot] :] for request in group]
             self._take(group, self._slots.extend(slots, unread))
 
-    def _next_to_join(self) -> list[_Request[Any]]:
+    def _next_to_join(self) -> list[_Request]:
         """The longest come first: they go on with what a slot holds, before a new conversation takes that slot."""
         wanted = [request for request in self._waiting if not request.answer.done()]
         self._waiting = wanted
@@ -266,7 +227,7 @@ class ContinuousBatch:
                 return joining[:1]
         return joining
 
-    def _seat(self, request: _Request[Any]) -> None:
+    def _seat(self, request: _Request) -> None:
         """The slot that holds this conversation so far, or else the one idle for longest, beginning as another does."""
         overlaps = self._slots.overlaps(request.ids[:-1])
         slot = max(self._idle, key=overlaps.__getitem__)
@@ -281,53 +242,41 @@ class ContinuousBatch:
 
     def _write(self) -> None:
         """One token for everybody in the batch."""
-        last = {slot: [request.step(self._slots)] for slot, request in self._active.items()}
+        last = {slot: [request.written[-1]] for slot, request in self._active.items()}
         top = max(last) + 1
         slots: Sequence[int] = range(top) if len(last) >= CROWDED * top else sorted(last)
         logits = self._slots.extend(slots, [last.get(slot, []) for slot in slots])
         rows = [row for row, slot in enumerate(slots) if slot in last]
         self._take([self._active[slots[row]] for row in rows], _rows(logits, rows))
 
-    def _take(self, requests: Sequence[_Request[Any]], logits: Tensor) -> None:
-        """Gives each the logits of what comes next; who is finished leaves, his slot remembering the conversation."""
-        writing = {row: request for row, request in enumerate(requests) if isinstance(request, _Writing)}
-        choosing = {row: request for row, request in enumerate(requests) if isinstance(request, _Choosing)}
-        if writing:
-            self._draw(list(writing.values()), _rows(logits, list(writing)))
-        if choosing:
-            _weigh(list(choosing.values()), _rows(logits, list(choosing)))
+    def _take(self, requests: Sequence[_Request], logits: Tensor) -> None:
+        """Gives each what it asks of its logits; who is finished leaves, his slot remembering the conversation."""
+        drawing = [row for row, request in enumerate(requests) if not request.weighed]
+        if drawing:
+            self._draw([requests[row] for row in drawing], _rows(logits, drawing))
+        told = [row for row, request in enumerate(requests) if request.tells]
+        if told:
+            asked = [requests[row].weighed or requests[row].written[-1:] for row in told]
+            for row, logprobs in zip(told, token_logprobs(_rows(logits, told), asked), strict=True):
+                requests[row].logprobs += logprobs
         for request in requests:
-            if request.answer.done() or self._is_finished(request):
+            if self._is_finished(request):
                 del self._active[request.slot]
                 self._idle.append(request.slot)
                 if not request.answer.done():
-                    request.answer.set_result(request.result())
+                    request.answer.set_result(Written(request.written, request.logprobs if request.tells else None))
 
-    def _draw(self, requests: Sequence[_Writing], logits: Tensor) -> None:
-        """Each one's next token, and how likely it was where that is to be told."""
+    def _draw(self, requests: Sequence[_Request], logits: Tensor) -> None:
         penalized = self.sampling.repetition_penalty not in (None, 1)
         seen = [[*request.ids, *request.written] for request in requests] if penalized else ()
         tokens = draw(logits, self.sampling, [request.numbers for request in requests], seen)
-        told = [row for row, request in enumerate(requests) if request.tells]
-        logprobs = token_logprobs(_rows(logits, told), [[tokens[row]] for row in told]) if told else ()
-        for row, (logprob,) in zip(told, logprobs, strict=True):
-            requests[row].logprobs.append(logprob)
         for request, token in zip(requests, tokens, strict=True):
             request.written.append(token)
 
-    def _is_finished(self, request: _Request[Any]) -> bool:
-        if isinstance(request, _Writing):
-            written = request.written
-            return len(written) == request.most or written[-1] in self.ends or self.stopped(written)
-        return isinstance(request, _Choosing) and not request.ahead
-
-
-def _weigh(requests: Sequence[_Choosing], logits: Tensor) -> None:
-    """How likely the tokens are with which each one's options go on."""
-    following = [request.tree.following(tuple(request.written)) for request in requests]
-    for request, tokens, logprobs in zip(requests, following, token_logprobs(logits, following), strict=True):
-        for token, logprob in zip(tokens, logprobs, strict=True):
-            request.logprobs[(*request.written, token)] = logprob
+    def _is_finished(self, request: _Request) -> bool:
+        written = request.written
+        is_done = request.weighed or request.answer.done() or len(written) == request.most
+        return bool(is_done) or written[-1] in self.ends or self.stopped(written)
 
 
 def _rows(logits: Tensor, rows: Sequence[int]) -> Tensor:
@@ -341,9 +290,9 @@ def _alike(first: Sequence[int], second: Sequence[int]) -> int:
     return next((n for n, (one, other) in pairs if one != other), min(len(first), len(second)))
 
 
-def _groups(requests: Sequence[_Request[Any]], size: Callable[[_Request[Any]], int]) -> Iterator[list[_Request[Any]]]:
+def _groups(requests: Sequence[_Request], size: Callable[[_Request], int]) -> Iterator[list[_Request]]:
     """Neighbours in size, so many that they can be read together."""
-    group: list[_Request[Any]] = []
+    group: list[_Request] = []
     for request in sorted(requests, key=size):
         if group and (len(group) + 1) * size(request) > PREFILL_TOKENS:
             yield group

@@ -5,7 +5,7 @@ Every row of a batch has random numbers of its own, so that a reply does not dep
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -98,8 +98,7 @@ class OptionTree:
         options: The tokens of each answer, at least one.
 
     Attributes:
-        beginnings: What has to be read to know how likely all options are, a walk through the tree: every one goes on
-            from a part of the one before it.
+        beginnings: What has to be read to know how likely all options are, depth first, so that caches serve.
 
     Raises:
         ValueError: One is empty, or the beginning of another.
@@ -116,12 +115,17 @@ class OptionTree:
         place = len(beginning)
         return sorted({option[place] for option in self._options if option[:place] == beginning})
 
-    def choice(self, logprobs: Mapping[tuple[int, ...], float]) -> Choice:
-        """The choice between the options.
+    async def choice(self, ask: Callable[[Sequence[int], list[int]], Awaitable[list[float]]]) -> Choice:
+        """The choice between the options, by log-probabilities that are asked for along the tree.
 
         Args:
-            logprobs: Of each beginning and each whole option how likely its last token is behind those before it.
+            ask: Tells, of a beginning and some tokens, how likely each of these is behind it.
         """
+        logprobs: dict[tuple[int, ...], float] = {}
+        for beginning in self.beginnings:
+            tokens = self.following(beginning)
+            found = await ask(beginning, tokens)
+            logprobs |= {(*beginning, token): logprob for token, logprob in zip(tokens, found, strict=True)}
         parts = [[option[: place + 1] for place in range(len(option))] for option in self._options]
         return Choice.of([sum(logprobs[part] for part in each) for each in parts])
 

@@ -22,10 +22,10 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from cai_lightning.engines import grouped_attention
 from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling
 from cai_lightning.engines.batching import ContinuousBatch, Written
 from cai_lightning.engines.sampling import settle_sampling
+from cai_lightning.engines.slots import install_attention
 from cai_lightning.engines.transcripts import Template, Transcripts
 from cai_lightning.models.loading import (
     DType,
@@ -178,7 +178,7 @@ class TransformersEngine(Engine):
         tuned = adapter is not None and is_whole_model(adapter)
         policy = load_model(str(adapter) if tuned else self.model, dtype, attn_implementation=self.attn_implementation)
         if self.batching == "slots":
-            grouped_attention.install(policy)
+            install_attention(policy)
         if adapter is not None and not tuned:
             policy = load_adapter(policy, adapter)
             is_exact = dtype == "float32" and not shared_targets(policy)

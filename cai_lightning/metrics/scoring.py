@@ -20,9 +20,8 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from cai_lightning.metrics.base import ResponseMetric, Scores, within_bounds
-from cai_lightning.models.memory import is_out_of_memory
 from cai_lightning.run import jsonl, manifest
-from cai_lightning.run.errors import UserError, WriteError
+from cai_lightning.run.errors import UserError, WriteError, is_out_of_memory
 from cai_lightning.run.reading import read_records
 from cai_lightning.run.records import Response, Score
 

@@ -1,4 +1,7 @@
-"""The error that a user can cause and mend; the command line prints it without a traceback and exits with 1."""
+"""Errors: those that a user can mend, which the command line prints without a traceback; and memory that ran out."""
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "_ALLOC_FAILED", "not enough memory: you tried to allocate")
+"""What plain errors say: CUDA and its drivers, the CPU's allocator, cuBLAS and cuDNN, other allocators."""
 
 
 class UserError(Exception):
@@ -20,3 +23,9 @@ class ReplyError(Exception):
     """
 
     stage: str = "response"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whichever device and in whichever library; only some say so by their type."""
+    by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, without torch
+    return by_type or any(sign in str(error) for sign in OUT_OF_MEMORY)

@@ -15,8 +15,7 @@ from cai_lightning.engines.base import Sampling
 from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.graphs import Graphs
 from cai_lightning.engines.sampling import draw
-from cai_lightning.engines.slots import GRAIN, Slots
-from cai_lightning.models.memory import cache_per_token
+from cai_lightning.engines.slots import GRAIN, Slots, cache_per_token
 from cai_lightning.run.errors import ReplyError
 
 VOCABULARY = 40

@@ -153,7 +153,11 @@ def test_what_options_begin_with_alike_is_read_once():
     assert tree.beginnings == [(), (7,), (7, 1), (7, 2)]
     assert [tree.following(beginning) for beginning in tree.beginnings] == [[5, 7], [1, 2], [8, 9], [9]]
     likely = {(7,): -1.0, (5,): -2.0, (7, 1): -3.0, (7, 2): -4.0, (7, 1, 9): -5.0, (7, 1, 8): -6.0, (7, 2, 9): -7.0}
-    choice, totals = tree.choice(likely), torch.tensor([-9.0, -12.0, -2.0, -10.0], dtype=torch.float64)
+
+    async def ask(beginning, following):
+        return [likely[*beginning, token] for token in following]
+
+    choice, totals = asyncio.run(tree.choice(ask)), torch.tensor([-9.0, -12.0, -2.0, -10.0], dtype=torch.float64)
     assert choice.shares == pytest.approx(totals.softmax(0).tolist())
     assert choice.mass == pytest.approx(float(totals.exp().sum()))
 
