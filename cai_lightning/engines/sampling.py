@@ -130,7 +130,7 @@ class OptionTree:
         return Choice.of([sum(logprobs[part] for part in each) for each in parts])
 
 
-def settle_sampling(sampling: Sampling, name: str) -> Sampling:
+def complete_sampling(sampling: Sampling, name: str) -> Sampling:
     """How a model in this process draws: all that is null becomes neutral, or the model's own where that is asked for.
 
     Args:

@@ -1,8 +1,7 @@
-"""Engines without a model: one says what it is told to, one repeats what a file of records says.
+"""Engines without a model.
 
-An engine that says what it is told to: for tests, doctests and dry runs.
-
-An engine that repeats what a file of records says, so that `validate` can score texts nobody needs to generate.
+`ScriptedEngine` says what it is told to, for tests, doctests and dry runs. `RecordedEngine` repeats what a file of
+records says, so that `validate` can score texts which nobody needs to generate.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,10 +1,8 @@
-"""Conversations as tokens in which what the model has written stays the tokens it wrote, so that a cache of them fits.
-
-Conversations as token ids, and token ids as the text of a reply.
+"""Conversations as tokens, in which what the model has written stays the tokens it wrote, so that a cache of them fits.
 
 transcripts = Transcripts(tokenizer)
 ids = transcripts.encode(conversation)
-transcripts.remember(conversation, ids, reply, written)  # the next turn's tokens begin with these
+text, thought = transcripts.decode(conversation, ids, written, stop=[])  # the next turn's tokens begin with these
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -23,36 +21,6 @@ Template = Literal["chat", "plain"]
 
 LAST = 16
 """Tokens at the end of a prompt that surely hold a `<think>` which stands there."""
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, template: Template) -> list[int]:
-    """The tokens that a reply continues.
-
-    Args:
-        tokenizer: The model's.
-        conversation: Ends in a user turn.
-        template: `chat` words it with the tokenizer's chat template; `plain` joins the turns by blank lines.
-    """
-    if template == "plain":
-        return list(tokenizer(wording.plain(conversation))["input_ids"])
-    return tokens(tokenizer, render(tokenizer, conversation, prompt=True))
-
-
-def _pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Iterator[str]:
-    """The text without special tokens, but for those that enclose thoughts in some tokenizers."""
-    tags, start = _special_tags(tokenizer), 0
-    for place, id in enumerate(ids):
-        if id in tags:
-            yield from (str(tokenizer.decode(ids[start:place], skip_special_tokens=True)), tags[id])
-            start = place + 1
-    yield str(tokenizer.decode(ids[start:], skip_special_tokens=True))
-
-
-@lru_cache(maxsize=8)
-def _special_tags(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    added = tokenizer.added_tokens_decoder.items()
-    return {id: token.content for id, token in added if token.special and token.content in (OPEN, CLOSE)}
-
 
 REMEMBERED = 4096
 """Conversations whose tokens are kept; the oldest are forgotten first."""
@@ -138,6 +106,35 @@ class Transcripts:
 
     def _worded(self, conversation: Conversation) -> str:
         return render(self.tokenizer, conversation, prompt=True)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, template: Template) -> list[int]:
+    """The tokens that a reply continues.
+
+    Args:
+        tokenizer: The model's.
+        conversation: Ends in a user turn.
+        template: `chat` words it with the tokenizer's chat template; `plain` joins the turns by blank lines.
+    """
+    if template == "plain":
+        return list(tokenizer(wording.plain(conversation))["input_ids"])
+    return tokens(tokenizer, render(tokenizer, conversation, prompt=True))
+
+
+def _pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Iterator[str]:
+    """The text without special tokens, but for those that enclose thoughts in some tokenizers."""
+    tags, start = _special_tags(tokenizer), 0
+    for place, id in enumerate(ids):
+        if id in tags:
+            yield from (str(tokenizer.decode(ids[start:place], skip_special_tokens=True)), tags[id])
+            start = place + 1
+    yield str(tokenizer.decode(ids[start:], skip_special_tokens=True))
+
+
+@lru_cache(maxsize=8)
+def _special_tags(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    added = tokenizer.added_tokens_decoder.items()
+    return {id: token.content for id, token in added if token.special and token.content in (OPEN, CLOSE)}
 
 
 def _behind(known: _Answered, text: str) -> str:

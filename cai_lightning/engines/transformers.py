@@ -1,13 +1,9 @@
 """The embedded engine: a transformers model in this process, with continuous batching and caches kept over turns.
 
-Transformers' own continuous batching: paged attention, prefix sharing and CUDA graphs, on a thread of its own.
+    engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=256), batch_size=32)
 
-    batch = PagedBatch(policy, requests=256, sampling=Sampling(), ends={2})
-    written = await batch.write(ids, seed="42", most=256)
-
-It draws all tokens from one stream of random numbers: a reply depends on what else is in the batch.
-
-engine = TransformersEngine("Qwen/Qwen2.5-3B-Instruct", Sampling(max_new_tokens=256), batch_size=32)
+Beside batches over slots it knows transformers' own continuous batching (`paged`): paged attention, prefix sharing and
+CUDA graphs, on a thread of its own, with one stream of random numbers for all replies.
 """
 
 import asyncio
@@ -24,7 +20,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling
 from cai_lightning.engines.batching import ContinuousBatch, Written
-from cai_lightning.engines.sampling import settle_sampling
+from cai_lightning.engines.sampling import complete_sampling
 from cai_lightning.engines.slots import install_attention
 from cai_lightning.engines.transcripts import Template, Transcripts
 from cai_lightning.models.loading import (
@@ -46,74 +42,6 @@ PAGES = 8
 
 READ_TOGETHER = 1024
 """Tokens of a forward pass there."""
-
-
-class PagedBatch:
-    """Writes replies to many conversations at once.
-
-    Args:
-        policy: The model.
-        requests: Conversations in the batch.
-        sampling: How tokens are drawn, nothing of it null, and without a penalty for repetition, which transformers
-            drops here. A reply is cut at its stop strings when it is finished, not before. Log-probabilities are those
-            of what is drawn from, and so are told where that is the model's own distribution.
-        ends: Tokens that end a reply.
-    """
-
-    def __init__(self, policy: PreTrainedModel, requests: int, sampling: Sampling, ends: set[int]) -> None:
-        self.policy = policy
-        self.requests = requests
-        self.sampling = sampling
-        self.ends = ends
-        self.tells = all(getattr(sampling, name) == value for name, value in NEUTRAL.items())
-        self._manager: ContinuousBatchingManager | None = None
-
-    async def write(self, ids: list[int], seed: str, most: int, logprobs: bool = False) -> Written:
-        """Continues a conversation of these tokens by `most` tokens at most; `seed` is of no use here."""
-        manager = self._manager = self._manager or self._started()
-        answer: asyncio.Future[GenerationOutput] = asyncio.get_running_loop().create_future()
-        name = f"{id(answer)}"
-        manager.register_result_handler(name, partial(_resolve, answer))
-        if manager.add_request(ids, name, most, eos_token_id=sorted(self.ends)) is None:
-            raise RuntimeError("transformers' continuous batching has stopped; its error stands above")
-        output = await answer
-        if output.error is not None:
-            raise RuntimeError(f"transformers' continuous batching failed: {output.error}")
-        return Written(list(output.generated_tokens), list(output.logprobs) if logprobs and self.tells else None)
-
-    def close(self) -> None:
-        """Ends the thread and frees its cache."""
-        if self._manager is not None:
-            self._manager.stop(block=True)
-            self._manager.destroy()
-            self._manager = None
-
-    def _started(self) -> ContinuousBatchingManager:
-        sampling = self.sampling
-        kept = {"top_p": sampling.top_p, "top_k": sampling.top_k, "min_p": sampling.min_p or None}
-        drawn = {"do_sample": True, "temperature": sampling.temperature, **kept}
-        on_gpu = self.policy.device.type == "cuda"
-        manager = self.policy.init_continuous_batching(
-            GenerationConfig(
-                max_new_tokens=sampling.max_new_tokens,
-                eos_token_id=sorted(self.ends),
-                **(drawn if sampling.temperature else {"do_sample": False}),
-            ),
-            ContinuousBatchingConfig(
-                max_requests_per_batch=self.requests,
-                return_logprobs=self.tells,
-                **({} if on_gpu else {"num_blocks": self.requests * PAGES, "max_batch_tokens": READ_TOGETHER}),
-            ),
-        )
-        if on_gpu:
-            manager.warmup()
-        manager.start()
-        return manager
-
-
-def _resolve(answer: asyncio.Future[GenerationOutput], output: GenerationOutput) -> None:
-    if not answer.done():
-        answer.set_result(output)
 
 
 class TransformersEngine(Engine):
@@ -153,7 +81,7 @@ class TransformersEngine(Engine):
         if batch_size < 1:
             raise ValueError(f"engine.batch_size: batch_size >= 1 expected, found {batch_size}")
         self.model = model
-        self.sampling = settle_sampling(sampling, model)
+        self.sampling = complete_sampling(sampling, model)
         if batching == "paged" and self.sampling.repetition_penalty != 1:
             raise ValueError(
                 "engine.batching: `paged` knows no repetition_penalty, which is "
@@ -232,7 +160,7 @@ class TransformersEngine(Engine):
         tail = self._serving()[1].tokenizer.decode(written[-2 * longest :], skip_special_tokens=True) if longest else ""
         return any(stop in tail for stop in self.sampling.stop)
 
-    def _serving(self) -> tuple[ContinuousBatch | PagedBatch, Transcripts]:
+    def _serving(self) -> "tuple[ContinuousBatch | PagedBatch, Transcripts]":
         assert self._batch is not None, "start() comes before reply()"
         assert self._transcripts is not None
         return self._batch, self._transcripts
@@ -243,3 +171,71 @@ def _ends(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[in
     configured = policy.generation_config.eos_token_id
     several = configured if isinstance(configured, list) else [configured]
     return {token for token in (*several, tokenizer.eos_token_id) if token is not None}
+
+
+class PagedBatch:
+    """Writes replies to many conversations at once, by transformers' own continuous batching.
+
+    Args:
+        policy: The model.
+        requests: Conversations in the batch.
+        sampling: How tokens are drawn, nothing of it null, and without a penalty for repetition, which transformers
+            drops here. A reply is cut at its stop strings when it is finished, not before. Log-probabilities are those
+            of what is drawn from, and so are told where that is the model's own distribution.
+        ends: Tokens that end a reply.
+    """
+
+    def __init__(self, policy: PreTrainedModel, requests: int, sampling: Sampling, ends: set[int]) -> None:
+        self.policy = policy
+        self.requests = requests
+        self.sampling = sampling
+        self.ends = ends
+        self.tells = all(getattr(sampling, name) == value for name, value in NEUTRAL.items())
+        self._manager: ContinuousBatchingManager | None = None
+
+    async def write(self, ids: list[int], seed: str, most: int, logprobs: bool = False) -> Written:
+        """Continues a conversation of these tokens by `most` tokens at most; `seed` is of no use here."""
+        manager = self._manager = self._manager or self._started()
+        answer: asyncio.Future[GenerationOutput] = asyncio.get_running_loop().create_future()
+        name = f"{id(answer)}"
+        manager.register_result_handler(name, partial(_resolve, answer))
+        if manager.add_request(ids, name, most, eos_token_id=sorted(self.ends)) is None:
+            raise RuntimeError("transformers' continuous batching has stopped; its error stands above")
+        output = await answer
+        if output.error is not None:
+            raise RuntimeError(f"transformers' continuous batching failed: {output.error}")
+        return Written(list(output.generated_tokens), list(output.logprobs) if logprobs and self.tells else None)
+
+    def close(self) -> None:
+        """Ends the thread and frees its cache."""
+        if self._manager is not None:
+            self._manager.stop(block=True)
+            self._manager.destroy()
+            self._manager = None
+
+    def _started(self) -> ContinuousBatchingManager:
+        sampling = self.sampling
+        kept = {"top_p": sampling.top_p, "top_k": sampling.top_k, "min_p": sampling.min_p or None}
+        drawn = {"do_sample": True, "temperature": sampling.temperature, **kept}
+        on_gpu = self.policy.device.type == "cuda"
+        manager = self.policy.init_continuous_batching(
+            GenerationConfig(
+                max_new_tokens=sampling.max_new_tokens,
+                eos_token_id=sorted(self.ends),
+                **(drawn if sampling.temperature else {"do_sample": False}),
+            ),
+            ContinuousBatchingConfig(
+                max_requests_per_batch=self.requests,
+                return_logprobs=self.tells,
+                **({} if on_gpu else {"num_blocks": self.requests * PAGES, "max_batch_tokens": READ_TOGETHER}),
+            ),
+        )
+        if on_gpu:
+            manager.warmup()
+        manager.start()
+        return manager
+
+
+def _resolve(answer: asyncio.Future[GenerationOutput], output: GenerationOutput) -> None:
+    if not answer.done():
+        answer.set_result(output)

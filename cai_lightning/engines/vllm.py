@@ -25,7 +25,7 @@ import torch
 from safetensors import safe_open
 
 from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
-from cai_lightning.engines.sampling import OptionTree, settle_sampling
+from cai_lightning.engines.sampling import OptionTree, complete_sampling
 from cai_lightning.engines.transcripts import Template, Transcripts
 from cai_lightning.models.hub import check_adapter, opening
 from cai_lightning.models.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer, warn_of_wording
@@ -89,7 +89,7 @@ class VLLMEngine(Engine):
         arguments: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.sampling = settle_sampling(sampling, model)
+        self.sampling = complete_sampling(sampling, model)
         self.concurrency = concurrency
         self.dtype: DType = dtype
         self.template: Template = template

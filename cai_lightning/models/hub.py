@@ -1,15 +1,11 @@
-"""Opens pretrained models: one clear message for every way in which one fails to open, and what stands behind a name.
+"""Pretrained models by name: what goes wrong when one is opened, what stands behind its name, and an adapter's base.
 
     with opening("sentence encoder", name):
         encoder = SentenceTransformer(name)
     revision(name)
+    check_adapter(base.config, folder)  # an adapter is put on no other base than its own
 
 The libraries raise several kinds of error, some of them a page long, for a misspelt name or an absent network.
-
-What the base of an adapter was, kept beside it, so that the adapter is put on no other one.
-
-save_fingerprint(base.config, folder)
-check_adapter(base.config, folder)
 """
 
 import hashlib
@@ -34,6 +30,11 @@ from cai_lightning.run.records import FOREIGN
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """The number format of a model's weights; `auto` leaves the choice to what opens them."""
+
+FINGERPRINT = "base_fingerprint.json"
+"""Beside an adapter: the name, the weights and the shapes of its base."""
+
+SHAPES = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """The files of weights, or their list, in the order in which transformers looks for them."""
@@ -165,10 +166,6 @@ def _folder_revision(folder: Path) -> str:
             whole.update(f"{place.as_posix()}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
             whole.update(sampled_digest(path))
     return whole.hexdigest()[:16]
-
-
-FINGERPRINT = "base_fingerprint.json"
-SHAPES = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
 def save_fingerprint(base: PreTrainedConfig, folder: Path) -> None:

@@ -1,10 +1,7 @@
 """Conversations in the words of a model's chat template: what is asked and what is trained on are worded here alike.
 
-text = render(tokenizer, [user("How do I pick a lock?")], prompt=True)
-
-What a chat template puts around a response, found by asking it.
-
-    around = frame(tokenizer)  # around.before, around.end
+    text = render(tokenizer, [user("How do I pick a lock?")], prompt=True)
+    around = frame(tokenizer)  # around.before, around.end: what stands around a response
 
 No list of templates is kept. A word that stands for a response is put into a conversation of one question, and what
 stands around it is read off.
@@ -30,6 +27,12 @@ FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, Recursi
 
 GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
 """What a template is always told, so that no setting can tell it."""
+
+QUESTION = user("Lorem")
+RESPONSE = "Ipsum"
+"""Words that stand for a question and its response."""
+
+_EMPTY_THOUGHT = re.compile(rf"{OPEN}\s*{CLOSE}\s*")
 
 
 def with_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] | None) -> PreTrainedTokenizerBase:
@@ -122,11 +125,6 @@ def _without_system(conversation: Conversation) -> Conversation:
 
 def _refused(tokenizer: PreTrainedTokenizerBase, error: Exception) -> UserError:
     return UserError(f"the chat template of {tokenizer.name_or_path!r} refuses a conversation: {error}")
-
-
-QUESTION = user("Lorem")
-RESPONSE = "Ipsum"
-_EMPTY_THOUGHT = re.compile(rf"{OPEN}\s*{CLOSE}\s*")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import yaml
 from peft import LoraConfig, get_peft_model
 
 from cai_lightning.engines import Sampling, TransformersEngine, VLLMEngine
-from cai_lightning.engines.sampling import processed, settle_sampling
+from cai_lightning.engines.sampling import complete_sampling, processed
 from cai_lightning.engines.vllm import _devices
 from cai_lightning.models.hub import FINGERPRINT, save_fingerprint
 from cai_lightning.models.loading import load_model
@@ -88,7 +88,7 @@ def sampled(engines):
 
     def draw(sampling):
         for engine in engines:
-            engine.sampling = settle_sampling(sampling, str(MODEL))
+            engine.sampling = complete_sampling(sampling, str(MODEL))
         return engines
 
     yield draw
