@@ -50,7 +50,7 @@ def names(checkout: Path) -> set[str]:
 def compare_files(old: Path, new: Path) -> Iterator[str]:
     for path in (old, new):
         if not path.exists():
-            yield f"not in {path.parents[len(path.parts) - 2] if not path.is_absolute() else path.parent}"
+            yield f"{path} is missing"
             return
     read = READERS[old.suffix]
     yield from differences(read(old), read(new))
@@ -85,7 +85,8 @@ def read_json_lines(path: Path) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        rows.setdefault(" ".join(str(row.get(name, "")) for name in ("id", "metric", "column")), []).append(row)
+        key = " ".join(str(row[name]) for name in ("id", "metric", "column") if name in row)
+        rows.setdefault(key, []).append(row)
     return rows
 
 

@@ -13,10 +13,12 @@ import io
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from cai_lightning.cli.main import main as command_line
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cai_lightning"
 CONFIG = "configs/sandbox_contextual.yaml"
@@ -26,33 +28,33 @@ EVALUATOR = '[{"class_path": "cai_lightning.sandbox.oracle.Oracle"}]'
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run, report = f"{folder}/walk", f"{folder}/report"
-        scored = ["validate", "--config", CONFIG, "--run", run, "--data.limit", "2", "--model.metrics", EVALUATOR]
-        scored += ["--model.adapter", "null"]
-        walk("prompt to line", ["predict", "--config", CONFIG, "--run", run, "--data.limit", "1"])
-        walk("response to cell", scored, ["compare", run, run, "--output", report])
+        walk(f"{folder}/imported")  # what is imported on the way is imported now
+        walks = walk(f"{folder}/walked")
+    for title, files in walks.items():
+        print(f"{title}: {len(files)} files")
+        print("".join(f"  {file}\n" for file in files), end="")
 
 
-def walk(title: str, *commands: list[str]) -> None:
-    """Runs commands in this process and prints the files that they enter."""
+def walk(run: str) -> dict[str, dict[str, None]]:
+    """Both walks, each with the files that were entered, in order."""
+    predict = ["predict", "--config", CONFIG, "--run", run, "--data.limit", "1"]
+    validate = ["validate", "--config", CONFIG, "--data.limit", "3", "--data.references", "null"]
+    validate += ["--model.adapter", "null", "--model.metrics", EVALUATOR]
+    compare = ["compare", run, f"{run}_again", "--output", f"{run}_report"]
+    enter([*validate, "--run", f"{run}_again"])
+    return {"prompt to line": enter(predict), "response to cell": enter([*validate, "--run", run], compare)}
+
+
+def enter(*commands: list[str]) -> dict[str, None]:
+    """Runs commands in this process; the files that they enter, in order."""
     entered: dict[str, None] = {}
     for command in commands:
-        with (
-            noting(entered),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()) as err,
-        ):
-            status = command_line()(command)
+        said = io.StringIO()
+        with noting(entered), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = command_line(command)
         if status:
-            raise SystemExit(f"{' '.join(command)} failed:\n{err.getvalue()[-2000:]}")
-    print(f"{title}: {len(entered)} files")
-    print("".join(f"  {name}\n" for name in entered), end="")
-
-
-def command_line() -> Callable[[list[str]], int]:
-    from cai_lightning.cli.main import main
-
-    return main
+            raise SystemExit(f"{' '.join(command)} failed:\n{said.getvalue()[-2000:]}")
+    return entered
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +36,16 @@ LIBRARIES = {
 }
 """Files that run nothing by themselves, and what imports them."""
 
-HERE = {"bench_generation.py", "bench_training.py", "build_sandbox.py", "convert_gguf.py", "interval_coverage.py"}
+HERE = {
+    "bench_generation.py",
+    "bench_training.py",
+    "build_sandbox.py",
+    "convert_gguf.py",
+    "interval_coverage.py",
+    "same_figures.py",
+    "same_figures.sh",
+    "walk.py",
+}
 
 
 def run(script, *options):
@@ -134,3 +145,53 @@ def test_the_coverage_of_intervals_is_simulated():
     lines = run("interval_coverage.py", "--experiments", 40).splitlines()
     assert [line.split(" of ")[0] for line in lines[:2]] == ["rates", "rates"]
     assert len(lines) == 2 + 5 + 5 + 16 + 16
+
+
+@pytest.fixture
+def checkouts(tmp_path):
+    """Two folders of runs with equal figures, and a demo in each that says that it has been run."""
+    folders = [tmp_path / "old", tmp_path / "new"]
+    for number, folder in enumerate(folders):
+        (folder / "runs" / "a").mkdir(parents=True)
+        (folder / "scripts").mkdir()
+        demo = folder / "scripts" / "sandbox_experiment.sh"
+        demo.write_text("#!/bin/sh\ntouch ran\n")
+        demo.chmod(0o755)
+        row = {"id": "p", "response": "No.", "created": f"day {number}", "scores": [0.5 + number * 1e-6, None]}
+        (folder / "runs" / "a" / "responses.jsonl").write_text(json.dumps(row) + "\n")
+    return folders
+
+
+def test_equal_figures_of_two_checkouts_are_told_after_both_demos(checkouts):
+    command = [SCRIPTS / "same_figures.sh", *checkouts]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (0, "1 files, 0 of them different\n"), done.stderr
+    assert all((checkout / "ran").exists() for checkout in checkouts)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"response": "Yes."}, ".p[0].response: 'No.' -> 'Yes.'"),
+        ({"scores": [0.51, None]}, ".p[0].scores[0]: '0.5' -> '0.51'"),
+        ({"scores": [0.5, True]}, ".p[0].scores[1]: 'None' -> 'True'"),
+        ({"id": "q"}, ".p: \"[{'id': 'p'"),
+    ],
+)
+def test_a_figure_that_differs_is_named(checkouts, changed, said, monkeypatch, capsys):
+    path = checkouts[1] / "runs" / "a" / "responses.jsonl"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed) + "\n")
+    monkeypatch.setattr(sys, "argv", ["same_figures.py", *map(str, checkouts)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPTS / "same_figures.py"), run_name="__main__")
+    assert end.value.code == 1
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_prompt_and_a_response_are_walked_through_the_package():
+    walks = run("walk.py").split("response to cell")
+    for walk, ends in zip(walks, ("run/jsonl.py", "report/comparison.py"), strict=True):
+        assert ends in walk
+        assert int(re.search(r": (\d+) files", walk)[1]) > 10

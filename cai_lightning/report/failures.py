@@ -74,14 +74,14 @@ def told_cuts(path: Path) -> str:
     Args:
         path: The run's `revisions.jsonl`.
     """
-    made: Counter[str] = Counter()
+    made = Counter(responses=0, critiques=0, revisions=0)
     cut: Counter[str] = Counter()
     for _, row in read_journal(path).values():
         for stage, reason in row.endings.items():
             kind = f"{stage.partition(' ')[0]}s"
             made[kind] += 1
             cut[kind] += reason in CUT
-    parts = [part(cut[kind], count, kind) for kind, count in made.items()]
+    parts = [part(cut[kind], count, kind) for kind, count in made.items() if count]
     return f"cut at their limit of tokens: {', '.join(parts)}" if parts else ""
 
 

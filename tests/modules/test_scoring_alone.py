@@ -107,5 +107,5 @@ def test_a_malformed_row_is_one_line_before_any_work(answered, evaluators, name,
         file.write('{"id": "zz", "metric": "length"}\n')
     evaluators.calls.clear()
     assert answered("validate") == 1
-    assert f"{answered.run / name}, metric length, id zz: " in capsys.readouterr().err
+    assert f"{answered.run / name}, line 8: no '" in capsys.readouterr().err
     assert evaluators.calls == []

@@ -6,6 +6,8 @@ from collections import Counter
 from cai_lightning.report.failures import told_cuts
 from cai_lightning.run import jsonl
 
+TEXTS = {"prompt": "Hi?", "initial_response": "Hm.", "revision": "No."}
+
 
 def row(draw, number, reasons):
     """A row of up to four rounds, some without a critique."""
@@ -14,7 +16,7 @@ def row(draw, number, reasons):
     found = draw.choices(["stop", "length"], k=len(kinds))
     reasons.update(zip(kinds, found, strict=True))
     rounds = [{"critique": made, "revision": "No."} for made in critiques]
-    return {"id": f"{number}", "rounds": rounds, "finish_reasons": found}
+    return {"id": f"{number}", **TEXTS, "rounds": rounds, "finish_reasons": found}
 
 
 def test_cut_replies_are_counted_by_their_kind(tmp_path):
@@ -30,7 +32,7 @@ def test_cut_replies_are_counted_by_their_kind(tmp_path):
 def test_where_none_was_cut_that_is_said(tmp_path):
     path = tmp_path / "revisions.jsonl"
     rounds = [{"critique": None, "revision": "No."}]
-    jsonl.write(path, [{"id": "a", "rounds": rounds, "finish_reasons": ["stop", "stop"]}])
+    jsonl.write(path, [{"id": "a", **TEXTS, "rounds": rounds, "finish_reasons": ["stop", "stop"]}])
     assert told_cuts(path) == "cut at their limit of tokens: none of 1 responses, none of 1 revisions"
 
 
