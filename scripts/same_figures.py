@@ -16,8 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LEFT_OUT = re.compile(r"created|finished|seconds|duration|version|revision_of|class|digest|key|fingerprint|peak|memory")
-"""Names of fields that two runs of one checkout may differ by."""
+LEFT_OUT = (
+    "created|finished|seconds|per_s$|mfu|memory|version|class|digest|key|fingerprint|^config$|^adapter$|target_modules"
+)
+    "created|finished|seconds|per_s$|mfu|^config$|version|class|digest|key|fingerprint|^adapter$|memory|target_modules"
+)
+"""Names of fields that two runs of one checkout may differ by; an adapter's digest is that of PEFT's settings, too."""
 DIGITS = 1e-4
 FOLDERS = ("runs", "report")
 LONGEST = 100
@@ -27,11 +31,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
+    parser.add_argument("--leave-out", nargs="+", default=[], help="further names of fields, such as ci95")
     args = parser.parse_args()
+    left_out = re.compile("|".join([LEFT_OUT, *args.leave_out]))
     files = names(args.old) | names(args.new)
     different = 0
     for name in sorted(files):
-        found = list(compare_files(args.old / name, args.new / name))
+        found = list(compare_files(args.old / name, args.new / name, left_out))
         different += bool(found)
         for line in found[:10]:
             print(f"{name}: {line}")
@@ -47,24 +53,24 @@ def names(checkout: Path) -> set[str]:
     return {str(path.relative_to(checkout)) for path in found}
 
 
-def compare_files(old: Path, new: Path) -> Iterator[str]:
+def compare_files(old: Path, new: Path, left_out: re.Pattern[str]) -> Iterator[str]:
     for path in (old, new):
         if not path.exists():
             yield f"{path} is missing"
             return
     read = READERS[old.suffix]
-    yield from differences(read(old), read(new))
+    yield from differences(read(old), read(new), left_out)
 
 
-def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
+def differences(old: Any, new: Any, left_out: re.Pattern[str], place: str = "") -> Iterator[str]:
     """Where two values differ, each as `place: old -> new`."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
-            if not LEFT_OUT.search(key):
-                yield from differences(old.get(key), new.get(key), f"{place}.{key}")
+            if not left_out.search(key):
+                yield from differences(old.get(key), new.get(key), left_out, f"{place}.{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (a, b) in enumerate(zip(old, new, strict=True)):
-            yield from differences(a, b, f"{place}[{number}]")
+            yield from differences(a, b, left_out, f"{place}[{number}]")
     elif not same(old, new):
         yield f"{place}: {str(old)[:LONGEST]!r} -> {str(new)[:LONGEST]!r}"
 
@@ -90,9 +96,9 @@ def read_json_lines(path: Path) -> dict[str, list[Any]]:
     return rows
 
 
-def read_csv(path: Path) -> list[list[Any]]:
+def read_csv(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as lines:
-        return [[as_number(cell) for cell in row] for row in csv.reader(lines)]
+        return [{name: as_number(cell) for name, cell in row.items()} for row in csv.DictReader(lines)]
 
 
 def read_text(path: Path) -> list[str]:

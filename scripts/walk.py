@@ -3,20 +3,17 @@
 
     python scripts/walk.py
 
-Prints the files of the package whose functions are entered on the way, in the order of entering. Fewer files are easier
-to follow; what runs only while modules are imported does not count.
+Prints the files of the package whose functions are entered on the way. Fewer files are easier to follow; what runs only
+while modules are imported does not count.
 """
 
 import argparse
 import contextlib
+import cProfile
 import io
-import sys
 import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from types import CodeType
 
 from cai_lightning.cli.main import main as command_line
 
@@ -35,45 +32,34 @@ def main() -> None:
         print("".join(f"  {file}\n" for file in files), end="")
 
 
-def walk(run: str) -> dict[str, dict[str, None]]:
-    """Both walks, each with the files that were entered, in order."""
-    predict = ["predict", "--config", CONFIG, "--run", run, "--data.limit", "1"]
-    validate = ["validate", "--config", CONFIG, "--data.limit", "3", "--data.references", "null"]
-    validate += ["--model.adapter", "null", "--model.metrics", EVALUATOR]
-    compare = ["compare", run, f"{run}_again", "--output", f"{run}_report"]
-    enter([*validate, "--run", f"{run}_again"])
-    return {"prompt to line": enter(predict), "response to cell": enter([*validate, "--run", run], compare)}
+def walk(run: str) -> dict[str, list[str]]:
+    """Both walks, each with the files that were entered."""
+    predict = ["predict", "--config", CONFIG, "--data.limit", "1", "--run"]
+    validate = ["validate", "--config", CONFIG, "--data.limit", "40", "--data.references", f"{run}/revisions.jsonl"]
+    validate += ["--model.adapter", "null", "--model.metrics", EVALUATOR, "--run"]
+    predicted = enter([*predict, run])
+    enter([*validate, f"{run}_again"])
+    compared = enter([*validate, run], ["compare", run, f"{run}_again", "--output", f"{run}_report"])
+    return {"prompt to line": predicted, "response to cell": compared}
 
 
-def enter(*commands: list[str]) -> dict[str, None]:
-    """Runs commands in this process; the files that they enter, in order."""
-    entered: dict[str, None] = {}
+def enter(*commands: list[str]) -> list[str]:
+    """Runs commands in this process; the files that they enter."""
+    profile = cProfile.Profile(builtins=False)
     for command in commands:
         said = io.StringIO()
-        with noting(entered), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = command_line(command)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = profile.runcall(command_line, command)
         if status:
             raise SystemExit(f"{' '.join(command)} failed:\n{said.getvalue()[-2000:]}")
-    return entered
+    return sorted({file for entry in profile.getstats() if (file := own_file(entry.code))})
 
 
-@contextlib.contextmanager
-def noting(entered: dict[str, None]) -> Iterator[None]:
-    """Notes each file of the package whose functions are called, in any thread."""
-    prefix = f"{PACKAGE}/"
-
-    def note(frame: FrameType, event: str, argument: Any) -> None:
-        code = frame.f_code
-        if code.co_filename.startswith(prefix) and code.co_name != "<module>":
-            entered.setdefault(code.co_filename.removeprefix(prefix))
-
-    sys.settrace(note)
-    threading.settrace(note)
-    try:
-        yield
-    finally:
-        sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+def own_file(code: CodeType | str) -> str | None:
+    """The file of the package that a function stands in, if it is no module that is being imported."""
+    if isinstance(code, str) or code.co_name == "<module>" or not code.co_filename.startswith(f"{PACKAGE}/"):
+        return None
+    return code.co_filename.removeprefix(f"{PACKAGE}/")
 
 
 if __name__ == "__main__":
