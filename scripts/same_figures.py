@@ -19,8 +19,6 @@ from typing import Any
 LEFT_OUT = (
     "created|finished|seconds|per_s$|mfu|memory|version|class|digest|key|fingerprint|^config$|^adapter$|target_modules"
 )
-    "created|finished|seconds|per_s$|mfu|^config$|version|class|digest|key|fingerprint|^adapter$|memory|target_modules"
-)
 """Names of fields that two runs of one checkout may differ by; an adapter's digest is that of PEFT's settings, too."""
 DIGITS = 1e-4
 FOLDERS = ("runs", "report")
