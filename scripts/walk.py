@@ -57,9 +57,10 @@ def enter(*commands: list[str]) -> list[str]:
 
 def own_file(code: CodeType | str) -> str | None:
     """The file of the package that a function stands in, if it is no module that is being imported."""
-    if isinstance(code, str) or code.co_name == "<module>" or not code.co_filename.startswith(f"{PACKAGE}/"):
+    if isinstance(code, str) or code.co_name == "<module>":
         return None
-    return code.co_filename.removeprefix(f"{PACKAGE}/")
+    path = Path(code.co_filename)
+    return str(path.relative_to(PACKAGE)) if path.is_relative_to(PACKAGE) and path.suffix == ".py" else None
 
 
 if __name__ == "__main__":
