@@ -105,7 +105,7 @@ def test_hostile_text_is_shown_and_does_nothing(page):
 def test_what_would_turn_or_hide_text_is_written_as_escapes(page):
     opened = page(urlencode({"id": prompt_id(prompt(3)), "unfold": "all"}))
     asked = texts(opened)[0]
-    assert asked == "Question 003? \\u202egnp.exe \\u001b[31m \\u0000 \\u2028 \\u200b \\ud800 \u0430"
+    assert asked == "Question 003? \\u202egnp.exe \\u001b[31m \\u0000 \\u2028 \\u200b \ufffd \u0430"
 
 
 def test_the_policy_stops_what_gets_in(page):
