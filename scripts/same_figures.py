@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 LEFT_OUT = (
-    "created|finished|seconds|per_s$|mfu|memory|version|class|digest|key|fingerprint|^config$|^adapter$|target_modules"
+    r"created|finished|seconds|.*_per_s|mfu|memory_gb|versions?|class_path|class|.*\.class|digests?|digest of .*|key|"
+    r"fingerprint|config|adapter|target_modules|peft_version"
 )
-"""Names of fields that two runs of one checkout may differ by; an adapter's digest is that of PEFT's settings, too."""
+"""Whole names of fields that two runs of one checkout may differ by; an adapter's digest holds PEFT's settings, too."""
 DIGITS = 1e-4
 FOLDERS = ("runs", "report")
 LONGEST = 100
+MISSING = "(missing)"
 
 
 def main() -> None:
@@ -33,6 +35,8 @@ def main() -> None:
     args = parser.parse_args()
     left_out = re.compile("|".join([LEFT_OUT, *args.leave_out]))
     files = names(args.old) | names(args.new)
+    if not files:
+        raise SystemExit(f"neither {args.old} nor {args.new} holds runs: run the demo there")
     different = 0
     for name in sorted(files):
         found = list(compare_files(args.old / name, args.new / name, left_out))
@@ -64,8 +68,8 @@ def differences(old: Any, new: Any, left_out: re.Pattern[str], place: str = "") 
     """Where two values differ, each as `place: old -> new`."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
-            if not left_out.search(key):
-                yield from differences(old.get(key), new.get(key), left_out, f"{place}.{key}")
+            if not left_out.fullmatch(key):
+                yield from differences(old.get(key, MISSING), new.get(key, MISSING), left_out, f"{place}.{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (a, b) in enumerate(zip(old, new, strict=True)):
             yield from differences(a, b, left_out, f"{place}[{number}]")
@@ -74,9 +78,8 @@ def differences(old: Any, new: Any, left_out: re.Pattern[str], place: str = "") 
 
 
 def same(old: Any, new: Any) -> bool:
-    numbers = [value for value in (old, new) if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) == 2:
-        return math.isclose(old, new, rel_tol=DIGITS, abs_tol=DIGITS) or (math.isnan(old) and math.isnan(new))
+    if isinstance(old, float) and isinstance(new, float):
+        return math.isclose(old, new, rel_tol=DIGITS, abs_tol=1e-9) or (math.isnan(old) and math.isnan(new))
     return type(old) is type(new) and old == new
 
 

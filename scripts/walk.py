@@ -18,13 +18,13 @@ from types import CodeType
 from cai_lightning.cli.main import main as command_line
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cai_lightning"
-CONFIG = "configs/sandbox_contextual.yaml"
+CONFIG = "configs/sandbox_contextual.yaml"  # from the root of the project, as its checkpoints
 EVALUATOR = '[{"class_path": "cai_lightning.sandbox.oracle.Oracle"}]'
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.chdir(PACKAGE.parent), tempfile.TemporaryDirectory() as folder:
         walk(f"{folder}/imported")  # what is imported on the way is imported now
         walks = walk(f"{folder}/walked")
     for title, files in walks.items():

@@ -158,6 +158,7 @@ def checkouts(tmp_path):
         demo.write_text("#!/bin/sh\ntouch ran\n")
         demo.chmod(0o755)
         row = {"id": "p", "response": "No.", "created": f"day {number}", "scores": [0.5 + number * 1e-6, None]}
+        row |= {"tokens": 20_000, "p": 1e-5}
         (folder / "runs" / "a" / "responses.jsonl").write_text(json.dumps(row) + "\n")
     return folders
 
@@ -176,6 +177,9 @@ def test_equal_figures_of_two_checkouts_are_told_after_both_demos(checkouts):
         ({"response": "Yes."}, ".p[0].response: 'No.' -> 'Yes.'"),
         ({"scores": [0.51, None]}, ".p[0].scores[0]: '0.5' -> '0.51'"),
         ({"scores": [0.5, True]}, ".p[0].scores[1]: 'None' -> 'True'"),
+        ({"unfinished": None}, ".p[0].unfinished: '(missing)' -> 'None'"),
+        ({"tokens": 20_001}, ".p[0].tokens: '20000' -> '20001'"),
+        ({"p": 9e-5}, ".p[0].p: '1e-05' -> '9e-05'"),
         ({"id": "q"}, ".p: \"[{'id': 'p'"),
     ],
 )
@@ -189,9 +193,15 @@ def test_a_figure_that_differs_is_named(checkouts, changed, said, monkeypatch, c
     assert said in capsys.readouterr().out
 
 
+def test_two_folders_without_runs_are_no_success(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["same_figures.py", str(tmp_path), str(tmp_path)])
+    with pytest.raises(SystemExit, match="run the demo there"):
+        runpy.run_path(str(SCRIPTS / "same_figures.py"), run_name="__main__")
+
+
 @pytest.mark.slow
 def test_a_prompt_and_a_response_are_walked_through_the_package():
     walks = run("walk.py").split("response to cell")
-    for walk, ends in zip(walks, ("run/jsonl.py", "report/comparison.py"), strict=True):
+    for walk, ends, most in zip(walks, ("run/jsonl.py", "report/comparison.py"), (45, 72), strict=True):
         assert ends in walk
-        assert int(re.search(r": (\d+) files", walk)[1]) > 10
+        assert 10 < int(re.search(r": (\d+) files", walk)[1]) <= most

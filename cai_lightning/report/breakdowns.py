@@ -224,7 +224,9 @@ def _judged_alike(column: Column, compared: Iterable[str]) -> dict[str, RunColum
 def _known(measured: Mapping[str, RunColumn], said: Mapping[str, Mapping[str, Response]]) -> KnownScores:
     met: dict[Said, float | None] = {}
     for run, one in measured.items():
-        met |= {(id, response.response): one.values.get(id) for id, response in said[run].items()}
+        for id, response in said[run].items():
+            place = id, response.response
+            met[place] = one.values.get(id, met.get(place))
     return KnownScores(frozenset(met), {said: value for said, value in met.items() if value is not None})
 
 

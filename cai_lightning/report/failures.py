@@ -20,7 +20,7 @@ from cai_lightning.data.revisions import read_journal
 from cai_lightning.report.numbers import by_reason, part
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.records import Response
+from cai_lightning.run.records import UNKNOWN, Response
 from cai_lightning.run.text import printable
 
 MOST_NAMED = 3
@@ -78,10 +78,12 @@ def told_cuts(path: Path) -> str:
     cut: Counter[str] = Counter()
     for _, row in read_journal(path).values():
         for stage, reason in row.endings.items():
-            kind = f"{stage.partition(' ')[0]}s"
+            kind = f"{stage.partition(' ')[0]}s" if reason not in (None, UNKNOWN) else "unknown"
             made[kind] += 1
             cut[kind] += reason in CUT
+    unknown = made.pop("unknown", 0)
     parts = [part(cut[kind], count, kind) for kind, count in made.items() if count]
+    parts += [f"the end of {unknown} replies is not known"] if unknown else []
     return f"cut at their limit of tokens: {', '.join(parts)}" if parts else ""
 
 

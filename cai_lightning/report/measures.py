@@ -17,14 +17,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import mean
 from typing import Literal
 
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import Span, commentary_spans
-from cai_lightning.data.defects import LOOPING, repeated_lines, repeated_ngrams
+from cai_lightning.data.defects import CUT, LOOPING, repeated_lines, repeated_ngrams
 from cai_lightning.report.corpora import Row
 from cai_lightning.report.summary import Direction
+from cai_lightning.run.records import UNKNOWN
 
 _SENTENCES = 2
 _JUDGED_LENGTH = 500
@@ -57,8 +59,6 @@ def refuses(answer: str) -> bool:
 
 
 Unit = Literal["share", "part", "ratio", "words"]
-CUT_OFF = "length"
-"""The finish reason of a reply that reached the limit of tokens."""
 FEW_WORDS = 3
 """Words that may stand outside of commentary at the head or at the tail, such as the `Certainly!` that is kept."""
 
@@ -184,7 +184,7 @@ def _cut_off(row: Row) -> dict[str, float]:
     if not row.finish_reasons:
         return {}
     reasons = zip(row.replies, row.finish_reasons, strict=True)
-    return _by_kind("cut", {stage: float(reason == CUT_OFF) for stage, reason in reasons})
+    return _by_kind("cut", {stage: float(reason in CUT) for stage, reason in reasons if reason != UNKNOWN})
 
 
 def _words(row: Row) -> dict[str, float]:
@@ -194,8 +194,10 @@ def _words(row: Row) -> dict[str, float]:
 def _by_kind(name: str, values: dict[str, float]) -> dict[str, float]:
     """The values of the initial response, of the critiques on average, and of the last revision."""
     critiques = [value for stage, value in values.items() if stage.startswith("critique")]
-    means = {f"{name}_critique": sum(critiques) / len(critiques)} if critiques else {}
-    return {f"{name}_response": values["response"], **means, f"{name}_revision": list(values.values())[-1]}
+    revisions = [value for stage, value in values.items() if stage.startswith("revision")]
+    means = {"response": values.get("response"), "critique": mean(critiques) if critiques else None}
+    means["revision"] = revisions[-1] if revisions else None
+    return {f"{name}_{kind}": value for kind, value in means.items() if value is not None}
 
 
 def _is_nearly_empty(text: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cai_lightning.data.defects import LOOPING, repeated_ngrams
+from cai_lightning.data.defects import CUT, LOOPING, repeated_ngrams
 from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.metrics.base import estimate_in
 from cai_lightning.metrics.scoring import Outcome, metric_digest
@@ -37,7 +37,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
     counts = {
         "responses": len(rows),
         "without a response": len(tests) - len(rows),
-        "cut at max_new_tokens": sum(row.finish_reason == "length" for row in rows),
+        "cut at max_new_tokens": sum(row.finish_reason in CUT for row in rows),
         "of unknown end": sum(row.finish_reason == UNKNOWN for row in rows),
         "looping": sum(repeated_ngrams(row.response) > LOOPING for row in rows),
         **silences(rows),

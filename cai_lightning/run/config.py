@@ -60,7 +60,10 @@ class Configuration:
             raise UserError(f"{self.path}: unknown section {unknown[0]!r}; a file has {names} and {SHARED}.")
         if not isinstance(self.content.get(verb), dict):
             raise UserError(f"{self.path}: no section {verb!r} in it; it has {', '.join(self.verbs)}.")
-        return {key: self._resolve(value) for key, value in self.content[verb].items()}
+        try:
+            return {key: self._resolve(value) for key, value in self.content[verb].items()}
+        except RecursionError:
+            raise UserError(f"{self.path}: a value in it holds itself, or is nested too deeply.") from None
 
     def _resolve(self, value: Any, within: tuple[str, ...] = ()) -> Any:
         """The value with its references looked up; `within` are those on the way to it."""
@@ -110,7 +113,7 @@ def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
     Words `--shared.KEY VALUE` are taken out: they go over the section `shared` of the first file.
 
     Raises:
-        UserError: See `read_configuration`.
+        UserError: See `read_configuration`; or a shared value is missing, no YAML, or no file is there for it.
     """
     words, shared = list[str | Path](), dict[str, Any]()
     remaining = iter(args)
@@ -119,10 +122,12 @@ def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
         if option in ("--config", "-c"):
             words.append(Path(value if equals else next(remaining, "")))
         elif option.startswith(f"--{SHARED}."):
-            shared[option.removeprefix("--")] = yaml.safe_load(value if equals else next(remaining, ""))
+            shared[option.removeprefix("--")] = _shared_value(option, value if equals else next(remaining, None))
         else:
             words.append(arg)
     first = next((word for word in words if isinstance(word, Path)), None)
+    if shared and first is None:
+        raise UserError(f"--{next(iter(shared))} goes over a value of a file; name one with --config.")
     return [
         word if isinstance(word, str) else read_configuration(word, shared if word is first else None) for word in words
     ]
@@ -174,6 +179,15 @@ def _override(path: Path, content: dict[str, Any], name: str, value: Any) -> Non
     values[last] = value
 
 
+def _shared_value(option: str, value: str | None) -> Any:
+    if value is None:
+        raise UserError(f"{option}: a value is missing behind it.")
+    try:
+        return load_yaml(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"{option}: not YAML: {' '.join(str(error).split())}") from None
+
+
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such configuration file.")
@@ -181,6 +195,8 @@ def _load(path: Path) -> dict[str, Any]:
         content = load_yaml(path.read_text(encoding="utf-8"))
     except RepeatedKey as error:
         raise UserError(f"{path}, line {error.line}: {error.problem}; keep one of them.") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -21,6 +21,7 @@ import logging
 import os
 import time
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -208,14 +209,17 @@ def lines(path: Path) -> Iterator[tuple[str, bytes]]:
         UserError: The file cannot be read.
     """
     mended = 0
-    for number, line in enumerate(_raw_lines(path), 1):
-        torn = not line.endswith(b"\n") and ".rank" in path.name
-        if line.strip() and not torn:
-            whole = whole_json(line)
-            mended += whole is not line
-            yield f"{path}, line {number}", whole
-    if mended:
-        log.warning("%s: %d rows hold half a character (a lone surrogate), read as U+FFFD", path, mended)
+    try:
+        for number, read in enumerate(_raw_lines(path), 1):
+            line = read.removeprefix(BOM_UTF8) if number == 1 else read
+            torn = not line.endswith(b"\n") and ".rank" in path.name
+            if line.strip() and not torn:
+                whole = whole_json(line)
+                mended += whole is not line
+                yield f"{path}, line {number}", whole
+    finally:
+        if mended:
+            log.warning("%s: %d rows hold half a character (a lone surrogate), read as U+FFFD", path, mended)
 
 
 def parse_row(line: bytes, where: str) -> Row:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import LARGEST
-from cai_lightning.run.text import excerpt, parse_json
+from cai_lightning.run.text import excerpt, parse_json, whole_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -61,7 +61,7 @@ def parse(kind: type[T], text: str | bytes, where: str, field: str = "") -> T:
 
 def check(kind: type[T], value: Any, where: str, field: str = "") -> T:
     """What was read otherwise, such as a row of a table, as a dataclass; see `parse`."""
-    return parse(kind, json.dumps(value, default=repr), where, field)
+    return parse(kind, json.dumps(value, default=_not_json), where, field)
 
 
 def read_json(path: Path, kind: type[T], what: str) -> T:
@@ -82,14 +82,18 @@ def load_json(path: Path, what: str) -> Any:
     """What such a file says; a key that stands twice in one object is an error.
 
     Raises:
-        UserError: The file cannot be read, or is no JSON.
+        UserError: The file cannot be read, is no JSON, or holds half a character.
     """
     try:
-        return parse_json(path.read_bytes(), _without_repeats)
+        text = path.read_bytes()
+        content = parse_json(text, _without_repeats)
     except OSError as error:
-        raise UserError(f"{path}: the {what} cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: the {what} cannot be read ({error.strerror}).") from None
     except ValueError as error:
-        raise UserError(f"{path}: not a JSON {what} ({error})") from None
+        raise UserError(f"{path}: not a JSON {what} ({error}).") from None
+    if whole_json(text) is not text:
+        raise UserError(f"{path}: the {what} holds half a character (a lone surrogate), which no tokenizer reads.")
+    return content
 
 
 def is_number(value: Any) -> bool:
@@ -125,6 +129,11 @@ def _name(field: str, place: tuple[int | str, ...]) -> str:
     """`("turns", 0, "role")` → `turns[0].role`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     return "".join((field, *parts)).removeprefix(".")
+
+
+def _not_json(value: Any) -> list[str]:
+    """Stands for a value that JSON cannot say, so that it passes for no text."""
+    return [repr(value)]
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -110,7 +110,8 @@ class Servers:
         for url in self._urls:
             try:
                 with httpx.Client(**self._connection(url)) as client:
-                    return client.request(method, url + path, json=body, timeout=CHECK_SECONDS)
+                    client.timeout = httpx.Timeout(CHECK_SECONDS, connect=CONNECT_SECONDS)
+                    return client.request(method, url + path, json=body)
             except httpx.RequestError as error:
                 reasons.append(self.excerpt(_cause(error), url))
         raise UserError(f"no server is there ({'; '.join(reasons)}). Start it, or mend {self._setting}.")
@@ -220,9 +221,10 @@ class Servers:
 def _error_in(response: httpx.Response) -> dict[str, Any]:
     """What a server says of an error beside its status, in the form of OpenAI's protocol."""
     try:
-        error = parse_json(response.content)["error"]
-    except (ValueError, LookupError, TypeError):
+        body = parse_json(response.content)
+    except ValueError:
         return {}
+    error = body.get("error", body) if isinstance(body, dict) else None
     return error if isinstance(error, dict) else {}
 
 

@@ -33,6 +33,19 @@ def test_it_is_said_and_the_others_go_on(unable, capsys):
     assert "x about bread" in shown
 
 
+def test_while_its_revision_cannot_be_told_its_scores_stand(unable):
+    assert unable(where="nowhere") == 0
+    assert unable(where="revision") == 0
+    entry = unable.experiment.summary()["metrics"]["unable"]
+    assert (entry["not_run"], entry["scored"]) == (evaluators.WHY, 7)
+
+
+def test_on_a_full_disk_nothing_goes_on(unable, capsys):
+    assert unable(where="score", error="disk") == 1
+    assert "error: scores.jsonl: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert not (unable.experiment.run / "summary.json").exists()
+
+
 def test_strict_makes_it_one_error_at_the_end(unable, capsys):
     assert unable("--strict", where="load") == 1
     out, err = capsys.readouterr()

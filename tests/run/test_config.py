@@ -200,6 +200,33 @@ def test_what_is_no_text_is_no_yaml(tmp_path):
         read_configuration(tmp_path / "binary.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 3000, "own.yaml: nested too deeply"),
+        ("predict: &a\n  model: *a\n", "own.yaml: a value in it holds itself"),
+    ],
+)
+def test_a_file_without_an_end_is_refused(write, content, message):
+    with pytest.raises(UserError, match=message):
+        cut_sections("predict", ["--config", str(write("own.yaml", content))])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shared.model=x"], "--shared.model goes over a value of a file; name one with --config"),
+        (["--config", "FILE", "--shared.model"], "--shared.model: a value is missing behind it"),
+        (["--config", "FILE", "--shared.model", "{x"], "--shared.model: not YAML"),
+        (["--config", "FILE", "--shared.model={x: 1, x: 2}"], "the key 'x' stands twice"),
+    ],
+)
+def test_a_shared_value_is_refused_in_one_line(write, words, message):
+    path = write("own.yaml", "shared: {model: a}\nfit: {model: '${shared.model}'}\n")
+    with pytest.raises(UserError, match=message):
+        cut_sections("fit", [str(path) if word == "FILE" else word for word in words])
+
+
 def nested(draw, depth=0):
     """A random tree of mappings, as a configuration is."""
     values = [draw.randint(0, 9), "text", None, [draw.random(), {"a": 1, "b": [2]}]]

@@ -12,8 +12,8 @@ from cai_lightning.run.errors import UserError
 
 HOLD = """\
 import pathlib, sys, time
-from cai_lightning import locks
-locks.take(pathlib.Path(sys.argv[1]))
+from cai_lightning.run import jsonl
+jsonl.take(pathlib.Path(sys.argv[1]))
 print(1, flush=True)
 time.sleep(60)
 """
