@@ -1,6 +1,8 @@
 """Imports point one way, and what must be light is light: read from the source, nothing is imported."""
 
 import ast
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -123,3 +125,9 @@ def test_optional_and_slow_packages_are_imported_where_they_are_used(optional):
     for module, path in FILES.items():
         if not module.startswith("cai_lightning.sandbox.build"):
             assert optional not in {m.split(".")[0] for m in imports(path, everywhere=False)}, module
+
+
+def test_the_command_line_does_not_wait_for_peft():
+    code = "import sys, cai_lightning.cli.lightning_cli; print(sorted({'peft', 'bitsandbytes'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

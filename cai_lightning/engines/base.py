@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -117,6 +118,17 @@ class Choice:
         """The choice between options of these log-probabilities."""
         totals = torch.tensor(logprobs, dtype=torch.float64)
         return cls(totals.softmax(dim=0).tolist(), min(1.0, float(totals.logsumexp(dim=0).exp())))
+
+
+def check_options(options: Sequence[str]) -> None:
+    """Makes sure that a choice has an answer.
+
+    Raises:
+        ValueError: There is none, one is empty, or one begins another.
+    """
+    begun = any(a.startswith(b) for a, b in permutations(options, 2))
+    if not options or not all(options) or begun:
+        raise ValueError(f"options: texts expected none of which begins another, found {list(options)}")
 
 
 class Engine(ABC):

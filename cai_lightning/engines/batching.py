@@ -151,11 +151,11 @@ class ContinuousBatch:
                 await asyncio.sleep(0)
         except Exception as error:  # not swallowed: those who wait for it raise it
             failed = [*self._waiting, *self._active.values()]
-            self._waiting = []
-            self._open(self._slots.count)
             for request in failed:
                 if not request.answer.done():
                     request.answer.set_exception(error)
+            self._waiting = []
+            self._open(self._most)
         finally:
             self._task = None
 
@@ -169,9 +169,10 @@ class ContinuousBatch:
         except TooManySlotsError as error:
             why, count = str(error), error.fitting
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            count = self._slots.count // 2
+            if not is_out_of_memory(error) or not (count or self._active):
                 raise
-            why, count = f"out of memory with {self._slots.count} conversations at once", self._slots.count // 2
+            why = f"out of memory with {self._slots.count} conversations at once"
         self._make_do(count, why)
 
     def _make_do(self, count: int, why: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
+from cai_lightning.engines.base import Choice, Engine, Reply, Sampling, check_options
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.thoughts import joined, split_thoughts
@@ -72,6 +72,8 @@ def as_choice(tokens: Sequence[Token], options: Sequence[str]) -> Choice:
         if total := sum(shares):
             return Choice([share / total for share in shares], min(1.0, total * math.exp(logprob)))
         break
+    if said.strip() in options:
+        return Choice([float(option == said.strip()) for option in options], min(1.0, math.exp(logprob)))
     whole = "".join(token.text for token in tokens)
     raise ReplyError(f"the model says {whole!r}, which begins with none of {', '.join(options)}")
 
@@ -184,6 +186,7 @@ class OpenAIEngine(Engine):
         return as_reply(completion, sampling.stop)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
+        check_options(options)
         enough = max(map(len, options)) + 2
         told = {"temperature": 0.0, "logprobs": True, "top_logprobs": 20, **self._more()}
         completion = await self._ask(conversation, enough, **told)

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.models.template import control_tokens, render, tokens
 from cai_lightning.principles import wording
+from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.thoughts import CLOSE, OPEN, Said, split_thoughts
 
@@ -58,17 +59,31 @@ class Transcripts:
         They are the template's, but inside what the model has written. Where a template words earlier turns
         differently once another follows, the conversation is encoded anew.
         """
-        known = self._known.pop(str(conversation[:-1]), None)
-        if known is None:
+        answered = str(conversation[:-1])
+        if answered not in self._known:
             return encode(self.tokenizer, conversation, self.template)
+        known = self._known[answered] = self._known.pop(answered)  # the last to be forgotten, for it is asked about
         text = self._worded(conversation)
         rest = _behind(known, text)
         if not rest.startswith(self._control):
             return tokens(self.tokenizer, text)
         return [*known.ids, *tokens(self.tokenizer, rest)]
 
-    def options(self, options: Sequence[str]) -> list[list[int]]:
-        """The tokens of answers to choose from."""
+    def options(self, ids: list[int], options: Sequence[str]) -> list[list[int]]:
+        """The tokens of answers to choose from.
+
+        Args:
+            ids: The tokens that they answer.
+            options: Their texts.
+
+        Raises:
+            UserError: A template has begun a thought, whose first words they would be weighed as.
+        """
+        if self._begins_thought(ids):
+            raise UserError(
+                "the chat template begins a thought, behind which no options can be weighed; where it can leave it out, "
+                "set the engine's chat_template_kwargs to {enable_thinking: false}."
+            )
         return [list(self.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
 
     def decode(self, conversation: Conversation, ids: list[int], written: list[int], stop: Collection[str]) -> Said:
@@ -82,8 +97,7 @@ class Transcripts:
         """
         text = "".join(_pieces(self.tokenizer, written))
         end = min((text.index(found) for found in stop if found in text), default=None)
-        opened = str(self.tokenizer.decode(ids[-LAST:])).rstrip().endswith(OPEN)
-        said = split_thoughts(text[:end].strip(), opened)
+        said = split_thoughts(text[:end].strip(), self._begins_thought(ids))
         self.remember(conversation, ids, said.words, written)
         return said
 
@@ -103,6 +117,9 @@ class Transcripts:
             del self._known[next(iter(self._known))]
         answered = _Answered(self._worded(conversation), reply, [*ids, *written])
         self._known[str(wording.answered(conversation, reply))] = answered
+
+    def _begins_thought(self, ids: list[int]) -> bool:
+        return str(self.tokenizer.decode(ids[-LAST:])).rstrip().endswith(OPEN)
 
     def _worded(self, conversation: Conversation) -> str:
         return render(self.tokenizer, conversation, prompt=True)

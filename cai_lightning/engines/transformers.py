@@ -18,7 +18,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling
+from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options
 from cai_lightning.engines.batching import ContinuousBatch, Written
 from cai_lightning.engines.sampling import complete_sampling
 from cai_lightning.engines.slots import install_attention
@@ -136,14 +136,16 @@ class TransformersEngine(Engine):
         written, likely = await batch.write(ids, seed, most, logprobs)
         is_ended = written[-1] in batch.ends
         text, thought = transcripts.decode(conversation, ids, written[:-1] if is_ended else written, self.sampling.stop)
-        is_whole = is_ended or self._is_stopped(written)
+        is_whole = is_ended or self._holds_stop(written)
         return Reply(text, "stop" if is_whole else "length", len(written), len(ids), thought, ids, written, likely)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         batch, transcripts = self._serving()
         if isinstance(batch, PagedBatch):
             raise UserError("engine.batching: `paged` tells no probabilities to choose by; take `slots`.")
-        ids, rows = transcripts.encode(conversation), transcripts.options(options)
+        check_options(options)
+        ids = transcripts.encode(conversation)
+        rows = transcripts.options(ids, options)
         self._room([*ids, *max(rows, key=len)])
         return await batch.choose(ids, rows)
 
@@ -157,8 +159,14 @@ class TransformersEngine(Engine):
     def _is_stopped(self, written: list[int]) -> bool:
         """Whether a reply ends in a stop string; a token holds at least one byte of it, or is left over from one."""
         longest = max((len(stop.encode()) for stop in self.sampling.stop), default=0)
-        tail = self._serving()[1].tokenizer.decode(written[-2 * longest :], skip_special_tokens=True) if longest else ""
-        return any(stop in tail for stop in self.sampling.stop)
+        return longest > 0 and self._holds_stop(written[-2 * longest :])
+
+    def _holds_stop(self, written: list[int]) -> bool:
+        """Whether a stop string is in a reply; what is batched by transformers is written on behind it."""
+        if not self.sampling.stop:
+            return False
+        text = self._serving()[1].tokenizer.decode(written, skip_special_tokens=True)
+        return any(stop in text for stop in self.sampling.stop)
 
     def _serving(self) -> "tuple[ContinuousBatch | PagedBatch, Transcripts]":
         assert self._batch is not None, "start() comes before reply()"

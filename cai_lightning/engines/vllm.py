@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from safetensors import safe_open
 
-from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
+from cai_lightning.engines.base import Choice, Engine, Reply, Sampling, check_options
 from cai_lightning.engines.sampling import OptionTree, complete_sampling
 from cai_lightning.engines.transcripts import Template, Transcripts
 from cai_lightning.models.hub import check_adapter, opening
@@ -144,6 +144,7 @@ class VLLMEngine(Engine):
         return Reply(text, completion.finish_reason, len(written), len(ids), thought, ids, written, likely)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
+        check_options(options)
         served, transcripts = self._serving()
         ids = transcripts.encode(conversation)
 
@@ -152,7 +153,7 @@ class VLLMEngine(Engine):
             completion = await served.complete([*ids, *begun], **wanted)
             return [completion.logprobs[0][token].logprob for token in tokens]
 
-        return await OptionTree(transcripts.options(options)).choice(ask)
+        return await OptionTree(transcripts.options(ids, options)).choice(ask)
 
     def _drawing(self, seed: str) -> dict[str, Any]:
         """How vLLM draws a reply; text is looked at on the way only where a stop string may end it."""

@@ -50,6 +50,7 @@ BROKEN = (
     RecursionError,
     IndexError,
     struct.error,
+    ImportError,
 )
 """What the libraries raise for a model that is missing or broken, see `opening`."""
 

@@ -5,13 +5,10 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import ModulesToSaveWrapper
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,6 +22,9 @@ from cai_lightning.models.hub import DType as DType
 from cai_lightning.models.hub import check_adapter, opening
 from cai_lightning.models.template import with_arguments
 from cai_lightning.run.errors import UserError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +120,14 @@ def context_length(model: PreTrainedModel) -> int:
     return int(model.config.get_text_config(decoder=True).max_position_embeddings)
 
 
-def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+def load_adapter(model: PreTrainedModel, folder: Path) -> "PeftModel":
     """The model with a LoRA adapter.
 
     Raises:
         UserError: The folder holds no adapter, one that was trained on another base, or one that lacks tensors.
     """
+    from peft import PeftModel
+
     check_adapter(model.config, folder)
     try:
         with opening("adapter", str(folder)):
@@ -172,6 +174,9 @@ def shared_targets(policy: torch.nn.Module) -> list[str]:
 
     Merged into such a weight, an update made for one layer would change both.
     """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import ModulesToSaveWrapper
+
     holders = Counter(id(weight) for _, weight in policy.named_parameters(remove_duplicate=False))
     bases = {
         name: module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module

@@ -8,10 +8,9 @@ import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
@@ -22,8 +21,12 @@ from cai_lightning.models.hub import save_fingerprint
 from cai_lightning.models.loading import DType, load_model, shared_targets
 from cai_lightning.run.errors import UserError
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from typing_extensions import TypeIs
+
 Quantization = Literal["nf4", "fp4", "int8"]
-Policy: TypeAlias = PeftModel | PreTrainedModel
+Policy: TypeAlias = "PeftModel | PreTrainedModel"
 
 
 @dataclass(frozen=True)
@@ -119,15 +122,22 @@ def shard(policy: Policy, mesh: DeviceMesh) -> None:
             f"trainer.strategy: matrices would be shared out over {matrices} processes, which is not supported; set "
             f"data_parallel_size to {data.size() * matrices} and tensor_parallel_size to 1."
         )
-    if not isinstance(policy, PeftModel):
+    if not is_adapted(policy):
         raise UserError("sharded training is for adapters: set model.lora, or take trainer.strategy ddp.")
     for layer in base_of(policy).base_model.layers:
         fully_shard(layer, mesh=data)
 
 
+def is_adapted(policy: Policy) -> "TypeIs[PeftModel]":
+    """Whether there is an adapter on it."""
+    from peft import PeftModel
+
+    return isinstance(policy, PeftModel)
+
+
 def base_of(policy: Policy) -> PreTrainedModel:
     """The model under the adapter, with the adapter's layers in it."""
-    base: PreTrainedModel = policy.get_base_model() if isinstance(policy, PeftModel) else policy
+    base: PreTrainedModel = policy.get_base_model() if is_adapted(policy) else policy
     return base
 
 
@@ -175,7 +185,7 @@ def save_policy(policy: Policy, state: dict[str, Tensor], folder: Path) -> None:
         state: Its trained parameters, by name.
         folder: Where it is written.
     """
-    if not isinstance(policy, PeftModel):
+    if not is_adapted(policy):
         policy.save_pretrained(folder)
         return
     # Embeddings are never trained with an adapter here; looking for them would ask the Hub each time.
@@ -183,7 +193,9 @@ def save_policy(policy: Policy, state: dict[str, Tensor], folder: Path) -> None:
     save_fingerprint(policy.get_base_model().config, folder)
 
 
-def _with_adapter(base: PreTrainedModel, lora: Lora) -> PeftModel:
+def _with_adapter(base: PreTrainedModel, lora: Lora) -> "PeftModel":
+    from peft import LoraConfig, get_peft_model
+
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,

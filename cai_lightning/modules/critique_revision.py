@@ -119,8 +119,10 @@ class CritiqueRevision(LightningModule):
         failed = read_records(Path(self.trainer.default_root_dir) / "failed.jsonl", Failure)
         self._silent.update({failure.id: Counter(failure.silent_draws) for failure in failed.values()})
         self.prepare(prompts, len(prompts) + self.trainer.datamodule.done)  # type: ignore[attr-defined]
-        asyncio.run(for_each(self._finish, prompts, self.engine.concurrency, self._set_aside))
-        self.engine.stop()
+        try:
+            asyncio.run(for_each(self._finish, prompts, self.engine.concurrency, self._set_aside))
+        finally:
+            self.engine.stop()
 
     async def revise(self, prompt: Prompt) -> Revision:
         """The whole conversation about one prompt."""

@@ -154,8 +154,10 @@ class Evaluation(LightningModule):
         self.sink.stage("responses", len(tests), len(tests) - len(missing))
         if missing:
             self.engine.start(self.device, self.adapter_folder(self._run))
-            asyncio.run(for_each(self._answer, missing, self.engine.concurrency, self._set_aside))
-            self.engine.stop()
+            try:
+                asyncio.run(for_each(self._answer, missing, self.engine.concurrency, self._set_aside))
+            finally:
+                self.engine.stop()
 
     def on_validation_epoch_end(self) -> None:
         """Scores what all processes have answered."""

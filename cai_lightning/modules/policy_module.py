@@ -24,7 +24,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.callbacks.costs import Costs, count_costs, peak_bytes
 from cai_lightning.data.batches import IGNORED, Batch
@@ -95,6 +95,11 @@ class PolicyModule(LightningModule, ABC):
     seed: int = 42
 
     def __post_init__(self) -> None:
+        kind = type(self)
+        if "__dataclass_params__" not in vars(kind) and vars(kind).get("__annotations__"):
+            raise TypeError(f"{kind.__name__}: make it a @dataclass(eq=False, repr=False), or it has no settings.")
+        if kind.__hash__ is None:
+            raise TypeError(f"{kind.__name__}: give its @dataclass eq=False, for modules are looked up by identity.")
         super().__init__()
         self.strict_loading = False
         self.policy: Policy
@@ -282,6 +287,8 @@ class LearningRate:
 
     def scheduler(self, optimizer: Optimizer, steps: int) -> LRScheduler:
         """What sets the learning rate of an optimizer from step to step."""
+        from transformers import get_scheduler  # with it comes peft, which takes seconds
+
         name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
         scheduler: LRScheduler = get_scheduler(name, optimizer, self.rise(steps), steps)
         return scheduler

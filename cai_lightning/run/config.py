@@ -47,19 +47,24 @@ class Configuration:
         """The verbs that it has a section for; none where it is a file without sections."""
         return [verb for verb in RUN_VERBS if verb in self.content]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has no sections, such as what `--print_config` writes."""
+        return not self.verbs and SHARED not in self.content
+
     def section(self, verb: str) -> dict[str, Any]:
         """What it says for a verb; a file without sections, such as `--print_config` writes, is passed whole.
 
         Raises:
             UserError: There are sections, and none for the verb, or one that no verb has; or a reference leads nowhere.
         """
-        if not self.verbs:
+        if self.is_whole:
             return self.content
-        if unknown := sorted(self.content.keys() - {*RUN_VERBS, SHARED}):
+        if unknown := sorted(map(str, self.content.keys() - {*RUN_VERBS, SHARED})):
             names = ", ".join(RUN_VERBS)
             raise UserError(f"{self.path}: unknown section {unknown[0]!r}; a file has {names} and {SHARED}.")
         if not isinstance(self.content.get(verb), dict):
-            raise UserError(f"{self.path}: no section {verb!r} in it; it has {', '.join(self.verbs)}.")
+            raise UserError(f"{self.path}: no section {verb!r} in it; it has {', '.join(self.verbs) or 'none'}.")
         try:
             return {key: self._resolve(value) for key, value in self.content[verb].items()}
         except RecursionError:
@@ -100,7 +105,9 @@ def read_configuration(path: Path, shared: Mapping[str, Any] | None = None) -> C
     """
     content = _load(path)
     if EXTENDS in content:
-        content = merge(_parent(path, content.pop(EXTENDS)), content)
+        parent, own = _parent(path, content.pop(EXTENDS)), content
+        content = merge(parent, own)
+        _check_shared(path, parent.get(SHARED), own.get(SHARED), content)
     for name, value in (shared or {}).items():
         _override(path, content, name, value)
     removed = {verb for verb in RUN_VERBS if verb in content and content[verb] is None}
@@ -151,7 +158,17 @@ def config_option(settings: Mapping[str, Any]) -> str:
 
 
 def merge(below: Any, above: Any) -> Any:
-    """What one file says over what another does."""
+    """What one file says over what another does.
+
+    Raises:
+        UserError: It changes a part of what the other one refers to as a whole.
+    """
+    is_part = isinstance(above, dict) and "class_path" not in above
+    if is_part and isinstance(below, str) and REFERENCE.fullmatch(below):
+        raise UserError(
+            f"{', '.join(map(str, above))}: set under what stands for {below} in the file that is extended; change it "
+            "there, or give the whole class."
+        )
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     if "class_path" in above and above["class_path"] != below.get("class_path"):
@@ -167,6 +184,16 @@ def _parent(path: Path, name: Any) -> dict[str, Any]:
     if EXTENDS in content:
         raise UserError(f"{path}: {EXTENDS} {name!r}, which extends {content[EXTENDS]!r} itself; name a whole file.")
     return content
+
+
+def _check_shared(path: Path, parents: Any, own: Any, content: Mapping[str, Any]) -> None:
+    """Refuses a shared value that the extended file does not have and that nothing refers to: a misspelt one."""
+    if not isinstance(own, dict):
+        return
+    known = parents if isinstance(parents, dict) else {}
+    for name in own.keys() - known.keys():
+        if f"${{{SHARED}.{name}" not in str(content):
+            raise UserError(f"{path}: nothing refers to {SHARED}.{name}; the file it extends has {', '.join(known)}.")
 
 
 def _override(path: Path, content: dict[str, Any], name: str, value: Any) -> None:

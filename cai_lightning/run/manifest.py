@@ -248,7 +248,8 @@ def _walk(thing: object, name: str) -> Iterator[tuple[str, Any]]:
 
 def _walk_object(thing: object, name: str) -> Iterator[tuple[str, Any]]:
     kind = type(thing)
-    if not getattr(getattr(kind, "__dataclass_params__", None), "frozen", False):  # frozen ones are values, not parts
+    frozen = getattr(getattr(kind, "__dataclass_params__", None), "frozen", False)
+    if not frozen or kind.__bases__ != (object,):  # a frozen one is a value, unless it may be taken for another
         yield _join(name, "class"), f"{kind.__module__}.{kind.__qualname__}"
     left_out: frozenset[str] = getattr(kind, "NOT_FINGERPRINTED", frozenset())
     for parameter in list(inspect.signature(kind).parameters):

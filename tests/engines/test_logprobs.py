@@ -166,3 +166,22 @@ def test_what_options_begin_with_alike_is_read_once():
 def test_options_of_which_one_begins_another_are_refused(options):
     with pytest.raises(ValueError, match="none of which begins another"):
         OptionTree(options)
+
+
+@pytest.mark.parametrize("options", [[], ["(A)", ""], ["Yes", "Yesterday"], ["(A)", "(A)"]])
+def test_texts_that_are_no_options_are_refused(started, options):
+    with pytest.raises(ValueError, match="none of which begins another"):
+        together(started().choose(TALKS[0], options))
+
+
+def test_a_conversation_is_worded_alike_however_often_it_is_asked_about(started):
+    """Whatever was asked before: what the model wrote stays the tokens that it wrote."""
+    engine = started(Sampling(temperature=1.0, max_new_tokens=8))
+    (first,) = together(engine.reply(TALKS[0], "s"))
+    talk = [*TALKS[0], assistant(first.text), user("Why?")]
+    (fed,) = together(engine.reply(talk, "a"))
+    choices = [together(engine.choose(talk, ["(A)", "(B)"]))[0] for _ in range(2)]
+    (again,) = together(engine.reply(talk, "a"))
+    assert choices[0] == choices[1]
+    assert (again.prompt_ids, again.token_ids) == (fed.prompt_ids, fed.token_ids)
+    assert fed.prompt_ids[: len(first.prompt_ids) + len(first.token_ids) - 1] == first.prompt_ids + first.token_ids[:-1]

@@ -9,6 +9,7 @@ from templates import FAMILIES, THINKING, real_tokenizers
 
 from cai_lightning.engines.transcripts import Transcripts, encode
 from cai_lightning.models.template import control_tokens
+from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import assistant, user
 
 CASES = 100
@@ -134,3 +135,11 @@ def test_a_special_token_that_a_reply_names_stays_text():
     fed = transcripts.encode([user("How?"), assistant(reply), user("Why?")])
     assert fed[: len(asked) + len(written)] == [*asked, *written]
     assert tokenizer.decode(fed).count("<|im_end|>") - 1 == fed.count(tokenizer.eos_token_id) == 3
+
+
+def test_options_are_not_weighed_as_the_first_words_of_a_thought():
+    transcripts = Transcripts(next(iter(FAMILIES.values()))())
+    begun = transcripts.tokenizer("Hi <think>\n")["input_ids"]
+    assert transcripts.options(begun[:1], ["(A)"])
+    with pytest.raises(UserError, match="begins a thought, behind which no options can be weighed"):
+        transcripts.options(begun, ["(A)"])

@@ -1,6 +1,7 @@
 """An objective written outside the package trains by its class path, and copies no line of what every training does."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import focal
@@ -93,3 +94,17 @@ def test_the_documentation_shows_this_objective():
     documented = (Path(__file__).parents[2] / "docs" / "extend.md").read_text()
     own = Path(focal.__file__).read_text().partition('"""\n\n')[2]
     assert f"```python\n{own}```" in documented
+
+
+def test_an_objective_that_is_no_dataclass_of_its_own_kind_is_refused():
+    class Plain(focal.Focal):
+        delta: float = 1.0
+
+    @dataclass
+    class Comparing(focal.Focal):
+        delta: float = 1.0
+
+    with pytest.raises(TypeError, match="Plain: make it a @dataclass"):
+        Plain("model")
+    with pytest.raises(TypeError, match="Comparing: give its @dataclass eq=False"):
+        Comparing("model")

@@ -125,7 +125,8 @@ def test_it_extends_a_file_by_its_whole_path_too(config, tmp_path, write):
         ({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}, "d": 4}, {"a": {"b": 1, "c": 3}, "d": 4}),
         ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
         ({"a": {"b": 1}}, {"a": None}, {"a": None}),
-        ({"a": "${shared.a}"}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"a": "${shared.a}"}, {"a": {"class_path": "A"}}, {"a": {"class_path": "A"}}),
+        ({"a": "${shared.a} b"}, {"a": {"b": 1}}, {"a": {"b": 1}}),
         ({"class_path": "A", "init_args": {"x": 1}}, {"init_args": {"y": 2}}, ("A", {"x": 1, "y": 2})),
         ({"class_path": "A", "init_args": {"x": 1}}, {"class_path": "A", "init_args": {}}, ("A", {"x": 1})),
         ({"class_path": "A", "init_args": {"x": 1}}, {"class_path": "B", "init_args": {"y": 2}}, ("B", {"y": 2})),
@@ -210,6 +211,33 @@ def test_what_is_no_text_is_no_yaml(tmp_path):
 def test_a_file_without_an_end_is_refused(write, content, message):
     with pytest.raises(UserError, match=message):
         cut_sections("predict", ["--config", str(write("own.yaml", content))])
+
+
+@pytest.mark.parametrize(
+    ("child", "message"),
+    [
+        ("shared: {modle: b}", "child.yaml: nothing refers to shared.modle; the file it extends has model, engine"),
+        ("fit: {engine: {init_args: {size: 8}}}", r"init_args: set under what stands for \$\{shared.engine\}"),
+    ],
+)
+def test_a_child_that_changes_nothing_or_half_is_refused(write, child, message):
+    shared = "shared: {model: a, engine: {class_path: E, init_args: {size: 3}}}"
+    write("own.yaml", f"{shared}\nfit: {{engine: '${{shared.engine}}', model: '${{shared.model}}'}}\n")
+    with pytest.raises(UserError, match=message):
+        read_configuration(write("child.yaml", f"extends: own.yaml\n{child}\n"))
+
+
+def test_a_child_may_name_shared_values_of_its_own(write):
+    write("own.yaml", "shared: {model: a}\nfit: {model: '${shared.model}'}\n")
+    child = write("child.yaml", "extends: own.yaml\nshared: {size: 3}\nfit: {size: '${shared.size}'}\n")
+    assert read_configuration(child).section("fit") == {"model": "a", "size": 3}
+
+
+def test_a_file_whose_sections_are_taken_away_has_none(write):
+    write("own.yaml", "shared: {model: a}\nfit: {model: '${shared.model}'}\n")
+    child = write("child.yaml", "extends: own.yaml\nfit: null\n")
+    with pytest.raises(UserError, match="no section 'fit' in it; it has none"):
+        read_configuration(child).section("fit")
 
 
 @pytest.mark.parametrize(
