@@ -1,6 +1,6 @@
 """The engine of any server that speaks OpenAI's chat protocol: OpenRouter, vLLM, `transformers serve`, Ollama.
 
-What an engine makes of a chat server's answer: a reply, or the shares of options. Pure functions.
+What it makes of a server's answer, a reply or the shares of options, is said by pure functions.
 
 engine = OpenAIEngine("qwen2.5:3b", ["http://127.0.0.1:11434/v1"], Sampling(max_new_tokens=256), concurrency=4)
 """
@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -96,6 +97,7 @@ CHARACTERS_PER_TOKEN = 4
 """What a request will take is estimated from its text, and corrected by what the server counts."""
 
 
+@dataclass(eq=False, repr=False)
 class OpenAIEngine(Engine):
     """Asks servers that speak OpenAI's chat protocol.
 
@@ -125,40 +127,30 @@ class OpenAIEngine(Engine):
     NOT_FINGERPRINTED = frozenset(
         {"base_urls", "api_key_variable", "concurrency", "max_retries", "max_wait", "timeout", "tokens_per_minute"}
     )
-    concurrency: int = 16
 
-    def __init__(
-        self,
-        model: str,
-        base_urls: list[str],
-        sampling: Sampling = Sampling(),
-        api_key_variable: str | None = "OPENAI_API_KEY",
-        adapter_model: str | None = None,
-        extra_body: dict[str, Any] | None = None,
-        chat_template_kwargs: dict[str, Any] | None = None,
-        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
-        concurrency: int = 16,
-        max_retries: int = 8,
-        max_wait: float = 120.0,
-        timeout: float = 600.0,
-        tokens_per_minute: int | None = None,
-    ) -> None:
-        self.model = model
-        self.base_urls = base_urls
-        self.sampling = sampling.filled(SENT if sampling.preset == "none" else {})
-        self.api_key_variable = api_key_variable
-        self.adapter_model = adapter_model
-        self.extra_body = extra_body
-        self.chat_template_kwargs = chat_template_kwargs
-        self.max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = max_tokens_field
-        self.concurrency = concurrency
-        self.max_retries = max_retries
-        self.max_wait = max_wait
-        self.timeout = timeout
-        self.tokens_per_minute = tokens_per_minute
+    model: str
+    base_urls: list[str]
+    sampling: Sampling = Sampling()
+    api_key_variable: str | None = "OPENAI_API_KEY"
+    adapter_model: str | None = None
+    extra_body: dict[str, Any] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    concurrency: int = 16
+    max_retries: int = 8
+    max_wait: float = 120.0
+    timeout: float = 600.0
+    tokens_per_minute: int | None = None
+
+    def __post_init__(self) -> None:
+        if doubled := SET & set(self.extra_body or ()):
+            raise ValueError(f"OpenAIEngine: extra_body: {min(doubled)!r} has a setting of its own, take that")
+        if not self.base_urls:
+            raise ValueError("OpenAIEngine: base_urls: at least one address expected, such as http://127.0.0.1:8000/v1")
+        check_settings(self, self.base_urls, {"tokens_per_minute": 1})
+        self.sampling = self.sampling.filled(SENT if self.sampling.preset == "none" else {})
         self._sleep: Sleep = asyncio.sleep
         self._servers: Servers | None = None
-        self._check_settings()
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
         """Makes sure that there are a key and a server; the device is the servers' business.
@@ -229,13 +221,6 @@ class OpenAIEngine(Engine):
                 "model.adapter to null to evaluate the model without it."
             )
         return self.adapter_model
-
-    def _check_settings(self) -> None:
-        if doubled := SET & set(self.extra_body or ()):
-            raise ValueError(f"OpenAIEngine: extra_body: {min(doubled)!r} has a setting of its own, take that")
-        if not self.base_urls:
-            raise ValueError("OpenAIEngine: base_urls: at least one address expected, such as http://127.0.0.1:8000/v1")
-        check_settings(self, self.base_urls, {"tokens_per_minute": 1})
 
 
 def integer_seed(seed: str) -> int:

@@ -81,8 +81,8 @@ class Transcripts:
         """
         if self._begins_thought(ids):
             raise UserError(
-                "the chat template begins a thought, behind which no options can be weighed; where it can leave it out, "
-                "set the engine's chat_template_kwargs to {enable_thinking: false}."
+                "the chat template begins a thought, behind which no options can be weighed; where it can leave it out,"
+                " set the engine's chat_template_kwargs to {enable_thinking: false}."
             )
         return [list(self.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
 

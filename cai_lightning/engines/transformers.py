@@ -9,6 +9,7 @@ CUDA graphs, on a thread of its own, with one stream of random numbers for all r
 import asyncio
 import gc
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,7 @@ READ_TOGETHER = 1024
 """Tokens of a forward pass there."""
 
 
+@dataclass(eq=False, repr=False)
 class TransformersEngine(Engine):
     """Serves a model with transformers in this process.
 
@@ -67,32 +69,24 @@ class TransformersEngine(Engine):
 
     NOT_FINGERPRINTED = frozenset({"batch_size", "attn_implementation"})
 
-    def __init__(
-        self,
-        model: str,
-        sampling: Sampling = Sampling(),
-        batch_size: int = 16,
-        dtype: DType = "auto",
-        template: Template = "chat",
-        chat_template_kwargs: dict[str, Any] | None = None,
-        attn_implementation: Literal["sdpa", "eager"] = "sdpa",
-        batching: Literal["slots", "paged"] = "slots",
-    ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"engine.batch_size: batch_size >= 1 expected, found {batch_size}")
-        self.model = model
-        self.sampling = complete_sampling(sampling, model)
-        if batching == "paged" and self.sampling.repetition_penalty != 1:
+    model: str
+    sampling: Sampling = Sampling()
+    batch_size: int = 16
+    dtype: DType = "auto"
+    template: Template = "chat"
+    chat_template_kwargs: dict[str, Any] | None = None
+    attn_implementation: Literal["sdpa", "eager"] = "sdpa"
+    batching: Literal["slots", "paged"] = "slots"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"engine.batch_size: batch_size >= 1 expected, found {self.batch_size}")
+        self.sampling = complete_sampling(self.sampling, self.model)
+        if self.batching == "paged" and self.sampling.repetition_penalty != 1:
             raise ValueError(
                 "engine.batching: `paged` knows no repetition_penalty, which is "
                 f"{self.sampling.repetition_penalty}; take `slots`, or set engine.sampling.repetition_penalty to 1"
             )
-        self.batch_size = batch_size
-        self.dtype: DType = dtype
-        self.template: Template = template
-        self.chat_template_kwargs = chat_template_kwargs
-        self.attn_implementation: Literal["sdpa", "eager"] = attn_implementation
-        self.batching: Literal["slots", "paged"] = batching
         self._batch: ContinuousBatch | PagedBatch | None = None
         self._transcripts: Transcripts | None = None
 

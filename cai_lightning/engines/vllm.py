@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, TypeVar, get_args
@@ -47,6 +48,7 @@ ENVIRONMENT = {
 """What vLLM is told unless the environment says otherwise."""
 
 
+@dataclass(eq=False, repr=False)
 class VLLMEngine(Engine):
     """Serves a model with vLLM, in processes that end with this one.
 
@@ -72,33 +74,21 @@ class VLLMEngine(Engine):
     NOT_FINGERPRINTED = frozenset(
         {"concurrency", "tensor_parallel_size", "gpu_memory_utilization", "distributed_executor_backend"}
     )
-    concurrency: int = 256
 
-    def __init__(
-        self,
-        model: str,
-        sampling: Sampling = Sampling(),
-        concurrency: int = 256,
-        dtype: DType = "auto",
-        template: Template = "chat",
-        chat_template_kwargs: dict[str, Any] | None = None,
-        max_model_len: int | None = None,
-        tensor_parallel_size: int = 1,
-        gpu_memory_utilization: float = 0.9,
-        distributed_executor_backend: Literal["mp", "ray"] | None = None,
-        arguments: dict[str, Any] | None = None,
-    ) -> None:
-        self.model = model
-        self.sampling = complete_sampling(sampling, model)
-        self.concurrency = concurrency
-        self.dtype: DType = dtype
-        self.template: Template = template
-        self.chat_template_kwargs = chat_template_kwargs
-        self.max_model_len = max_model_len
-        self.tensor_parallel_size = tensor_parallel_size
-        self.gpu_memory_utilization = gpu_memory_utilization
-        self.distributed_executor_backend = distributed_executor_backend
-        self.arguments = arguments
+    model: str
+    sampling: Sampling = Sampling()
+    concurrency: int = 256
+    dtype: DType = "auto"
+    template: Template = "chat"
+    chat_template_kwargs: dict[str, Any] | None = None
+    max_model_len: int | None = None
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    distributed_executor_backend: Literal["mp", "ray"] | None = None
+    arguments: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.sampling = complete_sampling(self.sampling, self.model)
         self._transcripts: Transcripts | None = None
         self._served: VLLMProcess | None = None
 
