@@ -12,7 +12,7 @@ import torch
 from random_model import SHAPES, Shape, make_model
 from transformers import AutoConfig
 
-from cai_lightning.models.loading import dtype_on, load_model, load_tokenizer
+from cai_lightning.models.hub import dtype_on, load_model, load_tokenizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

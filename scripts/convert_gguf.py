@@ -11,7 +11,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from cai_lightning.models.loading import load_model, load_tokenizer
+from cai_lightning.models.hub import load_model, load_tokenizer
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.files import replacing
 

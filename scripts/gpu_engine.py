@@ -19,7 +19,7 @@ from bench_model import device
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config
 
 from cai_lightning.engines import Reply, Sampling, TransformersEngine
-from cai_lightning.models import packed_attention
+from cai_lightning.models import attention
 from cai_lightning.run.records import assistant, user
 
 CONFIGS: dict[str, type[PreTrainedConfig]] = {"mistral": MistralConfig, "llama3": LlamaConfig, "gemma": GemmaConfig}
@@ -96,7 +96,7 @@ def one_launch(lengths: list[int]) -> Found:
     """
     torch.manual_seed(0)
     exact = [torch.randn(1, heads, sum(lengths), 64, device=device()) for heads in (8, 2, 2, 8)]
-    if not packed_attention._is_one_launch(exact[0].bfloat16(), dropout=0):
+    if not attention._is_one_launch(exact[0].bfloat16(), dropout=0):
         return {}
     found = {str(window): _difference(exact, lengths, window) for window in (None, 16)}
     if max(found.values()) > 0.03:
@@ -109,7 +109,7 @@ def _difference(exact: list[torch.Tensor], lengths: list[int], window: int | Non
     results = []
     for dtype in (torch.bfloat16, torch.float32):
         q, k, v, wanted = (states.detach().to(dtype).requires_grad_() for states in exact)
-        out, _ = packed_attention.packed_attention(
+        out, _ = attention.packed_attention(
             torch.nn.Module(), q, k, v, None, sliding_window=window, conversation_lengths=lengths
         )
         (out * wanted.transpose(1, 2)).sum().backward()

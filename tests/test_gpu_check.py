@@ -102,7 +102,7 @@ def test_without_a_gpu_a_check_in_earnest_fails(tmp_path):
 def test_attention_in_one_launch_is_compared_where_there_is_one(gpu_engine, monkeypatch):
     """Here with a stand-in that forgets the first token, which the comparison is for."""
     assert torch.cuda.is_available() or gpu_engine.one_launch([5, 1, 7]) == {}
-    packed = gpu_engine.packed_attention
+    packed = gpu_engine.attention
     monkeypatch.setattr(packed, "_is_one_launch", lambda query, dropout: query.dtype == torch.bfloat16)
     apart = packed._attend
 

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim import Optimizer
 
-from cai_lightning.models.policy import Policy, base_of, head_of
+from cai_lightning.models.adapters import Policy, base_of, head_of
 
 MATRIX = {"cuda": 8192, "cpu": 1024}
 """Rows of the square matrices by whose product the device's rate is measured."""

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from cai_lightning.engines.base import NEUTRAL, Choice, Sampling
-from cai_lightning.models.loading import load_config
+from cai_lightning.models.hub import load_config
 from cai_lightning.run.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -1,27 +1,20 @@
 """Key-value caches of many conversations side by side, each as long as it is, so that a turn computes only what is new.
 
-    install_attention(policy)  # faster
+    install_grouped(policy)  # faster, see models/attention.py
     slots = Slots(policy, count=64)
     logits = slots.extend([3, 7], [[1, 2, 3], [4]])  # the next-token logits of slots 3 and 7
 
-A GPU has slots for as many conversations as its memory holds. Attention in which several query heads share keys and
-values does without a copy of these for each of them: kernels that take a mask want as many key heads as query heads,
-and transformers repeats the keys for them (from 5.22 on but for a single new token), eight times what a decoding step
-reads. The queries of a group can instead stand behind each other, as if they were so many tokens of one head.
+A GPU has slots for as many conversations as its memory holds.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import Cache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from cai_lightning.engines.graphs import Graphs, is_recordable
 from cai_lightning.run.errors import UserError
@@ -31,9 +24,6 @@ GRAIN = 128
 
 FEWEST = 8
 """On a GPU rows are filled up to a power of two, this at the least, also for few shapes."""
-
-ATTENTION = "grouped"
-"""The name under which transformers knows the attention that is installed here."""
 
 
 class TooManySlotsError(Exception):
@@ -315,54 +305,3 @@ def conversations_that_fit(memory: int, per_token: int, length: int) -> int:
         length: Tokens of a conversation.
     """
     return memory * 9 // 10 // (per_token * length)
-
-
-def install_attention(policy: PreTrainedModel) -> None:
-    """Makes a model that attends by torch's kernels attend by them in groups; older ones keep their own way."""
-    if policy.config._attn_implementation == "sdpa" and policy.is_backend_compatible():
-        AttentionInterface.register(ATTENTION, grouped_attention)
-        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-        policy.set_attn_implementation(ATTENTION)
-
-
-def grouped_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **settings: Any,
-) -> tuple[Tensor, None]:
-    """Attention of few new tokens over many; any other is left to transformers.
-
-    Args:
-        module: The attention layer that calls.
-        query: [rows, heads, new, size].
-        key: [rows, key-value heads, width, size].
-        value: Likewise.
-        attention_mask: [rows, 1, new, width], what is added to the scores, alike for all heads.
-        scaling: Of the scores; null takes 1 / sqrt(size).
-        settings: What some architectures ask for besides.
-
-    Returns:
-        [rows, new, heads, size], and no weights.
-    """
-    rows, heads, new, size = query.shape
-    shared = key.shape[1]
-    if attention_mask is None or attention_mask.shape[1] != 1 or not _is_worth_it(heads, new, key) or _asks(settings):
-        attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
-        return attended, None
-    stacked = query.reshape(rows, shared, heads // shared * new, size)
-    mask = attention_mask.repeat(1, 1, heads // shared, 1) if new > 1 else attention_mask
-    attended = scaled_dot_product_attention(stacked, key, value, mask, scale=scaling)
-    return attended.reshape(rows, heads, new, value.shape[-1]).transpose(1, 2).contiguous(), None
-
-
-def _is_worth_it(heads: int, new: int, key: Tensor) -> bool:
-    """Whether the mask for the stacked queries is smaller than repeated keys and values."""
-    return heads > key.shape[1] and heads // key.shape[1] * new <= 2 * heads * key.shape[3]
-
-
-def _asks(settings: dict[str, Any]) -> bool:
-    return any(settings.get(name) is not None for name in ("position_bias", "softcap", "s_aux", "cache"))

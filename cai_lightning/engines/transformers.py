@@ -22,19 +22,10 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options
 from cai_lightning.engines.batching import ContinuousBatch, Written
 from cai_lightning.engines.sampling import complete_sampling
-from cai_lightning.engines.slots import install_attention
 from cai_lightning.engines.transcripts import Template, Transcripts
-from cai_lightning.models.loading import (
-    DType,
-    context_length,
-    dtype_on,
-    is_whole_model,
-    load_adapter,
-    load_model,
-    load_tokenizer,
-    shared_targets,
-    warn_of_wording,
-)
+from cai_lightning.models.adapters import is_whole_model, load_adapter, shared_targets, warn_of_wording
+from cai_lightning.models.attention import install_grouped
+from cai_lightning.models.hub import DType, dtype_on, load_model, load_tokenizer
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 
@@ -100,7 +91,7 @@ class TransformersEngine(Engine):
         tuned = adapter is not None and is_whole_model(adapter)
         policy = load_model(str(adapter) if tuned else self.model, dtype, attn_implementation=self.attn_implementation)
         if self.batching == "slots":
-            install_attention(policy)
+            install_grouped(policy)
         if adapter is not None and not tuned:
             policy = load_adapter(policy, adapter)
             is_exact = dtype == "float32" and not shared_targets(policy)
@@ -145,7 +136,8 @@ class TransformersEngine(Engine):
 
     def _room(self, ids: list[int]) -> int:
         """How many tokens may follow."""
-        context = context_length(self._serving()[0].policy)
+        config = self._serving()[0].policy.config.get_text_config(decoder=True)
+        context = int(config.max_position_embeddings)
         if len(ids) >= context:
             raise ReplyError(f"a conversation of {len(ids)} tokens leaves no room in a context of {context}")
         return context - len(ids)

@@ -28,8 +28,8 @@ from safetensors import safe_open
 from cai_lightning.engines.base import Choice, Engine, Reply, Sampling, check_options
 from cai_lightning.engines.sampling import OptionTree, complete_sampling
 from cai_lightning.engines.transcripts import Template, Transcripts
-from cai_lightning.models.hub import check_adapter, opening
-from cai_lightning.models.loading import DType, is_gguf, is_whole_model, load_config, load_tokenizer, warn_of_wording
+from cai_lightning.models.adapters import check_adapter, is_whole_model, warn_of_wording
+from cai_lightning.models.hub import DType, is_gguf, load_config, load_tokenizer, opening
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.processes import OURS
 from cai_lightning.run.records import Conversation

@@ -8,8 +8,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedConfig, PreTrainedModel
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.models.classifier import longest_input, open_classifier
-from cai_lightning.models.hub import revision
+from cai_lightning.models.hub import longest_input, open_classifier, revision
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response
 

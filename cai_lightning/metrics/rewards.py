@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cai_lightning.models.classifier import longest_input, open_classifier
+from cai_lightning.models.hub import longest_input, open_classifier
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation
 

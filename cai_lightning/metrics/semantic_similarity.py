@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.models.encoder import MINILM, embed, open_encoder, truncated
-from cai_lightning.models.hub import revision
+from cai_lightning.models.hub import MINILM, embed, open_encoder, revision, truncated
 from cai_lightning.run.records import Response
 
 if TYPE_CHECKING:

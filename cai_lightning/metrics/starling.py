@@ -14,10 +14,10 @@ from zipfile import is_zipfile
 import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.metrics.rewards import Encoded, Reward, padded
-from cai_lightning.models.hub import WeightIndex, check_tokenizer, opening
+from cai_lightning.models.hub import WeightIndex, open_tokenizer, opening
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.reading import read_json
@@ -196,9 +196,7 @@ def open_starling(model: str, base: str, dtype: torch.dtype, max_length: int, de
 
 
 def _open_tokenizer(base: str) -> PreTrainedTokenizerBase:
-    with opening("base of the reward model", base):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    check_tokenizer("base of the reward model", base, tokenizer)
+    tokenizer = open_tokenizer("base of the reward model", base)
     begin = tokenizer(wording.starling([user("Hello?")]), add_special_tokens=False)["input_ids"][:1]
     if tokenizer.unk_token_id is None or begin != [tokenizer.convert_tokens_to_ids("<s>")]:
         raise UserError(f"base of the reward model {base!r}: its tokenizer knows no <unk> or <s>, unlike Llama 2's.")

@@ -1,14 +1,13 @@
 """The model that is trained: a frozen base with a LoRA adapter, or the whole model; opened, sharded, gathered, saved.
 
 policy = open_policy("Qwen/Qwen2.5-3B-Instruct", Lora(r=16), "bfloat16", attn_implementation="packed")
-save_policy(policy, trained_state(policy), folder)  # ready for `from_pretrained`
+save_policy(policy, trained_state(policy), folder)  # ready for `from_pretrained`; adapters.py writes an adapter
 """
 
 import importlib.util
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,37 +16,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from cai_lightning.models.hub import save_fingerprint
-from cai_lightning.models.loading import DType, load_model, shared_targets
+from cai_lightning.models.adapters import Lora, Policy, add_adapter, base_of, is_adapted, save_adapter
+from cai_lightning.models.hub import DType, load_model
 from cai_lightning.run.errors import UserError
 
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from typing_extensions import TypeIs
-
 Quantization = Literal["nf4", "fp4", "int8"]
-Policy: TypeAlias = "PeftModel | PreTrainedModel"
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Shape of the adapter (Hu et al. 2021), as PEFT names it.
-
-    Args:
-        r: Rank of the update.
-        alpha: Its scale; the update is multiplied by alpha / r.
-        dropout: Share of the adapter's inputs dropped in training.
-        target_modules: Layers that get an update; `all-linear` takes every linear layer but the output head.
-        use_rslora: Multiplies by alpha / sqrt(r) instead (Kalajdzievski 2023), which keeps high ranks learning.
-        use_dora: Learns the length of each weight vector apart from its direction (Liu et al. 2024); slower.
-    """
-
-    r: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    target_modules: str | list[str] = "all-linear"
-    use_rslora: bool = False
-    use_dora: bool = False
 
 
 def open_policy(
@@ -79,7 +52,7 @@ def open_policy(
     if gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
-    policy = base if lora is None else _with_adapter(base, lora)
+    policy = base if lora is None else add_adapter(base, lora)
     return policy.train()  # weights are loaded in eval mode
 
 
@@ -128,33 +101,6 @@ def shard(policy: Policy, mesh: DeviceMesh) -> None:
         fully_shard(layer, mesh=data)
 
 
-def is_adapted(policy: Policy) -> "TypeIs[PeftModel]":
-    """Whether there is an adapter on it."""
-    from peft import PeftModel
-
-    return isinstance(policy, PeftModel)
-
-
-def base_of(policy: Policy) -> PreTrainedModel:
-    """The model under the adapter, with the adapter's layers in it."""
-    base: PreTrainedModel = policy.get_base_model() if is_adapted(policy) else policy
-    return base
-
-
-def head_of(policy: Policy) -> torch.nn.Linear:
-    """The projection to the vocabulary.
-
-    Raises:
-        UserError: It is no plain linear layer, as when it has an adapter of its own.
-    """
-    head = base_of(policy).get_output_embeddings()
-    if not isinstance(head, torch.nn.Linear):
-        raise UserError(
-            f"the output head is a {type(head).__name__}, no plain one; take it out of model.lora's targets."
-        )
-    return head
-
-
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
     """The parameters that are trained, gathered from all processes where they are shared out."""
     trained = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
@@ -185,50 +131,10 @@ def save_policy(policy: Policy, state: dict[str, Tensor], folder: Path) -> None:
         state: Its trained parameters, by name.
         folder: Where it is written.
     """
-    if not is_adapted(policy):
+    if is_adapted(policy):
+        save_adapter(policy, state, folder)
+    else:
         policy.save_pretrained(folder)
-        return
-    # Embeddings are never trained with an adapter here; looking for them would ask the Hub each time.
-    policy.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
-    save_fingerprint(policy.get_base_model().config, folder)
-
-
-def _with_adapter(base: PreTrainedModel, lora: Lora) -> "PeftModel":
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        use_rslora=lora.use_rslora,
-        use_dora=lora.use_dora,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        policy = get_peft_model(base, config)
-    except ValueError as error:
-        raise UserError(f"model.lora does not fit {base.name_or_path}: {error!s:.300}") from error
-    _check_tied(base)
-    if isinstance(lora.target_modules, list):
-        _check_targets(lora.target_modules, policy.base_model.targeted_module_names)
-    return policy
-
-
-def _check_tied(base: PreTrainedModel) -> None:
-    """Refuses an adapter that could not be merged; one on the head has no plain layer to compute the loss by."""
-    head_of(base)
-    if shared_targets(base):
-        raise UserError(
-            f"{base.name_or_path}: the embeddings are the output head too; take them out of model.lora's targets."
-        )
-
-
-def _check_targets(asked: list[str], found: list[str]) -> None:
-    """PEFT passes over a name that no layer has, as long as another one matches."""
-    absent = [name for name in asked if not any(f".{layer}".endswith(f".{name}") for layer in found)]
-    if absent:
-        raise UserError(f"model.lora.target_modules: no layer is called {', '.join(absent)}.")
 
 
 def _keep_layout(base: PreTrainedModel) -> None:
@@ -249,9 +155,5 @@ def _quantization(kind: Quantization, lora: Lora | None) -> BitsAndBytesConfig:
         raise UserError("model.quantization needs bitsandbytes: pip install 'cai_lightning[quantization]'.")
     if kind == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=kind,
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
+    computed = {"bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": torch.bfloat16}
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=kind, **computed)

@@ -80,16 +80,13 @@ def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, promp
             f"tokenizer {tokenizer.name_or_path!r} has no chat template. Name a model that was tuned to chat, or put "
             "a chat_template.jinja into its folder."
         )
-    try:
-        return _apply(tokenizer, conversation, prompt)
-    except FAILURES as error:
-        folded = _without_system(conversation)
-        if folded == conversation:
-            raise _refused(tokenizer, error) from error
-    try:
-        return _apply(tokenizer, folded, prompt)
-    except FAILURES as error:
-        raise _refused(tokenizer, error) from error
+    refusal = None
+    for turns in (conversation, _without_system(conversation)):
+        try:
+            return str(tokenizer.apply_chat_template(turns, add_generation_prompt=prompt, tokenize=False))
+        except FAILURES as error:
+            refusal = error
+    raise UserError(f"the chat template of {tokenizer.name_or_path!r} refuses a conversation: {refusal}") from refusal
 
 
 def tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -101,10 +98,6 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """All special tokens, also those that have no role among the tokenizer's own; no word melts into them."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     return tuple(sorted(added | set(tokenizer.all_special_tokens)))
-
-
-def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, prompt: bool) -> str:
-    return str(tokenizer.apply_chat_template(conversation, add_generation_prompt=prompt, tokenize=False))
 
 
 def _literal(value: Any) -> str:
@@ -121,10 +114,6 @@ def _without_system(conversation: Conversation) -> Conversation:
         return conversation
     system, asked, *rest = conversation
     return [user(f"{system['content']}\n\n{asked['content']}"), *rest]
-
-
-def _refused(tokenizer: PreTrainedTokenizerBase, error: Exception) -> UserError:
-    return UserError(f"the chat template of {tokenizer.name_or_path!r} refuses a conversation: {error}")
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.callbacks.costs import Costs, count_costs, peak_bytes
 from cai_lightning.data.batches import IGNORED, Batch
-from cai_lightning.models import packed_attention
-from cai_lightning.models.loading import DType, dtype_on, load_tokenizer
+from cai_lightning.models.adapters import Lora, Policy, base_of, head_of
+from cai_lightning.models.attention import boundaries, install_packed
+from cai_lightning.models.hub import DType, dtype_on, load_tokenizer
 from cai_lightning.models.policy import (
-    Lora,
-    Policy,
     Quantization,
-    base_of,
     check_state,
-    head_of,
     open_policy,
     optimize,
     save_policy,
@@ -143,14 +140,13 @@ class PolicyModule(LightningModule, ABC):
         inputs["use_cache"] = False  # the model's own settings stay as they are, for they are saved with it
         if "lengths" in batch:
             name = self.base.config._attn_implementation
-            inputs |= packed_attention.boundaries(batch["lengths"], name, self.device)
+            inputs |= boundaries(batch["lengths"], name, self.device)
         hidden: Tensor = self.base.base_model(batch["input_ids"], **inputs).last_hidden_state
         return hidden
 
     def configure_model(self) -> None:
         if hasattr(self, "policy"):
             return
-        packed_attention.register()
         torch.manual_seed(self.seed)  # the adapter begins alike on every process, under any strategy
         self.policy = open_policy(
             self.model,
@@ -161,7 +157,7 @@ class PolicyModule(LightningModule, ABC):
             attn_implementation=self.attn_implementation,
         )
         if self.attn_implementation is None:
-            packed_attention.install(self.base)
+            install_packed(self.base)
         optimize(self.policy, self.liger, self.compile_layers)
         if self.device_mesh is not None:
             shard(self.policy, self.device_mesh)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.models.encoder import MINILM, embed, open_encoder, truncated
+from cai_lightning.models.hub import MINILM, embed, open_encoder, truncated
 from cai_lightning.principles import wording
 from cai_lightning.principles.constitution import Principle
 from cai_lightning.run.records import Prompt

@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cai_lightning.callbacks.costs import Costs, count_costs
-from cai_lightning.models.policy import Lora, base_of, head_of, open_policy
+from cai_lightning.models.adapters import Lora, base_of, head_of
+from cai_lightning.models.policy import open_policy
 
 TOKENS = 24
 

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.cli.main import main
 from cai_lightning.data import RevisionData
-from cai_lightning.models.hub import save_fingerprint
-from cai_lightning.models.loading import load_config
+from cai_lightning.models.adapters import save_fingerprint
+from cai_lightning.models.hub import load_config
 from cai_lightning.run import manifest
 
 TOKEN = "hf_" + "x" * 34

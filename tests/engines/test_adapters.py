@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from cai_lightning.commands.export.weights import find_weights, write_weights
 from cai_lightning.engines import TransformersEngine
 from cai_lightning.engines.vllm import _changes_embeddings
-from cai_lightning.models.loading import load_model, shared_targets
+from cai_lightning.models.adapters import shared_targets
+from cai_lightning.models.hub import load_model
 from cai_lightning.run.errors import UserError
 
 LAYERS = ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"]

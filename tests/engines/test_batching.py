@@ -9,7 +9,7 @@ import torch
 from cai_lightning.engines.base import Sampling
 from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.slots import Slots
-from cai_lightning.models.loading import load_model
+from cai_lightning.models.hub import load_model
 
 PROMPTS = [[5, 6, 7], [9] * 30, [11, 12], [20, 21, 22, 23], [40]]
 

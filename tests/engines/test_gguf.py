@@ -15,8 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Tokenizer, Lla
 
 from cai_lightning.cli.main import main
 from cai_lightning.engines import VLLMEngine
-from cai_lightning.models.hub import revision, weights_revision
-from cai_lightning.models.loading import load_config, load_model, load_tokenizer
+from cai_lightning.models.hub import load_config, load_model, load_tokenizer, revision, weights_revision
 from cai_lightning.run.errors import UserError
 
 NAMES = {

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from cai_lightning.engines import OpenAIEngine, Sampling, TransformersEngine, VLLMEngine
 from cai_lightning.engines.batching import ContinuousBatch
 from cai_lightning.engines.sampling import draw, processed
-from cai_lightning.models.loading import load_model
+from cai_lightning.models.hub import load_model
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.manifest import settings as settings_of
 

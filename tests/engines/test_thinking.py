@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from cai_lightning.engines import OpenAIEngine, RecordedEngine, Sampling, ScriptedEngine, TransformersEngine, VLLMEngine
 from cai_lightning.engines.batching import Written
 from cai_lightning.engines.transcripts import Transcripts
-from cai_lightning.models.loading import load_tokenizer
+from cai_lightning.models.hub import load_tokenizer
 from cai_lightning.models.template import render, with_arguments
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import ReplyError, UserError

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.engines import Sampling, TransformersEngine
-from cai_lightning.models.hub import FINGERPRINT, save_fingerprint
-from cai_lightning.models.loading import load_model, load_tokenizer
+from cai_lightning.models.adapters import FINGERPRINT, save_fingerprint
+from cai_lightning.models.hub import load_model, load_tokenizer
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import assistant, user
 

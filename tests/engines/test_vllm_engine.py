@@ -18,8 +18,8 @@ from peft import LoraConfig, get_peft_model
 from cai_lightning.engines import Sampling, TransformersEngine, VLLMEngine
 from cai_lightning.engines.sampling import complete_sampling, processed
 from cai_lightning.engines.vllm import _devices
-from cai_lightning.models.hub import FINGERPRINT, save_fingerprint
-from cai_lightning.models.loading import load_model
+from cai_lightning.models.adapters import FINGERPRINT, save_fingerprint
+from cai_lightning.models.hub import load_model
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import assistant, user

@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.cli.main import main
-from cai_lightning.models.hub import FINGERPRINT, check_adapter, copy_fingerprint, save_fingerprint
-from cai_lightning.models.loading import load_config
+from cai_lightning.models.adapters import FINGERPRINT, check_adapter, copy_fingerprint, save_fingerprint
+from cai_lightning.models.hub import load_config
 from cai_lightning.run.errors import UserError
 
 ANOTHER = "is another model of the same shapes"

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from cai_lightning.models.policy import Lora, open_policy
+from cai_lightning.models.adapters import Lora
+from cai_lightning.models.policy import open_policy
 from cai_lightning.run.errors import UserError
 
 

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GraniteConfig, GraniteForCausalLM
 
 from cai_lightning.data.batches import Example, pad
-from cai_lightning.models.policy import Lora
+from cai_lightning.models.adapters import Lora
 from cai_lightning.modules.architecture import check_architecture
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.run.errors import UserError

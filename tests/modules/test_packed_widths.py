@@ -8,8 +8,8 @@ import torch
 
 from cai_lightning.data import RevisionData
 from cai_lightning.data.batches import GRAIN, IGNORED, Example, pack
-from cai_lightning.models.loading import load_model
-from cai_lightning.models.policy import Lora
+from cai_lightning.models.adapters import Lora
+from cai_lightning.models.hub import load_model
 from cai_lightning.modules.sft import SupervisedFineTuning
 
 

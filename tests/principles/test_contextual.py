@@ -9,7 +9,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from cai_lightning.models import encoder
+from cai_lightning.models.hub import open_encoder
 from cai_lightning.principles.constitution import read_constitution
 from cai_lightning.principles.selection import ContextualSelector
 from cai_lightning.run.errors import UserError
@@ -126,7 +126,7 @@ def break_encoder(folder, kind):
 def test_an_encoder_without_a_tokenizer_is_an_error(tmp_path):
     shutil.copytree(MINILM, tmp_path / "encoder", ignore=shutil.ignore_patterns("tokenizer*", "vocab.txt"))
     with pytest.raises(UserError, match=r"sentence encoder '.*' has no tokenizer"):
-        encoder.open_encoder(str(tmp_path / "encoder"))
+        open_encoder(str(tmp_path / "encoder"))
 
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "without weights", "cut short", "a file"])
@@ -134,14 +134,14 @@ def test_an_encoder_that_cannot_be_opened_is_named(tmp_path, kind):
     folder = tmp_path / "encoder"
     break_encoder(folder, kind)
     with pytest.raises(UserError, match=r"sentence encoder .*encoder' cannot be opened") as caught:
-        encoder.open_encoder(str(folder))
+        open_encoder(str(folder))
     assert "\n" not in str(caught.value)
 
 
 def test_a_name_without_a_network_is_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="sentence encoder 'nobody/nothing' cannot be opened"):
-        encoder.open_encoder("nobody/nothing")
+        open_encoder("nobody/nothing")
 
 
 def test_the_original_experiments_choices(real_data):

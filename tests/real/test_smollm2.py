@@ -11,7 +11,7 @@ from write_tokenizers import carried
 from cai_lightning.cli.main import main
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import part
-from cai_lightning.models.loading import load_model
+from cai_lightning.models.hub import load_model
 
 pytestmark = pytest.mark.real
 

@@ -15,7 +15,7 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import SentencePieceExtractor, TikTokenConverter
 from transformers.tokenization_utils_base import generate_merges
 
-from cai_lightning.models.loading import load_tokenizer
+from cai_lightning.models.hub import load_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from templates import CHATML, MISTRAL

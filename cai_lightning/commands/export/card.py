@@ -20,7 +20,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.repocard import metadata_load
 
 from cai_lightning.commands.export.facts import Facts, Settings
-from cai_lightning.models.loading import is_gguf
+from cai_lightning.models.hub import is_gguf
 from cai_lightning.report.table import Row, Table
 from cai_lightning.run.text import code_span, printable
 

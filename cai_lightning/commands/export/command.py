@@ -17,7 +17,7 @@ from cai_lightning.commands.arguments import call
 from cai_lightning.commands.export.card import REPOSITORY, model_card
 from cai_lightning.commands.export.facts import read_facts
 from cai_lightning.commands.export.weights import find_weights, write_weights
-from cai_lightning.models.loading import DType
+from cai_lightning.models.hub import DType
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.files import replacing

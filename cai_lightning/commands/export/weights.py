@@ -15,8 +15,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cai_lightning.models.hub import check_adapter, copy_fingerprint, opening
-from cai_lightning.models.loading import DType, load_adapter, load_config, load_model, load_tokenizer, shared_targets
+from cai_lightning.models.adapters import check_adapter, copy_fingerprint, load_adapter, shared_targets
+from cai_lightning.models.hub import DType, load_config, load_model, load_tokenizer, opening
 from cai_lightning.models.template import frame
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError

@@ -1,12 +1,13 @@
-"""Attention over conversations that lie one behind the other in a single row, so that nothing is padded.
+"""Attention of our own, under names that transformers knows: `packed` in training, `grouped` in decoding.
 
-    register()                                  # once
-    install(model)                              # or attn_implementation="packed"
+    install_packed(model)                       # or attn_implementation="packed"
     model(input_ids, position_ids=places, **boundaries(lengths, "packed", device))
+    install_grouped(model)
 
-Each conversation attends to itself alone, by torch's own kernels: on a GPU all in one launch where torch brings that
-along, else one after the other. The package flash-attn knows boundaries itself and needs none of this. The arguments
-are named as transformers hands them to every attention function.
+Packed, conversations lie one behind the other in a single row, so that nothing is padded. Each attends to itself alone,
+by torch's own kernels: on a GPU all in one launch where torch brings that along, else one after the other. The package
+flash-attn knows boundaries itself and needs none of this. Grouped, query heads that share keys and values do without a
+copy of these for each of them. Arguments are named as transformers hands them to every attention function.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from cai_lightning.run.errors import UserError
 
@@ -29,19 +32,14 @@ except ImportError:  # torch below 2.10
 TOLD = set(signature(varlen_attn).parameters) if varlen_attn else set()
 """What it can be told; some versions see for themselves that heads share keys."""
 
-NAME = "packed"
+PACKED, GROUPED = "packed", "grouped"
 
 
-def register() -> None:
-    """Makes the attention known to transformers under `NAME`."""
-    AttentionInterface.register(NAME, packed_attention)
-
-
-def install(model: PreTrainedModel) -> None:
+def install_packed(model: PreTrainedModel) -> None:
     """Makes a model attend by it. Older architectures have attention code of their own, which they keep: with another
     name, some of them drop their causal mask."""
     if model.is_backend_compatible():
-        model.set_attn_implementation(NAME)
+        model.set_attn_implementation(PACKED)
 
 
 def boundaries(lengths: list[int], implementation: str, device: torch.device) -> dict[str, Any]:
@@ -55,7 +53,7 @@ def boundaries(lengths: list[int], implementation: str, device: torch.device) ->
     Raises:
         UserError: It cannot keep conversations in one row apart.
     """
-    if implementation == NAME:
+    if implementation == PACKED:
         return {"conversation_lengths": lengths, "conversation_bounds": _bounds(lengths, device)}
     if not implementation.startswith("flash_attention"):
         raise UserError(
@@ -151,3 +149,61 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, scale: float | None
     return nn.functional.scaled_dot_product_attention(
         q, k, v, band, dropout, is_causal=band is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
+
+
+def install_grouped(model: PreTrainedModel) -> None:
+    """Makes a model that attends by torch's kernels attend by them in groups; older ones keep their own way."""
+    if model.config._attn_implementation == "sdpa" and model.is_backend_compatible():
+        model.set_attn_implementation(GROUPED)
+
+
+def grouped_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """Attention of few new tokens over many; any other is left to transformers.
+
+    Kernels that take a mask want as many key heads as query heads, and transformers repeats the keys for them (from
+    5.22 on but for a single new token), eight times what a decoding step reads. The queries of a group can instead
+    stand behind each other, as if they were so many tokens of one head.
+
+    Args:
+        module: The attention layer that calls.
+        query: [rows, heads, new, size].
+        key: [rows, key-value heads, width, size].
+        value: Likewise.
+        attention_mask: [rows, 1, new, width], what is added to the scores, alike for all heads.
+        scaling: Of the scores; null takes 1 / sqrt(size).
+        settings: What some architectures ask for besides.
+
+    Returns:
+        [rows, new, heads, size], and no weights.
+    """
+    rows, heads, new, size = query.shape
+    shared = key.shape[1]
+    if attention_mask is None or attention_mask.shape[1] != 1 or not _is_worth_it(heads, new, key) or _asks(settings):
+        attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
+        return attended, None
+    stacked = query.reshape(rows, shared, heads // shared * new, size)
+    mask = attention_mask.repeat(1, 1, heads // shared, 1) if new > 1 else attention_mask
+    attended = nn.functional.scaled_dot_product_attention(stacked, key, value, mask, scale=scaling)
+    return attended.reshape(rows, heads, new, value.shape[-1]).transpose(1, 2).contiguous(), None
+
+
+def _is_worth_it(heads: int, new: int, key: Tensor) -> bool:
+    """Whether the mask for the stacked queries is smaller than repeated keys and values."""
+    return heads > key.shape[1] and heads // key.shape[1] * new <= 2 * heads * key.shape[3]
+
+
+def _asks(settings: dict[str, Any]) -> bool:
+    return any(settings.get(name) is not None for name in ("position_bias", "softcap", "s_aux", "cache"))
+
+
+AttentionInterface.register(PACKED, packed_attention)
+AttentionInterface.register(GROUPED, grouped_attention)
+AttentionMaskInterface.register(GROUPED, sdpa_mask)

@@ -1,0 +1,251 @@
+"""LoRA adapters: put on a base, opened, checked, and saved beside what tells their base.
+
+policy = add_adapter(base, Lora(r=16))
+save_adapter(policy, state, folder)
+policy = load_adapter(base, folder)  # on no other base than its own
+"""
+
+import json
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from cai_lightning.models.hub import opening, weights_revision
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.reading import read_json
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from typing_extensions import TypeIs
+
+log = logging.getLogger(__name__)
+
+Policy: TypeAlias = "PeftModel | PreTrainedModel"
+"""A base with an adapter, or a model that is trained whole."""
+
+FINGERPRINT = "base_fingerprint.json"
+"""Beside an adapter: the name, the weights and the shapes of its base."""
+
+SHAPES = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Shape of the adapter (Hu et al. 2021), as PEFT names it.
+
+    Args:
+        r: Rank of the update.
+        alpha: Its scale; the update is multiplied by alpha / r.
+        dropout: Share of the adapter's inputs dropped in training.
+        target_modules: Layers that get an update; `all-linear` takes every linear layer but the output head.
+        use_rslora: Multiplies by alpha / sqrt(r) instead (Kalajdzievski 2023), which keeps high ranks learning.
+        use_dora: Learns the length of each weight vector apart from its direction (Liu et al. 2024); slower.
+    """
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+    use_rslora: bool = False
+    use_dora: bool = False
+
+
+def add_adapter(base: PreTrainedModel, lora: Lora) -> "PeftModel":
+    """A base with a new adapter on it.
+
+    Raises:
+        UserError: No layer is one of its targets, or one of them is the head, or an embedding that is the head too.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        policy = get_peft_model(base, config)
+    except ValueError as error:
+        raise UserError(f"model.lora does not fit {base.name_or_path}: {error!s:.300}") from error
+    _check_tied(base)
+    if isinstance(lora.target_modules, list):
+        _check_targets(lora.target_modules, policy.base_model.targeted_module_names)
+    return policy
+
+
+def _check_tied(base: PreTrainedModel) -> None:
+    """Refuses an adapter that could not be merged; one on the head has no plain layer to compute the loss by."""
+    head_of(base)
+    if shared_targets(base):
+        raise UserError(
+            f"{base.name_or_path}: the embeddings are the output head too; take them out of model.lora's targets."
+        )
+
+
+def _check_targets(asked: list[str], found: list[str]) -> None:
+    """PEFT passes over a name that no layer has, as long as another one matches."""
+    absent = [name for name in asked if not any(f".{layer}".endswith(f".{name}") for layer in found)]
+    if absent:
+        raise UserError(f"model.lora.target_modules: no layer is called {', '.join(absent)}.")
+
+
+def is_adapted(policy: Policy) -> "TypeIs[PeftModel]":
+    """Whether there is an adapter on it."""
+    from peft import PeftModel
+
+    return isinstance(policy, PeftModel)
+
+
+def base_of(policy: Policy) -> PreTrainedModel:
+    """The model under the adapter, with the adapter's layers in it."""
+    base: PreTrainedModel = policy.get_base_model() if is_adapted(policy) else policy
+    return base
+
+
+def head_of(policy: Policy) -> nn.Linear:
+    """The projection to the vocabulary.
+
+    Raises:
+        UserError: It is no plain linear layer, as when it has an adapter of its own.
+    """
+    head = base_of(policy).get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        raise UserError(
+            f"the output head is a {type(head).__name__}, no plain one; take it out of model.lora's targets."
+        )
+    return head
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> "PeftModel":
+    """The model with a LoRA adapter.
+
+    Raises:
+        UserError: The folder holds no adapter, one that was trained on another base, or one that lacks tensors.
+    """
+    from peft import PeftModel
+
+    check_adapter(model.config, folder)
+    try:
+        with opening("adapter", str(folder)):
+            policy = PeftModel.from_pretrained(model, folder)
+            found = policy.load_adapter(folder, policy.active_adapter)  # from_pretrained does not return this
+    except RuntimeError as error:
+        raise UserError(f"{folder}: this adapter is broken or of another base ({error!s:.200}).") from error
+    if found.missing_keys:
+        raise UserError(f"{folder}: this adapter lacks {_count(found.missing_keys)}; run fit again.")
+    if found.unexpected_keys:
+        raise UserError(f"{folder}: the base has no place for {_count(found.unexpected_keys)} of this adapter.")
+    return policy
+
+
+def save_adapter(policy: "PeftModel", state: dict[str, Tensor], folder: Path) -> None:
+    """Writes an adapter as a PEFT directory, with what its base is beside it.
+
+    Args:
+        policy: The base with the adapter.
+        state: The adapter's tensors, by name.
+        folder: Where it is written.
+    """
+    # Embeddings are never trained with an adapter here; looking for them would ask the Hub each time.
+    policy.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
+    save_fingerprint(policy.get_base_model().config, folder)
+
+
+def save_fingerprint(base: PreTrainedConfig, folder: Path) -> None:
+    """Writes beside an adapter the name of its base, what stands in its weight files, and its shapes."""
+    _write(_fingerprint(base), folder)
+
+
+def copy_fingerprint(source: Path, folder: Path, base: str) -> None:
+    """Writes that of one adapter beside a copy of it, where the base goes by another name."""
+    if (kept := _read(source)) is not None:
+        _write(kept | {"base": base}, folder)
+
+
+def check_adapter(base: PreTrainedConfig, folder: Path) -> None:
+    """Refuses an adapter of another base: one for a deeper base loads on a shallower one without a warning, and one
+    for a base of the same shapes on any of them.
+
+    Raises:
+        UserError: There is no adapter, the shapes differ, or the weights do where both are known.
+    """
+    if not (folder / "adapter_config.json").exists():
+        raise UserError(f"{folder}: no adapter there (adapter_config.json is missing); run fit first, or name another.")
+    trained, found = _read(folder), _fingerprint(base)
+    if trained is None:
+        return
+    for key in SHAPES:
+        if trained.get(key) != found[key]:
+            raise UserError(
+                f"{folder}: this adapter was trained on a base with {key} {trained.get(key)}; "
+                f"{found['base']} has {found[key]}."
+            )
+    weights = trained.get("weights"), found["weights"]
+    if None not in weights and weights[0] != weights[1]:
+        raise UserError(
+            f"{folder}: this adapter was trained on {trained.get('base')} (weights {weights[0]}), and {found['base']} "
+            f"(weights {weights[1]}) is another model of the same shapes. Name the first; if the two are the same one "
+            f"in other files, remove {folder / FINGERPRINT}."
+        )
+
+
+def _fingerprint(base: PreTrainedConfig) -> dict[str, Any]:
+    config = base.to_dict()
+    shapes = {key: config.get(key) for key in SHAPES}
+    return {"base": base.name_or_path, "weights": weights_revision(base.name_or_path), **shapes}
+
+
+def _write(content: dict[str, Any], folder: Path) -> None:
+    (folder / FINGERPRINT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """None beside an adapter that was trained elsewhere."""
+    path = folder / FINGERPRINT
+    return read_json(path, dict[str, Any], "fingerprint of a base") if path.exists() else None
+
+
+def shared_targets(policy: nn.Module) -> list[str]:
+    """The layers of an adapter whose weights are another layer's too, as where the embeddings are the output head.
+
+    Merged into such a weight, an update made for one layer would change both.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import ModulesToSaveWrapper
+
+    holders = Counter(id(weight) for _, weight in policy.named_parameters(remove_duplicate=False))
+    bases = {
+        name: module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
+        for name, module in policy.named_modules()
+        if isinstance(module, BaseTunerLayer | ModulesToSaveWrapper)
+    }
+    return [name for name, base in bases.items() if any(holders[id(weight)] > 1 for weight in base.parameters())]
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} tensors (such as {min(names)})"
+
+
+def is_whole_model(folder: Path) -> bool:
+    """Whether a folder holds a model of its own, as fit leaves it where it trains no adapter."""
+    return (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
+
+
+def warn_of_wording(tokenizer: PreTrainedTokenizerBase, adapter: Path) -> None:
+    """Warns where an adapter, or a whole model, was trained on conversations that were worded otherwise."""
+    kept = adapter / "chat_template.jinja"
+    if kept.is_file() and kept.read_text(encoding="utf-8") != tokenizer.chat_template:
+        log.warning(
+            "%s was trained with another chat template, or other chat_template_kwargs, than it is asked with; give the "
+            "engine those of fit.",
+            adapter,
+        )
