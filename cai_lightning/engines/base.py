@@ -1,8 +1,14 @@
-"""The contract of an engine: it serves a model, and it alone decides how requests are batched."""
+"""The contract of an engine: it serves a model, and it alone decides how requests are batched.
 
+Beside it stands what the engines share: how a reply is drawn from logits, every row of a batch by random numbers of its
+own, and how options are weighed.
+"""
+
+import logging
 import math
+import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
@@ -10,14 +16,38 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
+from cai_lightning.models.hub import load_config
+from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.thoughts import why_silent
+
+log = logging.getLogger(__name__)
 
 NEUTRAL: Mapping[str, float] = MappingProxyType(
     {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 )
 """The settings of sampling with which a model's own distribution is drawn from, as it is."""
+
+UNHEEDED = (
+    "presence_penalty",
+    "frequency_penalty",
+    "no_repeat_ngram_size",
+    "typical_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+)
+"""What a model may say of sampling besides, which engines here do not do."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +100,110 @@ class Sampling:
         return replace(self, **unset) if unset else self  # type: ignore[arg-type]
 
 
+def complete_sampling(sampling: Sampling, name: str) -> Sampling:
+    """How a model in this process draws: all that is null becomes neutral, or the model's own where that is asked for.
+
+    Args:
+        sampling: What the settings say.
+        name: Name of the model on the Hugging Face Hub, or a folder.
+
+    Raises:
+        UserError: The model is not to be had, or its own settings are not possible.
+    """
+    own = _own_sampling(name) if sampling.preset == "model" else {}
+    try:
+        return sampling.filled({**NEUTRAL, **own})
+    except ValueError as error:
+        raise UserError(f"{name}: its generation_config.json cannot be drawn by ({error}).") from None
+
+
+def _own_sampling(name: str) -> dict[str, float]:
+    """What a model's generation_config.json says about sampling; a model without that file says nothing."""
+    load_config(name)  # tells a model that is not to be had from one that says nothing
+    try:
+        said = GenerationConfig.from_pretrained(name)
+    except OSError:
+        return {}
+    if unheeded := {key: value for key in UNHEEDED if (value := getattr(said, key, None))}:
+        log.warning("%s: its generation_config.json says %s, too, which is not heeded here", name, unheeded)
+    own = {key: value for key in NEUTRAL if (value := getattr(said, key, None)) is not None}
+    return own | {"temperature": 0.0} if said.do_sample is False else own
+
+
+def draw(
+    logits: Tensor, sampling: Sampling, randoms: Sequence[random.Random], seen: Sequence[Sequence[int]]
+) -> list[int]:
+    """The next token of every row: the likeliest at temperature 0, or else one drawn by the row's next random number.
+
+    It inverts the cumulative distribution, so two models that agree on a distribution draw the same token from the same
+    seed, which pairs the runs of a comparison.
+
+    Args:
+        logits: The model's [rows, vocabulary].
+        sampling: How tokens are drawn; what is null is neutral.
+        randoms: Each row's source of random numbers.
+        seen: The tokens of each row's conversation and reply so far; read where there is a penalty for repetition.
+    """
+    scores = processed(logits, sampling, seen)
+    if sampling.temperature == 0:
+        return scores.argmax(dim=-1).tolist()
+    cumulative = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    places = torch.tensor([row.random() for row in randoms], dtype=torch.float64, device=scores.device)
+    tokens = torch.searchsorted(cumulative, (places * cumulative[:, -1])[:, None], right=True)
+    return tokens[:, 0].clamp_(max=scores.shape[-1] - 1).tolist()
+
+
+def processed(logits: Tensor, sampling: Sampling, seen: Sequence[Sequence[int]]) -> Tensor:
+    """The logits as transformers' `generate` changes them before it draws: the same steps in the same order.
+
+    Args:
+        logits: As in `draw`.
+        sampling: As in `draw`; at temperature 0 only the penalty changes what is likeliest.
+        seen: As in `draw`.
+    """
+    scores = logits.float()  # bfloat16 takes six times as long on a CPU
+    penalty = sampling.repetition_penalty
+    if penalty is not None and penalty != 1:
+        ids = _rectangle(seen).to(scores.device)
+        scores = RepetitionPenaltyLogitsProcessor(float(penalty))(ids, scores)
+    return scores if sampling.temperature == 0 else _warpers(sampling)(None, scores)
+
+
+def token_logprobs(logits: Tensor, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
+    """How likely some tokens of each row are as the next one, in the model's own distribution.
+
+    Args:
+        logits: As in `draw`.
+        tokens: Of each row at least one.
+
+    Returns:
+        The log-probabilities, row by row.
+    """
+    scores = logits.float()
+    asked = scores.gather(1, _rectangle(tokens).to(scores.device))
+    told = (asked - scores.logsumexp(dim=-1, keepdim=True)).tolist()
+    return [row[: len(some)] for row, some in zip(told, tokens, strict=True)]
+
+
+def _warpers(sampling: Sampling) -> LogitsProcessorList:
+    warpers = LogitsProcessorList()
+    if sampling.temperature is not None:
+        warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))
+    if sampling.top_k:
+        warpers.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p is not None and sampling.top_p < 1:
+        warpers.append(TopPLogitsWarper(float(sampling.top_p)))
+    if sampling.min_p:
+        warpers.append(MinPLogitsWarper(sampling.min_p))
+    return warpers
+
+
+def _rectangle(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of tokens in one tensor; each is filled up with its own first one, for a token counts once."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[row[0]] * (longest - len(row))] for row in rows])
+
+
 @dataclass(frozen=True)
 class Reply:
     """What the model said, and what it took.
@@ -113,22 +247,44 @@ class Choice:
     shares: list[float]
     mass: float
 
-    @classmethod
-    def of(cls, logprobs: Sequence[float]) -> "Choice":
-        """The choice between options of these log-probabilities."""
-        totals = torch.tensor(logprobs, dtype=torch.float64)
-        return cls(totals.softmax(dim=0).tolist(), min(1.0, float(totals.logsumexp(dim=0).exp())))
 
-
-def check_options(options: Sequence[str]) -> None:
+def check_options(options: Sequence[Sequence[object]]) -> None:
     """Makes sure that a choice has an answer.
+
+    Args:
+        options: Their texts, or their tokens.
 
     Raises:
         ValueError: There is none, one is empty, or one begins another.
     """
-    begun = any(a.startswith(b) for a, b in permutations(options, 2))
+    begun = any(a[: len(b)] == b for a, b in permutations(options, 2))
     if not options or not all(options) or begun:
         raise ValueError(f"options: texts expected none of which begins another, found {list(options)}")
+
+
+async def weigh(
+    options: Sequence[list[int]], ask: Callable[[tuple[int, ...], list[int]], Awaitable[list[float]]]
+) -> Choice:
+    """The choice between whole answers, read as a tree of tokens: what several of them begin with is read once.
+
+    Args:
+        options: The tokens of each answer.
+        ask: Tells, of a beginning and some tokens, how likely each of these is behind it. Beginnings come depth first,
+            so that caches serve.
+
+    Raises:
+        ValueError: One is empty, or the beginning of another.
+    """
+    check_options(options)
+    logprobs: dict[tuple[int, ...], float] = {}
+    for beginning in sorted({tuple(option[:place]) for option in options for place in range(len(option))}):
+        place = len(beginning)
+        tokens = sorted({option[place] for option in options if tuple(option[:place]) == beginning})
+        found = await ask(beginning, tokens)
+        logprobs |= {(*beginning, token): logprob for token, logprob in zip(tokens, found, strict=True)}
+    sums = [sum(logprobs[tuple(option[: place + 1])] for place in range(len(option))) for option in options]
+    totals = torch.tensor(sums, dtype=torch.float64)
+    return Choice(totals.softmax(dim=0).tolist(), min(1.0, float(totals.logsumexp(dim=0).exp())))
 
 
 class Engine(ABC):

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from cai_lightning.engines.base import Choice, Sampling
-from cai_lightning.engines.sampling import OptionTree, draw, token_logprobs
+from cai_lightning.engines.base import Choice, Sampling, draw, token_logprobs, weigh
 from cai_lightning.engines.slots import Slots, TooManySlotsError
 from cai_lightning.run.errors import ReplyError, is_out_of_memory
 
@@ -54,11 +53,11 @@ class _Request:
     """A conversation that waits for a reply, or where tokens are `weighed`, for how likely they are to come next."""
 
     ids: list[int]
-    answer: "asyncio.Future[Written]"
     seed: str = ""
     most: int = 0
     tells: bool = True
     weighed: list[int] = field(default_factory=list)
+    answer: "asyncio.Future[Written]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     written: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     slot: int = -1
@@ -111,10 +110,9 @@ class ContinuousBatch:
         Raises:
             ReplyError: The conversation takes more memory than there is, also alone.
         """
-        answer = asyncio.get_running_loop().create_future()
-        return await self._answered(_Request(ids, answer, seed, most, logprobs))
+        return await self._answered(_Request(ids, seed, most, logprobs))
 
-    async def choose(self, ids: list[int], options: Sequence[Sequence[int]]) -> Choice:
+    async def choose(self, ids: list[int], options: Sequence[list[int]]) -> Choice:
         """How likely each of several answers to a conversation is.
 
         Args:
@@ -125,11 +123,10 @@ class ContinuousBatch:
             ReplyError: As in `write`.
         """
 
-        async def ask(begun: Sequence[int], tokens: list[int]) -> list[float]:
-            answer = asyncio.get_running_loop().create_future()
-            return (await self._answered(_Request([*ids, *begun], answer, weighed=tokens))).logprobs or []
+        async def ask(begun: tuple[int, ...], tokens: list[int]) -> list[float]:
+            return (await self._answered(_Request([*ids, *begun], weighed=tokens))).logprobs or []
 
-        return await OptionTree(options).choice(ask)
+        return await weigh(options, ask)
 
     async def _answered(self, request: _Request) -> Written:
         self._waiting.append(request)
@@ -184,8 +181,7 @@ class ContinuousBatch:
         self._waiting = [*self._active.values(), *self._waiting]
         del self._slots
         gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         self._open(count or self._most)
 
     def _set_aside(self) -> None:

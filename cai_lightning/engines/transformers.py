@@ -19,9 +19,8 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options
+from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options, complete_sampling
 from cai_lightning.engines.batching import ContinuousBatch, Written
-from cai_lightning.engines.sampling import complete_sampling
 from cai_lightning.engines.transcripts import Template, Transcripts
 from cai_lightning.models.adapters import is_whole_model, load_adapter, shared_targets, warn_of_wording
 from cai_lightning.models.attention import install_grouped
@@ -111,8 +110,7 @@ class TransformersEngine(Engine):
             self._batch.close()
         self._batch = self._transcripts = None
         gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
 
     async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         batch, transcripts = self._serving()

@@ -25,8 +25,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from safetensors import safe_open
 
-from cai_lightning.engines.base import Choice, Engine, Reply, Sampling, check_options
-from cai_lightning.engines.sampling import OptionTree, complete_sampling
+from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options, complete_sampling, weigh
 from cai_lightning.engines.transcripts import Template, Transcripts
 from cai_lightning.models.adapters import check_adapter, is_whole_model, warn_of_wording
 from cai_lightning.models.hub import DType, is_gguf, load_config, load_tokenizer, opening
@@ -138,22 +137,19 @@ class VLLMEngine(Engine):
         served, transcripts = self._serving()
         ids = transcripts.encode(conversation)
 
-        async def ask(begun: Sequence[int], tokens: list[int]) -> list[float]:  # vLLM has the rest in its prefix cache
+        async def ask(
+            begun: tuple[int, ...], tokens: list[int]
+        ) -> list[float]:  # vLLM has the rest in its prefix cache
             wanted = {"temperature": 0.0, "max_tokens": 1, "logprob_token_ids": tokens}
             completion = await served.complete([*ids, *begun], **wanted)
             return [completion.logprobs[0][token].logprob for token in tokens]
 
-        return await OptionTree(transcripts.options(ids, options)).choice(ask)
+        return await weigh(transcripts.options(ids, options), ask)
 
     def _drawing(self, seed: str) -> dict[str, Any]:
         """How vLLM draws a reply; text is looked at on the way only where a stop string may end it."""
         sampling = self.sampling
-        return {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
-            "repetition_penalty": sampling.repetition_penalty,
+        return {name: getattr(sampling, name) for name in NEUTRAL} | {
             "max_tokens": sampling.max_new_tokens,
             "stop": sampling.stop,
             "seed": int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) >> 1,

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.engines import Choice, Sampling, TransformersEngine
-from cai_lightning.engines.sampling import OptionTree
+from cai_lightning.engines.base import weigh
 from cai_lightning.models.template import render
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import assistant, user
@@ -149,15 +149,16 @@ def test_paged_batching_weighs_no_options(started):
 
 
 def test_what_options_begin_with_alike_is_read_once():
-    tree = OptionTree([[7, 1, 9], [7, 2, 9], [5], [7, 1, 8]])
-    assert tree.beginnings == [(), (7,), (7, 1), (7, 2)]
-    assert [tree.following(beginning) for beginning in tree.beginnings] == [[5, 7], [1, 2], [8, 9], [9]]
     likely = {(7,): -1.0, (5,): -2.0, (7, 1): -3.0, (7, 2): -4.0, (7, 1, 9): -5.0, (7, 1, 8): -6.0, (7, 2, 9): -7.0}
+    asked = []
 
     async def ask(beginning, following):
+        asked.append((beginning, following))
         return [likely[*beginning, token] for token in following]
 
-    choice, totals = asyncio.run(tree.choice(ask)), torch.tensor([-9.0, -12.0, -2.0, -10.0], dtype=torch.float64)
+    choice = asyncio.run(weigh([[7, 1, 9], [7, 2, 9], [5], [7, 1, 8]], ask))
+    assert asked == [((), [5, 7]), ((7,), [1, 2]), ((7, 1), [8, 9]), ((7, 2), [9])]
+    totals = torch.tensor([-9.0, -12.0, -2.0, -10.0], dtype=torch.float64)
     assert choice.shares == pytest.approx(totals.softmax(0).tolist())
     assert choice.mass == pytest.approx(float(totals.exp().sum()))
 
@@ -165,7 +166,7 @@ def test_what_options_begin_with_alike_is_read_once():
 @pytest.mark.parametrize("options", [[[1, 2], [1]], [[1], [1]], [[], [1]], [[]]])
 def test_options_of_which_one_begins_another_are_refused(options):
     with pytest.raises(ValueError, match="none of which begins another"):
-        OptionTree(options)
+        asyncio.run(weigh(options, None))
 
 
 @pytest.mark.parametrize("options", [[], ["(A)", ""], ["Yes", "Yesterday"], ["(A)", "(A)"]])

@@ -11,8 +11,8 @@ from scipy.stats import chisquare
 from transformers import GenerationConfig
 
 from cai_lightning.engines import OpenAIEngine, Sampling, TransformersEngine, VLLMEngine
+from cai_lightning.engines.base import draw, processed
 from cai_lightning.engines.batching import ContinuousBatch
-from cai_lightning.engines.sampling import draw, processed
 from cai_lightning.models.hub import load_model
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.manifest import settings as settings_of

@@ -16,7 +16,7 @@ import yaml
 from peft import LoraConfig, get_peft_model
 
 from cai_lightning.engines import Sampling, TransformersEngine, VLLMEngine
-from cai_lightning.engines.sampling import complete_sampling, processed
+from cai_lightning.engines.base import complete_sampling, processed
 from cai_lightning.engines.vllm import _devices
 from cai_lightning.models.adapters import FINGERPRINT, save_fingerprint
 from cai_lightning.models.hub import load_model
