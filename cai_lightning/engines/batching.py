@@ -233,7 +233,7 @@ class ContinuousBatch:
             if overlaps[source] > overlaps[slot]:
                 self._slots.copy(source, slot, overlaps[source])
                 overlaps[slot] = overlaps[source]
-        self._slots.cut(slot, overlaps[slot])
+        self._slots.lengths[slot] = overlaps[slot]
         self._idle.remove(slot)
         request.begin(slot)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from cai_lightning.engines.base import Choice, Engine, Reply, Sampling, check_options
+from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.thoughts import joined, split_thoughts
@@ -85,12 +85,10 @@ def _fitting(said: str, options: Sequence[str]) -> list[str]:
 
 
 SENT: Mapping[str, float] = {"temperature": 1.0, "top_p": 1.0}
-"""What every request says of sampling, unless it is left to the server; all servers know it."""
+"""What every request says of sampling, unless it is left to the server; all servers know it. The rest is sent only where
+it is set, for OpenAI's own protocol does not know it."""
 
-EXTRA = ("top_k", "min_p", "repetition_penalty")
-"""What requests say of it only where it is set: OpenAI's own protocol does not know it."""
-
-SET = frozenset({"model", "messages", "max_tokens", "max_completion_tokens", "stop", "seed", *SENT, *EXTRA})
+SET = frozenset({"model", "messages", "max_tokens", "max_completion_tokens", "stop", "seed", *NEUTRAL})
 """Fields of a request that have settings of their own."""
 
 CHARACTERS_PER_TOKEN = 4
@@ -170,10 +168,9 @@ class OpenAIEngine(Engine):
 
     async def reply(self, conversation: Conversation, seed: str, logprobs: bool = False) -> Reply:
         sampling = self.sampling
-        drawn = {name: value for name in SENT if (value := getattr(sampling, name)) is not None}
-        extra = {name: value for name in EXTRA if (value := getattr(sampling, name)) is not None}
+        drawn = {name: value for name in NEUTRAL if (value := getattr(sampling, name)) is not None}
         stop = {"stop": sampling.stop} if sampling.stop else {}
-        settings = {**drawn, **stop, "seed": integer_seed(seed), **self._more(), **extra}
+        settings = {**drawn, **stop, "seed": integer_seed(seed), **self._more()}
         completion = await self._ask(conversation, sampling.max_new_tokens, **settings)
         return as_reply(completion, sampling.stop)
 

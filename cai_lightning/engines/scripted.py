@@ -5,6 +5,7 @@ records says, so that `validate` can score texts which nobody needs to generate.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class ScriptedEngine(Engine):
         return Choice([float(option == text) for option in options], mass=1.0)
 
 
+@dataclass(eq=False, repr=False)
 class RecordedEngine(Engine):
     """Answers a prompt with what stands beside it in a JSON Lines file, thoughts told apart from words; of several
     samples the first counts.
@@ -68,12 +70,11 @@ class RecordedEngine(Engine):
     """
 
     concurrency = 64
+    path: Path
+    field: str = "revision"
 
-    def __init__(self, path: Path, field: str = "revision") -> None:
-        self.model = f"{path}:{field}"
-        self.sampling = Sampling()
-        self.path = path
-        self.field = field
+    def __post_init__(self) -> None:
+        self.model, self.sampling = f"{self.path}:{self.field}", Sampling()
         self._answers: dict[str, str] = {}
 
     def inputs(self, run: Path) -> dict[str, str]:

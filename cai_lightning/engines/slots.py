@@ -4,26 +4,36 @@
     slots = Slots(policy, count=64)
     logits = slots.extend([3, 7], [[1, 2, 3], [4]])  # the next-token logits of slots 3 and 7
 
-A GPU has slots for as many conversations as its memory holds.
+A GPU has slots for as many conversations as its memory holds. There, decoding steps come again and again in few shapes;
+they are recorded as CUDA graphs and launched as a whole, where each of a thousand kernels would wait for Python.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import Cache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
-from cai_lightning.engines.graphs import Graphs, is_recordable
 from cai_lightning.run.errors import UserError
+
+log = logging.getLogger(__name__)
 
 GRAIN = 128
 """The room of all slots grows by multiples of so many tokens; on a GPU, what is looked at does too, for few shapes."""
 
 FEWEST = 8
 """On a GPU rows are filled up to a power of two, this at the least, also for few shapes."""
+
+MOST = 64
+"""Graphs that are kept; each takes some megabytes, and that of a shape which has not come for longest goes first."""
+
+Step = Callable[[Tensor], Tensor]
 
 
 class TooManySlotsError(Exception):
@@ -41,6 +51,9 @@ class Slots:
         policy: The model; its layers attend to everything before, or through a sliding window.
         count: Number of slots.
 
+    Attributes:
+        lengths: How many tokens each slot holds; what is beyond a smaller number is forgotten.
+
     Raises:
         UserError: The model has layers of another kind.
     """
@@ -51,7 +64,11 @@ class Slots:
         self.sliding_window = (config.sliding_window if known else None) or 0
         self._layer_types = getattr(config, "layer_types", None)
         alike = "sliding_attention" if self.sliding_window else "full_attention"
-        self.kinds = _kinds(policy, self._layer_types or [alike])
+        self.kinds = set(self._layer_types or [alike])
+        if unknown := self.kinds - {"full_attention", "sliding_attention"}:
+            raise UserError(
+                f"{policy.name_or_path}: layers of the kind {min(unknown)!r} cannot be served here; use vLLM."
+            )
         self.policy = policy
         self.count = count
         on_gpu = policy.device.type == "cuda"
@@ -78,10 +95,6 @@ class Slots:
             layer.copy(source, target, length)
         self._tokens[target, :length] = self._tokens[source, :length]
         self.lengths[target] = length
-
-    def cut(self, slot: int, length: int) -> None:
-        """Forgets what a slot holds beyond its first tokens."""
-        self.lengths[slot] = length
 
     @torch.inference_mode()
     def extend(self, slots: Sequence[int] | range, ids: Sequence[Sequence[int]]) -> Tensor:
@@ -110,15 +123,13 @@ class Slots:
         width, is_whole = _rounded(width, self._grain), isinstance(slots, range)
         positions = np.where(is_padding, 0, positions)
         if self.graphs is not None and longest == 1:
-            return self._decode(
-                np.stack([rows, *(each[:, 0] for each in (padded, positions, places))]), width, is_whole
-            )
-        numbers = [self._tensor(each) for each in (rows, padded, positions, places)]
+            columns = np.stack([rows, *(each[:, 0] for each in (padded, positions, places))])
+            return self._decode(self.graphs, columns, width, is_whole)
+        numbers = [torch.from_numpy(each).to(self.policy.device) for each in (rows, padded, positions, places)]
         return self._forward(numbers, width, is_whole)
 
-    def _decode(self, numbers: np.ndarray, width: int, is_whole: bool) -> Tensor:
+    def _decode(self, graphs: "Graphs", numbers: np.ndarray, width: int, is_whole: bool) -> Tensor:
         """One token each, in one of few shapes; what fills the rows up is written where padding is."""
-        assert self.graphs is not None
         many = numbers.shape[1]
         rows = min(self.count, max(FEWEST, 1 << (many - 1).bit_length()))
         filled = np.zeros((4, rows), dtype=np.int64)
@@ -128,7 +139,7 @@ class Slots:
         def step(numbers: Tensor) -> Tensor:
             return self._forward([numbers[0], *numbers[1:, :, None]], width, is_whole)
 
-        return self.graphs.run((rows, width, is_whole), step, torch.from_numpy(filled), self.policy.device)[:many]
+        return graphs.run((rows, width, is_whole), step, torch.from_numpy(filled), self.policy.device)[:many]
 
     def _forward(self, numbers: Sequence[Tensor], width: int, is_whole: bool) -> Tensor:
         """Reads slots [rows], and tokens, their positions and their places in the slots [rows, new]."""
@@ -145,9 +156,6 @@ class Slots:
             logits_to_keep=1,
         ).logits
         return logits[:, -1]
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.policy.device)
 
     def _masks(self, positions: Tensor, width: int) -> Tensor | dict[str, Tensor]:
         """What each new token may look at [rows, 1, new, width], for each kind of layer the model has."""
@@ -220,9 +228,7 @@ class _Layer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = (
-            torch.zeros(
-                self.count, states.shape[1], self.room, states.shape[3], dtype=states.dtype, device=states.device
-            )
+            states.new_zeros(self.count, states.shape[1], self.room, states.shape[3])
             for states in (key_states, value_states)
         )
         self.is_initialized = True
@@ -246,7 +252,7 @@ class _Layer(CacheLayerMixin):
 
     def grow(self, room: int) -> None:
         if self.is_initialized:
-            self.keys, self.values = (_grown(held, room) for held in (self.keys, self.values))
+            self.keys, self.values = (pad(held, (0, 0, 0, room - self.room)) for held in (self.keys, self.values))
         self.room = room
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -261,19 +267,6 @@ class _Layer(CacheLayerMixin):
 
 def _rounded(tokens: int, grain: int) -> int:
     return -(-tokens // grain) * grain
-
-
-def _grown(held: Tensor, room: int) -> Tensor:
-    slots, heads, before, size = held.shape
-    grown = held.new_zeros(slots, heads, room, size)
-    grown[:, :, :before] = held
-    return grown
-
-
-def _kinds(policy: PreTrainedModel, kinds: Sequence[str]) -> set[str]:
-    if unknown := set(kinds) - {"full_attention", "sliding_attention"}:
-        raise UserError(f"{policy.name_or_path}: layers of the kind {min(unknown)!r} cannot be served here; use vLLM.")
-    return set(kinds)
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -305,3 +298,93 @@ def conversations_that_fit(memory: int, per_token: int, length: int) -> int:
         length: Tokens of a conversation.
     """
     return memory * 9 // 10 // (per_token * length)
+
+
+def is_recordable(config: PreTrainedConfig) -> bool:
+    """Whether a model computes the same kernels whatever the numbers are.
+
+    Experts do not, and positions that are scaled by how far a conversation has come do not. Trying would not do: a
+    recording that fails leaves torch's random numbers on the GPU unusable.
+    """
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {each.get("rope_type") for each in (rope, *rope.values()) if isinstance(each, dict)}
+    return not any(getattr(config, name, None) for name in names) and not kinds & {"dynamic", "longrope"}
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What a recorded step reads, how it is launched, and where it leaves its result."""
+
+    numbers: Tensor
+    launch: Callable[[], object]
+    result: Tensor
+
+
+class Graphs:
+    """Runs steps of many shapes, and records each when its shape comes for the second time.
+
+    A step may only read the numbers it is given and memory that stays where it is. If one cannot be recorded, all are
+    run as they are from then on.
+    """
+
+    def __init__(self) -> None:
+        self._met: set[Hashable] = set()
+        self._graphs: dict[Hashable, _Graph] = {}
+        self._results = torch.empty(0)
+        self._pool: Any = None
+        self._is_off = False
+
+    def forget(self) -> None:
+        """Drops what was recorded, since memory that it reads has moved."""
+        self._graphs.clear()
+        self._pool = None  # it goes with the last of its graphs
+
+    def run(self, shape: Hashable, step: Step, numbers: Tensor, device: torch.device) -> Tensor:
+        """The result of a step.
+
+        Args:
+            shape: Tells apart the steps that need graphs of their own.
+            step: Computes from numbers on the device; its result has as many rows as they have columns.
+            numbers: [kinds, rows], on the CPU.
+            device: Where the step computes.
+
+        Returns:
+            The step's result [rows, ...], to be read before the next step.
+        """
+        graph = self._graphs.pop(shape, None)
+        if graph is None and shape in self._met and not self._is_off:
+            graph = self._recorded(step, numbers.to(device))
+        if graph is None:
+            self._met.add(shape)
+            result = step(numbers.to(device))
+            if len(self._results) < len(result):  # one for all graphs: with large vocabularies a hundred megabytes
+                self._results = torch.empty_like(result)
+            return result
+        self._graphs[shape] = graph
+        if len(self._graphs) > MOST:
+            del self._graphs[next(iter(self._graphs))]
+        graph.numbers.copy_(numbers)
+        graph.launch()
+        return graph.result
+
+    def _recorded(self, step: Step, numbers: Tensor) -> _Graph | None:
+        result = self._results[: numbers.shape[1]]
+
+        def left() -> None:
+            result.copy_(step(numbers))
+
+        try:
+            return _Graph(numbers, self.record(left), result)
+        except RuntimeError as error:
+            self._is_off = True
+            log.warning("decoding goes on without CUDA graphs, which takes longer: %s", str(error).splitlines()[0])
+            return None
+
+    def record(self, step: Callable[[], object]) -> Callable[[], object]:
+        """What repeats a step's kernels; graphs are launched one after the other, and so compute in the same memory."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            step()
+        self._pool = graph.pool()
+        return graph.replay

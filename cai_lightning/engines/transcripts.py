@@ -5,18 +5,22 @@ ids = transcripts.encode(conversation)
 text, thought = transcripts.decode(conversation, ids, written, stop=[])  # the next turn's tokens begin with these
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from cai_lightning.models.hub import load_tokenizer
 from cai_lightning.models.template import control_tokens, render, tokens
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.thoughts import CLOSE, OPEN, Said, split_thoughts
+
+log = logging.getLogger(__name__)
 
 Template = Literal["chat", "plain"]
 
@@ -51,6 +55,8 @@ class Transcripts:
         self.tokenizer = tokenizer
         self.template: Template = template
         self._control = control_tokens(tokenizer)
+        unsaid = [token for token in self._control if token not in (OPEN, CLOSE)]
+        self._unsaid = set(tokenizer.convert_tokens_to_ids(unsaid))
         self._known: dict[str, _Answered] = {}
 
     def encode(self, conversation: Conversation) -> list[int]:
@@ -59,15 +65,15 @@ class Transcripts:
         They are the template's, but inside what the model has written. Where a template words earlier turns
         differently once another follows, the conversation is encoded anew.
         """
-        answered = str(conversation[:-1])
-        if answered not in self._known:
-            return encode(self.tokenizer, conversation, self.template)
-        known = self._known[answered] = self._known.pop(answered)  # the last to be forgotten, for it is asked about
-        text = self._worded(conversation)
-        rest = _behind(known, text)
-        if not rest.startswith(self._control):
-            return tokens(self.tokenizer, text)
-        return [*known.ids, *tokens(self.tokenizer, rest)]
+        if self.template == "plain":
+            return list(self.tokenizer(wording.plain(conversation))["input_ids"])
+        answered, text = str(conversation[:-1]), self._worded(conversation)
+        if known := self._known.pop(answered, None):
+            self._known[answered] = known  # the last to be forgotten, for it is asked about
+            rest = _behind(known, text)
+            if rest.startswith(self._control):
+                return [*known.ids, *tokens(self.tokenizer, rest)]
+        return tokens(self.tokenizer, text)
 
     def options(self, ids: list[int], options: Sequence[str]) -> list[list[int]]:
         """The tokens of answers to choose from.
@@ -95,7 +101,7 @@ class Transcripts:
             written: The tokens written, without the end of turn.
             stop: Texts that end a reply and are no part of it.
         """
-        text = "".join(_pieces(self.tokenizer, written))
+        text = str(self.tokenizer.decode([id for id in written if id not in self._unsaid]))
         end = min((text.index(found) for found in stop if found in text), default=None)
         said = split_thoughts(text[:end].strip(), self._begins_thought(ids))
         self.remember(conversation, ids, said.words, written)
@@ -125,33 +131,26 @@ class Transcripts:
         return render(self.tokenizer, conversation, prompt=True)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, template: Template) -> list[int]:
-    """The tokens that a reply continues.
+def open_transcripts(
+    model: str, template: Template, chat_template_kwargs: Mapping[str, Any] | None, adapter: Path | None
+) -> Transcripts:
+    """Transcripts with a model's tokenizer; warns where fit worded its conversations otherwise.
 
     Args:
-        tokenizer: The model's.
-        conversation: Ends in a user turn.
-        template: `chat` words it with the tokenizer's chat template; `plain` joins the turns by blank lines.
+        model: Name on the Hugging Face Hub, a folder, or a `.gguf` file.
+        template: See `Transcripts`.
+        chat_template_kwargs: Arguments of the chat template.
+        adapter: The folder of what was trained, an adapter or a whole model.
     """
-    if template == "plain":
-        return list(tokenizer(wording.plain(conversation))["input_ids"])
-    return tokens(tokenizer, render(tokenizer, conversation, prompt=True))
-
-
-def _pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Iterator[str]:
-    """The text without special tokens, but for those that enclose thoughts in some tokenizers."""
-    tags, start = _special_tags(tokenizer), 0
-    for place, id in enumerate(ids):
-        if id in tags:
-            yield from (str(tokenizer.decode(ids[start:place], skip_special_tokens=True)), tags[id])
-            start = place + 1
-    yield str(tokenizer.decode(ids[start:], skip_special_tokens=True))
-
-
-@lru_cache(maxsize=8)
-def _special_tags(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    added = tokenizer.added_tokens_decoder.items()
-    return {id: token.content for id, token in added if token.special and token.content in (OPEN, CLOSE)}
+    tokenizer = load_tokenizer(model, chat_template_kwargs)
+    kept = adapter / "chat_template.jinja" if adapter and template == "chat" else None
+    if kept and kept.is_file() and kept.read_text(encoding="utf-8") != tokenizer.chat_template:
+        log.warning(
+            "%s was trained with another chat template, or other chat_template_kwargs, than it is asked with; give the "
+            "engine those of fit.",
+            adapter,
+        )
+    return Transcripts(tokenizer, template)
 
 
 def _behind(known: _Answered, text: str) -> str:

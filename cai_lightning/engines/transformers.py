@@ -21,10 +21,10 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options, complete_sampling
 from cai_lightning.engines.batching import ContinuousBatch, Written
-from cai_lightning.engines.transcripts import Template, Transcripts
-from cai_lightning.models.adapters import is_whole_model, load_adapter, shared_targets, warn_of_wording
+from cai_lightning.engines.transcripts import Template, Transcripts, open_transcripts
+from cai_lightning.models.adapters import is_whole_model, load_adapter, shared_targets
 from cai_lightning.models.attention import install_grouped
-from cai_lightning.models.hub import DType, dtype_on, load_model, load_tokenizer
+from cai_lightning.models.hub import DType, dtype_on, load_model
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 
@@ -85,7 +85,7 @@ class TransformersEngine(Engine):
         return self.batch_size
 
     def start(self, device: torch.device, adapter: Path | None = None) -> None:
-        tokenizer = load_tokenizer(self.model, self.chat_template_kwargs)
+        transcripts = open_transcripts(self.model, self.template, self.chat_template_kwargs, adapter)
         dtype = dtype_on(device, self.dtype)
         tuned = adapter is not None and is_whole_model(adapter)
         policy = load_model(str(adapter) if tuned else self.model, dtype, attn_implementation=self.attn_implementation)
@@ -95,11 +95,9 @@ class TransformersEngine(Engine):
             policy = load_adapter(policy, adapter)
             is_exact = dtype == "float32" and not shared_targets(policy)
             policy = policy.merge_and_unload() if is_exact else policy
-        if adapter is not None and self.template == "chat":
-            warn_of_wording(tokenizer, adapter)
         policy = policy.to(device).eval()
-        ends = _ends(policy, tokenizer)
-        self._transcripts = Transcripts(tokenizer, self.template)
+        ends = _ends(policy, transcripts.tokenizer)
+        self._transcripts = transcripts
         if self.batching == "paged":
             self._batch = PagedBatch(policy, self.batch_size, self.sampling, ends)
         else:

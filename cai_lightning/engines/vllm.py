@@ -26,9 +26,9 @@ import torch
 from safetensors import safe_open
 
 from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options, complete_sampling, weigh
-from cai_lightning.engines.transcripts import Template, Transcripts
-from cai_lightning.models.adapters import check_adapter, is_whole_model, warn_of_wording
-from cai_lightning.models.hub import DType, is_gguf, load_config, load_tokenizer, opening
+from cai_lightning.engines.transcripts import Template, Transcripts, open_transcripts
+from cai_lightning.models.adapters import check_adapter, is_whole_model
+from cai_lightning.models.hub import DType, is_gguf, load_config, opening
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.processes import OURS
 from cai_lightning.run.records import Conversation
@@ -45,6 +45,9 @@ ENVIRONMENT = {
     "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": str(GRACE),
 }
 """What vLLM is told unless the environment says otherwise."""
+
+PASSED_ON = ("model", "dtype", "max_model_len", "tensor_parallel_size", "gpu_memory_utilization")
+"""Settings that vLLM knows by the same names."""
 
 
 @dataclass(eq=False, repr=False)
@@ -103,10 +106,7 @@ class VLLMEngine(Engine):
                 "scripts/convert_gguf.py and name that, or take TransformersEngine."
             )
         import_vllm()
-        tokenizer = load_tokenizer(self.model, self.chat_template_kwargs)
-        if adapter is not None and self.template == "chat":
-            warn_of_wording(tokenizer, adapter)
-        self._transcripts = Transcripts(tokenizer, self.template)
+        self._transcripts = open_transcripts(self.model, self.template, self.chat_template_kwargs, adapter)
         sampling_parameters(**self._drawing(""))  # what is refused of it is said before the model loads
         arguments = {**self._own_arguments(), **_devices(device, self.tensor_parallel_size)}
         if adapter is not None and is_whole_model(adapter):
@@ -157,13 +157,8 @@ class VLLMEngine(Engine):
         }
 
     def _own_arguments(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "dtype": self.dtype,
-            "max_model_len": self.max_model_len,
+        return {name: getattr(self, name) for name in PASSED_ON} | {
             "max_num_seqs": self.concurrency,
-            "tensor_parallel_size": self.tensor_parallel_size,
-            "gpu_memory_utilization": self.gpu_memory_utilization,
             "distributed_executor_backend": self.distributed_executor_backend,
             "enable_prefix_caching": True,
             "disable_log_stats": True,
@@ -234,11 +229,6 @@ class VLLMProcess:
         atexit.register(self.stop)
         self._adapter = self._load(adapter) if adapter else None
 
-    @property
-    def context(self) -> int:
-        """Tokens of a prompt and its completion together."""
-        return int(self._llm.model_config.max_model_len)
-
     def stop(self) -> None:
         """Ends vLLM's processes, which frees all that they hold."""
         atexit.unregister(self.stop)
@@ -258,8 +248,9 @@ class VLLMProcess:
         """
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        if len(ids) >= self.context:
-            raise ReplyError(f"a conversation of {len(ids)} tokens leaves no room in a context of {self.context}")
+        context = self._llm.model_config.max_model_len
+        if len(ids) >= context:
+            raise ReplyError(f"a conversation of {len(ids)} tokens leaves no room in a context of {context}")
         try:
             completion = await asyncio.wrap_future(self._loop.submit(self._last(ids, sampling_parameters(**settings))))
         except EngineDeadError as error:

@@ -6,14 +6,13 @@ policy = load_adapter(base, folder)  # on no other base than its own
 """
 
 import json
-import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from cai_lightning.models.hub import opening, weights_revision
 from cai_lightning.run.errors import UserError
@@ -22,8 +21,6 @@ from cai_lightning.run.reading import read_json
 if TYPE_CHECKING:
     from peft import PeftModel
     from typing_extensions import TypeIs
-
-log = logging.getLogger(__name__)
 
 Policy: TypeAlias = "PeftModel | PreTrainedModel"
 """A base with an adapter, or a model that is trained whole."""
@@ -238,14 +235,3 @@ def _count(names: list[str]) -> str:
 def is_whole_model(folder: Path) -> bool:
     """Whether a folder holds a model of its own, as fit leaves it where it trains no adapter."""
     return (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
-
-
-def warn_of_wording(tokenizer: PreTrainedTokenizerBase, adapter: Path) -> None:
-    """Warns where an adapter, or a whole model, was trained on conversations that were worded otherwise."""
-    kept = adapter / "chat_template.jinja"
-    if kept.is_file() and kept.read_text(encoding="utf-8") != tokenizer.chat_template:
-        log.warning(
-            "%s was trained with another chat template, or other chat_template_kwargs, than it is asked with; give the "
-            "engine those of fit.",
-            adapter,
-        )

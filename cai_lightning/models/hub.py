@@ -10,12 +10,10 @@ The libraries raise several kinds of error, some of them a page long, for a miss
 import hashlib
 import importlib.util
 import math
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,7 +22,6 @@ import transformers
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -49,20 +46,6 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """The files of weights, or their list, in the order in which transformers looks for them."""
-
-BROKEN = (
-    OSError,
-    ValueError,
-    SafetensorError,
-    UnpicklingError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    RecursionError,
-    struct.error,
-    ImportError,
-)
-"""What the libraries raise for a model that is missing or broken, see `opening`."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +100,8 @@ def opening(kind: str, name: str) -> Iterator[None]:
     Seen: OSError without a network, for an unknown name and for a missing folder or weights; ValueError for a folder
     without a readable `config.json`; SafetensorError for weights that are cut short; UnpicklingError for a `.bin` that
     holds more than weights; KeyError, AttributeError, TypeError, RecursionError and a bare Exception for a file of a
-    tokenizer that is JSON of another kind; IndexError and struct.error for a `.gguf` file that is cut short.
+    tokenizer that is JSON of another kind; IndexError and struct.error for a `.gguf` file that is cut short. MemoryError
+    and RuntimeError go on as they are: with them torch says that memory ran out, or that shapes do not fit.
 
     Args:
         kind: What is opened, such as `sentence encoder`.
@@ -125,8 +109,8 @@ def opening(kind: str, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # a bare one is what tokenizers raises; any other goes on
-        if not isinstance(error, BROKEN) and type(error) is not Exception:
+    except Exception as error:
+        if isinstance(error, RuntimeError | MemoryError) and not isinstance(error, RecursionError):
             raise
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         cause = first_line.split(". ")[0].rstrip(".")

@@ -64,7 +64,7 @@ def test_the_response_and_its_end_of_turn_are_learned_behind_what_a_model_is_ask
 ):
     tokenizer = tokenizers[family]
     example = encode(tokenizer, "x", opening, response, 4096)
-    asked = engines.encode(tokenizer, opening, "chat")
+    asked = engines.Transcripts(tokenizer).encode(opening)
     assert example.input_ids[: len(asked)] == asked
     assert example.labels == [IGNORED] * len(asked) + example.input_ids[len(asked) :]
     assert tokenizer.decode(learned(example)).strip() == response + END_OF_TURN[family]
@@ -217,7 +217,7 @@ def test_a_prompt_and_a_response_do_not_melt_together(chatml):
         "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     )
     example = encode(chatml, "x", [user("Hi")], "not today.", 4096)
-    asked = engines.encode(chatml, [user("Hi")], "chat")
+    asked = engines.Transcripts(chatml).encode([user("Hi")])
     assert example.input_ids != worded(chatml, [user("Hi")], "not today.")
     assert example.input_ids[: len(asked)] == asked
     assert chatml.decode(learned(example)) == "not today.<|im_end|>"
@@ -249,7 +249,7 @@ def test_a_template_that_thinks_is_learned_behind_what_a_model_is_asked(family, 
     asked = plain.apply_chat_template(opening, add_generation_prompt=True, return_dict=True, **(arguments or {}))[
         "input_ids"
     ]
-    assert example.input_ids[: len(asked)] == asked == engines.encode(tokenizer, opening, "chat")
+    assert example.input_ids[: len(asked)] == asked == engines.Transcripts(tokenizer).encode(opening)
     assert example.labels == [IGNORED] * len(asked) + example.input_ids[len(asked) :]
     assert tokenizer.decode(learned(example)) == response + "<|im_end|>"
     if arguments == {"enable_thinking": False}:
@@ -286,7 +286,7 @@ def test_real_tokenizers(make, opening):
         pytest.skip("has no chat template")
     response = RESPONSES[1]
     example = encode(tokenizer, "x", opening, response, 4096)
-    asked = engines.encode(tokenizer, opening, "chat")
+    asked = engines.Transcripts(tokenizer).encode(opening)
     assert example.input_ids[: len(asked)] == asked
     assert tokenizer.decode(learned(example)).strip().endswith(response + frame(tokenizer).end_of_turn)
     beginnings = str(render(tokenizer, opening, prompt=True)).count(tokenizer.bos_token or "\0")

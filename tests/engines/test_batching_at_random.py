@@ -13,8 +13,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from cai_lightning.engines import batching
 from cai_lightning.engines.base import Sampling, draw
 from cai_lightning.engines.batching import ContinuousBatch
-from cai_lightning.engines.graphs import Graphs
-from cai_lightning.engines.slots import GRAIN, Slots, cache_per_token
+from cai_lightning.engines.slots import GRAIN, Graphs, Slots, cache_per_token
 from cai_lightning.run.errors import ReplyError
 
 VOCABULARY = 40

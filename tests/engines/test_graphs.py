@@ -5,8 +5,8 @@ import random
 import torch
 from transformers import DeepseekV3Config, Gemma3TextConfig, LlamaConfig, MixtralConfig, Qwen2Config, Qwen3MoeConfig
 
-from cai_lightning.engines import graphs
-from cai_lightning.engines.graphs import Graphs, is_recordable
+from cai_lightning.engines import slots
+from cai_lightning.engines.slots import Graphs, is_recordable
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def ask(many, rng):
 
 
 def test_every_step_has_the_result_of_its_own_numbers(monkeypatch):
-    monkeypatch.setattr(graphs, "MOST", 3)
+    monkeypatch.setattr(slots, "MOST", 3)
     repeated, rng = Counted(), random.Random(0)
     for turn in range(300):
         if turn == 150:
@@ -57,7 +57,7 @@ def test_what_comes_once_is_not_recorded_and_what_comes_often_once():
 
 
 def test_of_many_shapes_the_one_that_has_not_come_for_longest_is_dropped(monkeypatch):
-    monkeypatch.setattr(graphs, "MOST", 2)
+    monkeypatch.setattr(slots, "MOST", 2)
     repeated = Counted()
     for many in (1, 1, 2, 2, 1, 3, 3, 1, 2):
         repeated.run(many, squares, ask(many, random.Random(0)), CPU)

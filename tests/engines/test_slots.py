@@ -15,9 +15,9 @@ from transformers import (
     Starcoder2Config,
 )
 
-from cai_lightning.engines.graphs import Graphs
 from cai_lightning.engines.slots import (
     GRAIN,
+    Graphs,
     Slots,
     TooManySlotsError,
     cache_per_token,
@@ -168,7 +168,7 @@ def test_a_slot_begins_as_another_does():
     slots.copy(1, 2, 20)
     assert slots.overlaps([*shared, 1]).tolist() == [0, 21, 20]
     torch.testing.assert_close(slots.extend([2], [rest])[0], reference(policy, [*shared, *rest]), atol=1e-4, rtol=1e-4)
-    slots.cut(1, 5)
+    slots.lengths[1] = 5
     assert slots.overlaps(shared).tolist() == [0, 5, 20]
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from templates import FAMILIES, THINKING, real_tokenizers
 
-from cai_lightning.engines.transcripts import Transcripts, encode
+from cai_lightning.engines.transcripts import Transcripts
 from cai_lightning.models.template import control_tokens
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import assistant, user
@@ -100,7 +100,7 @@ def talks(tokenizer, rng, turns=4):
     held, written = [], []
     for _ in range(turns):
         talk.append(user(text(rng)))
-        fed, own = transcripts.encode(talk), sections(tokenizer, encode(tokenizer, talk, "chat"))
+        fed, own = transcripts.encode(talk), sections(tokenizer, Transcripts(tokenizer).encode(talk))
         yield fed, held, own, list(written)
         said = rng.choice(["", " ", "\n"]) + text(rng) * rng.randrange(3) + rng.choice(["", " "])
         ids = spelt(rng, tokenizer, said)
