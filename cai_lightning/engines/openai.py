@@ -85,8 +85,8 @@ def _fitting(said: str, options: Sequence[str]) -> list[str]:
 
 
 SENT: Mapping[str, float] = {"temperature": 1.0, "top_p": 1.0}
-"""What every request says of sampling, unless it is left to the server; all servers know it. The rest is sent only where
-it is set, for OpenAI's own protocol does not know it."""
+"""What every request says of sampling, unless it is left to the server; all servers know it. The rest is sent only
+where it is set, for OpenAI's own protocol does not know it."""
 
 SET = frozenset({"model", "messages", "max_tokens", "max_completion_tokens", "stop", "seed", *NEUTRAL})
 """Fields of a request that have settings of their own."""

@@ -100,8 +100,8 @@ def opening(kind: str, name: str) -> Iterator[None]:
     Seen: OSError without a network, for an unknown name and for a missing folder or weights; ValueError for a folder
     without a readable `config.json`; SafetensorError for weights that are cut short; UnpicklingError for a `.bin` that
     holds more than weights; KeyError, AttributeError, TypeError, RecursionError and a bare Exception for a file of a
-    tokenizer that is JSON of another kind; IndexError and struct.error for a `.gguf` file that is cut short. MemoryError
-    and RuntimeError go on as they are: with them torch says that memory ran out, or that shapes do not fit.
+    tokenizer that is JSON of another kind; IndexError and struct.error for a `.gguf` file that is cut short.
+    MemoryError and RuntimeError go on as they are: with them torch says that memory ran out, or that shapes do not fit.
 
     Args:
         kind: What is opened, such as `sentence encoder`.

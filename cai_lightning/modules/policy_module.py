@@ -214,8 +214,15 @@ class PolicyModule(LightningModule, ABC):
         checkpoint["state_dict"] = self.trained_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Makes sure that all that is trained is there; Lightning then loads it."""
-        check_state(self, checkpoint.get("state_dict", self.state_dict()), self.output)
+        """Makes sure that all that is trained is there.
+
+        Lightning loads it after this, but where layers are shared out: there it has been loaded before, and taken out.
+        """
+        state = checkpoint.get("state_dict")
+        if state is None:
+            path = str(self.trainer.ckpt_path)
+            state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
+        check_state(self, state, self.output)
 
     def trained_state(self) -> dict[str, Tensor]:
         """The parameters that are trained, gathered from all processes where they are shared out."""

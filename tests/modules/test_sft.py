@@ -24,6 +24,7 @@ from cai_lightning.models.adapters import Lora, check_adapter
 from cai_lightning.models.hub import load_config
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import assistant, number_ids, user
 
 
@@ -126,6 +127,18 @@ def test_a_checkpoint_lacks_the_base_and_comes_back(tuning, tiny_model):
 def test_a_checkpoint_of_another_shape_is_refused(tuning):
     with pytest.raises(Exception, match="lacks 28 tensors of the adapter"):
         tuning.on_load_checkpoint({"state_dict": {}})
+
+
+def test_a_checkpoint_of_another_shape_is_refused_where_layers_are_shared_out(tuning, tmp_path, monkeypatch):
+    """As Lightning's ModelParallelStrategy does it: it loads what fits, and hands on the rest of the checkpoint."""
+    monkeypatch.setattr(SupervisedFineTuning, "trainer", SimpleNamespace(ckpt_path=tmp_path / "last.ckpt"))
+    trained = tuning.trained_state()
+    torch.save({"state_dict": trained}, tmp_path / "last.ckpt")
+    tuning.on_load_checkpoint({"epoch": 1})
+    trained.pop(min(trained))
+    torch.save({"state_dict": trained}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match="lacks 1 tensors of the adapter"):
+        tuning.on_load_checkpoint({"epoch": 1})
 
 
 def test_fit_learns_and_leaves_an_adapter(experiment, tiny_model):
