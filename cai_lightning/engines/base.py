@@ -39,14 +39,7 @@ NEUTRAL: Mapping[str, float] = MappingProxyType(
 )
 """The settings of sampling with which a model's own distribution is drawn from, as it is."""
 
-UNHEEDED = (
-    "presence_penalty",
-    "frequency_penalty",
-    "no_repeat_ngram_size",
-    "typical_p",
-    "epsilon_cutoff",
-    "eta_cutoff",
-)
+IGNORED = ("presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """What a model may say of sampling besides, which engines here do not do."""
 
 
@@ -124,8 +117,8 @@ def _own_sampling(name: str) -> dict[str, float]:
         said = GenerationConfig.from_pretrained(name)
     except OSError:
         return {}
-    if unheeded := {key: value for key in UNHEEDED if (value := getattr(said, key, None))}:
-        log.warning("%s: its generation_config.json says %s, too, which is not heeded here", name, unheeded)
+    if ignored := {key: value for key in IGNORED if (value := getattr(said, key, None))}:
+        log.warning("%s: its generation_config.json says %s, too, which is not heeded here", name, ignored)
     own = {key: value for key in NEUTRAL if (value := getattr(said, key, None)) is not None}
     return own | {"temperature": 0.0} if said.do_sample is False else own
 

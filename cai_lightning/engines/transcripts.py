@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from cai_lightning.engines.base import check_options
 from cai_lightning.models.hub import load_tokenizer
 from cai_lightning.models.template import control_tokens, render, tokens
 from cai_lightning.principles import wording
@@ -83,8 +84,10 @@ class Transcripts:
             options: Their texts.
 
         Raises:
+            ValueError: There is none, one is empty, or one begins another.
             UserError: A template has begun a thought, whose first words they would be weighed as.
         """
+        check_options(options)
         if self._begins_thought(ids):
             raise UserError(
                 "the chat template begins a thought, behind which no options can be weighed; where it can leave it out,"

@@ -19,7 +19,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options, complete_sampling
+from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, complete_sampling
 from cai_lightning.engines.batching import ContinuousBatch, Written
 from cai_lightning.engines.transcripts import Template, Transcripts, open_transcripts
 from cai_lightning.models.adapters import is_whole_model, load_adapter, shared_targets
@@ -124,7 +124,6 @@ class TransformersEngine(Engine):
         batch, transcripts = self._serving()
         if isinstance(batch, PagedBatch):
             raise UserError("engine.batching: `paged` tells no probabilities to choose by; take `slots`.")
-        check_options(options)
         ids = transcripts.encode(conversation)
         rows = transcripts.options(ids, options)
         self._room([*ids, *max(rows, key=len)])

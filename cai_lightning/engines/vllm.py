@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from safetensors import safe_open
 
-from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options, complete_sampling, weigh
+from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, complete_sampling, weigh
 from cai_lightning.engines.transcripts import Template, Transcripts, open_transcripts
 from cai_lightning.models.adapters import check_adapter, is_whole_model
 from cai_lightning.models.hub import DType, is_gguf, load_config, opening
@@ -133,13 +133,11 @@ class VLLMEngine(Engine):
         return Reply(text, completion.finish_reason, len(written), len(ids), thought, ids, written, likely)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
-        check_options(options)
         served, transcripts = self._serving()
         ids = transcripts.encode(conversation)
 
-        async def ask(
-            begun: tuple[int, ...], tokens: list[int]
-        ) -> list[float]:  # vLLM has the rest in its prefix cache
+        async def ask(begun: tuple[int, ...], tokens: list[int]) -> list[float]:
+            """What was asked before stands in vLLM's prefix cache."""
             wanted = {"temperature": 0.0, "max_tokens": 1, "logprob_token_ids": tokens}
             completion = await served.complete([*ids, *begun], **wanted)
             return [completion.logprobs[0][token].logprob for token in tokens]
