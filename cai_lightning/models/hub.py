@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """The number format of a model's weights; `auto` leaves the choice to what opens them."""
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+"""The sentence encoder of the original experiment."""
+
+MANY = 300
+"""From so many texts on a progress bar is shown."""
+
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """The files of weights, or their list, in the order in which transformers looks for them."""
 
@@ -310,13 +316,6 @@ def longest_input(classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     return min([most, int(stated), int(tokenizer.model_max_length), *positions])
 
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-"""The encoder of the original experiment."""
-
-_MANY = 300
-"""From so many texts on a progress bar is shown."""
-
-
 def open_encoder(name: str, device: torch.device | None = None) -> "SentenceTransformer":
     """Opens a sentence encoder in fp32, whatever its weights are stored in.
 
@@ -342,8 +341,7 @@ def embed(encoder: "SentenceTransformer", texts: Sequence[str], batch_size: int 
         list(texts),
         batch_size=batch_size,
         normalize_embeddings=True,
-        convert_to_numpy=True,
-        show_progress_bar=len(texts) >= _MANY,
+        show_progress_bar=len(texts) >= MANY,
     )
     return rows
 
