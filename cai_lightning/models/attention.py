@@ -36,7 +36,7 @@ PACKED, GROUPED = "packed", "grouped"
 
 
 def install_packed(model: PreTrainedModel) -> None:
-    """Makes a model attend by it. Older architectures have attention code of their own, which they keep: with another
+    """Makes a model attend to packed conversations. Older architectures keep attention code of their own: with another
     name, some of them drop their causal mask."""
     if model.is_backend_compatible():
         model.set_attn_implementation(PACKED)
