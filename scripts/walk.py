@@ -1,66 +1,148 @@
 #!/usr/bin/env python3
-"""Walks one prompt to its line of `revisions.jsonl`, and one response to its cell of the report, in the sandbox.
+"""Follows one prompt to its line of `revisions.jsonl`, and one response to its cell of the report, in the sandbox.
 
     python scripts/walk.py
 
-Prints the files of the package whose functions are entered on the way. Fewer files are easier to follow; what runs only
-while modules are imported does not count.
+Prints the files of the package that are entered on the way, those that are handed the prompt, or the response and its
+score, with a star: fewer are easier to follow. The others start a command, watch it, or compute with tokens. What runs
+only while modules are imported does not count.
 """
 
 import argparse
 import contextlib
-import cProfile
 import io
+import json
+import sys
 import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
 
 from cai_lightning.cli.main import main as command_line
 
-PACKAGE = Path(__file__).resolve().parents[1] / "cai_lightning"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = f"{ROOT}/cai_lightning/"
 CONFIG = "configs/sandbox_contextual.yaml"  # from the root of the project, as its checkpoints
-EVALUATOR = '[{"class_path": "cai_lightning.sandbox.oracle.Oracle"}]'
+EVALUATORS = "[cai_lightning.sandbox.oracle.Oracle, {class_path: cai_lightning.metrics.SemanticSimilarity, init_args: "
+EVALUATORS += "{encoder: checkpoints/sandbox/encoder}}]"
+PROMPTS = "40"  # the first that are in the test part, and others
+COLUMN = "semantic_similarity"  # its scores are like no other number of the run
+LOOKED_AT = 3000  # values within one argument
+
+
+class Follower:
+    """Files of the package that a command enters, and of them those whose functions are handed what is marked."""
+
+    def __init__(self, marks: Set[str | float]) -> None:
+        self.marks = marks
+        self.entered: set[str] = set()
+        self.handed: set[str] = set()
+
+    def __call__(self, frame: FrameType, event: str, value: Any) -> None:
+        """Profiles a call or a return, as `sys.setprofile` asks."""
+        if event not in ("call", "return") or (file := own_file(frame.f_code)) is None:
+            return
+        self.entered.add(file)
+        if file not in self.handed:
+            arguments = list(frame.f_locals.values())[: frame.f_code.co_argcount + frame.f_code.co_kwonlyargcount]
+            if holds(arguments if event == "call" else value, self.marks):
+                self.handed.add(file)
+
+    @contextlib.contextmanager
+    def following(self) -> Iterator[None]:
+        """Looks at every call in this thread, and in those that begin meanwhile."""
+        threading.setprofile(self)
+        sys.setprofile(self)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    with contextlib.chdir(PACKAGE.parent), tempfile.TemporaryDirectory() as folder:
-        walk(f"{folder}/imported")  # what is imported on the way is imported now
-        walks = walk(f"{folder}/walked")
-    for title, files in walks.items():
-        print(f"{title}: {len(files)} files")
-        print("".join(f"  {file}\n" for file in files), end="")
+    with contextlib.chdir(ROOT), tempfile.TemporaryDirectory() as folder:
+        walks = walk(Path(folder))
+    for title, way in walks.items():
+        print(f"{title}: handed to {len(way.handed)} files, {len(way.entered)} entered")
+        print("".join(f"  {'*' if file in way.handed else ' '} {file}\n" for file in sorted(way.entered)), end="")
 
 
-def walk(run: str) -> dict[str, list[str]]:
-    """Both walks, each with the files that were entered."""
-    predict = ["predict", "--config", CONFIG, "--data.limit", "1", "--run"]
-    validate = ["validate", "--config", CONFIG, "--data.limit", "40", "--data.references", f"{run}/revisions.jsonl"]
-    validate += ["--model.adapter", "null", "--model.metrics", EVALUATOR, "--run"]
-    predicted = enter([*predict, run])
-    enter([*validate, f"{run}_again"])
-    compared = enter([*validate, run], ["compare", run, f"{run}_again", "--output", f"{run}_report"])
-    return {"prompt to line": predicted, "response to cell": compared}
+def walk(folder: Path) -> dict[str, Follower]:
+    """Both walks; each command runs once before it is followed, so that modules are imported and marks are known."""
+    predict = ["predict", "--config", CONFIG, "--data.limit", PROMPTS, "--run"]
+    validate = ["validate", "--config", CONFIG, "--data.limit", PROMPTS, "--model.adapter", "null"]
+    validate += ["--data.references", f"{folder}/first/revisions.jsonl", "--model.metrics", EVALUATORS, "--run"]
+    compare = ["compare", f"{folder}/again", f"{folder}/first", "--output", f"{folder}/report"]
+    run([*predict, f"{folder}/first"], [*validate, f"{folder}/first"])
+    revisions = {row["id"]: row for row in map(json.loads, (folder / "first/revisions.jsonl").open(encoding="utf-8"))}
+    responses = map(json.loads, (folder / "first/responses.jsonl").open(encoding="utf-8"))
+    scores = map(json.loads, (folder / "first/scores.jsonl").open(encoding="utf-8"))
+    response = next(row for row in responses if len(row["response"]) > 20)
+    score = next(row["score"] for row in scores if row["id"] == response["id"] and row["metric"] == COLUMN)
+    mean = json.loads((folder / "first/summary.json").read_text(encoding="utf-8"))["metrics"][COLUMN]["mean"]
+    prompt = Follower({response["id"], revisions[response["id"]]["prompt"]})
+    cell = Follower({response["response"], score, mean})
+    with prompt.following():
+        run([*predict, f"{folder}/again"])
+    with cell.following():
+        run([*validate, f"{folder}/again"], compare)
+    return {"prompt to line": prompt, "response to cell": cell}
 
 
-def enter(*commands: list[str]) -> list[str]:
-    """Runs commands in this process; the files that they enter."""
-    profile = cProfile.Profile(builtins=False)
+def run(*commands: list[str]) -> None:
+    """Runs commands in this process."""
     for command in commands:
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = profile.runcall(command_line, command)
+            status = command_line(command)
         if status:
             raise SystemExit(f"{' '.join(command)} failed:\n{said.getvalue()[-2000:]}")
-    return sorted({file for entry in profile.getstats() if (file := own_file(entry.code))})
 
 
-def own_file(code: CodeType | str) -> str | None:
+def holds(value: Any, marks: Set[str | float]) -> bool:
+    """Whether a value is, or holds in lists, mappings, arrays and dataclasses, what is marked: texts also in parts."""
+    waiting = deque([value])
+    for _ in range(LOOKED_AT):
+        if not waiting:
+            return False
+        value = waiting.popleft()
+        if isinstance(value, str):
+            if any(mark in value for mark in marks if isinstance(mark, str)):
+                return True
+        elif isinstance(value, float):
+            if value in marks:
+                return True
+        else:
+            waiting.extend(parts(value))
+    return False
+
+
+def parts(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | Set):
+        return list(value)
+    if isinstance(value, np.ndarray):
+        return value.ravel().tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in fields(value)]
+    return []
+
+
+def own_file(code: CodeType) -> str | None:
     """The file of the package that a function stands in, if it is no module that is being imported."""
-    if isinstance(code, str) or code.co_name == "<module>":
+    file = code.co_filename
+    if not file.startswith(PACKAGE) or code.co_name == "<module>" or not file.endswith(".py"):
         return None
-    path = Path(code.co_filename)
-    return str(path.relative_to(PACKAGE)) if path.is_relative_to(PACKAGE) and path.suffix == ".py" else None
+    return file.removeprefix(PACKAGE)
 
 
 if __name__ == "__main__":
