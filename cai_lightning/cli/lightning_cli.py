@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -20,14 +20,24 @@ from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.cli import trainer_settings, training
 from cai_lightning.cli.endings import tell
 from cai_lightning.cli.verbs import VERBS, parser_settings
-from cai_lightning.commands.arguments import PROGRAM, run_folder
-from cai_lightning.commands.usage import Parser, refuse_repeated_settings, summarize
+from cai_lightning.commands.arguments import PROGRAM, refuse_repeated_settings, run_folder, summarize, usage_error
 from cai_lightning.data.prompt_data import PromptData
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.config import RUN_VERBS
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.quiet import quiet
 from cai_lightning.run.records import Record
+
+
+class Parser(LightningArgumentParser):
+    """Says in one line which setting is wrong, and how, below the usage of the verb."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # one for a part of the settings
+            super().error(message, ex)
+        if self._subcommands_action:
+            self._subcommands_action.choices[self.args[0]].error(message, ex)
+        super().error(usage_error(message), ex)
 
 
 class CAICLI(LightningCLI):

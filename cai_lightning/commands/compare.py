@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cai_lightning.commands.arguments import call
+from cai_lightning.commands.arguments import RUNS, call, check_confidence
 from cai_lightning.report.comparison import Comparison, compare_runs
 from cai_lightning.report.corpora import RunTexts, read_texts
 from cai_lightning.report.evidence import AuditFile, notes_on, read_audits, read_win_rates
@@ -18,16 +18,11 @@ from cai_lightning.report.words import SCORES, content, document, scores
 from cai_lightning.run.errors import UserError
 
 FILES = {"nargs": "+", "type": Path, "metavar": "FILE", "default": []}
-FOUND = {
-    "--audit": {**FILES, "help": "Files audit.json, whose figures stand beside the columns."},
-    "--pairwise": {**FILES, "help": "Files pairwise.json, whose win rates stand in a table."},
-    "--rounds": {**FILES, "metavar": "RUN", "help": "Runs of recorded answers, whose scores stand in tables by round."},
-}
-"""What stands beside the runs: how far to trust the evaluators, whom a judge prefers, what revisions score."""
+ARGUMENTS = {**RUNS, "--audit": FILES, "--pairwise": FILES, "--rounds": {**FILES, "metavar": "RUN"}}
 
 
 def main(args: Sequence[str]) -> None:
-    call(compare, args, "compare", "Which run is better, and is it noise?", options=FOUND)
+    call(compare, args, "compare", "Which run is better, and is it noise?", ARGUMENTS)
 
 
 def compare(
@@ -61,8 +56,7 @@ def compare(
         UserError: A run has no summary, an audit is not what audit writes, the baseline is none of the runs, or the
             confidence is no share.
     """
-    if not 0 < confidence < 1:
-        raise UserError(f"--confidence {confidence:g}: expected a number between 0 and 1, such as 0.95.")
+    check_confidence(confidence)
     everything = load_runs([*runs, *rounds])
     loaded, recorded = everything[: len(runs)], everything[len(runs) :]
     if references is not None:

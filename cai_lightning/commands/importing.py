@@ -138,14 +138,11 @@ def _csv_records(path: Path, delimiter: str) -> Iterator[tuple[str, list[str]]]:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
-FILE = {"file": {"type": Path, "metavar": "FILE", "help": "CSV (.csv, .tsv) or JSON Lines file of responses."}}
-FRESH = {
-    "--fresh": {"action": "store_true", "help": "Moves responses and scores that the run holds aside, and begins anew."}
-}
+FILE = {"file": {"type": Path, "metavar": "FILE"}}
 
 
 def main(args: Sequence[str]) -> None:
-    call(import_responses, args, "import", "Responses made elsewhere, to be scored by validate.", FILE, FRESH)
+    call(import_responses, args, "import", "Responses made elsewhere, to be scored by validate.", FILE)
 
 
 def import_responses(

@@ -29,10 +29,7 @@ from cai_lightning.services.judge import JudgeModel
 from cai_lightning.statistics import Interval
 from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts, mean_of_rows
 
-RUNS = {
-    "first": {"type": Path, "metavar": "RUN_A", "help": "Folder of a validated run."},
-    "second": {"type": Path, "metavar": "RUN_B", "help": "Folder of the run that it is compared with."},
-}
+RUNS = {"first": {"type": Path, "metavar": "RUN_A"}, "second": {"type": Path, "metavar": "RUN_B"}}
 
 
 def main(args: Sequence[str]) -> None:

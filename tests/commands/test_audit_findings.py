@@ -4,8 +4,14 @@ import json
 
 import pytest
 
-from cai_lightning.commands.audit.findings import ScoredColumn, audit_columns, compare_columns
-from cai_lightning.commands.audit.labels import Labels, response_id
+from cai_lightning.commands.audit.findings import (
+    Labels,
+    PairFindings,
+    ScoredColumn,
+    audit_columns,
+    compare_columns,
+    response_id,
+)
 from cai_lightning.data.labelled import Labelled, LabelledPair, LabelledResponse
 from cai_lightning.metrics import Column
 from cai_lightning.report.summary import ColumnScores
@@ -52,19 +58,19 @@ VALUES = {
 def test_pairs_by_hand(labels):
     """Right, wrong, tied, unscored: 1.5 of 3; where the better is longer 1 of 2; shorter, the tie."""
     findings = audited(scored(HARM, VALUES), labels)
-    assert findings.pairs.accuracy.estimate.mean == 0.5
-    assert findings.pairs.accuracy.estimate.n == 3
-    assert (findings.pairs.ties, findings.pairs.unscored) == (1, 1)
-    assert (findings.pairs.longer.mean, findings.pairs.longer.n) == (0.5, 2)
-    assert (findings.pairs.shorter.mean, findings.pairs.shorter.n) == (0.5, 1)
-    assert findings.pairs.length.mean == pytest.approx(0)  # ranks 3, 1, 2 of scores, 2.5, 2.5, 1 of lengths
-    assert findings.singles is None
+    assert findings.found.right.estimate.mean == 0.5
+    assert findings.found.right.estimate.n == 3
+    assert (findings.found.ties, findings.found.unscored) == (1, 1)
+    assert (findings.found.better_is_longer.mean, findings.found.better_is_longer.n) == (0.5, 2)
+    assert (findings.found.better_is_shorter.mean, findings.found.better_is_shorter.n) == (0.5, 1)
+    assert findings.found.length.mean == pytest.approx(0)  # ranks 3, 1, 2 of scores, 2.5, 2.5, 1 of lengths
+    assert isinstance(findings.found, PairFindings)
 
 
 def test_a_column_where_lower_is_better_is_the_other_turned_round(labels):
     up = audited(scored(HELP, {place: 1 - value for place, value in VALUES.items()}), labels)
     down = audited(scored(HARM, VALUES), labels)
-    assert up.pairs == down.pairs
+    assert up.found == down.found
 
 
 def test_better_and_worse_than_chance():
@@ -72,15 +78,13 @@ def test_better_and_worse_than_chance():
     labels = Labels(Labelled(pairs))
     right = {(str(n), word): float(word == "good") for n in range(40) for word in ("good", "evil")}
     found = audited(scored(HELP, right), labels)
-    assert found.better_than_chance
+    assert found.verdict == "better"
     assert found.estimate.low > 0.9
     found = audited(scored(HARM, right), labels)
-    assert found.better_than_chance is False
-    assert found.worse_than_chance
+    assert found.verdict == "worse"
     found = audited(scored(HARM, dict.fromkeys(right, 0.5)), labels)
-    assert found.better_than_chance is False
-    assert not found.worse_than_chance
-    assert found.pairs.ties == 40
+    assert found.verdict == "no better"
+    assert found.found.ties == 40
 
 
 def coins(right):
@@ -94,19 +98,19 @@ def test_p_values_are_corrected_for_the_number_of_columns():
     idle = scored(HELP, {}, not_run="no server")
     columns = [scored(HELP, coins(right)) for right in (27, 20, 22, 17, 19)]
     alone, many = audited(columns[0], labels), audit_columns([idle, *columns], labels)
-    assert alone.better_than_chance
+    assert alone.verdict == "better"
     assert alone.p_holm == alone.right.p_value == pytest.approx(0.0269, abs=1e-4)
-    assert [column.better_than_chance for column in many] == [None, *[False] * 5]
+    assert [column.verdict for column in many] == ["", *["no better"] * 5]
     assert many[1].p_holm == pytest.approx(5 * alone.p_holm)
     assert [column.p_holm for column in many[1:]] == holm([column.right.p_value for column in many[1:]])
     worst = audit_columns([scored(HELP, coins(0)), *columns], labels)[0]
-    assert (worst.worse_than_chance, worst.better_than_chance) == (True, False)
+    assert worst.verdict == "worse"
 
 
 def test_forty_copies_of_one_conversation_prove_nothing():
     labels = Labels(Labelled([LabelledPair(asked("a"), "good", f"evil {n}") for n in range(40)]))
     values = {("a", "good"): 5.0} | {("a", f"evil {n}"): 1.0 for n in range(40)}
-    assert audited(scored(HELP, values), labels).better_than_chance is None
+    assert audited(scored(HELP, values), labels).verdict == ""
     assert len(labels.responses) == 41
 
 
@@ -115,19 +119,18 @@ def test_singles_have_an_area_and_probabilities_a_calibration():
     labels = Labels(Labelled(singles=singles))
     harm = scored(HARM, {(str(n), "x" * (n + 1)): 0.75 if n < 4 else 0.25 for n in range(8)})
     found = audited(harm, labels)
-    assert found.estimate.mean == found.singles.area.estimate.mean == 1
-    assert found.pairs is None
-    assert found.singles.calibration.brier == pytest.approx(0.0625)
-    assert found.singles.calibration.error == pytest.approx(0.25)
-    assert found.singles.length.mean > 0.8
+    assert found.estimate.mean == found.found.right.estimate.mean == 1
+    assert found.calibration.brier == pytest.approx(0.0625)
+    assert found.calibration.error == pytest.approx(0.25)
+    assert found.found.length.mean > 0.8
     help = scored(HELP, {(str(n), "x" * (n + 1)): 3.0 for n in range(8)})
-    assert audited(help, labels).singles.calibration is None
+    assert audited(help, labels).calibration is None
 
 
 @pytest.mark.parametrize("why", [{"not_run": "no server"}, {"not_applicable": "no reference"}])
 def test_what_did_not_run_has_no_figures(labels, why):
     found = audited(scored(HARM, VALUES, **why), labels)
-    assert (found.pairs, found.better_than_chance, found.estimate.mean) == (None, None, None)
+    assert (found.found, found.verdict, found.estimate.mean) == (None, "", None)
 
 
 def test_agreement_looks_at_all_responses_and_at_preferences(labels):

@@ -3,8 +3,8 @@
 import pytest
 from judges import judging, said, texts
 
-from cai_lightning.commands.audit.labels import Labels
-from cai_lightning.commands.audit.positions import judge_positions
+from cai_lightning.commands.audit.command import judge_positions
+from cai_lightning.commands.audit.findings import Labels
 from cai_lightning.data.labelled import Labelled, LabelledPair
 from cai_lightning.metrics import Judge
 from cai_lightning.run.records import user

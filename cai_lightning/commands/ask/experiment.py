@@ -22,8 +22,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import LightningModule
 
-from cai_lightning.commands.arguments import PROGRAM, run_folder
-from cai_lightning.commands.usage import summarize
+from cai_lightning.commands.arguments import PROGRAM, run_folder, summarize
 from cai_lightning.engines import Engine
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.modules.evaluation import own_output

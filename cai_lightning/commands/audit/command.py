@@ -4,38 +4,73 @@ The evaluators are those that the configuration names at `validate.model.init_ar
 once and kept, so that a second audit costs nothing.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from cai_lightning.callbacks.progress import recording
-from cai_lightning.commands.arguments import PROGRAM
-from cai_lightning.commands.audit.findings import Audit, ScoredColumn, audit_columns, compare_columns
-from cai_lightning.commands.audit.labels import Labels
-from cai_lightning.commands.audit.plots import save_plot
-from cai_lightning.commands.audit.positions import PositionFindings, judge_positions
-from cai_lightning.commands.audit.tables import PLOT, content, document
-from cai_lightning.commands.usage import summarize
+from cai_lightning.commands.arguments import PROGRAM, read_arguments
+from cai_lightning.commands.audit.findings import (
+    Audit,
+    Labels,
+    PositionFindings,
+    ScoredColumn,
+    audit_columns,
+    compare_columns,
+    compare_orders,
+)
+from cai_lightning.commands.audit.tables import PLOT, content, document, save_plot
+from cai_lightning.commands.pairwise import judge_pairs
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.metrics import Judge, ResponseMetric
+from cai_lightning.metrics.pairwise import Pair, PairwiseJudge
 from cai_lightning.metrics.scoring import Outcome, Scorer, metric_digest
 from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.report.summary import read_scores
 from cai_lightning.report.table import console, tell_written
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.config import Configuration, config_option, read_configurations
-from cai_lightning.run.errors import UserError
+from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.quiet import quiet
-from cai_lightning.run.records import Score
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+from cai_lightning.run.records import Score, number_ids, transcript_text
 
 SETTINGS = ("metrics", "score_batch_size")
 """What `audit` takes over from the module of validate."""
+
+CONFIG = {"--config": {"action": "config", "help": "The experiment whose evaluators are audited."}}
+USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--pairwise] [--strict]"
+ABOUT = (
+    "How far can each evaluator be trusted? Lets the evaluators of a configuration score responses that people have"
+    " labelled, and says how often each prefers the better one, with its interval; how far its probabilities can be"
+    " believed; whether it prefers long responses; and how far evaluators agree with each other. Scores are kept:"
+    " started again, an audit goes on where it was. Read are JSON Lines, plain or .gz, whose rows have"
+    f" {'; or '.join(FORMATS)}. Any of these with prompt or turns may have a reference, too."
+)
+
+
+def main(args: Sequence[str]) -> None:
+    """Audits evaluators.
+
+    Args:
+        args: The words behind the verb.
+
+    Raises:
+        UserError: The configuration or the file of labels is not as it should be.
+    """
+    quiet()
+    words = read_configurations(args)
+    files = [word for word in words if isinstance(word, Configuration)]
+    if not files and not {"-h", "--help"} & set(args):
+        raise UserError(f"audit needs --config FILE, the experiment whose evaluators are audited.\nusage: {USAGE}")
+    cut = [word if isinstance(word, str) else config_option(_evaluators(word)) for word in words]
+    arguments = read_arguments(audit, cut, "audit", ABOUT, CONFIG, usage=USAGE, print_config=None)
+    del arguments["config"]
+    arguments["output"] = arguments["output"] or _default_output(files[0].path, arguments["comparisons"])
+    audit(**arguments)
 
 
 def _evaluators(file: Configuration) -> dict[str, object]:
@@ -49,54 +84,6 @@ def _evaluators(file: Configuration) -> dict[str, object]:
     if not isinstance(settings, dict) or not settings.get("metrics"):
         raise UserError(f"{file.path}: no evaluators to audit; name some at validate.model.init_args.metrics.")
     return {name: settings[name] for name in SETTINGS if name in settings}
-
-
-USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--pairwise] [--strict]"
-ABOUT = (
-    "How far can each evaluator be trusted? Lets the evaluators of a configuration score responses that people have"
-    " labelled, and says how often each prefers the better one, with its interval; how far its probabilities can be"
-    " believed; whether it prefers long responses; and how far evaluators agree with each other. Scores are kept:"
-    " started again, an audit goes on where it was. Read are JSON Lines, plain or .gz, whose rows have"
-    f" {'; or '.join(FORMATS)}. Any of these with prompt or turns may have a reference, too."
-)
-SWITCHES = {
-    "strict": "Ends with an error where an evaluator could not run.",
-    "pairwise": "Shows the judges among the evaluators both responses of each pair, too, in both orders.",
-}
-
-
-def main(args: Sequence[str]) -> None:
-    """Audits evaluators.
-
-    Args:
-        args: The words behind the verb.
-
-    Raises:
-        UserError: The configuration or the file of labels is not as it should be.
-    """
-    quiet()
-    parser, words = _parser(), read_configurations(args)
-    files = [word for word in words if isinstance(word, Configuration)]
-    if not files and not {"-h", "--help"} & set(args):
-        raise UserError(f"audit needs --config FILE, the experiment whose evaluators are audited.\nusage: {USAGE}")
-    settings = parser.parse_args([w if isinstance(w, str) else config_option(_evaluators(w)) for w in words])
-    settings.output = settings.output or _default_output(files[0].path, settings.comparisons)
-    try:
-        parts = parser.instantiate_classes(settings).as_dict()
-    except ValueError as error:
-        raise UserError(summarize(error)) from error
-    audit(**{name: value for name, value in parts.items() if name != "config"})
-
-
-def _parser() -> "ArgumentParser":
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog=f"{PROGRAM} audit", usage=USAGE, description=ABOUT, print_config=None)
-    parser.add_argument("--config", action="config", help="The experiment whose evaluators are audited.")
-    for option, about in SWITCHES.items():
-        parser.add_argument(f"--{option}", action="store_true", help=about)
-    parser.add_function_arguments(audit, skip=set(SWITCHES))
-    return parser
 
 
 def audit(
@@ -125,11 +112,14 @@ def audit(
     Raises:
         UserError: The file has no labels, or a row in it is malformed.
     """
-    labels, place, output = _labels(comparisons, limit), _device(device or _accelerator()), output or Path("audit")
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: expected a number of rows, from 1 on.")
+    labels, place, output = Labels(read_labelled(comparisons, limit)), _device(device), output or Path("audit")
+    judges = [metric for metric in metrics if pairwise and labels.chosen and isinstance(metric, Judge)]
     output.mkdir(parents=True, exist_ok=True)
     with jsonl.locked(output / "audit.json"):
         columns = score_labels(metrics, labels, output, place, score_batch_size)
-        positions = _positions(metrics, labels, output) if pairwise else ()
+        positions = tuple(judge_positions(judge, labels, output) for judge in judges)
     found = Audit(
         file=comparisons.name,
         digest=manifest.file_digest(comparisons),
@@ -140,12 +130,13 @@ def audit(
     )
     console().print(document(found).terminal())
     tell_written(write_audit(found, output))
-    if strict:
-        _refuse_missing(columns)
+    missing = [column.column.name for column in columns if column.not_run]
+    if missing and strict:
+        raise UserError(f"every other score is kept, but these evaluators did not run: {', '.join(missing)}")
 
 
 def score_labels(
-    metrics: Sequence[ResponseMetric], labels: Labels, output: Path, device: torch.device, batch_size: int = 64
+    metrics: Sequence[ResponseMetric], labels: Labels, output: Path, device: torch.device, batch_size: int
 ) -> list[ScoredColumn]:
     """Scores all responses with each evaluator, and returns what its columns hold.
 
@@ -156,47 +147,41 @@ def score_labels(
         device: Where they compute.
         batch_size: Responses handed to one at once.
     """
-    ids = {response.id: response.id for response in labels.responses}
-    whys = [_why_inapplicable(metric, labels) for metric in metrics]
+    ids, outcomes = {response.id: response.id for response in labels.responses}, list[tuple[Outcome, str | None]]()
     with recording(output, Score) as sink:
         scorer = Scorer(output, sink, SingleDeviceStrategy(device), ids, batch_size)
-        outcomes = [
-            scorer.score(metric.to(device), [] if why else labels.responses, {}, None)
-            for metric, why in zip(metrics, whys, strict=True)
-        ]
-    return [
-        column for outcome, why in zip(outcomes, whys, strict=True) for column in _columns(outcome, why, labels, output)
-    ]
+        for metric in metrics:
+            why = _why_inapplicable(metric, labels)
+            outcomes.append((scorer.score(metric.to(device), [] if why else labels.responses, {}, None), why))
+    return [column for outcome, why in outcomes for column in _columns(outcome, why, ids, output)]
 
 
 def _why_inapplicable(metric: ResponseMetric, labels: Labels) -> str | None:
     """Why an evaluator has nothing to say about any of the responses, such as for want of references."""
-    reasons = [metric.inapplicable(response) for response in labels.responses]
-    return None if None in reasons else max(set(reasons), key=reasons.count)
+    reasons = Counter(metric.inapplicable(response) for response in labels.responses)
+    return None if None in reasons else reasons.most_common(1)[0][0]
 
 
-def _columns(outcome: Outcome, not_applicable: str | None, labels: Labels, output: Path) -> list[ScoredColumn]:
+def _columns(outcome: Outcome, not_applicable: str | None, ids: Container[str], output: Path) -> list[ScoredColumn]:
     made_by, columns = (metric_digest(outcome.metric), outcome.revision), outcome.metric.columns
-    ids = {response.id for response in labels.responses}
     scores = read_scores(output, {column.name: made_by for column in columns}, None, ids)
     return [ScoredColumn(c, *made_by, scores[c.name], outcome.not_run, not_applicable) for c in columns]
 
 
-def _labels(comparisons: Path, limit: int | None) -> Labels:
-    if limit is not None and limit < 1:
-        raise UserError(f"--limit {limit}: expected a number of rows, from 1 on.")
-    return Labels(read_labelled(comparisons, limit))
-
-
-def _positions(metrics: Sequence[ResponseMetric], labels: Labels, output: Path) -> tuple[PositionFindings, ...]:
-    """What comes of showing the judges both responses, where the file has comparisons."""
-    judges = [metric for metric in metrics if labels.chosen and isinstance(metric, Judge)]
-    return tuple(judge_positions(metric, labels, output) for metric in judges)
-
-
-def _refuse_missing(columns: Sequence[ScoredColumn]) -> None:
-    if missing := [column.column.name for column in columns if column.not_run]:
-        raise UserError(f"every other score is kept, but these evaluators did not run: {', '.join(missing)}")
+def judge_positions(metric: Judge, labels: Labels, output: Path) -> PositionFindings:
+    """Has every pair judged in both orders; judgements that stand in the output folder are not asked for again."""
+    judge, asking = PositionFindings(metric.judge.model, metric_digest(metric)), PairwiseJudge(metric.judge)
+    rows = labels.labelled.pairs
+    ids = number_ids(transcript_text(row.conversation) for row in rows)  # a conversation may have several pairs
+    pairs = [Pair(id, row.conversation, row.chosen, row.rejected) for id, row in zip(ids, rows, strict=True)]
+    try:
+        revision = asking.revision()
+        judgements = judge_pairs(asking, revision, output, pairs)
+    except WriteError:
+        raise
+    except UserError as error:
+        return replace(judge, not_run=str(error))
+    return compare_orders(replace(judge, revision=revision), judgements, labels)
 
 
 def write_audit(found: Audit, output: Path) -> list[Path]:
@@ -210,13 +195,11 @@ def _default_output(config: Path, comparisons: Path) -> Path:
     return Path("runs") / config.stem / "audit" / comparisons.name.partition(".")[0]
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str | None) -> torch.device:
+    """The device of this name; by default the accelerator, or the CPU where there is none."""
+    if name is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: there is none here ({str(error).splitlines()[0]})") from None
-
-
-def _accelerator() -> str:
-    found = torch.accelerator.current_accelerator()
-    return found.type if found and torch.accelerator.is_available() else "cpu"

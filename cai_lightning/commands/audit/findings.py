@@ -1,7 +1,8 @@
 """What an audit finds out about evaluators: pure functions of their scores and of the labels.
 
+    labels = Labels(read_labelled(path))
     found = audit_columns(columns, labels)
-    found[0].estimate, found[0].better_than_chance
+    found[0].estimate, found[0].verdict
 
     agreement = compare_columns(columns, labels)
     agreement.alpha.mean, agreement.pairs[0].correlation
@@ -10,17 +11,19 @@ An audit of many columns would call one of them better than chance by chance. So
 number, as those of a comparison are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import chain, combinations
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.commands.audit.labels import Labels
-from cai_lightning.commands.audit.positions import PositionFindings
+from cai_lightning.commands.pairwise import POINTS
+from cai_lightning.data.labelled import Labelled, LabelledPair, LabelledResponse
 from cai_lightning.metrics import Column
 from cai_lightning.report.summary import ColumnScores
+from cai_lightning.run.records import UNKNOWN, Conversation, Judgement, Response, assistant, prompt_id, transcript_text
 from cai_lightning.statistics import Interval, holm
 from cai_lightning.statistics.agreement import (
     CHANCE,
@@ -32,10 +35,63 @@ from cai_lightning.statistics.agreement import (
     rank_correlation,
 )
 from cai_lightning.statistics.calibration import Calibration, calibrate
-from cai_lightning.statistics.intervals import NOTHING, Array
+from cai_lightning.statistics.intervals import NOTHING, Array, mean_of_rows, number_prompts
 
 LEVEL = 0.05
 """Corrected p-values up to this one tell a column from chance."""
+
+
+class Labels:
+    """The labels of a file, as arithmetic needs them; a response that stands in it several times is scored once.
+
+    Args:
+        labelled: What was read, comparisons or single responses.
+
+    Attributes:
+        responses: Every response, each with an id of its own.
+        chosen: Ids of the better responses, one for each comparison.
+        rejected: Ids of the worse ones.
+        singles: Ids of the single responses.
+        good: Whether each single response is good.
+        prompts: Number of the conversation of each comparison, or of each single response.
+        lengths: Characters of each single response; of a comparison those that the chosen response has more than the
+            rejected one, negative where it has fewer.
+    """
+
+    def __init__(self, labelled: Labelled) -> None:
+        self.labelled = labelled
+        pairs, singles = labelled.pairs, labelled.singles
+        rows: list[LabelledPair | LabelledResponse] = [*pairs, *singles]
+        chosen = [_response(pair, pair.chosen) for pair in pairs]
+        rejected = [_response(pair, pair.rejected) for pair in pairs]
+        both = chain.from_iterable(zip(chosen, rejected, strict=True))  # an audit that ends early has whole pairs
+        alone = [_response(single, single.response) for single in singles]
+        self.responses = list({response.id: response for response in (*both, *alone)}.values())
+        self.chosen, self.rejected, self.singles = ([one.id for one in row] for row in (chosen, rejected, alone))
+        self.good = np.array([single.good for single in singles], dtype=np.bool_)
+        self.prompts = number_prompts(transcript_text(row.conversation) for row in rows)
+        lengths = [len(pair.chosen) - len(pair.rejected) for pair in pairs] + [len(one.response) for one in singles]
+        self.lengths: Array = np.array(lengths, dtype=np.float64)
+
+
+def response_id(conversation: Conversation, response: str, reference: str | None) -> str:
+    """16 hex digits that stand for a response and all that it is judged by."""
+    whole = [*conversation, assistant(response)]
+    return prompt_id(transcript_text(whole if reference is None else [*whole, assistant(reference)]))
+
+
+def _response(row: LabelledPair | LabelledResponse, text: str) -> Response:
+    turns = row.conversation
+    return Response(
+        id=response_id(turns, text, row.reference),
+        prompt=turns[-1]["content"],
+        response=text,
+        reference=row.reference,
+        finish_reason=UNKNOWN,
+        model="labelled",
+        adapter=None,
+        turns=turns if len(turns) > 1 else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -69,20 +125,20 @@ class PairFindings:
     """What comparisons say about a column.
 
     Args:
-        accuracy: How often the chosen response has the better score, ties counting half.
+        right: How often the chosen response has the better score, ties counting half.
         ties: Pairs whose responses have the same score.
         unscored: Pairs of which a response has no score.
         length: Correlation over the pairs of how much better the chosen response scores, and how much longer it is.
-        shorter: The accuracy where the better response is the shorter one.
-        longer: The accuracy where it is the longer one.
+        better_is_shorter: How often it is right where the better response is the shorter one.
+        better_is_longer: How often it is right where the better response is the longer one.
     """
 
-    accuracy: Share
+    right: Share
     ties: int
     unscored: int
     length: Interval
-    shorter: Interval
-    longer: Interval
+    better_is_shorter: Interval
+    better_is_longer: Interval
 
 
 @dataclass(frozen=True)
@@ -90,13 +146,13 @@ class SingleFindings:
     """What single responses say about a column.
 
     Args:
-        area: The area under the ROC curve.
+        right: How often a good response has the better score: the area under the ROC curve.
         unscored: Responses without a score.
         length: Correlation of a response's score, the higher the better, and its length.
         calibration: How the score agrees with the labels, where it is a probability.
     """
 
-    area: Share
+    right: Share
     unscored: int
     length: Interval
     calibration: Calibration | None
@@ -108,14 +164,12 @@ class ColumnFindings:
 
     Args:
         scored: What its evaluator has made.
-        pairs: What comparisons say; None where the file has none, or nothing was scored.
-        singles: What single responses say, or None likewise.
+        found: What the labels say about it; None where its evaluator has not run.
         p_holm: The p-value of chance after Holm's correction over all columns of the audit; None where there is none.
     """
 
     scored: ScoredColumn
-    pairs: PairFindings | None = None
-    singles: SingleFindings | None = None
+    found: PairFindings | SingleFindings | None = None
     p_holm: float | None = None
 
     @property
@@ -125,44 +179,36 @@ class ColumnFindings:
     @property
     def right(self) -> Share:
         """How often it puts the better response first: the accuracy, or the area where there are no comparisons."""
-        if self.pairs:
-            return self.pairs.accuracy
-        return self.singles.area if self.singles else Share(NOTHING)
+        return self.found.right if self.found else Share(NOTHING)
 
     @property
     def estimate(self) -> Interval:
         return self.right.estimate
 
     @property
-    def better_than_chance(self) -> bool | None:
-        """Whether it differs from one half significantly, and is above; None where there is no p-value."""
-        return None if self.p_holm is None else self._is_significant and (self.estimate.mean or 0) > CHANCE
+    def calibration(self) -> Calibration | None:
+        return self.found.calibration if isinstance(self.found, SingleFindings) else None
 
     @property
-    def worse_than_chance(self) -> bool:
-        """Whether it differs from one half significantly, and is below: it prefers what people hold to be the worse."""
-        return self._is_significant and (self.estimate.mean or 0) < CHANCE
+    def verdict(self) -> Literal["better", "worse", "no better", ""]:
+        """How it does against chance, one half: worse is what prefers the response that people hold to be the worse.
 
-    @property
-    def _is_significant(self) -> bool:
-        return self.p_holm is not None and self.p_holm <= LEVEL
+        It is no better where it does not differ significantly, and empty where there is no p-value.
+        """
+        if self.p_holm is None or self.estimate.mean is None:
+            return ""
+        if self.p_holm > LEVEL:
+            return "no better"
+        return "better" if self.estimate.mean > CHANCE else "worse"
 
 
 def audit_columns(columns: Sequence[ScoredColumn], labels: Labels) -> tuple[ColumnFindings, ...]:
     """Computes everything about the columns of an audit, and nothing about those that could not run."""
-    found = [_audited(column, labels) for column in columns]
-    corrected = holm([column.right.p_value for column in found])
-    return tuple(replace(column, p_holm=p_holm) for column, p_holm in zip(found, corrected, strict=True))
-
-
-def _audited(column: ScoredColumn, labels: Labels) -> ColumnFindings:
-    if column.not_run or column.not_applicable:
-        return ColumnFindings(column)
-    return ColumnFindings(
-        column,
-        _pairs(column, labels) if labels.chosen else None,
-        _singles(column, labels) if labels.singles else None,
-    )
+    look = _pairs if labels.chosen else _singles
+    idle = [bool(column.not_run or column.not_applicable) for column in columns]
+    found = [None if none else look(column, labels) for column, none in zip(columns, idle, strict=True)]
+    corrected = holm([each.right.p_value if each else None for each in found])
+    return tuple(map(ColumnFindings, columns, found, corrected))
 
 
 def _pairs(column: ScoredColumn, labels: Labels) -> PairFindings:
@@ -170,35 +216,27 @@ def _pairs(column: ScoredColumn, labels: Labels) -> PairFindings:
     right = preferences(chosen, rejected)
 
     def among(rows: NDArray[np.bool_]) -> Interval:
-        return accuracy(right[rows], labels.pair_prompts[rows]).estimate
+        return accuracy(right[rows], labels.prompts[rows]).estimate
 
     return PairFindings(
-        accuracy=accuracy(right, labels.pair_prompts),
+        right=accuracy(right, labels.prompts),
         ties=int((right == CHANCE).sum()),
         unscored=int(np.isnan(right).sum()),
-        length=rank_correlation(chosen - rejected, labels.longer),
-        shorter=among(labels.longer < 0),
-        longer=among(labels.longer > 0),
+        length=rank_correlation(chosen - rejected, labels.lengths),
+        better_is_shorter=among(labels.lengths < 0),
+        better_is_longer=among(labels.lengths > 0),
     )
 
 
 def _singles(column: ScoredColumn, labels: Labels) -> SingleFindings:
-    scores = column.oriented(labels.singles)
+    scores, bounds = column.oriented(labels.singles), (column.column.low, column.column.high)
+    probabilities = scores if column.column.direction == "higher" else 1 + scores  # that of being bad is turned already
     return SingleFindings(
-        area=area_under_curve(scores, labels.good, labels.single_prompts),
+        right=area_under_curve(scores, labels.good, labels.prompts),
         unscored=int(np.isnan(scores).sum()),
         length=rank_correlation(scores, labels.lengths),
-        calibration=calibrate(_probabilities(column.column, scores), labels.good) if _is_probability(column) else None,
+        calibration=calibrate(probabilities, labels.good) if bounds == (0, 1) else None,
     )
-
-
-def _is_probability(column: ScoredColumn) -> bool:
-    return (column.column.low, column.column.high) == (0, 1)
-
-
-def _probabilities(column: Column, oriented: Array) -> Array:
-    """The probability of being good: that of being bad, turned already, is counted from 1."""
-    return oriented if column.direction == "higher" else 1 + oriented
 
 
 @dataclass(frozen=True)
@@ -233,24 +271,73 @@ class Agreement:
 
 def compare_columns(columns: Sequence[ScoredColumn], labels: Labels) -> Agreement:
     """Compares every two columns that have scores."""
-    scored = [column for column in columns if column.scores.values]
     ids = [response.id for response in labels.responses]
-    scores = [column.oriented(ids) for column in scored]
+    scored = [column for column in columns if column.scores.values]
     preferred = [preferences(column.oriented(labels.chosen), column.oriented(labels.rejected)) for column in scored]
+
+    def alpha(preferred: Sequence[Array]) -> Interval:
+        return alpha_with_interval(np.stack(preferred), labels.prompts) if labels.chosen else NOTHING
+
     pairs = [
         PairAgreement(
-            scored[a].column.name,
-            scored[b].column.name,
-            rank_correlation(scores[a], scores[b]),
-            _alpha([preferred[a], preferred[b]], labels),
+            a.column.name,
+            b.column.name,
+            rank_correlation(a.oriented(ids), b.oriented(ids)),
+            alpha([preferred_by_a, preferred_by_b]),
         )
-        for a, b in combinations(range(len(scored)), 2)
+        for (a, preferred_by_a), (b, preferred_by_b) in combinations(zip(scored, preferred, strict=True), 2)
     ]
-    return Agreement(tuple(pairs), _alpha(preferred, labels) if pairs else NOTHING)
+    return Agreement(tuple(pairs), alpha(preferred) if pairs else NOTHING)
 
 
-def _alpha(preferred: Sequence[Array], labels: Labels) -> Interval:
-    return alpha_with_interval(np.stack(preferred), labels.pair_prompts)
+@dataclass(frozen=True)
+class PositionFindings:
+    """What came of showing a judge both responses of each pair, in both orders.
+
+    Args:
+        judge: Name of its model.
+        settings: Digest of the settings of the evaluator that it is.
+        revision: What stands behind the name.
+        not_run: Why it could not judge, or None.
+        accuracy: How often it prefers the chosen response; where the orders disagree it is a tie, which counts half.
+        consistency: How often both orders say the same.
+        first_shown: How often it prefers the response that it is shown first; one half is no bias.
+        ties: Pairs without a preference.
+        unscored: Pairs without a verdict in one of the orders.
+    """
+
+    judge: str
+    settings: str
+    revision: str | None = None
+    not_run: str | None = None
+    accuracy: Interval = NOTHING
+    consistency: Interval = NOTHING
+    first_shown: Interval = NOTHING
+    ties: int = 0
+    unscored: int = 0
+
+
+def compare_orders(judge: PositionFindings, judgements: Sequence[Judgement], labels: Labels) -> PositionFindings:
+    """What is found out of a judge by its judgements of all pairs, in their order."""
+    right = _points(row.preferred for row in judgements)
+    forth = _points(row.first_shown_first for row in judgements)
+    back = _points(row.second_shown_first for row in judgements)
+
+    def share(values: Array) -> Interval:
+        return mean_of_rows(values, labels.prompts, is_share=True)
+
+    return replace(
+        judge,
+        accuracy=share(right),
+        consistency=share(np.where(np.isnan(right), np.nan, forth == back)),
+        first_shown=share((forth + 1 - back) / 2),
+        ties=int((right == POINTS["tie"]).sum()),
+        unscored=int(np.isnan(right).sum()),
+    )
+
+
+def _points(sides: Iterable[str | None]) -> Array:
+    return np.array([POINTS.get(str(side), np.nan) for side in sides])
 
 
 @dataclass(frozen=True)

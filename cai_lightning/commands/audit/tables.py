@@ -1,17 +1,34 @@
-"""An audit as tables and notes for people, and as the content of `audit.json`, which `compare --audit` reads.
+"""An audit as tables, notes and a plot for people, and as the content of `audit.json`, which `compare --audit` reads.
 
 document(audit).markdown()
 as_json(content(audit))
+save_plot(audit, output / "audit.png")
 """
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cai_lightning.commands.audit.findings import LEVEL, Agreement, Audit, ColumnFindings, PairFindings, SingleFindings
+from cai_lightning.commands.audit.findings import (
+    LEVEL,
+    Agreement,
+    Audit,
+    ColumnFindings,
+    PairAgreement,
+    PairFindings,
+    SingleFindings,
+)
+from cai_lightning.report.drawing import Key, Panel, colors, run_color, save_panels
 from cai_lightning.report.numbers import NOTHING, in_hundredths, over_interval, p_value, per_cent, told, with_interval
+from cai_lightning.report.plots import DASHED, LEFT, SQUARE, Line, Mark, forest, label_both
 from cai_lightning.report.table import Document, Field, Row, Style, Table
 from cai_lightning.statistics import Interval
+from cai_lightning.statistics.agreement import CHANCE
+from cai_lightning.statistics.calibration import Calibration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PLOT = "audit.png"
 MOST_REASONS = 3
@@ -35,17 +52,9 @@ HOW_TO_READ_SINGLES = (
 
 def document(audit: Audit) -> Document:
     """Everything that an audit says, with the plot that lies beside it; tables with nothing in them are left out."""
-    makers = (_evaluators, _reliability, _agreement, _positions, _unscored)
+    makers = (_evaluators, _calibration, _agreement, _positions, _unscored)
     tables = [table for table in (make(audit) for make in makers) if table.rows]
     return Document("Audit", tables, list(_notes(audit)), picture=("Accuracy of the evaluators", PLOT))
-
-
-def judgement(column: ColumnFindings) -> str:
-    """What the corrected p-value says about an evaluator; empty where there is none."""
-    if column.better_than_chance is None:
-        return ""
-    chance = "better" if column.better_than_chance else "worse" if column.worse_than_chance else "no better"
-    return f"{chance} than chance, p {p_value(column.p_holm)}"
 
 
 def without_figures(column: ColumnFindings) -> str | None:
@@ -69,44 +78,42 @@ def _evaluators(audit: Audit) -> Table:
 
 def _figure(column: ColumnFindings) -> Field:
     """How often it is right with the interval, and below it what that says; a word on it where there is no figure."""
-    style: Style = "better" if column.better_than_chance else "worse"
-    figure = with_interval(column.estimate, in_hundredths, " %")
-    return Field(instead) if (instead := without_figures(column)) else Field(figure, judgement(column), style)
+    if instead := without_figures(column):
+        return Field(instead)
+    style: Style = "better" if column.verdict == "better" else "worse"
+    against_chance = f"{column.verdict} than chance, p {p_value(column.p_holm)}" if column.verdict else ""
+    return Field(with_interval(column.estimate, in_hundredths, " %"), against_chance, style)
 
 
 def _rest(column: ColumnFindings) -> Row:
-    if without_figures(column):
+    found = column.found
+    if found is None or without_figures(column):
         return {}
-    if pairs := column.pairs:
-        return {
-            "": Field(f"{pairs.ties} tied", f"{pairs.unscored} unscored"),
-            "if shorter": _share(pairs.shorter),
-            "if longer": _share(pairs.longer),
-            "length": _coefficient(pairs.length),
-        }
-    if singles := column.singles:
-        known = singles.calibration
-        return {
-            "unscored": str(singles.unscored),
-            "Brier": Field(f"{known.brier:.3f}", f"({known.brier_of_base_rate:.3f})") if known else NOTHING,
-            "calibration": told(known.error if known else None, ".3f"),
-            "length": _coefficient(singles.length),
-        }
-    return {}
+    length = _coefficient(found.length)
+    if isinstance(found, PairFindings):
+        counts = Field(f"{found.ties} tied", f"{found.unscored} unscored")
+        shorter, longer = _share(found.better_is_shorter), _share(found.better_is_longer)
+        return {"": counts, "if shorter": shorter, "if longer": longer, "length": length}
+    known = found.calibration
+    return {
+        "unscored": str(found.unscored),
+        "Brier": Field(f"{known.brier:.3f}", f"({known.brier_of_base_rate:.3f})") if known else NOTHING,
+        "calibration": told(known.error if known else None, ".3f"),
+        "length": length,
+    }
 
 
-def _reliability(audit: Audit) -> Table:
-    calibrated = {column.name: column.singles.calibration for column in audit.columns if column.singles}
+def _calibration(audit: Audit) -> Table:
     rows = [
         {
-            "evaluator": name if number == 0 else "",
+            "evaluator": column.name if number == 0 else "",
             "said": f"{100 * bin.low:.0f}-{per_cent(bin.high)}",
             "responses": str(bin.n),
             "mean said": per_cent(bin.probability, ".1f"),
             "good in fact": per_cent(bin.good, ".1f"),
         }
-        for name, calibration in calibrated.items()
-        for number, bin in enumerate(calibration.bins if calibration else ())
+        for column in audit.columns
+        for number, bin in enumerate(column.calibration.bins if column.calibration else ())
     ]
     return Table("Reliability: the probability of being good that is said, and the share that is", rows)
 
@@ -166,7 +173,7 @@ def _notes(audit: Audit) -> Iterator[str]:
             yield f"{found.judge}, shown both responses: not run: {found.not_run}"
     if audit.positions:
         yield "A judge shown both responses: where its two orders disagree it is a tie, which counts half."
-    if any(column.estimate.mean is not None and not column.better_than_chance for column in audit.columns):
+    if any(column.estimate.mean is not None and column.verdict != "better" for column in audit.columns):
         yield "Do not trust an evaluator that is no better than chance on what this file is about."
     if audit.agreement.alpha.mean is not None:
         alpha = with_interval(audit.agreement.alpha, "{:.2f}".format)
@@ -199,64 +206,68 @@ def content(audit: Audit) -> dict[str, Any]:
         "single_responses": len(labelled.singles),
         "left_out": labelled.left_out,
         "metrics": {column.name: _column(column) for column in audit.columns},
-        "agreement": _agreement_content(audit.agreement),
+        "agreement": _alpha_apart(audit.agreement) | {"pairs": list(map(_alpha_apart, audit.agreement.pairs))},
         "pairwise": audit.positions,
     }
 
 
-def _agreement_content(agreement: Agreement) -> dict[str, Any]:
-    pairs = [
-        {"first": pair.first, "second": pair.second, "correlation": pair.correlation, **_alpha(pair.alpha)}
-        for pair in agreement.pairs
-    ]
-    return {"pairs": pairs, **_alpha(agreement.alpha)}
-
-
-def _alpha(estimate: Interval) -> dict[str, Any]:
-    return {"alpha": estimate.mean, "alpha_ci95": estimate.interval}
+def _alpha_apart(found: Agreement | PairAgreement) -> dict[str, Any]:
+    return vars(found) | {"alpha": found.alpha.mean, "alpha_ci95": found.alpha.interval}
 
 
 def _column(column: ColumnFindings) -> dict[str, Any]:
-    scored = column.scored
+    scored, estimate = column.scored, column.estimate
+    share, interval = ("auc", "auc_ci95") if isinstance(column.found, SingleFindings) else ("accuracy", "ci95")
+    none = dict.fromkeys(("accuracy", "ci95", "auc", "auc_ci95"))
+    figures = {name: value for name, value in vars(column.found).items() if name != "right"} if column.found else {}
     return {
         "settings": scored.settings,
         "revision": scored.revision,
         "direction": scored.column.direction,
         "not_run": scored.not_run,
         "not_applicable": scored.not_applicable,
-        "n": column.estimate.n,
-        **_pairs_content(column.pairs),
-        **_singles_content(column.singles),
+        "n": estimate.n,
+        **none,
+        share: estimate.mean,
+        interval: estimate.interval,
+        **figures,
         "p_value": column.right.p_value,
         "p_holm": column.p_holm,
-        "better_than_chance": column.better_than_chance,
-        "worse_than_chance": column.worse_than_chance,
+        "better_than_chance": column.verdict == "better" if column.verdict else None,
+        "worse_than_chance": column.verdict == "worse",
         "truncated": scored.scores.truncated,
         "reasons": dict(scored.scores.reasons.most_common()),
     }
 
 
-def _pairs_content(found: PairFindings | None) -> dict[str, Any]:
-    if found is None:
-        return {"accuracy": None, "ci95": None}
-    return {
-        "accuracy": found.accuracy.estimate.mean,
-        "ci95": found.accuracy.estimate.interval,
-        "ties": found.ties,
-        "unscored": found.unscored,
-        "length": found.length,
-        "better_is_shorter": found.shorter,
-        "better_is_longer": found.longer,
-    }
+def save_plot(audit: Audit, path: Path) -> None:
+    """Writes a panel of accuracies, and beside it a reliability diagram where a column has one, as PNG."""
+    calibrated = {column.name: column.calibration for column in audit.columns if column.calibration}
+    panels = [_accuracies(audit), *([_reliability(calibrated)] if calibrated else [])]
+    caption = "Lines: 95 % intervals. Green: better than chance after Holm's correction."
+    save_panels(path, panels, caption, ["png"])
 
 
-def _singles_content(found: SingleFindings | None) -> dict[str, Any]:
-    if found is None:
-        return {"auc": None, "auc_ci95": None}
-    return {
-        "auc": found.area.estimate.mean,
-        "auc_ci95": found.area.estimate.interval,
-        "unscored": found.unscored,
-        "length": found.length,
-        "calibration": found.calibration,
-    }
+def _accuracies(audit: Audit) -> Panel:
+    kind = "Better response preferred" if audit.labels.chosen else "Good response above bad one (AUC)"
+    lines = [
+        Line(c.name, [Mark(c.estimate, "better" if c.verdict == "better" else "worse")], without_figures(c) or "")
+        for c in audit.columns
+    ]
+    return forest(kind, lines, audit.file, CHANCE, (0.0, 1.0), percent=True)
+
+
+def _reliability(columns: dict[str, Calibration]) -> Panel:
+    keys = [Key("●", name, run_color(n)) for n, name in enumerate(columns, 1)]
+
+    def draw(axis: "Axes") -> None:
+        axis.plot([0, 100], [0, 100], color=colors()["quiet"], linestyle=DASHED, linewidth=1)
+        for key, calibration in zip(keys, columns.values(), strict=True):
+            said, good = zip(*((100 * bin.probability, 100 * bin.good) for bin in calibration.bins), strict=True)
+            most = max(bin.n for bin in calibration.bins)
+            axis.plot(said, good, color=colors()[key.color], linewidth=1)
+            axis.scatter(said, good, [10 + 60 * bin.n / most for bin in calibration.bins], colors()[key.color])
+        axis.set(xlim=(-3, 103), ylim=(-3, 103))
+        label_both(axis, "probability of being good that is said, %", "good in fact, %")
+
+    return Panel("Reliability", draw, SQUARE, LEFT, keys)

@@ -6,14 +6,13 @@ An export takes nobody's place but another model's. The token for an upload is l
 file, log or message of ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub import errors as hub_errors
 
-from cai_lightning.commands.arguments import call
+from cai_lightning.commands.arguments import Known, call
 from cai_lightning.commands.export.card import REPOSITORY, model_card
 from cai_lightning.commands.export.facts import read_facts
 from cai_lightning.commands.export.weights import find_weights, write_weights
@@ -23,31 +22,11 @@ from cai_lightning.run.errors import UserError
 from cai_lightning.run.files import replacing
 from cai_lightning.run.quiet import quiet
 
-RUN = {"run": {"type": Path, "metavar": "RUN", "help": "Folder of the run."}}
-OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--merge": {
-        "action": "store_true",
-        "help": "Writes the whole model, the adapter merged into its weights; without it the adapter alone.",
-    },
-    "--unfinished": {
-        "action": "store_true",
-        "help": "Writes the best adapter so far of a fit that has not finished, and says so in the card.",
-    },
-    "--push-to-hub": {
-        "metavar": "NAME",
-        "help": "Also uploads the folder to the Hugging Face Hub under this name, such as me/my-model, with the token "
-        "that `hf auth login` or HF_TOKEN gives.",
-    },
-    "--public": {
-        "action": "store_true",
-        "help": "Makes a new repository on the Hub public; private otherwise. An existing one stays what it is.",
-    },
-    "--overwrite": {"action": "store_true", "help": "Replaces a model that is in DIR."},
-}
+ARGUMENTS: Known = {"run": {"type": Path, "metavar": "RUN"}, "--push-to-hub": {"metavar": "NAME"}}
 
 
 def main(args: Sequence[str]) -> None:
-    call(export, args, "export", "A run's fine-tuned model, ready to load, serve and share.", RUN, OPTIONS)
+    call(export, args, "export", "A run's fine-tuned model, ready to load, serve and share.", ARGUMENTS)
 
 
 def export(
@@ -65,14 +44,14 @@ def export(
     Args:
         run: Folder of the run.
         output: Folder to write, such as checkpoints/qwen_contextual.
-        merge: Merges the adapter into the base model.
-        unfinished: Writes the best so far of a fit that has not finished, which is an error otherwise.
+        merge: Writes the whole model, the adapter merged into its weights; without it the adapter alone.
+        unfinished: Writes the best adapter so far of a fit that has not finished, and says so in the card.
         push_to_hub: Also uploads the folder to the Hugging Face Hub under this name, such as me/my-model, with the
             token that `hf auth login` or HF_TOKEN gives.
-        public: Makes a new repository public.
+        public: Makes a new repository on the Hub public; private otherwise. An existing one stays what it is.
         dtype: Type of the weights written; `auto` takes that of the adapter, or with --merge that of the base model.
             The merge itself is computed in float32, whose result a 16-bit type rounds.
-        overwrite: Replaces a model that is there.
+        overwrite: Replaces a model that is in the output folder.
 
     Raises:
         UserError: There is no such run, it has no fine-tuned model, its base is missing or another one, the folder is

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from cai_lightning.commands.arguments import call
+from cai_lightning.commands.arguments import call, check_confidence
 from cai_lightning.commands.inspect.figures import Report, compute_figures
 from cai_lightning.commands.inspect.inspection import inspect_corpus
 from cai_lightning.commands.inspect.plots import save_plot
@@ -58,8 +58,7 @@ def inspect_runs(
     Raises:
         UserError: There is nothing to read, a row is malformed, no row has this id, or an option has no meaning.
     """
-    if not 0 < confidence < 1:
-        raise UserError(f"--confidence {confidence:g}: expected a number between 0 and 1, such as 0.95.")
+    check_confidence(confidence)
     if sample < 0:
         raise UserError(f"--sample {sample}: expected a number of conversations, from 0 on.")
     corpora = read_corpora(runs)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from cai_lightning.commands.usage import refuse_repeated_settings, usage_error
+from cai_lightning.commands.arguments import refuse_repeated_settings, usage_error
 
 
 @pytest.mark.parametrize(
