@@ -1,17 +1,16 @@
 """`python -m cai_lightning import FILE --run DIR`: responses that were made elsewhere become a run for validate.
 
-Reads responses that were made elsewhere, with their prompts, from a CSV or a JSON Lines file.
+    python -m cai_lightning import responses.csv --run runs/theirs
+    python -m cai_lightning validate --config configs/score_responses.yaml --run runs/theirs
 
-rows = read_responses(Path("responses.csv"), Columns(prompt="prompt", response="generated_response"))
+They are read, with their prompts, from a CSV or a JSON Lines file:
 
-python -m cai_lightning import responses.csv --run runs/theirs
-python -m cai_lightning validate --config configs/score_responses.yaml --run runs/theirs
+    rows = read_responses(Path("responses.csv"), {"prompt": "prompt", "response": "generated_response"}, "theirs")
 """
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,40 +35,13 @@ LONGEST_CELL = 2**24
 """Characters of a cell; a longer one is a quotation mark without its partner."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Where a file keeps what.
-
-    Args:
-        prompt: Column of the prompt.
-        response: Column of the response.
-        reference: Column of the reference; None where the file has none.
-        category: Column of the kind of harm; None where the file has none.
-    """
-
-    prompt: str
-    response: str
-    reference: str | None = None
-    category: str | None = None
-
-
-@dataclass(frozen=True)
-class ForeignResponse:
-    """A row of the file; an empty reference or category is None, a response may be empty."""
-
-    id: str
-    prompt: str
-    response: str
-    reference: str | None
-    category: str | None
-
-
-def read_responses(path: Path, columns: Columns) -> list[ForeignResponse]:
+def read_responses(path: Path, columns: Mapping[str, str | None], model: str) -> list[Response]:
     """All rows of a file in its order, with the ids of their prompts; a repeated prompt is numbered.
 
     Args:
         path: `.csv` or `.tsv` with a first line that names the columns; anything else is JSON Lines, plain or `.gz`.
-        columns: Where it keeps what.
+        columns: Where it keeps prompt, response, reference and category; null where it does not have them.
+        model: What wrote the responses.
 
     Raises:
         UserError: The file is missing or empty, or a row is malformed; the message names file, line and value.
@@ -79,23 +51,35 @@ def read_responses(path: Path, columns: Columns) -> list[ForeignResponse]:
     rows = [_texts(row, where, columns) for where, row in found]
     if not rows:
         raise UserError(f"{path}: there is no response in it.")
-    ids = number_ids(prompt for prompt, *_ in rows)
-    return [ForeignResponse(id, *texts) for id, texts in zip(ids, rows, strict=True)]
+    ids = number_ids(texts["prompt"] for texts in rows)
+    return [_response(id, texts, model) for id, texts in zip(ids, rows, strict=True)]
 
 
-def _texts(row: dict[str, Any], where: str, columns: Columns) -> tuple[str, str, str | None, str | None]:
-    """Prompt, response, reference and category of a row."""
-    prompt = _text(row, "prompt", columns.prompt, where)
-    if not prompt.strip():
-        raise UserError(f"{where}: the prompt ({columns.prompt!r}) is empty: {excerpt(row)}")
-    reference, category = (
-        _text(row, option, column, where) or None if column else None
-        for option, column in (("reference", columns.reference), ("category", columns.category))
+def _response(id: str, texts: Mapping[str, str], model: str) -> Response:
+    said = split_thoughts(texts["response"])
+    return Response(
+        id=id,
+        prompt=texts["prompt"],
+        response=said.words,
+        reference=split_thoughts(texts.get("reference", "")).words or None,
+        finish_reason=UNKNOWN,
+        model=model,
+        adapter=None,
+        category=texts.get("category") or None,
+        prompt_id=prompt_id(texts["prompt"]),
+        thought=said.thought,
     )
-    return prompt, _text(row, "response", columns.response, where), reference, category
 
 
-def _text(row: dict[str, Any], option: str, column: str, where: str) -> str:
+def _texts(row: Mapping[str, Any], where: str, columns: Mapping[str, str | None]) -> dict[str, str]:
+    """What a row says in each column that the file has."""
+    texts = {option: _text(row, option, column, where) for option, column in columns.items() if column}
+    if not texts["prompt"].strip():
+        raise UserError(f"{where}: the prompt ({columns['prompt']!r}) is empty: {excerpt(row)}")
+    return texts
+
+
+def _text(row: Mapping[str, Any], option: str, column: str, where: str) -> str:
     if column not in row:
         none = f", or --{option} null where there is none" if option in OPTIONAL else ""
         raise UserError(
@@ -171,34 +155,17 @@ def import_responses(
         UserError: A row is malformed, or the run holds other responses.
     """
     target = run_folder(run)
-    columns = Columns(prompt, response, reference, category)
-    rows = read_responses(file, columns)
+    columns = {"prompt": prompt, "response": response, "reference": reference, "category": category}
     name = model or file.name.partition(".")[0]
+    responses = read_responses(file, columns, name)
     target.mkdir(parents=True, exist_ok=True)
     with jsonl.locked(target / "validate.json"):
         if fresh and (folder := manifest.set_aside(target, IMPORTED)):
             print(f"what the run held is now in {folder}")
-        made_from = {"digest of the file": manifest.file_digest(file), "columns": asdict(columns), "model": name}
+        made_from = {"digest of the file": manifest.file_digest(file), "columns": columns, "model": name}
         manifest.check_or_write(target, IMPORTED, made_from)
-        responses = [_response(row, name) for row in rows]
         jsonl.write(target / "responses.jsonl", (json.loads(to_json(response)) for response in responses))
-    print(f"{len(rows)} responses are in {target / 'responses.jsonl'}: {_counted(responses)}")
-
-
-def _response(row: ForeignResponse, model: str) -> Response:
-    words, thought = split_thoughts(row.response)
-    return Response(
-        id=row.id,
-        prompt=row.prompt,
-        response=words,
-        reference=None if row.reference is None else split_thoughts(row.reference).words or None,
-        finish_reason=UNKNOWN,
-        model=model,
-        adapter=None,
-        category=row.category,
-        prompt_id=prompt_id(row.prompt),
-        thought=thought,
-    )
+    print(f"{len(responses)} responses are in {target / 'responses.jsonl'}: {_counted(responses)}")
 
 
 def _counted(rows: Sequence[Response]) -> str:

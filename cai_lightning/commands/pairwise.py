@@ -23,7 +23,7 @@ from cai_lightning.report.summary import read_summary
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.reading import read_records
-from cai_lightning.run.records import Judgement, shared_id
+from cai_lightning.run.records import Judgement, Response, shared_id
 from cai_lightning.run.text import printable
 from cai_lightning.services.judge import JudgeModel
 from cai_lightning.statistics import Interval
@@ -49,51 +49,27 @@ def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output
         UserError: A run is not validated, they share no prompt, or the judge is not there.
     """
     names = name_runs([first, second])
-    joined = join_runs(first, second)
+    ours, theirs = (read_responses(run, read_summary(run)) for run in (first, second))
+    pairs = join_responses(ours, theirs)
+    if not pairs:
+        raise UserError(f"{first} and {second} have answered no prompt in common.")
     asking = PairwiseJudge(judge)
     revision = asking.revision()
     folder = output or first / "pairwise" / names[1].replace("/", "_")
-    result = summarize(judge_pairs(asking, revision, folder, joined.pairs), joined.prompts)
+    judgements = judge_pairs(asking, revision, folder, pairs)
+    result = summarize(judgements, {pair.id: shared_id(ours[pair.id]) for pair in pairs})
+    left_out = len(ours) + len(theirs) - 2 * len(pairs)
     about = {"run": names[0], "other": names[1], "judge": manifest.settings(judge), "revision": revision}
-    record = {**about, **content(result), "left_out": joined.left_out, "responses": joined.digests}
+    digests = [responses_digest(ours), responses_digest(theirs)]
+    record = {**about, **content(result), "left_out": left_out, "responses": digests}
     write_files(folder, {"pairwise.json": as_json(record)})
-    print(_told(names, result, joined.left_out, folder))
+    print(_told(names, result, left_out, folder))
 
 
-@dataclass(frozen=True)
-class JoinedRuns:
-    """The responses of two runs by prompt.
-
-    Args:
-        pairs: Those to the same prompts, in the order of the first run.
-        left_out: How many responses only one of the two runs has.
-        digests: What stands for all responses of each run.
-        prompts: What each response shares with the others to its prompt, by id.
-    """
-
-    pairs: list[Pair]
-    left_out: int
-    digests: tuple[str, str]
-    prompts: dict[str, str]
-
-
-def join_runs(first: Path, second: Path) -> JoinedRuns:
-    """The responses of two validated runs to the prompts that their summaries are about.
-
-    Raises:
-        UserError: A run is missing or not validated, a row is malformed, or they have no prompt in common.
-    """
-    ours, theirs = (read_responses(run, read_summary(run)) for run in (first, second))
+def join_responses(ours: Mapping[str, Response], theirs: Mapping[str, Response]) -> list[Pair]:
+    """The responses of two runs to the same prompts, in the order of the first run."""
     shared = [id for id in ours if id in theirs and conversation(ours[id]) == conversation(theirs[id])]
-    if not shared:
-        raise UserError(f"{first} and {second} have answered no prompt in common.")
-    pairs = [Pair(id, conversation(ours[id]), ours[id].response, theirs[id].response) for id in shared]
-    return JoinedRuns(
-        pairs=pairs,
-        left_out=len(ours) + len(theirs) - 2 * len(shared),
-        digests=(responses_digest(ours), responses_digest(theirs)),
-        prompts={id: shared_id(ours[id]) for id in shared},
-    )
+    return [Pair(id, conversation(ours[id]), ours[id].response, theirs[id].response) for id in shared]
 
 
 def judge_pairs(asking: PairwiseJudge, revision: str, folder: Path, pairs: Sequence[Pair]) -> list[Judgement]:
@@ -117,7 +93,8 @@ def judge_pairs(asking: PairwiseJudge, revision: str, folder: Path, pairs: Seque
             sink.stage("pairs judged in both orders", len(pairs), len(done))
 
             def keep(pair: Pair, preference: Preference) -> None:
-                sink.record(_judgement(pair, preference, keys[pair.id]))
+                known: dict[str, Any] = {"id": pair.id, "identical": pair.first == pair.second, "key": keys[pair.id]}
+                sink.record(Judgement(**vars(preference), **known, preferred=preference.preferred))
                 sink.row()
 
             asking.prefer(missing, keep)
@@ -134,19 +111,6 @@ def _key(judge: JudgeModel, revision: str, pair: Pair) -> str:
     return manifest.digest({"judge": manifest.settings(judge), "revision": revision, **texts})
 
 
-def _judgement(pair: Pair, preference: Preference, key: str) -> Judgement:
-    return Judgement(
-        id=pair.id,
-        first_shown_first=preference.first_shown_first,
-        second_shown_first=preference.second_shown_first,
-        preferred=preference.preferred,
-        reason=preference.reason,
-        identical=pair.first == pair.second,
-        rationales=list(preference.rationales),
-        key=key,
-    )
-
-
 POINTS = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
@@ -155,29 +119,27 @@ class PairwiseResult:
     """What a judge's preferences between two runs come to.
 
     Args:
-        win_rate: Mean points of the first run: 1 for a win, 0.5 for a tie, 0 for a loss; 0.5 is no difference.
+        pairs: How many pairs there are.
         wins: Pairs in which the first run's response is preferred.
         ties: Pairs without a preference, and those in which the two orders disagree.
         losses: Pairs in which the second run's response is preferred.
         identical: Ties between two responses that are the same.
-        reasons: Why pairs are unscored, with the number of each.
-        consistent: Pairs, identical ones left out, in which both orders say the same.
-        asked: Pairs, identical ones left out, with a verdict in both orders.
+        unscored: Pairs without a verdict in one of the orders.
+        reasons: Why pairs are unscored, with the number of each, most first.
+        position_consistency: The share of pairs in which both orders say the same, identical ones left out; None where
+            none was judged.
+        win_rate: Mean points of the first run: 1 for a win, 0.5 for a tie, 0 for a loss; 0.5 is no difference.
     """
 
-    win_rate: Interval
+    pairs: int
     wins: int
     ties: int
     losses: int
     identical: int
-    reasons: Counter[str]
-    consistent: int
-    asked: int
-
-    @property
-    def position_consistency(self) -> float | None:
-        """The share of pairs in which the order of showing changed nothing; None where none was judged."""
-        return self.consistent / self.asked if self.asked else None
+    unscored: int
+    reasons: dict[str, int]
+    position_consistency: float | None
+    win_rate: Interval
 
 
 def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) -> PairwiseResult:
@@ -191,15 +153,18 @@ def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) ->
     scored = [row for row in every if row.preferred is not None]
     sides = Counter(row.preferred for row in scored)
     asked = [row for row in scored if not row.identical]
+    reasons = Counter(row.reason or "no reason given" for row in every if row.preferred is None)
+    consistent = sum(row.first_shown_first == row.second_shown_first for row in asked)
     return PairwiseResult(
-        win_rate=_win_rate(scored, prompts),
+        pairs=len(every),
         wins=sides["first"],
         ties=sides["tie"],
         losses=sides["second"],
         identical=len(scored) - len(asked),
-        reasons=Counter(row.reason or "no reason given" for row in every if row.preferred is None),
-        consistent=sum(row.first_shown_first == row.second_shown_first for row in asked),
-        asked=len(asked),
+        unscored=reasons.total(),
+        reasons=dict(reasons.most_common()),
+        position_consistency=consistent / len(asked) if asked else None,
+        win_rate=_win_rate(scored, prompts),
     )
 
 
@@ -211,18 +176,7 @@ def _win_rate(scored: Sequence[Judgement], prompts: Prompts) -> Interval:
 
 def content(result: PairwiseResult) -> dict[str, Any]:
     """The result as `pairwise.json` holds it."""
-    return {
-        "pairs": result.wins + result.ties + result.losses + result.reasons.total(),
-        "wins": result.wins,
-        "ties": result.ties,
-        "losses": result.losses,
-        "identical": result.identical,
-        "unscored": result.reasons.total(),
-        "reasons": dict(result.reasons.most_common()),
-        "win_rate": result.win_rate.mean,
-        "ci95": result.win_rate.interval,
-        "position_consistency": result.position_consistency,
-    }
+    return vars(result) | {"win_rate": result.win_rate.mean, "ci95": result.win_rate.interval}
 
 
 def _told(names: Sequence[str], result: PairwiseResult, left_out: int, folder: Path) -> str:
@@ -232,11 +186,11 @@ def _told(names: Sequence[str], result: PairwiseResult, left_out: int, folder: P
         figure = with_interval(rate, "{:.3f}".format)
         lines.append(f"win rate {figure} (a tie counts half; 0.5 is no difference; in brackets its 95 % interval)")
     if result.position_consistency is not None:
-        share = per_cent(result.position_consistency, ".1f")
-        lines.append(f"both orders agree in {share} of {result.asked} pairs; else it is a tie")
+        share, asked = per_cent(result.position_consistency, ".1f"), result.pairs - result.unscored - result.identical
+        lines.append(f"both orders agree in {share} of {asked} pairs; else it is a tie")
     if result.identical:
         lines.append(f"{result.identical} of the ties are responses that are the same")
-    lines += [f"{count} unscored: {printable(reason)}" for reason, count in result.reasons.most_common(5)]
+    lines += [f"{count} unscored: {printable(reason)}" for reason, count in list(result.reasons.items())[:5]]
     if left_out:
         lines.append(f"{left_out} responses have no partner in the other run")
     return "\n".join([*lines, f"Written: {folder / 'pairwise.jsonl'}, {folder / 'pairwise.json'}"])

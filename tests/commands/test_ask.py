@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cai_lightning.cli.main import main
-from cai_lightning.commands.ask.exchange import BASE, FINE_TUNED
+from cai_lightning.commands.ask.experiment import BASE, FINE_TUNED
 from cai_lightning.principles.constitution import read_constitution
 from cai_lightning.run.text import printable_lines
 
@@ -118,6 +118,14 @@ def test_a_file_without_models(told, tmp_path, capsys):
     (tmp_path / "fit.yaml").write_text("fit:\n  seed_everything: 1\n")
     assert main(["ask", "How?", "--config", str(tmp_path / "fit.yaml")]) == 1
     assert "neither a section predict nor a section validate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["model:\n  revisions: 2\n", "fit:\n  seed_everything: 1\n"])
+def test_a_further_file_that_says_nothing_of_these_models_is_not_dropped_in_silence(told, tmp_path, capsys, content):
+    """Such as one without sections, which predict takes for its own."""
+    (tmp_path / "more.yaml").write_text(content)
+    assert told("ask", "How?", "--config", tmp_path / "more.yaml") == 1
+    assert f"{tmp_path / 'more.yaml'}: neither a section predict nor a section validate" in capsys.readouterr().err
 
 
 def test_a_broken_adapter_leaves_what_was_said_before(told, capsys, tiny_model):

@@ -3,8 +3,7 @@
 import pytest
 from huggingface_hub import ModelCard, constants
 
-from cai_lightning.commands.export.card import licence, model_card, table
-from cai_lightning.commands.export.facts import Facts
+from cai_lightning.commands.export.card import Facts, licence, model_card, table
 from cai_lightning.commands.export.weights import Weights
 
 

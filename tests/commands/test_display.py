@@ -2,7 +2,8 @@
 
 import pytest
 
-from cai_lightning.commands.ask.exchange import CUT, Exchange, Passage, Step, show
+from cai_lightning.commands.ask.command import CUT, show
+from cai_lightning.commands.ask.experiment import Exchange, Passage, Step
 from cai_lightning.run.text import printable_lines
 
 HOSTILE = "[bold]no[/nonsense] :smile: \x1b[2J\x1b]0;title\x07 \u202eabc\u2069 \r\x00 \u2028"

@@ -11,8 +11,7 @@ from rich.console import Console
 
 from cai_lightning.cli.main import main
 from cai_lightning.commands.inspect.command import conversation, draw, inspect_runs
-from cai_lightning.commands.inspect.figures import compute_figures
-from cai_lightning.commands.inspect.inspection import inspect_corpus
+from cai_lightning.commands.inspect.figures import compute_figures, inspect_corpus
 from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document
 from cai_lightning.report.corpora import read_corpora
 from cai_lightning.report.exports import as_csv

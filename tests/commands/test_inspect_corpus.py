@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cai_lightning.commands.inspect.command import conversation
-from cai_lightning.commands.inspect.inspection import inspect_corpus
+from cai_lightning.commands.inspect.figures import inspect_corpus
 from cai_lightning.report.corpora import read_corpora
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError

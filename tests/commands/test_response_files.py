@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai_lightning.commands.importing import LONGEST_CELL, Columns, read_responses
+from cai_lightning.commands.importing import LONGEST_CELL, read_responses
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import number_ids
 
-COLUMNS = Columns("prompt", "answer", "truth")
+COLUMNS = {"prompt": "prompt", "response": "answer", "reference": "truth", "category": None}
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 rows = st.lists(st.fixed_dictionaries({"prompt": texts.filter(str.strip), "answer": texts, "truth": texts}), min_size=1)
 
@@ -34,7 +34,7 @@ def as_jsonl(path, rows):
 @given(rows=rows)
 def test_any_text_stays_whole(tmp_path, rows):
     for path in (as_csv(tmp_path / "r.csv", rows), as_jsonl(tmp_path / "r.jsonl", rows)):
-        read = read_responses(path, COLUMNS)
+        read = read_responses(path, COLUMNS, "theirs")
         assert [(r.prompt, r.response, r.reference) for r in read] == [
             (row["prompt"], row["answer"], row["truth"] or None) for row in rows
         ]
@@ -44,13 +44,13 @@ def test_any_text_stays_whole(tmp_path, rows):
 def test_a_category_and_no_reference(tmp_path):
     path = tmp_path / "r.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"q": "Hi", "a": null, "kind": "theft"}\n'))
-    (row,) = read_responses(path, Columns("q", "a", category="kind"))
+    (row,) = read_responses(path, {"prompt": "q", "response": "a", "reference": None, "category": "kind"}, "theirs")
     assert (row.response, row.reference, row.category) == ("", None, "theft")
 
 
 def test_a_table_may_be_split_by_tabs_and_start_with_a_byte_order_mark(tmp_path):
     (tmp_path / "r.tsv").write_bytes("\ufeffprompt\tanswer\ttruth\r\nHi\tHo\t\r\n\r\n".encode())
-    (row,) = read_responses(tmp_path / "r.tsv", COLUMNS)
+    (row,) = read_responses(tmp_path / "r.tsv", COLUMNS, "theirs")
     assert (row.prompt, row.response, row.reference) == ("Hi", "Ho", None)
 
 
@@ -58,13 +58,13 @@ def test_a_table_may_be_split_by_tabs_and_start_with_a_byte_order_mark(tmp_path)
 @given(length=st.integers(131_000, 2_000_000), text=st.sampled_from(["x", 'a "quoted" word, ', "line\n", "\0"]))
 def test_a_long_response_in_a_table_stays_whole(tmp_path, length, text):
     row = {"prompt": "Hi", "answer": (text * (length // len(text) + 1))[:length], "truth": ""}
-    assert read_responses(as_csv(tmp_path / "r.csv", [row]), COLUMNS)[0].response == row["answer"]
+    assert read_responses(as_csv(tmp_path / "r.csv", [row]), COLUMNS, "theirs")[0].response == row["answer"]
 
 
 def test_a_cell_without_an_end_is_said_with_its_line(tmp_path):
     (tmp_path / "r.csv").write_text(HEAD + 'Hi,"Ho\n' + "x" * (LONGEST_CELL + 1))
     with pytest.raises(UserError, match=r"r\.csv, line 4: not CSV \(field larger than field limit \(16777216\)\)"):
-        read_responses(tmp_path / "r.csv", COLUMNS)
+        read_responses(tmp_path / "r.csv", COLUMNS, "theirs")
 
 
 HEAD = 'prompt,answer,truth\n"two\nlines",a,b\n'
@@ -91,7 +91,7 @@ HEAD = 'prompt,answer,truth\n"two\nlines",a,b\n'
 def test_what_is_wrong_with_a_table_is_said_with_its_line(tmp_path, text, message):
     (tmp_path / "r.csv").write_text(text)
     with pytest.raises(UserError, match=rf"r\.csv.*{message}"):
-        read_responses(tmp_path / "r.csv", COLUMNS)
+        read_responses(tmp_path / "r.csv", COLUMNS, "theirs")
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_what_is_wrong_with_a_table_is_said_with_its_line(tmp_path, text, messag
 def test_what_is_wrong_with_a_row_is_said_with_its_line(tmp_path, line, message):
     (tmp_path / "r.jsonl").write_text('{"prompt": "Hi", "answer": "", "truth": ""}\n' + line + "\n")
     with pytest.raises(UserError, match=rf"r\.jsonl, {message}"):
-        read_responses(tmp_path / "r.jsonl", COLUMNS)
+        read_responses(tmp_path / "r.jsonl", COLUMNS, "theirs")
 
 
 def test_a_file_that_cannot_be_read_is_one_error(tmp_path):
     with pytest.raises(UserError, match=r"absent\.csv: cannot be read \(No such file"):
-        read_responses(tmp_path / "absent.csv", COLUMNS)
+        read_responses(tmp_path / "absent.csv", COLUMNS, "theirs")
     (tmp_path / "latin.csv").write_bytes(b"prompt,answer,truth\nM\xfcll,a,b\n")
     with pytest.raises(UserError, match=r"latin\.csv: not UTF-8 from line 1 on"):
-        read_responses(tmp_path / "latin.csv", COLUMNS)
+        read_responses(tmp_path / "latin.csv", COLUMNS, "theirs")

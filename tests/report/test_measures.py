@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from cai_lightning.commands.inspect.inspection import evenness, inspect_corpus, repeats
+from cai_lightning.commands.inspect.figures import evenness, inspect_corpus, repeats
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.principles.constitution import Constitution, Principle
 from cai_lightning.principles.wording import NO_META_COMMENTARY
@@ -156,7 +156,7 @@ def test_unused_principles_of_a_known_constitution_count_zero_and_foreign_texts_
 def test_many_rows_are_measured_as_few_are(monkeypatch):
     rows = tuple(make_row(f"No. {TAIL}" if n % 3 else "No.", id=f"{n:04x}") for n in range(250))
     alone = inspect_corpus(Corpus("c", rows))
-    monkeypatch.setattr("cai_lightning.commands.inspect.inspection.MANY", 100)
+    monkeypatch.setattr("cai_lightning.commands.inspect.figures.MANY", 100)
     together = inspect_corpus(Corpus("c", rows))
     assert {name: list(v) for name, v in alone.values.items()} == {name: list(v) for name, v in together.values.items()}
 

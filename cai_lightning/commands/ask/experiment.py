@@ -1,25 +1,26 @@
-"""The models that a configuration names, served without a trainer, one in memory at a time.
+"""The models that a configuration names, and what they say to one prompt, one model in memory at a time.
 
-Serves without a trainer, one model in memory at a time: on the accelerator where there is one, on one event loop.
+    experiment = read_experiment(["--config=configs/qwen_contextual.yaml", "--model.revisions=2"])
+    exchange = ask_base(experiment, prompt)
+    exchange.answers.append(ask_fine_tuned(experiment, adapter, prompt))
 
-with serving(engine, lambda: engine.start(device(), adapter)) as runner:
-    reply = wait_for(runner, engine.reply(conversation, seed))
+    with serving(engine, lambda: engine.start(device(), adapter)) as runner:
+        reply = runner.run(engine.reply(conversation, seed))
 
-The models that a configuration names: the chain of its section `predict`, and what its section `validate` evaluates.
-
-experiment = read_experiment(["--config=configs/qwen_contextual.yaml", "--model.revisions=2"])
+They are served without a trainer: on the accelerator where there is one, on one event loop. The chain is that of the
+section `predict`, and what is evaluated that of the section `validate`.
 """
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 
 from cai_lightning.commands.arguments import PROGRAM, run_folder, summarize
@@ -28,45 +29,14 @@ from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.modules.evaluation import own_output
 from cai_lightning.run.config import Configuration, config_option, read_configurations
 from cai_lightning.run.errors import ReplyError, UserError
-
-T = TypeVar("T")
-
-
-@contextmanager
-def serving(engine: Engine, start: Callable[[], None]) -> Iterator[asyncio.Runner]:
-    """Keeps an engine started, with the event loop on which its replies are awaited.
-
-    Args:
-        engine: What is freed at the end.
-        start: Starts it, and whatever else is needed.
-    """
-    with asyncio.Runner() as runner:
-        try:
-            start()
-            yield runner
-        finally:
-            engine.stop()
-
-
-def wait_for(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns.
-
-    Raises:
-        UserError: The engine has no reply.
-    """
-    try:
-        return runner.run(coroutine)
-    except ReplyError as error:
-        raise UserError(f"no reply: {error}") from error
-
-
-def device() -> torch.device:
-    """The accelerator, or the CPU where there is none."""
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-
+from cai_lightning.run.records import Prompt, Revision, Round
 
 USAGE = f"{PROGRAM} ask [PROMPT] --config FILE [--run DIR] [--seed N] [--model.KEY VALUE ...]"
 CLASSES: dict[str, type[LightningModule]] = {"predict": CritiqueRevision, "validate": Evaluation}
+"""The sections whose models are asked."""
+
+BASE = "base model"
+FINE_TUNED = "fine-tuned model"
 
 
 @dataclass(frozen=True)
@@ -116,37 +86,29 @@ def read_experiment(options: Sequence[str]) -> Experiment:
         options: Those of the command line, each with its value behind a `=`.
 
     Raises:
-        UserError: There is no configuration, or a value in it is wrong.
+        UserError: There is no configuration, one says nothing about these models, or a value in it is wrong.
     """
     words = read_configurations(options)
     files = [word for word in words if isinstance(word, Configuration)]
     if not files:
         raise UserError("ask needs --config FILE, the experiment whose models answer.")
+    for file in files:
+        if CLASSES.keys().isdisjoint(file.verbs):
+            raise UserError(f"{file.path}: neither a section predict nor a section validate, whose models ask asks.")
     verbs = [verb for verb in CLASSES if any(verb in file.verbs for file in files)]
-    if not verbs:
-        raise UserError(f"{files[0].path}: neither a section predict nor a section validate, whose models ask asks.")
-    parser = _parser(verbs)
-    settings = parser.parse_args([f"--run=runs/{files[0].path.stem}", *_arguments(words, verbs)])
-    try:
-        parts = parser.instantiate_classes(settings)
-    except ValueError as error:
-        raise UserError(summarize(error)) from error
-    return Experiment(*_models(parts), run_folder(settings.run))
-
-
-def _models(parts: Namespace) -> tuple[CritiqueRevision | None, Evaluation]:
-    """The chain, and what is evaluated: where no section says it, the chain's own model with the run's adapter."""
-    chain = parts.get("predict.model")
-    return chain, parts.get("validate.model") or Evaluation(chain.engine, [], seed=chain.seed)
-
-
-def _parser(verbs: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(prog=f"{PROGRAM} ask", usage=USAGE)
     parser.add_argument("--config", action="config")
     parser.add_argument("--run", type=str)
     for verb in verbs:
         parser.add_subclass_arguments(CLASSES[verb], f"{verb}.model", required=True)
-    return parser
+    settings = parser.parse_args([f"--run=runs/{files[0].path.stem}", *_arguments(words, verbs)])
+    try:
+        parts = parser.instantiate_classes(settings)
+    except ValueError as error:
+        raise UserError(summarize(error)) from error
+    chain = parts.get("predict.model")
+    evaluation = parts.get("validate.model") or Evaluation(chain.engine, [], seed=chain.seed)
+    return Experiment(chain, evaluation, run_folder(settings.run))
 
 
 def _arguments(words: Sequence[str | Configuration], verbs: Sequence[str]) -> Iterator[str]:
@@ -171,3 +133,110 @@ def _takers(key: str, verbs: Sequence[str]) -> Sequence[str]:
     """The sections whose model has a setting; all of them where none has, for the parser to refuse it."""
     name = key.removeprefix("init_args.").partition(".")[0]
     return [verb for verb in verbs if name in inspect.signature(CLASSES[verb]).parameters] or verbs
+
+
+@contextmanager
+def serving(engine: Engine, start: Callable[[], None]) -> Iterator[asyncio.Runner]:
+    """Keeps an engine started, with the event loop on which its replies are awaited.
+
+    Args:
+        engine: What is freed at the end.
+        start: Starts it, and whatever else is needed.
+
+    Raises:
+        UserError: The engine has no reply.
+    """
+    with asyncio.Runner() as runner:
+        try:
+            start()
+            yield runner
+        except ReplyError as error:
+            raise UserError(f"no reply: {error}") from error
+        finally:
+            engine.stop()
+
+
+def device() -> torch.device:
+    """The accelerator, or the CPU where there is none."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text and what it is.
+
+    Args:
+        heading: What it is.
+        text: The words.
+        cut: Whether the model came to its maximum of tokens in it.
+        model: Which model it is from, where that is not told by what stands around it.
+        thought: What it thought before; None where it did not.
+    """
+
+    heading: str
+    text: str
+    cut: bool = False
+    model: str = ""
+    thought: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One round of critique and revision: its principle, and what was asked and said."""
+
+    heading: str
+    passages: list[Passage]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A prompt, the answers of the models, and the steps from the first of them to its last revision."""
+
+    prompt: str
+    answers: list[Passage]
+    steps: list[Step] = field(default_factory=list)
+
+
+def ask_base(experiment: Experiment, prompt: Prompt) -> Exchange:
+    """Asks the model before any fine-tuning, which revises its answer where the experiment has a chain."""
+    chain = experiment.chain
+    if chain is None:
+        return Exchange(prompt.prompt, [_answer(BASE, experiment, None, prompt)])
+    chain.to(device())
+    with serving(chain.engine, lambda: chain.prepare([prompt], 1)) as runner:
+        return _exchange(runner.run(chain.revise(prompt)))
+
+
+def ask_fine_tuned(experiment: Experiment, adapter: Path, prompt: Prompt) -> Passage:
+    """Asks the model with its adapter, by the same draw as validate."""
+    return _answer(FINE_TUNED, experiment, adapter, prompt)
+
+
+def _answer(heading: str, experiment: Experiment, adapter: Path | None, prompt: Prompt) -> Passage:
+    evaluation = experiment.evaluation
+    with serving(evaluation.answerer, lambda: evaluation.answerer.start(device(), adapter)) as runner:
+        reply = runner.run(evaluation.reply(prompt))
+    return Passage(heading, reply.text, reply.finish_reason == "length", experiment.name(adapter), reply.thought)
+
+
+def _exchange(revision: Revision) -> Exchange:
+    thoughts = revision.thoughts or [None] * len(revision.finish_reasons)
+    ends = zip(revision.finish_reasons, thoughts, strict=True)
+
+    def reply(heading: str, text: str, model: str = "") -> Passage:
+        """The next reply, with how it ended and what was thought before it."""
+        reason, thought = next(ends)
+        return Passage(heading, text, reason == "length", model, thought)
+
+    base = reply(BASE, revision.initial_response, revision.model)
+    steps = [_step(number, made, reply) for number, made in enumerate(revision.rounds, 1)]
+    return Exchange(revision.prompt, [base], steps)
+
+
+def _step(number: int, made: Round, reply: Callable[[str, str], Passage]) -> Step:
+    similarity = "" if made.similarity is None else f", similarity {made.similarity:.2f}"
+    passages = []
+    if made.critique is not None:
+        passages += [Passage("Critique request", made.principle_used), reply("Critique", made.critique)]
+    passages += [Passage("Revision request", made.revision_request), reply("Revision", made.revision)]
+    return Step(f"Round {number}: principle {made.principle_id}{similarity}", passages)

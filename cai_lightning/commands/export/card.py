@@ -1,16 +1,19 @@
 """The model card: what the model is, how it is loaded, what it was trained on, how it scored, and its limits.
 
+    facts = read_facts(Path("runs/qwen_contextual"), weights)
     (folder / "README.md").write_text(model_card(facts, "me/my-model"))
 
-Whatever others have named is shown as code, in which nothing is markup. The licence is that of the base model's own
-card; nothing is guessed.
+What the run's own notes say is gathered first. Whatever others have named is shown as code, in which nothing is markup.
+The licence is that of the base model's own card; nothing is guessed.
 """
 
 import json
 import math
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from argparse import ArgumentError
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,18 @@ import yaml
 from huggingface_hub import errors as hub_errors
 from huggingface_hub import hf_hub_download
 from huggingface_hub.repocard import metadata_load
+from jsonargparse import ArgumentParser
 
-from cai_lightning.commands.export.facts import Facts, Settings
+from cai_lightning.commands.export.weights import Weights
+from cai_lightning.data import RevisionData
+from cai_lightning.data.revisions import RecordedRevision, read_revisions
 from cai_lightning.models.hub import is_gguf
+from cai_lightning.report.summary import FILE, read_summary
 from cai_lightning.report.table import Row, Table
+from cai_lightning.run import manifest
+from cai_lightning.run.config import load_yaml
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.reading import read_json
 from cai_lightning.run.text import code_span, printable
 
 KEYS = ("license", "license_name", "license_link")
@@ -56,6 +67,102 @@ fine-tuned on revisions that a model made of its own responses to red-team promp
 - What it knows, and what is false in that, is the base model's; the fine-tuning adds a manner of answering.
 - The scores are of single answers to test prompts of the same source, by evaluators with biases of their own.
 - The base model's licence and terms of use hold for this model too."""
+
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a model card says, as it was found; none of it is fit to print yet.
+
+    Args:
+        run: Name of the run.
+        weights: What is exported.
+        fit: The settings of the training, by dotted name.
+        predict: Those of the revisions; empty where their notes are not beside them.
+        corpus: What is known of the corpus, by the card's words for it; None where it is no longer there.
+        scores: `metrics` of the run's summary, by column, if it speaks of this very model; otherwise empty.
+        unscored: Why there are no scores.
+    """
+
+    run: str
+    weights: Weights
+    fit: Settings
+    predict: Settings
+    corpus: Sequence[tuple[str, object]] | None
+    scores: Mapping[str, Mapping[str, Any]]
+    unscored: str = ""
+
+
+def read_facts(run: Path, weights: Weights) -> Facts:
+    """Reads what there is; a note that is missing is left out of the card.
+
+    Raises:
+        UserError: A note is broken.
+    """
+    fit = _settings(run / "fit.json")
+    data = _data(run, fit.get("digest of corpus"))
+    source = (data.corpus or run / "revisions.jsonl") if data else None
+    scores, unscored = _scores(run, weights)
+    return Facts(
+        run.resolve().name,
+        weights,
+        fit,
+        _settings(source.with_name("predict.json")) if source else {},
+        _corpus(source, data.corpus is None, data.counts(run)) if data and source else None,
+        scores,
+        unscored,
+    )
+
+
+def _settings(path: Path) -> Settings:
+    if not path.is_file():
+        return {}
+    return read_json(path, manifest.Note, "note of a run").settings
+
+
+def _data(run: Path, digest: object) -> RevisionData | None:
+    """What has read the revisions for fit; None where they are gone, are others by now, or it cannot be told."""
+    parser, path = ArgumentParser(exit_on_error=False), run / "fit.yaml"
+    parser.add_class_arguments(RevisionData, "data")
+    try:
+        config = load_yaml(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        settings = dict(config.get("data", {}).get("init_args", {}))
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not the configuration of a run ({str(error).splitlines()[0]})") from None
+    try:
+        data: RevisionData = parser.instantiate_classes(parser.parse_object({"data": settings})).data
+        return data if data.inputs(run)["corpus"] == digest else None
+    except (ArgumentError, ValueError, UserError):
+        return None
+
+
+def _corpus(path: Path, own: bool, counts: Mapping[str, int]) -> list[tuple[str, object]]:
+    rows = [row for _, row in read_revisions(path, own)[0]]
+    models = sorted({str(row.model) for row in rows if row.model})
+    return [
+        ("revisions in the corpus, all parts", len(rows)),
+        *((what, counts[count]) for count, what in COUNTS.items()),
+        *(("written by", _public(model)) for model in models),
+        *(("constitution", constitution) for constitution in _named(rows, "constitution")),
+        *(("few-shot examples", examples) for examples in _named(rows, "few_shots") or ["none"]),
+    ]
+
+
+def _named(rows: Sequence[RecordedRevision], field: str) -> list[str]:
+    """What the revisions were made with, by name and digest."""
+    found = [value for row in rows if isinstance(value := getattr(row, field), dict)]
+    return sorted({f"{one.get('name')} (digest {one.get('digest')})" for one in found})
+
+
+def _scores(run: Path, weights: Weights) -> tuple[Mapping[str, Mapping[str, Any]], str]:
+    if not (run / FILE).is_file():
+        return {}, "This model has not been evaluated."
+    summary = read_summary(run)
+    if summary.get("adapter") != manifest.folder_digest(weights.folder):
+        return {}, "The run's scores are those of another model."
+    return summary["metrics"], ""
 
 
 def model_card(facts: Facts, name: str) -> str:
@@ -170,16 +277,11 @@ def _room(config: Mapping[str, Any]) -> int:
 
 def _training(facts: Facts) -> Iterator[str]:
     yield "## Training"
-    corpus = facts.corpus
-    if corpus is None:
+    if facts.corpus is None:
         yield "The corpus is no longer beside the run; the digest below is of what was read of it."
     else:
-        rows: list[tuple[str, object]] = [("revisions in the corpus, all parts", corpus.rows)]
-        rows += [(what, corpus.counts[count]) for count, what in COUNTS.items()]
-        rows += [("written by", _public(model)) for model in corpus.models]
-        rows += [("constitution", constitution) for constitution in corpus.constitutions]
-        rows += [("few-shot examples", examples) for examples in corpus.few_shots or ("none",)]
-        yield table({"corpus": name, "": str(value)} for name, value in (*rows, *_shown(facts.predict)))
+        rows = [*facts.corpus, *_shown(facts.predict)]
+        yield table({"corpus": name, "": str(value)} for name, value in rows)
     if facts.fit:
         yield table({"setting": name, "value": value} for name, value in _shown(facts.fit))
 

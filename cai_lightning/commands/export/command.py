@@ -13,8 +13,7 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub import errors as hub_errors
 
 from cai_lightning.commands.arguments import Known, call
-from cai_lightning.commands.export.card import REPOSITORY, model_card
-from cai_lightning.commands.export.facts import read_facts
+from cai_lightning.commands.export.card import REPOSITORY, model_card, read_facts
 from cai_lightning.commands.export.weights import find_weights, write_weights
 from cai_lightning.models.hub import DType
 from cai_lightning.run import jsonl

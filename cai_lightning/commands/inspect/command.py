@@ -14,10 +14,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from cai_lightning.commands.arguments import call, check_confidence
-from cai_lightning.commands.inspect.figures import Report, compute_figures
-from cai_lightning.commands.inspect.inspection import inspect_corpus
-from cai_lightning.commands.inspect.plots import save_plot
-from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document
+from cai_lightning.commands.inspect.figures import Report, compute_figures, inspect_corpus
+from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document, save_plot
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.report.corpora import Corpus, Row, read_corpora

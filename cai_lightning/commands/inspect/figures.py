@@ -1,22 +1,188 @@
-"""The figures of several corpora side by side, with their intervals and their differences to the first corpus.
+"""Everything that is counted and measured in corpora of revisions, with intervals and differences to the first of them.
 
-    report = compute_figures([inspect_corpus(corpus) for corpus in read_corpora(paths)])
+    inspections = [inspect_corpus(corpus) for corpus in read_corpora(paths)]
+    inspections[0].values["commentary"].mean()
+    report = compute_figures(inspections)
     report.figures[0].cells[1].p_holm
 
 A report has many differences, of which one in twenty would seem to be one by chance. So their p-values are corrected
 for their number, as those of a comparison are.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from multiprocessing import get_context
 from typing import Literal
 
-from cai_lightning.commands.inspect.inspection import Inspection
-from cai_lightning.report.measures import Measure, measures
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from cai_lightning.principles.constitution import Constitution
+from cai_lightning.report.corpora import Corpus, Row
+from cai_lightning.report.measures import Measure, measure, measures
 from cai_lightning.report.summary import Direction
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.records import shared_id
 from cai_lightning.statistics import Interval, PairedDifference, holm
-from cai_lightning.statistics.intervals import NOTHING, gather, mean_of_rows
+from cai_lightning.statistics.intervals import NOTHING, Array, PromptNumbers, gather, mean_of_rows, number_prompts
 from cai_lightning.statistics.tests import t_test
+
+MANY = 4_000
+"""Rows from which on several processes are worth starting."""
+MOST_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One corpus and its figures.
+
+    Args:
+        corpus: The corpus.
+        values: The values of each measure, one for each row; NaN where a row has none.
+        lengths: Characters and words of the replies of each stage, a column each.
+        finish_reasons: How the replies of each stage ended.
+        principles: How often each principle was used; those of a known constitution that never were stand at 0.
+        is_whole: Whether the constitution is known, so that `principles` holds them all.
+    """
+
+    corpus: Corpus
+    values: Mapping[str, Array]
+    lengths: Mapping[str, NDArray[np.int64]]
+    finish_reasons: Mapping[str, Counter[str]]
+    principles: Mapping[str, int]
+    is_whole: bool
+
+    @property
+    def name(self) -> str:
+        return self.corpus.name
+
+    @property
+    def rounds(self) -> int:
+        """The most rounds that a row has."""
+        return max(len(row.rounds) for row in self.corpus.rows)
+
+    @property
+    def unused(self) -> list[str]:
+        """The principles of a known constitution that were never used."""
+        return [name for name, count in self.principles.items() if not count]
+
+    @property
+    def evenness(self) -> float:
+        """How evenly principles were used, see `evenness`."""
+        return evenness(list(self.principles.values()))
+
+    @cached_property
+    def repeated_prompts(self) -> int:
+        return repeats(row.opening for row in self.corpus.rows)
+
+    @cached_property
+    def repeated_revisions(self) -> int:
+        return repeats(row.revision for row in self.corpus.rows)
+
+    @cached_property
+    def places(self) -> dict[tuple[str, int], int]:
+        """The number of each row by its id and how many rows before it have the same."""
+        seen: Counter[str] = Counter()
+        places = {}
+        for place, row in enumerate(self.corpus.rows):
+            places[row.id, seen[row.id]] = place
+            seen[row.id] += 1
+        return places
+
+    @cached_property
+    def prompts(self) -> PromptNumbers:
+        """The number of the prompt that each row belongs to; repetitions and samples of a prompt share it."""
+        return number_prompts(map(shared_id, self.corpus.rows))
+
+
+def inspect_corpus(corpus: Corpus, constitution: Constitution | None = None) -> Inspection:
+    """Measures every row; many rows in several processes.
+
+    Args:
+        corpus: The corpus.
+        constitution: The principles that its rounds could have; None where they are not known.
+
+    Raises:
+        UserError: A principle that was used is not in the constitution.
+    """
+    return Inspection(
+        corpus=corpus,
+        values=_columns(list(_measured(corpus.rows))),
+        lengths=_lengths(corpus.rows),
+        finish_reasons=_finish_reasons(corpus.rows),
+        principles=_principles(corpus, constitution),
+        is_whole=constitution is not None,
+    )
+
+
+def repeats(texts: Iterable[str]) -> int:
+    """How many of the texts are exactly one that came before."""
+    return sum(count - 1 for count in Counter(texts).values())
+
+
+def evenness(counts: Sequence[int]) -> float:
+    """The entropy of counts over the most that it could be: 1 where all are alike, 0 where one has everything.
+
+    >>> evenness([5, 5, 0, 0])
+    0.5
+    """
+    entropy = scipy.special.entr(np.array(counts) / sum(counts)).sum()
+    return float(entropy) / math.log(len(counts)) if len(counts) > 1 else 1.0
+
+
+def _principles(corpus: Corpus, constitution: Constitution | None) -> dict[str, int]:
+    used = Counter(turn.principle_id for row in corpus.rows for turn in row.rounds)
+    if constitution is None:
+        return dict(used.most_common())
+    ids = {name: known.id for known in constitution.principles for name in (known.critique_request, known.id)}
+    counts = Counter(dict.fromkeys(ids.values(), 0))
+    for name, count in used.items():
+        if name not in ids:
+            raise UserError(f"{corpus.name}: it uses {name!r}, which is no principle of {constitution.name}.")
+        counts[ids[name]] += count
+    return dict(counts.most_common())
+
+
+def _measured(rows: Sequence[Row]) -> Iterator[dict[str, float]]:
+    if len(rows) < MANY:
+        yield from map(measure, rows)
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    processes, ignoring_interrupts = min(os.cpu_count() or 1, MOST_PROCESSES), (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(processes, get_context("spawn"), signal.signal, ignoring_interrupts) as pool:
+        measured = pool.map(measure, rows, chunksize=100)
+        yield from track(measured, "measuring", len(rows), console=Console(stderr=True), transient=True)
+
+
+def _columns(measured: Sequence[dict[str, float]]) -> dict[str, Array]:
+    names = dict.fromkeys(chain.from_iterable(measured))
+    return {name: np.array([values.get(name, math.nan) for values in measured]) for name in names}
+
+
+def _lengths(rows: Sequence[Row]) -> dict[str, NDArray[np.int64]]:
+    lengths: dict[str, list[tuple[int, int]]] = {}
+    for row in rows:
+        for stage, text in row.replies.items():
+            lengths.setdefault(stage, []).append((len(text), len(text.split())))
+    return {stage: np.array(pairs) for stage, pairs in lengths.items()}
+
+
+def _finish_reasons(rows: Sequence[Row]) -> dict[str, Counter[str]]:
+    counts: dict[str, Counter[str]] = {}
+    for row in rows:
+        for stage, reason in zip(row.replies, row.finish_reasons, strict=False):
+            counts.setdefault(stage, Counter())[reason] += 1
+    return counts
 
 
 @dataclass(frozen=True)
