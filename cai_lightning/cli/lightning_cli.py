@@ -17,16 +17,19 @@ from cai_lightning.callbacks.dry_run import DryRun
 from cai_lightning.callbacks.progress import RowProgress, Statement, StepLines
 from cai_lightning.callbacks.recording import Recorder, RecordWriter, merge_records
 from cai_lightning.callbacks.termination import EndOnTermination
-from cai_lightning.cli import trainer_settings, training
-from cai_lightning.cli.endings import tell
+from cai_lightning.cli import lightning_trainer
 from cai_lightning.cli.verbs import VERBS, parser_settings
 from cai_lightning.commands.arguments import PROGRAM, refuse_repeated_settings, run_folder, summarize, usage_error
-from cai_lightning.data.prompt_data import PromptData
+from cai_lightning.data.prompt_data import PromptData, ResponseData
+from cai_lightning.modules import CritiqueRevision, Evaluation
+from cai_lightning.report.failures import tell_failures, tell_missing, told_cuts
+from cai_lightning.report.validation import show_evaluation, write_evaluation
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.config import RUN_VERBS
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.quiet import quiet
-from cai_lightning.run.records import Record
+from cai_lightning.run.reading import read_records
+from cai_lightning.run.records import Failure
 
 
 class Parser(LightningArgumentParser):
@@ -75,7 +78,7 @@ class CAICLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **settings: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **settings)
-        trainer_settings.count_before_share(parser)
+        lightning_trainer.count_before_share(parser)
         for option, known in VERBS[subcommand].options.items():
             parser.add_argument(option, **known)
         parser.set_defaults(dict(VERBS[subcommand].defaults))
@@ -92,7 +95,7 @@ class CAICLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         run_folder(self._get(self.config, "run"))
-        trainer_settings.check(str(self.subcommand), self._get(self.config, "trainer"))
+        lightning_trainer.check(str(self.subcommand), self._get(self.config, "trainer"))
 
     @property
     def run(self) -> Path:
@@ -106,14 +109,14 @@ class CAICLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         verb, settings = str(self.subcommand), dict(self._get(self.config_init, "trainer"))
-        settings |= kwargs | trainer_settings.filled_in(verb, settings)
+        settings |= kwargs | lightning_trainer.filled_in(verb, settings)
         callbacks = self._callbacks()
-        trainer_settings.check_tasks()
+        lightning_trainer.check_tasks()
         try:
             trainer = self._instantiate_trainer(settings, callbacks)
         except (TypeError, ImportError) as error:  # of a number of devices; of a precision that needs more packages
             raise UserError(f"trainer: {summarize(error)}") from error
-        trainer_settings.prepare(verb, trainer, settings["strategy"])
+        lightning_trainer.prepare(verb, trainer, settings["strategy"])
         return trainer
 
     def _callbacks(self) -> list[Callback]:
@@ -122,7 +125,7 @@ class CAICLI(LightningCLI):
         if self._is_training:
             kept = [FirstValidation(), BestCheckpoint(), LastCheckpoint(self._get(self.config, "checkpoint_every"))]
             return [EndOnTermination(), *kept, Throughput(), Statement(), StepLines()]
-        return [EndOnTermination(), RecordWriter(*self._records), RowProgress()]
+        return [EndOnTermination(), RecordWriter(*self._recorder.records), RowProgress()]
 
     @property
     def _is_training(self) -> bool:
@@ -140,10 +143,6 @@ class CAICLI(LightningCLI):
         return self.model
 
     @property
-    def _records(self) -> tuple[type[Record], ...]:
-        return () if self._is_training else self._recorder.records
-
-    @property
     def _outputs(self) -> manifest.Outputs:
         return TRAINED if self._is_training else self._recorder.outputs
 
@@ -154,7 +153,8 @@ class CAICLI(LightningCLI):
                 super()._run_subcommand(subcommand)
             except (KeyboardInterrupt, SystemExit) as end:
                 if KeyboardInterrupt in (type(end), type(end.__context__)):
-                    raise KeyboardInterrupt(training.told_interrupt(self.run) if subcommand == "fit" else "") from None
+                    kept = lightning_trainer.told_interrupt(self.run) if self._is_training else ""
+                    raise KeyboardInterrupt(kept) from None
                 raise
 
     def before_predict(self) -> None:
@@ -176,22 +176,23 @@ class CAICLI(LightningCLI):
         """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
         seed = {"seed_everything": self._get(self.config, "seed_everything")}
         self._warn()
-        self._check_or_write(training.determining(self._get(self.config, "trainer")) | seed)
-        trainer_settings.wait_for_the_first(self.trainer)
+        self._check_or_write(lightning_trainer.determining(self._get(self.config, "trainer")) | seed)
+        lightning_trainer.wait_for_the_first(self.trainer)
         if manifest.is_finished(self.run, "fit"):
             rank_zero_info(f"{self.run}: fit is finished already; --fresh begins anew.")
             return
-        training.train(self.trainer, self.run, arguments)
-        training.finish(self.trainer, self.run, self.model.output)
+        lightning_trainer.train(self.trainer, self.run, arguments)
+        lightning_trainer.finish(self.trainer, self.run, self.model.output)
 
     @rank_zero_only
     def after_predict(self) -> None:
-        if not self._dry:
-            tell(self.model, self.datamodule, self.run)
+        if not self._dry and isinstance(self.model, CritiqueRevision):
+            tell_revisions(self.datamodule, self.run)
 
     @rank_zero_only
     def after_validate(self) -> None:
-        tell(self.model, self.datamodule, self.run, self._get(self.config, "strict"))
+        if isinstance(self.model, Evaluation) and isinstance(self.datamodule, (PromptData, ResponseData)):
+            tell_evaluation(self.model, self.datamodule, self.run, self._get(self.config, "strict"))
 
     @rank_zero_only
     def _warn(self) -> None:
@@ -206,24 +207,64 @@ class CAICLI(LightningCLI):
         Rank files of an interrupted run are merged here, before other ranks read them.
         """
         outputs, data, found = self._outputs, self.datamodule, self._fingerprint() | dict(more or {})
+        records = () if self._is_training else self._recorder.records
         self.run.mkdir(parents=True, exist_ok=True)
         self._locks.enter_context(jsonl.locked(self.run / f"{self.subcommand}.json"))
         if self._get(self.config, "fresh") and (folder := manifest.set_aside(self.run, outputs)):
             rank_zero_info(f"what {outputs.verb} had made before is now in {folder}")
-        for path in trainer_settings.left_over(self.run):
+        for path in lightning_trainer.left_over(self.run):
             rank_zero_info(f"{path}: Lightning has written this in the midst of a step; it is not used.")
         if outputs.noted:
             manifest.check_or_write(self.run, outputs, found)
-        merge_records(self.run, self._records, data.order if isinstance(data, PromptData) else ())
-        self._save_config(outputs.verb)
+        merge_records(self.run, records, data.order if isinstance(data, PromptData) else ())
+        config, path = self.config[self.subcommand], self.run / f"{outputs.verb}.yaml"
+        self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
         if self.subcommand == "predict" and isinstance(data, PromptData):
             manifest.add(self.run, "predict", rows=len(data.sampled))
 
     def _fingerprint(self) -> dict[str, Any]:
         return manifest.fingerprint(self.run, {"model": self.model, "data": self.datamodule})
 
-    def _save_config(self, name: str) -> None:
-        verb = str(self.subcommand)
-        self._parser(verb).save(
-            self.config[verb], self.run / f"{name}.yaml", skip_none=False, overwrite=True, multifile=False
-        )
+
+def tell_revisions(data: LightningDataModule, run: Path) -> None:
+    """Says at the end of predict where the revisions are, how many replies were cut, and which rows failed.
+
+    Args:
+        data: What has been read.
+        run: The run's folder.
+
+    Raises:
+        UserError: All rows failed.
+    """
+    revisions, failures = run / "revisions.jsonl", run / "failed.jsonl"
+    rank_zero_info(f"the revisions are in {revisions}")
+    if cuts := told_cuts(revisions):
+        rank_zero_info(cuts)
+    if isinstance(data, PromptData):
+        tried = {prompt.id for prompt in data.missing}
+        failed = [failure.reason for id, failure in read_records(failures, Failure).items() if id in tried]
+        tell_failures(failed, len(tried), f"set aside in {failures}")
+
+
+def tell_evaluation(model: Evaluation, data: PromptData | ResponseData, run: Path, strict: bool) -> None:
+    """Sums up at the end of validate what it has found, and says which rows have no score.
+
+    Args:
+        model: What has run.
+        data: What it has read.
+        run: The run's folder.
+        strict: Whether an evaluator that could not run is an error.
+
+    Raises:
+        UserError: All rows failed, or, where it is strict, an evaluator could not run.
+    """
+    write_evaluation(run, model, data)
+    show_evaluation(run)
+    rank_zero_info(f"the scores are in {run / 'scores.jsonl'}, their means in {run / 'summary.json'}")
+    if model.engine is None:
+        tell_missing(model.unanswered(), len(data.tests), run / "responses.jsonl")
+    else:
+        tell_failures(model.reasons(), model.tried, "unscored")
+    not_run = [f"{outcome.name}: {outcome.not_run}" for outcome in model.outcomes if outcome.not_run]
+    if not_run and strict:
+        raise UserError(f"every other score is kept, but these evaluators did not run: {'; '.join(not_run)}")

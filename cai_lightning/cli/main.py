@@ -41,7 +41,7 @@ def _dispatch(args: list[str]) -> int:
         print(f"error: there is no verb {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
     if command := VERBS[verb].command:
-        import_module(command).main(rest)
+        import_module(f"cai_lightning.commands.{command}").main(rest)
     else:
         _run(verb, rest)
     return 0

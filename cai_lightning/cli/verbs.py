@@ -1,7 +1,7 @@
 """The verbs, one row each: to add one, add its row here, and the module or the classes that it names.
 
 predict, fit and validate read their section of an experiment's file and run under Lightning's trainer. Each other verb
-is a module whose `main` gets the words behind it. Nothing heavy is imported here.
+is a module of `commands` whose `main` gets the words behind it. Nothing heavy is imported here.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,8 @@ class Verb:
 
     Args:
         usage: The words behind it.
-        about: What it does.
-        output: Where that is then; empty where it is only shown.
-        command: The module whose `main` gets these words; none for a verb of Lightning's trainer.
+        about: What it does, and where that is then.
+        command: The module of `commands` whose `main` gets these words; none for a verb of Lightning's trainer.
         classes: Of a verb of the trainer, the model and the data module that `--help` points to.
         options: Of a verb of the trainer, its options beside `--config`, `--run` and `--fresh`, with what jsonargparse
             is to know of each.
@@ -29,7 +28,6 @@ class Verb:
 
     usage: str
     about: str
-    output: str
     command: str = ""
     classes: tuple[str, str] = ("", "")
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -46,16 +44,14 @@ DRY_RUN = (
 VERBS = {
     "predict": Verb(
         EXPERIMENT,
-        "prompts → response, critique, revision",
-        "runs/X/revisions.jsonl",
+        "prompts → response, critique, revision → runs/X/revisions.jsonl",
         classes=("cai_lightning.modules.CritiqueRevision", "cai_lightning.data.PromptData"),
         options={"--dry-run": {"action": "store_true", "help": DRY_RUN}},
         resumes=True,
     ),
     "fit": Verb(
         EXPERIMENT,
-        "LoRA fine-tuning on the revisions",
-        "runs/X/adapter/",
+        "LoRA fine-tuning on the revisions → runs/X/adapter/",
         classes=("cai_lightning.modules.SupervisedFineTuning", "cai_lightning.data.RevisionData"),
         options={
             "--checkpoint_every": {
@@ -67,8 +63,7 @@ VERBS = {
     ),
     "validate": Verb(
         EXPERIMENT,
-        "answers the test prompts and scores them",
-        "runs/X/scores.jsonl, summary.json",
+        "answers the test prompts and scores them → runs/X/scores.jsonl, summary.json",
         classes=("cai_lightning.modules.Evaluation", "cai_lightning.data.PromptData"),
         options={
             "--strict": {"action": "store_true", "help": "Ends with an error where an evaluator could not run."},
@@ -76,48 +71,29 @@ VERBS = {
         defaults={"verbose": False},  # the table of the means is ours
         resumes=True,
     ),
-    "import": Verb(
-        "FILE --run DIR",
-        "responses made elsewhere, for validate",
-        "runs/X/responses.jsonl",
-        command="cai_lightning.commands.importing",
-    ),
+    "import": Verb("FILE --run DIR", "responses made elsewhere, for validate → runs/X/responses.jsonl", "importing"),
     "pairwise": Verb(
-        "RUN RUN [--judge.model NAME ...]",
-        "which run's responses a judge prefers",
-        "RUN/pairwise/",
-        command="cai_lightning.commands.pairwise",
+        "RUN RUN [--judge.model NAME ...]", "which run's responses a judge prefers → RUN/pairwise/", "pairwise"
     ),
     "compare": Verb(
-        "RUN... [--audit FILE...] [--output DIR]",
-        "which run is better, true or noise",
-        "report/",
-        command="cai_lightning.commands.compare",
+        "RUN... [--audit FILE...] [--output DIR]", "which run is better, true or noise → report/", "compare"
     ),
     "inspect": Verb(
-        "RUN... [--sample N] [--output DIR]",
-        "what the revisions are made of, side by side",
-        "",
-        command="cai_lightning.commands.inspect.command",
+        "RUN... [--sample N] [--output DIR]", "what the revisions are made of, side by side", "inspect.command"
     ),
     "export": Verb(
-        "RUN --output DIR [--merge]",
-        "the adapter, or the whole model, with its card",
-        "DIR/",
-        command="cai_lightning.commands.export.command",
+        "RUN --output DIR [--merge]", "the adapter, or the whole model, with its card → DIR/", "export.command"
     ),
     "audit": Verb(
         "--config FILE --comparisons FILE",
-        "how far evaluators can be trusted, by people's labels",
-        "runs/X/audit/",
-        command="cai_lightning.commands.audit.command",
+        "how far evaluators can be trusted, by people's labels → runs/X/audit/",
+        "audit.command",
         resumes=True,
     ),
     "ask": Verb(
         "[PROMPT] --config FILE [--run DIR]",
         "base model, critique and revision, fine-tuned model; or a chat",
-        "",
-        command="cai_lightning.commands.ask.command",
+        "ask.command",
     ),
 }
 
@@ -137,7 +113,7 @@ beforehand what tokens, hours and money it would take. Overrides are dotted: --d
 
 def overview() -> str:
     """All verbs, a line each."""
-    lines = (f"  {name:<9} {verb.usage:<39} {_about(verb)}" for name, verb in VERBS.items())
+    lines = (f"  {name:<9} {verb.usage:<39} {verb.about}" for name, verb in VERBS.items())
     return _OVERVIEW.format(program=PROGRAM, verbs="\n".join(lines))
 
 
@@ -145,15 +121,11 @@ def parser_settings(name: str) -> dict[str, str]:
     """A short usage, for an error shows it before its message, and where the settings of the parts are explained."""
     verb, program = VERBS[name], f"{PROGRAM} {name}"
     words = [f"[{option}{'' if 'action' in known else ' N'}]" for option, known in verb.options.items()]
-    about, (model, data) = _about(verb), verb.classes
+    model, data = verb.classes
     return {
         "description": (
-            f"{about[0].upper()}{about[1:]}. The settings of its parts are explained by {program} --model.help {model} "
-            f"and --data.help {data}; --print_config shows them as they would be used."
+            f"{verb.about[0].upper()}{verb.about[1:]}. The settings of its parts are explained by {program} "
+            f"--model.help {model} and --data.help {data}; --print_config shows them as they would be used."
         ),
         "usage": f"{program} --config FILE [--run DIR] [--fresh] {' '.join(words)} [--print_config] [--KEY VALUE ...]",
     }
-
-
-def _about(verb: Verb) -> str:
-    return f"{verb.about} → {verb.output}" if verb.output else verb.about

@@ -62,25 +62,22 @@ def compare(
     if references is not None:
         loaded = with_references(loaded, runs, references)
     texts = [read_texts(path, run) for path, run in zip(runs, loaded, strict=True)]
-    comparison = compare_runs(loaded, loaded[_place(baseline, runs)].name, confidence)
+    comparison = compare_runs(loaded, loaded[_place(baseline or runs[0], runs)].name, confidence)
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
-    comparison = with_win_rates(with_audits(comparison, loaded, read_audits(audit)), loaded, pairwise)
+    comparison = with_evidence(comparison, loaded, read_audits(audit), pairwise)
     files = write_report(comparison, loaded, texts, output, recorded)
     console().print(document(comparison).terminal())
     tell_written(files)
 
 
-def with_audits(comparison: Comparison, runs: Sequence[Run], audits: Sequence[AuditFile]) -> Comparison:
-    """The comparison with what audits say beside each column."""
+def with_evidence(
+    comparison: Comparison, runs: Sequence[Run], audits: Sequence[AuditFile], pairwise: Sequence[Path]
+) -> Comparison:
+    """The comparison with what audits say beside each column, and with the win rates in these files of `pairwise`."""
     columns = [replace(column, audits=notes_on(column.name, runs, audits)) for column in comparison.columns]
-    return replace(comparison, columns=tuple(columns))
-
-
-def with_win_rates(comparison: Comparison, runs: Sequence[Run], files: Sequence[Path]) -> Comparison:
-    """The comparison with the win rates in these files, and with notes on those that are about other responses."""
-    rates, notes = read_win_rates(files, runs)
-    return replace(comparison, win_rates=tuple(rates), notes=(*comparison.notes, *notes))
+    rates, notes = read_win_rates(pairwise, runs)
+    return replace(comparison, columns=tuple(columns), win_rates=tuple(rates), notes=(*comparison.notes, *notes))
 
 
 def write_report(
@@ -96,9 +93,7 @@ def write_report(
     return [*write_files(output, files), *save_plots(comparison, output / "plots")]
 
 
-def _place(baseline: Path | None, runs: list[Path]) -> int:
-    if baseline is None:
-        return 0
+def _place(baseline: Path, runs: list[Path]) -> int:
     places = [run.resolve() for run in runs]
     if baseline.resolve() not in places:
         raise UserError(f"--baseline {baseline} is none of the runs: {', '.join(map(str, runs))}.")

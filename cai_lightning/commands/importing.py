@@ -28,9 +28,6 @@ IMPORTED = manifest.Outputs(
 )
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
-OPTIONAL = ("reference", "category")
-"""What a file need not have."""
-
 LONGEST_CELL = 2**24
 """Characters of a cell; a longer one is a quotation mark without its partner."""
 
@@ -81,7 +78,7 @@ def _texts(row: Mapping[str, Any], where: str, columns: Mapping[str, str | None]
 
 def _text(row: Mapping[str, Any], option: str, column: str, where: str) -> str:
     if column not in row:
-        none = f", or --{option} null where there is none" if option in OPTIONAL else ""
+        none = f", or --{option} null where there is none" if option in ("reference", "category") else ""
         raise UserError(
             f"{where}: there is no {column!r}, only {', '.join(map(repr, row))}; name the column by "
             f"--{option} COLUMN{none}."

@@ -48,7 +48,7 @@ def sampled_digest(path: Path) -> bytes:
 Verb = Literal["predict", "fit", "validate", "score", "import"]
 """What makes files in a run; `score` is validate without an engine, which makes no responses."""
 
-_FROM_SLURM = "hpc_ckpt_*.ckpt"  # Lightning's own, see `cli/trainer_settings`
+_FROM_SLURM = "hpc_ckpt_*.ckpt"  # Lightning's own, see `cli/lightning_trainer`
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import pytest
 from huggingface_hub import ModelCard, constants
 
-from cai_lightning.commands.export.card import Facts, licence, model_card, table
+from cai_lightning.commands.export.card import licence, model_card, table
 from cai_lightning.commands.export.weights import Weights
 
 
@@ -12,15 +12,15 @@ def offline(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-def facts(tmp_path, kind, base="Qwen/Qwen2.5-3B-Instruct", **config):
-    return Facts("qwen_contextual", Weights(kind, tmp_path, base, config), {}, {}, None, {}, "Not evaluated.")
+def card_of(run, kind, name, base="Qwen/Qwen2.5-3B-Instruct", **config):
+    return model_card(run, Weights(kind, run / "adapter", base, config), name)
 
 
 @pytest.mark.parametrize(
     ("kind", "relation", "library"), [("adapter", "adapter", "peft"), ("merged model", "finetune", "transformers")]
 )
 def test_a_base_on_the_hub_is_named(tmp_path, kind, relation, library):
-    card = ModelCard(model_card(facts(tmp_path, kind, r=24, rank_pattern={"q_proj": 40}), "me/kind-model"))
+    card = ModelCard(card_of(tmp_path, kind, "me/kind-model", r=24, rank_pattern={"q_proj": 40}))
     assert card.data.base_model == "Qwen/Qwen2.5-3B-Instruct"
     assert card.data.to_dict()["base_model_relation"] == relation
     assert card.data.library_name == library
@@ -31,7 +31,7 @@ def test_a_base_on_the_hub_is_named(tmp_path, kind, relation, library):
 
 @pytest.mark.parametrize("base", ["Qwen/x\nlicense: mit", "Qwen/x: y", "a/b/c", "/home/me/qwen", "~/qwen", ""])
 def test_a_base_by_another_name_stays_out_of_the_front_matter(tmp_path, base):
-    text = model_card(facts(tmp_path, "adapter", base), "out")
+    text = card_of(tmp_path, "adapter", "out", base)
     assert ModelCard(text).data.base_model is None
     assert "/home/me" not in text
     assert "\nlicense: mit" not in text

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from cai_lightning.commands.inspect.figures import evenness, inspect_corpus, repeats
+from cai_lightning.commands.inspect.figures import evenness, inspect_corpus
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.principles.constitution import Constitution, Principle
 from cai_lightning.principles.wording import NO_META_COMMENTARY
@@ -138,7 +138,8 @@ def test_evenness(counts, expected):
 
 
 def test_repeats_are_counted_without_the_first():
-    assert repeats(["a", "b", "a", "a"]) == 2
+    inspection = inspect_corpus(Corpus("c", tuple(make_row(revision) for revision in ("a", "b", "a", "a"))))
+    assert (inspection.repeated_prompts, inspection.repeated_revisions) == (3, 2)
 
 
 def test_unused_principles_of_a_known_constitution_count_zero_and_foreign_texts_get_their_names():

@@ -69,7 +69,8 @@ def main(args: Sequence[str]) -> None:
     cut = [word if isinstance(word, str) else config_option(_evaluators(word)) for word in words]
     arguments = read_arguments(audit, cut, "audit", ABOUT, CONFIG, usage=USAGE, print_config=None)
     del arguments["config"]
-    arguments["output"] = arguments["output"] or _default_output(files[0].path, arguments["comparisons"])
+    labels = arguments["comparisons"].name.partition(".")[0]
+    arguments["output"] = arguments["output"] or Path("runs", files[0].path.stem, "audit", labels)
     audit(**arguments)
 
 
@@ -129,7 +130,8 @@ def audit(
         positions=positions,
     )
     console().print(document(found).terminal())
-    tell_written(write_audit(found, output))
+    files = {"audit.md": document(found).markdown(), "audit.json": as_json(content(found))}
+    tell_written([*write_files(output, files), *save_plot(found, output / PLOT)])
     missing = [column.column.name for column in columns if column.not_run]
     if missing and strict:
         raise UserError(f"every other score is kept, but these evaluators did not run: {', '.join(missing)}")
@@ -182,17 +184,6 @@ def judge_positions(metric: Judge, labels: Labels, output: Path) -> PositionFind
     except UserError as error:
         return replace(judge, not_run=str(error))
     return compare_orders(replace(judge, revision=revision), judgements, labels)
-
-
-def write_audit(found: Audit, output: Path) -> list[Path]:
-    """Writes an audit in all its forms and returns the files."""
-    files = write_files(output, {"audit.md": document(found).markdown(), "audit.json": as_json(content(found))})
-    save_plot(found, output / PLOT)
-    return [*files, output / PLOT]
-
-
-def _default_output(config: Path, comparisons: Path) -> Path:
-    return Path("runs") / config.stem / "audit" / comparisons.name.partition(".")[0]
 
 
 def _device(name: str | None) -> torch.device:

@@ -240,12 +240,12 @@ def _column(column: ColumnFindings) -> dict[str, Any]:
     }
 
 
-def save_plot(audit: Audit, path: Path) -> None:
+def save_plot(audit: Audit, path: Path) -> list[Path]:
     """Writes a panel of accuracies, and beside it a reliability diagram where a column has one, as PNG."""
     calibrated = {column.name: column.calibration for column in audit.columns if column.calibration}
     panels = [_accuracies(audit), *([_reliability(calibrated)] if calibrated else [])]
     caption = "Lines: 95 % intervals. Green: better than chance after Holm's correction."
-    save_panels(path, panels, caption, ["png"])
+    return save_panels(path, panels, caption, ["png"])
 
 
 def _accuracies(audit: Audit) -> Panel:

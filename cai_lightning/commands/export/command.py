@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub import errors as hub_errors
 
 from cai_lightning.commands.arguments import Known, call
-from cai_lightning.commands.export.card import REPOSITORY, model_card, read_facts
+from cai_lightning.commands.export.card import REPOSITORY, model_card
 from cai_lightning.commands.export.weights import find_weights, write_weights
 from cai_lightning.models.hub import DType
 from cai_lightning.run import jsonl
@@ -65,10 +65,10 @@ def export(
     target = check_place(output, overwrite, run, weights.base)
     if push_to_hub:
         check_hub(push_to_hub)
-    facts = read_facts(run, weights)
+    card = model_card(run, weights, push_to_hub or str(output))
     with replacing(target) as fresh:
         write_weights(weights, fresh, dtype, public=push_to_hub is not None)
-        jsonl.replace_text(fresh / "README.md", model_card(facts, push_to_hub or str(output)))
+        jsonl.replace_text(fresh / "README.md", card)
     print(f"the {weights.kind} is in {output}, described in {output / 'README.md'}")
     if push_to_hub:
         print(f"uploaded to {push(target, push_to_hub, public)}")
@@ -93,19 +93,15 @@ def check_place(output: Path, overwrite: bool, run: Path, base: str) -> Path:
     for read in filter(Path.exists, (run, Path(base))):
         if read.resolve().is_relative_to(target):
             raise UserError(f"--output {output}: this holds {read}, which is read. Name another folder.")
-    if target.exists() and not target.is_dir():
+    if target.is_file():
         raise UserError(f"--output {output}: this is a file. Name a folder.")
-    if target.exists() and any(target.iterdir()):
-        _check_replaced(target, output, overwrite)
-    return target
-
-
-def _check_replaced(target: Path, output: Path, overwrite: bool) -> None:
-    """Lets a model be replaced, and nothing else: a slip of the finger shall not cost a home directory."""
+    if not target.exists() or not any(target.iterdir()):
+        return target
     if not overwrite:
         raise UserError(f"--output {output}: the folder is not empty. Name another one, or add --overwrite.")
-    if not any((target / name).is_file() for name in ("adapter_config.json", "config.json")):
+    if not any((target / name).is_file() for name in ("adapter_config.json", "config.json")):  # a slip of the finger
         raise UserError(f"--output {output}: there is no model there to overwrite. Name another folder.")
+    return target
 
 
 def check_hub(name: str) -> None:

@@ -6,6 +6,7 @@ never obeyed.
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Group
@@ -75,8 +76,7 @@ def write_report(report: Report, output: Path) -> list[Path]:
     """Writes an inspection in all its forms and returns the files."""
     table = as_csv(csv_head(report), csv_rows(report))
     files = write_files(output, {"inspection.md": document(report).markdown(), "inspection.csv": table})
-    save_plot(report, output / "inspection.png")
-    return [*files, output / "inspection.png"]
+    return [*files, *save_plot(report, output / "inspection.png")]
 
 
 def _with_id(corpora: Sequence[Corpus], id: str) -> list[tuple[Corpus, Row]]:
@@ -99,8 +99,8 @@ def draw(corpus: Corpus, size: int, seed: int) -> list[Row]:
 
 def conversation(row: Row, name: str) -> Group:
     """One row as it was said, with what cleaning takes away from its revisions marked as ⟦commentary: ...⟧."""
-    texts = [part for label, said in _turns(row) for part in (Text(f"\n{label}", "bold"), _indented(said))]
-    return Group("", Rule(Text(f"{name}  {printable(row.id)}"), align="left"), *texts)
+    parts = ((Text(f"\n{label}", "bold"), Padding(said, (0, 0, 0, 2))) for label, said in _turns(row))
+    return Group("", Rule(Text(f"{name}  {printable(row.id)}"), align="left"), *chain.from_iterable(parts))
 
 
 def _turns(row: Row) -> Iterator[tuple[str, Text]]:
@@ -134,10 +134,6 @@ def _choice(turn: Round) -> str | None:
 def _label(title: str, remark: str | None) -> str:
     """The title with what is worth knowing: how a reply ended, unless it just stopped."""
     return f"{title} ({remark})" if remark not in (None, "stop") else title
-
-
-def _indented(text: Text) -> Padding:
-    return Padding(text, (0, 0, 0, 2))
 
 
 def _marked(text: str) -> Text:

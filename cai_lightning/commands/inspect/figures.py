@@ -13,7 +13,7 @@ import math
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -79,13 +79,14 @@ class Inspection:
         """How evenly principles were used, see `evenness`."""
         return evenness(list(self.principles.values()))
 
-    @cached_property
+    @property
     def repeated_prompts(self) -> int:
-        return repeats(row.opening for row in self.corpus.rows)
+        """How many rows have exactly the prompt of one before them."""
+        return len(self.corpus.rows) - len({row.opening for row in self.corpus.rows})
 
-    @cached_property
+    @property
     def repeated_revisions(self) -> int:
-        return repeats(row.revision for row in self.corpus.rows)
+        return len(self.corpus.rows) - len({row.revision for row in self.corpus.rows})
 
     @cached_property
     def places(self) -> dict[tuple[str, int], int]:
@@ -121,11 +122,6 @@ def inspect_corpus(corpus: Corpus, constitution: Constitution | None = None) -> 
         principles=_principles(corpus, constitution),
         is_whole=constitution is not None,
     )
-
-
-def repeats(texts: Iterable[str]) -> int:
-    """How many of the texts are exactly one that came before."""
-    return sum(count - 1 for count in Counter(texts).values())
 
 
 def evenness(counts: Sequence[int]) -> float:

@@ -7,6 +7,7 @@ save_plot(report, output / "inspection.png")
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ LONGEST_NAME = 60
 def document(report: Report) -> Document:
     """Everything that an inspection says; tables with nothing in them are left out."""
     lengths = [_lengths(report, column, unit) for column, unit in enumerate(("characters", "words"))]
-    every = [_side_by_side(report), _principles(report), *lengths, _finish_reasons(report)]
+    figures = Table("Figures", [*_counts(report), *_figures(report)])
+    every = [figures, _principles(report), *lengths, _finish_reasons(report)]
     return Document("Inspection", [table for table in every if table.rows], list(_notes(report)))
 
 
@@ -59,10 +61,6 @@ def _notes(report: Report) -> Iterator[str]:
             yield f"{inspection.name} never uses {', '.join(map(_principle_name, unused))}."
     if not baseline.is_whole:
         yield "--constitution tells which principles were never used."
-
-
-def _side_by_side(report: Report) -> Table:
-    return Table("Figures", [*_counts(report), *_figures(report)])
 
 
 def _counts(report: Report) -> Iterator[Row]:
@@ -187,14 +185,9 @@ def csv_rows(report: Report) -> Iterator[list[str | float | None]]:
         for name, value in _named_counts(inspection):
             yield [name, inspection.name, value, *[None] * 9]
         for figure in report.figures:
-            cell = figure.cells[place]
-            difference = _ends(cell.difference.estimate) if cell.difference else [None] * 4
-            p_values = [cell.difference.p_value if cell.difference else None, cell.p_holm]
-            yield [figure.measure.name, inspection.name, *_ends(cell.estimate), *difference, *p_values]
-
-
-def _ends(estimate: Interval) -> list[float | None]:
-    return [estimate.mean, estimate.low, estimate.high, estimate.n]
+            cell, difference = figure.cells[place], figure.cells[place].difference
+            compared = [*astuple(difference.estimate), difference.p_value] if difference else [None] * 5
+            yield [figure.measure.name, inspection.name, *astuple(cell.estimate), *compared, cell.p_holm]
 
 
 def _named_counts(inspection: Inspection) -> Iterator[tuple[str, float]]:
@@ -212,23 +205,24 @@ def _named_counts(inspection: Inspection) -> Iterator[tuple[str, float]]:
                 yield f"{stage} {unit} {decile} %", length
 
 
-def save_plot(report: Report, path: Path) -> None:
+def save_plot(report: Report, path: Path) -> list[Path]:
     """Writes two panels as PNG: commentary with its intervals, lengths with their quantiles; a color for each run."""
     share = f"{100 * report.confidence:g} %"
     caption = f"Left: {share} intervals. Right: without the shortest and the longest tenth; thick: the middle half."
-    save_panels(path, [_commentary(report), _lengths(report)], caption, ["png"])
+    return save_panels(path, [_commentary_panel(report), _lengths_panel(report)], caption, ["png"])
 
 
-def _commentary(report: Report) -> Panel:
+def _commentary_panel(report: Report) -> Panel:
     lines = [
         Line(figure.measure.title, [Mark(cell.estimate, run_color(n)) for n, cell in enumerate(figure.cells)])
         for figure in report.figures
         if figure.heading == COMMENTARY
     ]
-    return forest(COMMENTARY, lines, "revisions", limits=(0.0, None), percent=True, keys=_keys(report))
+    keys = [Key("●", name, run_color(n)) for n, name in enumerate(report.names)]
+    return forest(COMMENTARY, lines, "revisions", limits=(0.0, None), percent=True, keys=keys)
 
 
-def _lengths(report: Report) -> Panel:
+def _lengths_panel(report: Report) -> Panel:
     stages = dict.fromkeys(stage for inspection in report.inspections for stage in inspection.lengths)
     lines = [Line(stage, [_length(*each, stage) for each in enumerate(report.inspections)]) for stage in stages]
     return forest("Lengths", lines, "words", limits=(0.0, None))
@@ -241,7 +235,3 @@ def _length(number: int, inspection: Inspection, stage: str) -> Mark:
     words = inspection.lengths[stage][:, 1]
     low, lower, median, upper, high = map(float, np.percentile(words, QUANTILES))
     return Mark(Interval(median, lower, upper, len(words)), run_color(number), whiskers=(low, high))
-
-
-def _keys(report: Report) -> list[Key]:
-    return [Key("●", name, run_color(n)) for n, name in enumerate(report.names)]

@@ -6,7 +6,7 @@ from operator import or_
 import pytest
 from lightning.pytorch.cli import LightningArgumentParser
 
-from cai_lightning.cli.trainer_settings import count_before_share
+from cai_lightning.cli.lightning_trainer import count_before_share
 
 CUT = "in the midst of its rows; take fewer of them: data.limit"
 MISTAKES = {

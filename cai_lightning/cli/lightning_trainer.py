@@ -1,4 +1,9 @@
-"""The trainer's settings: those that are left to us, those that no verb can work with, and those of a Slurm job.
+"""The trainer: its settings, what it is to know of a Slurm job, and a training from its last checkpoint to its end.
+
+    check("fit", settings)
+    prepare("fit", trainer, settings["strategy"])
+    train(trainer, run, {"model": model, "datamodule": data, "ckpt_path": None})
+    finish(trainer, run, "adapter")
 
 Told by SIGUSR1 that a Slurm job's time is over, Lightning writes `hpc_ckpt_N.ckpt` into the run's folder at whatever
 place of a step it is, and goes on from there in whatever verb comes next, before any other checkpoint. Such a training
@@ -19,19 +24,23 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
+from lightning.pytorch.utilities import rank_zero_info
 
 from cai_lightning.callbacks.checkpoints import WholeCheckpoints
 from cai_lightning.callbacks.progress import has_bar
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.processes import launched_by_the_first
 
 DIVISORS = ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval")
 """Settings by which Lightning divides, and which it does not look at before."""
 
-
 CUTS = {"predict": "limit_predict_batches", "fit": "limit_train_batches", "validate": "limit_val_batches"}
 """Of each verb the setting that leaves batches of its rows out."""
 
+STEP = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "devices", "num_nodes")
+LENGTH = ("max_epochs", "max_steps", "val_check_interval", "check_val_every_n_epoch", "limit_val_batches")
+"""Settings that change what fit learns: what a step computes; how long it goes on, and when the best of it is kept."""
 
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others, whose rows may take hours longer; Lightning gives up after half an hour."""
@@ -57,8 +66,11 @@ def check(verb: str, trainer: Mapping[str, Any]) -> None:
     Raises:
         UserError: A setting is none that the verb can have.
     """
-    for name in (CUTS[verb], "overfit_batches", "fast_dev_run"):
-        if _cuts(name, trainer[name]):
+    limit = trainer[CUTS[verb]]  # 1.0 is a share, that of all batches, and 1 a number of them
+    cuts = {name: trainer[name] for name in ("overfit_batches", "fast_dev_run")}
+    cuts[CUTS[verb]] = limit not in (None, 1.0) or type(limit) is int
+    for name, cut in cuts.items():
+        if cut:
             raise UserError(
                 f"trainer.{name} would end {verb} in the midst of its rows; take fewer of them: data.limit."
             )
@@ -66,13 +78,6 @@ def check(verb: str, trainer: Mapping[str, Any]) -> None:
         raise UserError("trainer.use_distributed_sampler: rows are shared out among the processes without it.")
     if verb == "fit":
         _check_training(trainer)
-
-
-def _cuts(name: str, value: float | None) -> bool:
-    """1.0 is a share, that of all batches, and 1 a number of them."""
-    return (
-        bool(value) if name in ("overfit_batches", "fast_dev_run") else value not in (None, 1.0) or type(value) is int
-    )
 
 
 def _check_training(trainer: Mapping[str, Any]) -> None:
@@ -161,3 +166,67 @@ def wait_for_the_first(trainer: Trainer) -> None:
 def left_over(run: Path) -> list[Path]:
     """The checkpoints that Lightning has left in a run."""
     return sorted(run.glob("hpc_ckpt_*.ckpt"))
+
+
+def determining(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that change what fit learns, by dotted name."""
+    return {f"trainer.{name}": trainer[name] for name in STEP + LENGTH}
+
+
+def train(trainer: Trainer, run: Path, arguments: Mapping[str, Any]) -> None:
+    """Trains from a checkpoint: the one that is named, or else the last one where there is one.
+
+    Args:
+        trainer: What trains.
+        run: The run's folder.
+        arguments: Those of `Trainer.fit`.
+    """
+    begun, last = arguments["ckpt_path"], _last_checkpoint(run)
+    if begun in (None, "last"):
+        begun = str(last) if last.exists() else None
+    if begun:
+        rank_zero_info(f"going on from {begun}")
+    begin_from(trainer, begun)
+    trainer.fit(**{**arguments, "ckpt_path": None, "weights_only": True})
+
+
+def finish(trainer: Trainer, run: Path, output: str) -> None:
+    """Notes that a training has come to its end, and says where the best of it is.
+
+    Args:
+        trainer: What has trained.
+        run: The run's folder.
+        output: What is kept in it: `adapter` or `model`.
+
+    Raises:
+        UserError: It has ended, and nothing was kept.
+    """
+    best = run / output
+    if trainer.is_global_zero and has_ended(trainer):
+        if not best.is_dir():
+            raise UserError(
+                f"the training has ended, and there is no {best}: no validation has come to keep it. Look at "
+                "trainer.val_check_interval, and begin anew: --fresh."
+            )
+        manifest.finish(run, "fit")
+    if best.is_dir():
+        rank_zero_info(f"the best {output} is in {best}")
+
+
+def has_ended(trainer: Trainer) -> bool:
+    """Whether a training has come to its own end, rather than to that of its time."""
+    early = any(callback.stopping_reason.value for callback in trainer.early_stopping_callbacks)
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    return early or (epochs or -1) == trainer.current_epoch or steps == trainer.global_step
+
+
+def told_interrupt(run: Path) -> str:
+    """What there is of a training that is interrupted."""
+    last = _last_checkpoint(run)
+    if last.exists():
+        return f"the same command goes on from {last}"
+    return "there is no checkpoint yet, so the same command begins anew"
+
+
+def _last_checkpoint(run: Path) -> Path:
+    return run / "checkpoints" / "last.ckpt"
