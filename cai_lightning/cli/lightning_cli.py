@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from jsonargparse import _loaders_dumpers
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -18,18 +20,38 @@ from cai_lightning.callbacks.progress import RowProgress, Statement, StepLines
 from cai_lightning.callbacks.recording import Recorder, RecordWriter, merge_records
 from cai_lightning.callbacks.termination import EndOnTermination
 from cai_lightning.cli import lightning_trainer
-from cai_lightning.cli.verbs import VERBS, parser_settings
-from cai_lightning.commands.arguments import PROGRAM, refuse_repeated_settings, run_folder, summarize, usage_error
+from cai_lightning.cli.verbs import VERBS
+from cai_lightning.commands.arguments import PROGRAM, summarize, usage_error
 from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.report.failures import tell_failures, tell_missing, told_cuts
 from cai_lightning.report.validation import show_evaluation, write_evaluation
 from cai_lightning.run import jsonl, manifest
-from cai_lightning.run.config import RUN_VERBS
+from cai_lightning.run.config import RUN_VERBS, refuse_repeated_keys, run_folder
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.quiet import quiet
 from cai_lightning.run.reading import read_records
 from cai_lightning.run.records import Failure
+
+
+@cache
+def refuse_repeated_settings() -> None:
+    """Makes jsonargparse take a value with a key twice for no YAML."""
+    refuse_repeated_keys(_loaders_dumpers.get_yaml_default_loader())  # type: ignore[no-untyped-call]
+
+
+def parser_settings(name: str) -> dict[str, str]:
+    """A short usage, for an error shows it before its message, and where the settings of the parts are explained."""
+    verb, program = VERBS[name], f"{PROGRAM} {name}"
+    words = [f"[{option}{'' if 'action' in known else ' N'}]" for option, known in verb.options.items()]
+    model, data = verb.classes
+    return {
+        "description": (
+            f"{verb.about[0].upper()}{verb.about[1:]}. The settings of its parts are explained by {program} "
+            f"--model.help {model} and --data.help {data}; --print_config shows them as they would be used."
+        ),
+        "usage": f"{program} --config FILE [--run DIR] [--fresh] {' '.join(words)} [--print_config] [--KEY VALUE ...]",
+    }
 
 
 class Parser(LightningArgumentParser):

@@ -115,17 +115,3 @@ def overview() -> str:
     """All verbs, a line each."""
     lines = (f"  {name:<9} {verb.usage:<39} {verb.about}" for name, verb in VERBS.items())
     return _OVERVIEW.format(program=PROGRAM, verbs="\n".join(lines))
-
-
-def parser_settings(name: str) -> dict[str, str]:
-    """A short usage, for an error shows it before its message, and where the settings of the parts are explained."""
-    verb, program = VERBS[name], f"{PROGRAM} {name}"
-    words = [f"[{option}{'' if 'action' in known else ' N'}]" for option, known in verb.options.items()]
-    model, data = verb.classes
-    return {
-        "description": (
-            f"{verb.about[0].upper()}{verb.about[1:]}. The settings of its parts are explained by {program} "
-            f"--model.help {model} and --data.help {data}; --print_config shows them as they would be used."
-        ),
-        "usage": f"{program} --config FILE [--run DIR] [--fresh] {' '.join(words)} [--print_config] [--KEY VALUE ...]",
-    }

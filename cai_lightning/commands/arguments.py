@@ -13,11 +13,9 @@ import pydoc
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cai_lightning.run.config import refuse_repeated_keys
 from cai_lightning.run.errors import UserError
 
 PROGRAM = "python -m cai_lightning"
@@ -77,17 +75,6 @@ def read_arguments(
         raise UserError(summarize(error)) from error
 
 
-def run_folder(name: str) -> Path:
-    """The folder that `--run` names; without a name, as from an unset variable, it would be the current folder.
-
-    Raises:
-        UserError: There is no name, or one that no folder can have.
-    """
-    if not name.strip() or "\0" in name:
-        raise UserError(f"--run: the name of a folder expected, found {name!r}.")
-    return Path(name)
-
-
 def check_confidence(confidence: float) -> None:
     """Refuses what is no share of intervals.
 
@@ -121,14 +108,6 @@ REWORDED = {
     )
 }
 """Lightning's own words that tell a user nothing, and what is said instead."""
-
-
-@cache
-def refuse_repeated_settings() -> None:
-    """Makes jsonargparse take a value with a key twice for no YAML."""
-    from jsonargparse import _loaders_dumpers
-
-    refuse_repeated_keys(_loaders_dumpers.get_yaml_default_loader())  # type: ignore[no-untyped-call]
 
 
 def usage_error(message: str) -> str:

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cai_lightning.commands.arguments import call, run_folder
+from cai_lightning.commands.arguments import call
 from cai_lightning.run import jsonl, manifest
+from cai_lightning.run.config import run_folder
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import UNKNOWN, Response, number_ids, prompt_id, to_json
 from cai_lightning.run.text import excerpt

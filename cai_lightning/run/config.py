@@ -152,6 +152,17 @@ def cut_sections(verb: str, args: Iterable[str]) -> list[str]:
     return [f"--run=runs/{names[0]}", *cut] if names else cut
 
 
+def run_folder(name: str) -> Path:
+    """The folder that `--run` names; without a name, as from an unset variable, it would be the current folder.
+
+    Raises:
+        UserError: There is no name, or one that no folder can have.
+    """
+    if not name.strip() or "\0" in name:
+        raise UserError(f"--run: the name of a folder expected, found {name!r}.")
+    return Path(name)
+
+
 def config_option(settings: Mapping[str, Any]) -> str:
     """Settings as an option that jsonargparse reads."""
     return f"--config={yaml.safe_dump(dict(settings), sort_keys=False)}"

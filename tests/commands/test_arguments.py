@@ -3,9 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonargparse import ArgumentParser
 
-from cai_lightning.commands.arguments import refuse_repeated_settings, usage_error
+from cai_lightning.commands.arguments import usage_error
 
 
 @pytest.mark.parametrize(
@@ -66,17 +65,3 @@ def test_the_usage_is_that_of_the_verb(experiment, capsys):
 def test_any_other_text_stays(text):
     assert isinstance(usage_error(text), str)
     assert "Parser key" in text or usage_error(text) == text
-
-
-def test_a_value_of_the_command_line_with_a_key_twice_is_refused(experiment, capsys):
-    refuse_repeated_settings()
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--of", type=dict[str, int])
-    parser.add_argument("--text", type=str)
-    assert parser.parse_args(["--of={a: 1, b: 2}"]).of == {"a": 1, "b": 2}
-    assert parser.parse_args(["--text={a: 1, a: 2}"]).text == "{a: 1, a: 2}"
-    with pytest.raises(Exception, match="of"):
-        parser.parse_args(["--of={a: 1, a: 2}"])
-    experiment.write_revisions()
-    assert experiment("fit", "--model.lora", "{r: 4, alpha: 8, r: 2}") == 2
-    assert "lora" in capsys.readouterr().err

@@ -23,11 +23,11 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 
-from cai_lightning.commands.arguments import PROGRAM, run_folder, summarize
+from cai_lightning.commands.arguments import PROGRAM, summarize
 from cai_lightning.engines import Engine
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.modules.evaluation import own_output
-from cai_lightning.run.config import Configuration, config_option, read_configurations
+from cai_lightning.run.config import Configuration, config_option, read_configurations, run_folder
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Prompt, Revision, Round
 
