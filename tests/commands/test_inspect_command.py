@@ -130,6 +130,16 @@ def test_a_conversation_shows_its_turns_and_marks_what_cleaning_removes(runs):
     assert f"⟦commentary: {TAIL}⟧" in text
 
 
+@pytest.mark.parametrize(("similarity", "told"), [(0.5, " (similarity 0.50)"), (None, "")])
+def test_a_principle_without_a_name_is_not_called_none(runs, similarity, told):
+    row = make_row(0, False)
+    row["rounds"][0] |= {"principle_id": "Legal?", "similarity": similarity}
+    jsonl.write(runs[0] / "revisions.jsonl", [row])
+    text = shown(conversation(read_corpora(runs[:1])[0].rows[0], "none"))
+    assert f"Critique request 1{told}" in [line.rstrip() for line in text.splitlines()]
+    assert "None" not in text
+
+
 def test_a_transcript_is_shown_whole(runs):
     turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hi."}]
     jsonl.write(runs[0] / "revisions.jsonl", [make_row(0, False, turns=[*turns, {"role": "user", "content": "How?"}])])

@@ -107,33 +107,30 @@ def _turns(row: Row) -> Iterator[tuple[str, Text]]:
     """What each speaker says, in order, under a label."""
     for said in row.turns or [user(row.prompt)]:
         yield SPEAKERS.get(said["role"], printable(said["role"])), Text(printable_lines(said["content"]))
-    endings = dict(zip(row.replies, map(printable, row.finish_reasons), strict=False))
-    yield from _thought(row, "response")
-    yield _label("Initial response", endings.get("response")), Text(printable_lines(row.initial_response))
+    yield from _reply(row, "response", Text(printable_lines(row.initial_response)))
     for number, turn in enumerate(row.rounds, 1):
         if turn.critique is not None:
-            yield _label(f"Critique request {number}", _choice(turn)), Text(printable_lines(turn.principle_used))
-            yield from _thought(row, f"critique {number}")
-            yield _label(f"Critique {number}", endings.get(f"critique {number}")), Text(printable_lines(turn.critique))
+            yield f"Critique request {number}{_choice(turn)}", Text(printable_lines(turn.principle_used))
+            yield from _reply(row, f"critique {number}", Text(printable_lines(turn.critique)))
         if turn.revision_request:
             yield f"Revision request {number}", Text(printable_lines(turn.revision_request))
-        yield from _thought(row, f"revision {number}")
-        yield _label(f"Revision {number}", endings.get(f"revision {number}")), _marked(turn.revision)
+        yield from _reply(row, f"revision {number}", _marked(turn.revision))
 
 
-def _thought(row: Row, stage: str) -> Iterator[tuple[str, Text]]:
+def _reply(row: Row, stage: str, words: Text) -> Iterator[tuple[str, Text]]:
+    """A reply behind its thought, under a label that says how it ended, unless it just stopped."""
     if stage in row.thoughts:
         yield f"Thought before {stage}", Text(printable_lines(row.thoughts[stage]), "dim")
+    ending = dict(zip(row.replies, row.finish_reasons, strict=False)).get(stage, "stop")
+    title = "Initial response" if stage == "response" else stage.capitalize()
+    yield title if ending == "stop" else f"{title} ({printable(ending)})", words
 
 
-def _choice(turn: Round) -> str | None:
-    name = None if turn.principle_id == turn.principle_used else printable(turn.principle_id)
-    return name if turn.similarity is None else f"{name}, similarity {turn.similarity:.2f}"
-
-
-def _label(title: str, remark: str | None) -> str:
-    """The title with what is worth knowing: how a reply ended, unless it just stopped."""
-    return f"{title} ({remark})" if remark not in (None, "stop") else title
+def _choice(turn: Round) -> str:
+    """The principle where it has a name besides its text, and how similar it is to the prompt where that is known."""
+    known = [] if turn.principle_id == turn.principle_used else [printable(turn.principle_id)]
+    known += [] if turn.similarity is None else [f"similarity {turn.similarity:.2f}"]
+    return f" ({', '.join(known)})" if known else ""
 
 
 def _marked(text: str) -> Text:

@@ -8,6 +8,7 @@ save_plot(report, output / "inspection.png")
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import astuple
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -92,13 +93,11 @@ def _principles_used(inspection: Inspection) -> str:
 
 
 def _figures(report: Report) -> Iterator[Row]:
-    heading = ""
-    for figure in report.figures:
-        if figure.heading != heading:
-            heading = figure.heading
-            yield {"": heading}
-        fields = [_field(cell, figure.measure) for cell in figure.cells]
-        yield {"": figure.measure.title, **dict(zip(report.names, fields, strict=True))}
+    for heading, figures in groupby(report.figures, lambda figure: figure.heading):
+        yield {"": heading}
+        for figure in figures:
+            fields = [_field(cell, figure.measure) for cell in figure.cells]
+            yield {"": figure.measure.title, **dict(zip(report.names, fields, strict=True))}
 
 
 def _field(cell: Cell, measure: Measure) -> Field:
