@@ -42,14 +42,10 @@ def _dispatch(args: list[str]) -> int:
         return 2
     if command := VERBS[verb].command:
         import_module(f"cai_lightning.commands.{command}").main(rest)
-    else:
-        _run(verb, rest)
-    return 0
-
-
-def _run(verb: str, rest: list[str]) -> None:
+        return 0
     arguments = cut_sections(verb, rest)
     with ending_together():
         from cai_lightning.cli.lightning_cli import CAICLI
 
         CAICLI(args=[verb, *arguments])
+    return 0

@@ -27,7 +27,7 @@ from cai_lightning.run.records import Judgement, Response, shared_id
 from cai_lightning.run.text import printable
 from cai_lightning.services.judge import JudgeModel
 from cai_lightning.statistics import Interval
-from cai_lightning.statistics.intervals import NO_PROMPTS, Prompts, mean_of_rows
+from cai_lightning.statistics.intervals import NO_PROMPTS, Array, Prompts, mean_of_rows, number_prompts
 
 RUNS = {"first": {"type": Path, "metavar": "RUN_A"}, "second": {"type": Path, "metavar": "RUN_B"}}
 
@@ -155,6 +155,7 @@ def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) ->
     asked = [row for row in scored if not row.identical]
     reasons = Counter(row.reason or "no reason given" for row in every if row.preferred is None)
     consistent = sum(row.first_shown_first == row.second_shown_first for row in asked)
+    numbers = number_prompts(prompts.get(row.id, row.id) for row in every)
     return PairwiseResult(
         pairs=len(every),
         wins=sides["first"],
@@ -164,14 +165,13 @@ def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) ->
         unscored=reasons.total(),
         reasons=dict(reasons.most_common()),
         position_consistency=consistent / len(asked) if asked else None,
-        win_rate=_win_rate(scored, prompts),
+        win_rate=mean_of_rows(points_of(row.preferred for row in every), numbers, is_share=True),
     )
 
 
-def _win_rate(scored: Sequence[Judgement], prompts: Prompts) -> Interval:
-    points = np.array([POINTS[str(row.preferred)] for row in scored])
-    numbers = np.unique([prompts.get(row.id, row.id) for row in scored], return_inverse=True)[1]
-    return mean_of_rows(points, numbers, is_share=True)
+def points_of(sides: Iterable[str | None]) -> Array:
+    """What each preference is worth to the first side; NaN where there is none."""
+    return np.array([POINTS.get(str(side), np.nan) for side in sides])
 
 
 def content(result: PairwiseResult) -> dict[str, Any]:

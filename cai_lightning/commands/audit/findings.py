@@ -11,7 +11,7 @@ An audit of many columns would call one of them better than chance by chance. So
 number, as those of a comparison are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 from typing import Literal
@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cai_lightning.commands.pairwise import POINTS
+from cai_lightning.commands.pairwise import POINTS, points_of
 from cai_lightning.data.labelled import Labelled, LabelledPair, LabelledResponse
 from cai_lightning.metrics import Column
 from cai_lightning.report.summary import ColumnScores
@@ -319,9 +319,9 @@ class PositionFindings:
 
 def compare_orders(judge: PositionFindings, judgements: Sequence[Judgement], labels: Labels) -> PositionFindings:
     """What is found out of a judge by its judgements of all pairs, in their order."""
-    right = _points(row.preferred for row in judgements)
-    forth = _points(row.first_shown_first for row in judgements)
-    back = _points(row.second_shown_first for row in judgements)
+    right = points_of(row.preferred for row in judgements)
+    forth = points_of(row.first_shown_first for row in judgements)
+    back = points_of(row.second_shown_first for row in judgements)
 
     def share(values: Array) -> Interval:
         return mean_of_rows(values, labels.prompts, is_share=True)
@@ -334,10 +334,6 @@ def compare_orders(judge: PositionFindings, judgements: Sequence[Judgement], lab
         ties=int((right == POINTS["tie"]).sum()),
         unscored=int(np.isnan(right).sum()),
     )
-
-
-def _points(sides: Iterable[str | None]) -> Array:
-    return np.array([POINTS.get(str(side), np.nan) for side in sides])
 
 
 @dataclass(frozen=True)
