@@ -150,10 +150,9 @@ def _end_with_the_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     """Makes `generate` and vLLM stop where the model has learned to end its turn, which need not be the end of text."""
     end = tokenizer.convert_tokens_to_ids(frame(tokenizer).end_of_turn)
     config = model.generation_config
-    known = config.eos_token_id
-    stops = [] if known is None else [known] if isinstance(known, int) else list(known)
+    stops = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     if end not in stops:
-        config.eos_token_id = [*stops, end]
+        config.eos_token_id = [*(stop for stop in stops if stop is not None), end]
 
 
 def _tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
