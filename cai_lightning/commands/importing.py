@@ -140,7 +140,7 @@ def import_responses(
     """Writes the responses of a file into `<run>/responses.jsonl`, with ids by which runs are joined.
 
     Args:
-        file: CSV or JSON Lines file of responses.
+        file: CSV (.csv, .tsv) or JSON Lines file of responses.
         run: Folder of the run.
         prompt: Column of the prompt.
         response: Column of the response.

@@ -6,7 +6,6 @@ never obeyed.
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 from rich.console import Group
@@ -99,8 +98,10 @@ def draw(corpus: Corpus, size: int, seed: int) -> list[Row]:
 
 def conversation(row: Row, name: str) -> Group:
     """One row as it was said, with what cleaning takes away from its revisions marked as ⟦commentary: ...⟧."""
-    parts = ((Text(f"\n{label}", "bold"), Padding(said, (0, 0, 0, 2))) for label, said in _turns(row))
-    return Group("", Rule(Text(f"{name}  {printable(row.id)}"), align="left"), *chain.from_iterable(parts))
+    parts: list[Text | Padding] = []
+    for label, said in _turns(row):
+        parts += [Text(f"\n{label}", "bold"), Padding(said, (0, 0, 0, 2))]
+    return Group("", Rule(Text(f"{name}  {printable(row.id)}"), align="left"), *parts)
 
 
 def _turns(row: Row) -> Iterator[tuple[str, Text]]:
