@@ -33,7 +33,7 @@ from rich.table import Table
 from cai_lightning.callbacks.costs import matrix_rate, peak_bytes
 from cai_lightning.data.batches import Batches, Example, Sizes, encode, pack, plan
 from cai_lightning.modules.sft import SupervisedFineTuning
-from cai_lightning.run.quiet import quiet
+from cai_lightning.run.processes import quiet
 from cai_lightning.run.records import user
 
 CONTENDERS = ("cai_lightning", "trl-packed", "trl-padded")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.records import Response, shared_id_of
+from cai_lightning.run.records import Response, prompt_id
 from cai_lightning.sandbox.oracle import Oracle
 from cai_lightning.statistics import Interval, mean_interval, paired_difference
 
@@ -53,7 +53,7 @@ def table(run: Path) -> str:
     for judged in rounds:
         judged.harm = {id: judged.harm[id] for id in common}
     title = f"{len(common)} harmful and {len(rounds[0].answered)} benign prompts\n"
-    prompts = {row["id"]: shared_id_of(row) for row in rows}
+    prompts = {row["id"]: row.get("prompt_id") or prompt_id(row["prompt"]) for row in rows}
     return "\n".join([title, HEADER, *_lines(rounds, prompts)])
 
 

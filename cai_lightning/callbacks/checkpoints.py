@@ -7,10 +7,10 @@ step.
 """
 
 import math
-import os
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from lightning.fabric.utilities.data import sized_len
@@ -20,8 +20,8 @@ from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
 
 from cai_lightning.run import manifest
-from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import replacing
+from cai_lightning.run.errors import UserError, WriteError
+from cai_lightning.run.files import replace_file, replacing
 
 TRAINED = manifest.Outputs("fit", ("adapter", "model", "checkpoints"))
 """What a training makes in the run's folder, under whatever objective."""
@@ -31,36 +31,22 @@ class WholeCheckpoints(CheckpointIO):
     """Writes and reads `.ckpt` files; a kill or a full disk leaves the last good one where it is."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.new")
         try:
-            with fresh.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError where the disk is full
-            fresh.unlink(missing_ok=True)
-            raise UserError(f"{target}: the checkpoint cannot be written ({error!s:.120}).") from error
-        fresh.replace(target)
+            replace_file(Path(path), partial(torch.save, checkpoint))
+        except RuntimeError as error:  # of torch's writer, where the disk is full
+            raise WriteError(f"{path}: the checkpoint cannot be written ({error!s:.120}).") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         try:
             checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except (RuntimeError, EOFError, UnpicklingError) as error:
             raise _unreadable(path, str(error)) from error
-        if not _is_whole(checkpoint):
+        if not (isinstance(checkpoint, dict) and {"pytorch-lightning_version", "state_dict"} <= checkpoint.keys()):
             raise _unreadable(path, "it is none of a training")
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
-
-
-def _is_whole(checkpoint: Any) -> TypeGuard[dict[str, Any]]:
-    if not isinstance(checkpoint, dict):
-        return False
-    return "pytorch-lightning_version" in checkpoint and isinstance(checkpoint.get("state_dict"), dict)
 
 
 def _unreadable(path: Any, why: str) -> UserError:
@@ -117,7 +103,6 @@ def _save(trainer: Trainer) -> None:
     trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
 
 
-@runtime_checkable
 class Saveable(Protocol):
     """What trains an adapter or a model, under whatever objective."""
 
@@ -132,11 +117,10 @@ class Saveable(Protocol):
 
 
 class BestCheckpoint(Callback):
-    """Writes `<run>/adapter` (or `model`) whenever the validation loss is the lowest so far."""
+    """Writes `<run>/adapter` (or `model`) whenever the validation loss is the lowest so far, and notes its step."""
 
     def __init__(self) -> None:
         self.best: float | None = None
-        self.epoch: int | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
@@ -145,26 +129,21 @@ class BestCheckpoint(Callback):
         if not math.isfinite(loss):
             raise UserError(f"epoch {trainer.current_epoch}: the validation loss is {loss}; lower model.learning_rate.")
         if self.best is None or loss < self.best:
-            self.best, self.epoch = loss, trainer.current_epoch
-            if isinstance(pl_module, Saveable):
-                trained = pl_module.trained_state()
-                if trainer.is_global_zero:
-                    with replacing(Path(trainer.default_root_dir) / pl_module.output) as fresh:
-                        pl_module.save(fresh, trained)
-                    _note(trainer)
+            self.best = loss
+            self._write(trainer, cast(Saveable, pl_module))
+
+    def _write(self, trainer: Trainer, policy: Saveable) -> None:
+        run, trained = Path(trainer.default_root_dir), policy.trained_state()
+        if trainer.is_global_zero:
+            with replacing(run / policy.output) as fresh:
+                policy.save(fresh, trained)
+            manifest.add(run, "fit", kept={"step": trainer.global_step, "of": int(trainer.estimated_stepping_batches)})
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "epoch": self.epoch}
+        return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.epoch = state_dict["best"], state_dict["epoch"]
-
-
-def _note(trainer: Trainer) -> None:
-    """Notes of which step the best one is, for whoever finds it before the training has ended."""
-    run, steps = Path(trainer.default_root_dir), trainer.estimated_stepping_batches
-    if (run / "fit.json").is_file():
-        manifest.add(run, "fit", kept={"step": trainer.global_step, "of": int(steps)})
+        self.best = state_dict["best"]
 
 
 class FirstValidation(Callback):

@@ -47,8 +47,7 @@ class Throughput(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restart()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._restart()
+    on_validation_end = on_train_epoch_start
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
@@ -82,10 +81,8 @@ class Costs:
         trained: Those that are trained.
         bytes_held: Bytes of the parameters.
         exact: Weights of linear layers that are held in 32 bits.
-        linear: Multiplications of one token in the linear layers, the head left out.
-        linear_trained: Those of them with a weight that is trained.
-        head: Multiplications of one token in the head.
-        head_trained: Those of them with a weight that is trained.
+        body: Operations of one token in the linear layers, forward and backward, the head left out.
+        head: Operations of one token in the head, likewise.
         width: Numbers that go into and come out of the linear layers for one token.
         layers: Number of transformer layers.
         hidden: Size of the hidden state.
@@ -95,28 +92,20 @@ class Costs:
     trained: int
     bytes_held: int
     exact: int
-    linear: int
-    linear_trained: int
+    body: int
     head: int
-    head_trained: int
     width: int
     layers: int
     hidden: int
 
     def flops(self, tokens: int, supervised: int) -> float:
-        """Operations of forward and backward: 4 a multiplication (forward, and back to the inputs), 2 more where the
-        weight is trained. Attention scores and what gradient checkpointing repeats are not counted.
+        """Operations of forward and backward. Attention scores and what gradient checkpointing repeats are not counted.
 
         Args:
             tokens: Tokens of the batch.
             supervised: Those that are learned, which alone go through the head.
         """
-        body = tokens * (4 * self.linear + 2 * self.linear_trained)
-        return float(body + supervised * (4 * self.head + 2 * self.head_trained))
-
-    def state_bytes(self) -> int:
-        """Bytes of gradients and of AdamW's two moments, in float32."""
-        return 12 * self.trained
+        return float(tokens * self.body + supervised * self.head)
 
     def activation_bytes(self, tokens: int, bytes_each: int, checkpointing: bool) -> int:
         """About how many bytes the activations of a batch take.
@@ -149,7 +138,7 @@ class Costs:
         parts = {
             "weights": self.bytes_held,
             "copies of them in 16 bits": self.copied_bytes(bytes_each),
-            "gradients and optimizer": self.state_bytes(),
+            "gradients and optimizer": 12 * self.trained,  # AdamW has two moments, all in float32
             f"activations of up to {tokens:,} tokens": round(activations * (1 if process is None else HEAP)),
             "logits": logits,
             "the program": max(0, (process or 0) - self.bytes_held),
@@ -163,25 +152,27 @@ class Costs:
 
 def count_costs(policy: Policy) -> Costs:
     """Counts what stands in `Costs`."""
-    base, head = base_of(policy), head_of(policy)
-    config = base.config.get_text_config(decoder=True)
-    body = [layer for layer in base.modules() if isinstance(layer, nn.Linear) and layer is not head]
-    sizes = [layer.in_features * layer.out_features for layer in body]
+    head = head_of(policy)
+    config = base_of(policy).config.get_text_config(decoder=True)
+    body = [layer for layer in base_of(policy).modules() if isinstance(layer, nn.Linear) and layer is not head]
     parameters = list(policy.parameters())
-    head_size = head.in_features * head.out_features
+    uncounted = sum(layer.in_features * layer.out_features - layer.weight.numel() for layer in body)  # where quantized
     return Costs(
-        parameters=sum(sizes) + sum(p.numel() for p in parameters) - sum(layer.weight.numel() for layer in body),
+        parameters=uncounted + sum(p.numel() for p in parameters),
         trained=sum(p.numel() for p in parameters if p.requires_grad),
         bytes_held=sum(p.numel() * p.element_size() for p in parameters),
         exact=sum(layer.weight.numel() for layer in (*body, head) if layer.weight.dtype == torch.float32),
-        linear=sum(sizes),
-        linear_trained=sum(size for size, layer in zip(sizes, body, strict=True) if layer.weight.requires_grad),
-        head=head_size,
-        head_trained=head_size if head.weight.requires_grad else 0,
+        body=sum(_operations(layer) for layer in body),
+        head=_operations(head),
         width=sum(layer.in_features + layer.out_features for layer in body),
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
     )
+
+
+def _operations(layer: nn.Linear) -> int:
+    """Of one token: 4 a multiplication (forward, and back to the inputs), 2 more where the weight is trained."""
+    return layer.in_features * layer.out_features * (6 if layer.weight.requires_grad else 4)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from cai_lightning.callbacks.recording import RecordListener
 from cai_lightning.data.prompt_data import PromptData
-from cai_lightning.engines import Engine, Reply
+from cai_lightning.engines import Reply
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Failure, Record
 
@@ -60,18 +60,11 @@ class Trial:
         return total / max(self.rows, min(width, rows)), total / self.rows
 
 
-class Chain(Protocol):
-    """What is estimated, such as `CritiqueRevision`."""
-
-    engine: Engine
-    price: Price | None
-
-
 class DryRun(RecordListener):
     """Tries the first rows of every process; the first process prints the table of its own figures."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        chain = cast(Chain, pl_module)
+        chain: Any = pl_module  # such as CritiqueRevision
         self._data: PromptData = trainer.datamodule  # type: ignore[attr-defined]
         self._width, self._price = chain.engine.concurrency, chain.price or Price()
         self._data.first = min(self._width, MOST_ROWS)
@@ -113,7 +106,7 @@ class DryRun(RecordListener):
 
 
 def _table(trial: Trial, rows: int, processes: int, width: int, price: Price) -> Table:
-    least, most = trial.time(-(-rows // processes), width)
+    seconds = trial.time(-(-rows // processes), width)
     in_all = [rows * trial.prompt_tokens, rows * trial.tokens]
     table = Table("", Column("a row", justify="right"), Column(f"{rows:,} rows", justify="right"), box=None)
     if trial.prompt_tokens:
@@ -121,16 +114,12 @@ def _table(trial: Trial, rows: int, processes: int, width: int, price: Price) ->
     else:
         table.add_row("prompt tokens", "", "not told by this engine")
     table.add_row("written tokens", f"{trial.tokens:,.0f}", f"{in_all[1]:,.0f}")
-    table.add_row("time on this machine", "", _range(_time(least), _time(most)))
+    table.add_row("time on this machine", "", _range(*(str(timedelta(seconds=round(each))) for each in seconds)))
     if price != Price():
         tokens = (in_all[0] * price.per_million_prompt_tokens + in_all[1] * price.per_million_tokens) / 1e6
-        dollars = [f"{tokens + seconds / 3600 * price.per_hour:,.2f}" for seconds in (least, most)]
+        dollars = [f"{tokens + each / 3600 * price.per_hour:,.2f}" for each in seconds]
         table.add_row("US dollars" if trial.prompt_tokens else "US dollars without prompts", "", _range(*dollars))
     return table
-
-
-def _time(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _range(least: str, most: str) -> str:

@@ -9,6 +9,7 @@ are spent; in a terminal its bar is Lightning's.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -90,21 +91,18 @@ class RowProgress(RecordListener):
 
     def on_stage(self, name: str, total: int, done: int) -> None:
         self._end_stage()
-        self._name = name + self._share
-        self._total, self._before, self._rows, self._failed, self._tokens = total, done, done, 0, 0
-        self._replies, self._cut = 0, 0
+        self._name, self._total, self._before, self._rows = name + self._share, total, done, done
+        self._counts = Counter[str]()
         self._began = time.monotonic()
         self._stage = self._bar.add_task(self._name, total=total, completed=done, state="")
         self._say()
 
     def on_reply(self, reply: Reply) -> None:
-        self._tokens += reply.tokens
-        self._replies += 1
-        self._cut += reply.finish_reason == "length"
+        self._counts.update(tokens=reply.tokens, replies=1, cut=int(reply.finish_reason == "length"))
         self._show()
 
     def on_row(self, failed: bool = False) -> None:
-        self._failed += failed
+        self._counts["failed"] += failed
         self._rows += not failed
         self._show()
 
@@ -116,7 +114,7 @@ class RowProgress(RecordListener):
 
     def _show(self) -> None:
         if self._stage is not None:
-            self._bar.update(self._stage, completed=self._rows + self._failed, state=self._state())
+            self._bar.update(self._stage, completed=self._rows + self._counts["failed"], state=self._state())
         if time.monotonic() - self._line > SECONDS_BETWEEN_LINES:
             self._say()
 
@@ -132,19 +130,25 @@ class RowProgress(RecordListener):
 
     def _state(self) -> str:
         """Such as `120/979 rows, 2 failed, 4 of 366 replies cut, 1,432 tokens/s, 0:07:03 left`."""
-        seconds = time.monotonic() - self._began
-        ended = self._rows - self._before + self._failed
-        left = self._total - self._rows - self._failed
+        seconds, counts = time.monotonic() - self._began, self._counts
+        ended = self._rows - self._before + counts["failed"]
         parts = [f"{self._rows}/{self._total} rows"]
-        if self._failed:
-            parts.append(f"{self._failed} failed")
-        if self._cut:
-            parts.append(f"{self._cut} of {self._replies} replies cut")
-        if self._tokens and seconds > 0:
-            parts.append(f"{self._tokens / seconds:,.0f} tokens/s")
-        if ended and left:
-            parts.append(f"{timedelta(seconds=round(seconds / ended * left))} left")
-        return ", ".join(parts)
+        if counts["failed"]:
+            parts.append(f"{counts['failed']} failed")
+        if counts["cut"]:
+            parts.append(f"{counts['cut']} of {counts['replies']} replies cut")
+        parts += _speed(counts["tokens"], seconds)
+        return ", ".join([*parts, *_left(seconds, ended, self._total - self._before - ended)])
+
+
+def _speed(tokens: int, seconds: float) -> list[str]:
+    """Such as `1,432 tokens/s`; nothing where there are none yet."""
+    return [f"{tokens / seconds:,.0f} tokens/s"] if tokens and seconds > 0 else []
+
+
+def _left(seconds: float, done: int, rest: int) -> list[str]:
+    """Such as `0:07:03 left`, as fast as what is done; nothing where nothing is done, or nothing is left."""
+    return [f"{timedelta(seconds=round(seconds / done * rest))} left"] if done and rest > 0 else []
 
 
 @contextmanager
@@ -212,12 +216,8 @@ class StepLines(Callback):
 
     def _state(self, trainer: Trainer) -> list[str]:
         """Such as `loss 1.412`, `3,210 tokens/s`, `0:41:20 left`."""
-        now, done = time.monotonic(), trainer.global_step - self._first
+        now, step = time.monotonic(), trainer.global_step
         loss = trainer.callback_metrics.get("train_loss")
         parts = [] if loss is None else [f"loss {loss.item():.3f}"]
-        if self._tokens and now > self._line:
-            parts.append(f"{self._tokens / (now - self._line):,.0f} tokens/s")
-        if done and trainer.global_step < self._total:
-            left = (now - self._began) / done * (self._total - trainer.global_step)
-            parts.append(f"{timedelta(seconds=round(left))} left")
-        return parts
+        parts += _speed(self._tokens, now - self._line)
+        return [*parts, *_left(now - self._began, step - self._first, self._total - step)]

@@ -5,9 +5,10 @@ sink.stage("revisions", total=979, done=0)
 sink.record(revision)
 """
 
+import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -71,18 +72,18 @@ class Sink:
             listener.on_row(failed)
 
 
-FILES: dict[type[Record], tuple[str, jsonl.Key]] = {
-    Revision: ("revisions.jsonl", jsonl.by_id),
-    Failure: ("failed.jsonl", jsonl.by_id),
-    Response: ("responses.jsonl", jsonl.by_id),
-    Score: ("scores.jsonl", jsonl.by_metric),
-    Judgement: ("pairwise.jsonl", jsonl.by_id),
+FILES: dict[type[Record], str] = {
+    Revision: "revisions.jsonl",
+    Failure: "failed.jsonl",
+    Response: "responses.jsonl",
+    Score: "scores.jsonl",
+    Judgement: "pairwise.jsonl",
 }
 
 
 def journals(*kinds: type[Record]) -> tuple[str, ...]:
     """Patterns of the files that records of some kinds are written to, by one process or by several."""
-    names = [FILES[kind][0] for kind in kinds]
+    names = [FILES[kind] for kind in kinds]
     return tuple(pattern for name in names for pattern in (name, name.replace(".", ".rank*.")))
 
 
@@ -96,13 +97,6 @@ class Recorder(Protocol):
     @property
     def outputs(self) -> Outputs:
         """What it makes in the run's folder."""
-
-
-class Ordered(Protocol):
-    """What the data module knows: the ids of all rows, in the order of their source."""
-
-    @property
-    def order(self) -> list[str]: ...
 
 
 class RecordWriter(RecordListener):
@@ -119,11 +113,11 @@ class RecordWriter(RecordListener):
     def open(self, run: Path, rank: int = 0) -> None:
         """Takes the files of this process in the folder of a run."""
         for kind in self.kinds:
-            self._journals[kind] = jsonl.JournalWriter(run / FILES[kind][0], rank)
+            self._journals[kind] = jsonl.JournalWriter(run / FILES[kind], rank)
 
     def close(self) -> None:
-        while self._journals:
-            self._journals.popitem()[1].close()
+        for journal in self._journals.values():
+            journal.close()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.open(Path(trainer.default_root_dir), trainer.global_rank)
@@ -138,8 +132,8 @@ class RecordWriter(RecordListener):
         self.close()
         _wait_for_all(trainer)
         if trainer.is_global_zero:
-            data = cast(Ordered, trainer.datamodule)  # type: ignore[attr-defined]
-            merge_records(Path(trainer.default_root_dir), self.kinds, data.order)
+            order: list[str] = trainer.datamodule.order  # type: ignore[attr-defined]
+            merge_records(Path(trainer.default_root_dir), self.kinds, order)
         trainer.strategy.barrier("records are merged")
 
 
@@ -162,7 +156,20 @@ def merge_records(run: Path, kinds: Iterable[type[Record]], order: Sequence[str]
         order: Ids of all rows in the order of their source.
     """
     for kind in kinds:
-        name, key = FILES[kind]
-        if jsonl.rank_files(run / name):
-            made = jsonl.read(run / FILES[Revision][0]) if kind is Failure else {}
-            jsonl.merge(run / name, order, key, without=made)
+        path = run / FILES[kind]
+        if jsonl.rank_files(path):
+            made = jsonl.read(run / FILES[Revision]) if kind is Failure else {}
+            jsonl.merge(path, order, without=made)
+
+
+class EndOnTermination(Callback):
+    """Lets SIGTERM end a verb at once: what is finished is on disk, and the same command goes on from there.
+
+    Lightning's own handler, put in place after `setup`, waits for the next training step; predict and validate have
+    none. With several processes it would wait for the others too, for ever where each got the signal.
+    """
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    on_validation_start = on_train_start = on_predict_start

@@ -3,11 +3,9 @@
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from jsonargparse import _loaders_dumpers
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -17,8 +15,7 @@ from cai_lightning.callbacks.checkpoints import TRAINED, BestCheckpoint, FirstVa
 from cai_lightning.callbacks.costs import Throughput
 from cai_lightning.callbacks.dry_run import DryRun
 from cai_lightning.callbacks.progress import RowProgress, Statement, StepLines
-from cai_lightning.callbacks.recording import Recorder, RecordWriter, merge_records
-from cai_lightning.callbacks.termination import EndOnTermination
+from cai_lightning.callbacks.recording import EndOnTermination, Recorder, RecordWriter, merge_records
 from cai_lightning.cli import lightning_trainer
 from cai_lightning.cli.verbs import VERBS
 from cai_lightning.commands.arguments import PROGRAM, summarize, usage_error
@@ -26,18 +23,13 @@ from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.report.failures import tell_failures, tell_missing, told_cuts
 from cai_lightning.report.validation import show_evaluation, write_evaluation
-from cai_lightning.run import jsonl, manifest
-from cai_lightning.run.config import RUN_VERBS, refuse_repeated_keys, run_folder
+from cai_lightning.run import manifest
+from cai_lightning.run.config import RUN_VERBS, run_folder
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.quiet import quiet
-from cai_lightning.run.reading import read_records
+from cai_lightning.run.files import locked
+from cai_lightning.run.jsonl import read_records
+from cai_lightning.run.processes import quiet
 from cai_lightning.run.records import Failure
-
-
-@cache
-def refuse_repeated_settings() -> None:
-    """Makes jsonargparse take a value with a key twice for no YAML."""
-    refuse_repeated_keys(_loaders_dumpers.get_yaml_default_loader())  # type: ignore[no-untyped-call]
 
 
 def parser_settings(name: str) -> dict[str, str]:
@@ -70,7 +62,6 @@ class CAICLI(LightningCLI):
 
     def __init__(self, args: ArgsType = None) -> None:
         quiet()
-        refuse_repeated_settings()
         super().__init__(
             model_class=LightningModule,
             datamodule_class=LightningDataModule,
@@ -231,7 +222,7 @@ class CAICLI(LightningCLI):
         outputs, data, found = self._outputs, self.datamodule, self._fingerprint() | dict(more or {})
         records = () if self._is_training else self._recorder.records
         self.run.mkdir(parents=True, exist_ok=True)
-        self._locks.enter_context(jsonl.locked(self.run / f"{self.subcommand}.json"))
+        self._locks.enter_context(locked(self.run / f"{self.subcommand}.json"))
         if self._get(self.config, "fresh") and (folder := manifest.set_aside(self.run, outputs)):
             rank_zero_info(f"what {outputs.verb} had made before is now in {folder}")
         for path in lightning_trainer.left_over(self.run):

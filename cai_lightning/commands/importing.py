@@ -18,9 +18,9 @@ from cai_lightning.commands.arguments import call
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.config import run_folder
 from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import locked
 from cai_lightning.run.records import UNKNOWN, Response, number_ids, prompt_id, to_json
-from cai_lightning.run.text import excerpt
-from cai_lightning.run.thoughts import split_thoughts
+from cai_lightning.run.text import excerpt, split_thoughts
 
 IMPORTED = manifest.Outputs(
     "import",
@@ -157,7 +157,7 @@ def import_responses(
     name = model or file.name.partition(".")[0]
     responses = read_responses(file, columns, name)
     target.mkdir(parents=True, exist_ok=True)
-    with jsonl.locked(target / "validate.json"):
+    with locked(target / "validate.json"):
         if fresh and (folder := manifest.set_aside(target, IMPORTED)):
             print(f"what the run held is now in {folder}")
         made_from = {"digest of the file": manifest.file_digest(file), "columns": columns, "model": name}

@@ -22,7 +22,7 @@ from cai_lightning.report.runs import conversation, name_runs, read_responses, r
 from cai_lightning.report.summary import read_summary
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import read_records
+from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import Judgement, Response, shared_id
 from cai_lightning.run.text import printable
 from cai_lightning.services.judge import JudgeModel
@@ -102,7 +102,7 @@ def judge_pairs(asking: PairwiseJudge, revision: str, folder: Path, pairs: Seque
 
 
 def _of_this_judge(folder: Path, keys: Mapping[str, str]) -> list[Judgement]:
-    judged = read_records(folder / FILES[Judgement][0], Judgement)
+    judged = read_records(folder / FILES[Judgement], Judgement)
     return [judged[id] for id, key in keys.items() if id in judged and judged[id].key == key]
 
 

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from cai_lightning.data.characters import Ascii, CharacterChange, blocks, in_place, plain
 from cai_lightning.data.commentary import Kind, Subject, introduces, judge, leading
-from cai_lightning.run.thoughts import split_thoughts
+from cai_lightning.run.text import split_thoughts
 
 PieceKind = Kind | Literal["code", "rule"]
 Change = CharacterChange | Literal["thoughts", "meta_commentary", "empty", "unfinished_thought"]

@@ -20,7 +20,7 @@ from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation, Prompt, prompt_id, shared_id, transcript_text
-from cai_lightning.run.thoughts import split_thoughts
+from cai_lightning.run.text import split_thoughts
 
 Target = Literal["revision", "rounds", "initial"]
 

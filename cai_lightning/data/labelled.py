@@ -18,8 +18,7 @@ from cai_lightning.data.prompts import Row, conversation_of, only_text, text_of,
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation, user
-from cai_lightning.run.text import excerpt
-from cai_lightning.run.thoughts import split_thoughts
+from cai_lightning.run.text import excerpt, split_thoughts
 
 FORMATS = (
     "text_correct and text_incorrect, two transcripts (the paper's 438HHHEvaluations)",

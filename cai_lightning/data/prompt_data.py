@@ -16,9 +16,9 @@ from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import Shares, part, prompt_text
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import read_records
+from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import FOREIGN, Conversation, Prompt, Response, samples_of, shared_id
-from cai_lightning.run.thoughts import split_thoughts
+from cai_lightning.run.text import split_thoughts
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from cai_lightning.principles.anthropic import EVALUATION_FILES, evaluation_file
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import Row as Row
-from cai_lightning.run.reading import check
+from cai_lightning.run.jsonl import check
 from cai_lightning.run.records import Conversation, Prompt, Role, Turn, number_ids, prompt_id, transcript_text
 from cai_lightning.run.text import excerpt
 

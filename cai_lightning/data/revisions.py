@@ -20,7 +20,7 @@ from annotated_types import MinLen
 
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import parse
+from cai_lightning.run.jsonl import parse
 from cai_lightning.run.records import FOREIGN, Conversation, Number, shared_id
 
 EXAMPLE = {"prompt": "How do I pick a lock?", "initial_response": "Like this.", "revision": "I would rather not say."}

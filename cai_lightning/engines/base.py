@@ -30,7 +30,7 @@ from transformers import (
 from cai_lightning.models.hub import load_config
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation
-from cai_lightning.run.thoughts import why_silent
+from cai_lightning.run.text import why_silent
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import torch
 from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling, check_options
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
-from cai_lightning.run.thoughts import joined, split_thoughts
+from cai_lightning.run.text import join_thoughts, split_thoughts
 from cai_lightning.services.addresses import check_settings, read_key
 from cai_lightning.services.answers import why_unread
 from cai_lightning.services.http import Servers, Sleep, TokenBudget
@@ -44,7 +44,11 @@ def as_reply(completion: Completion, stop: Sequence[str]) -> Reply:
     end = min((text.index(found) for found in stop if found in text), default=None)
     finish: Literal["stop", "length"] = "length" if end is None and reason == "length" else "stop"
     return Reply(
-        text[:end].strip(), finish, completion.tokens, completion.prompt_tokens, joined([completion.thought, thought])
+        text[:end].strip(),
+        finish,
+        completion.tokens,
+        completion.prompt_tokens,
+        join_thoughts([completion.thought, thought]),
     )
 
 

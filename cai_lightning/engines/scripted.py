@@ -15,7 +15,7 @@ from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import UNKNOWN, Conversation, transcript_text, user
-from cai_lightning.run.thoughts import split_thoughts
+from cai_lightning.run.text import split_thoughts
 
 
 class ScriptedEngine(Engine):

@@ -19,7 +19,7 @@ from cai_lightning.models.template import control_tokens, render, tokens
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation
-from cai_lightning.run.thoughts import CLOSE, OPEN, Said, split_thoughts
+from cai_lightning.run.text import CLOSE, OPEN, Said, split_thoughts
 
 log = logging.getLogger(__name__)
 

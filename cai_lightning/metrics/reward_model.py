@@ -18,7 +18,7 @@ from cai_lightning.metrics.starling import open_starling
 from cai_lightning.models.hub import DType, revision
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import read_json
+from cai_lightning.run.jsonl import read_json
 from cai_lightning.run.records import WRITTEN, Conversation, Response, assistant, user
 
 DEFAULT = Path(__file__).with_name("self_test.json")

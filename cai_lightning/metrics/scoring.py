@@ -20,9 +20,9 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from cai_lightning.metrics.base import ResponseMetric, Scores, within_bounds
-from cai_lightning.run import jsonl, manifest
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError, WriteError, is_out_of_memory
-from cai_lightning.run.reading import read_records
+from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import Response, Score
 
 NO_REASON = "no reason given"
@@ -176,7 +176,7 @@ class _Work:
             UserError: The evaluator cannot tell its revision; the scores made under the last one then stand. Or a row
                 of `scores.jsonl` is malformed.
         """
-        made = read_records(self.scorer.run / "scores.jsonl", Score, jsonl.by_metric)
+        made = read_records(self.scorer.run / "scores.jsonl", Score)
         try:
             self.revision = self.metric.revision()
         except UserError:

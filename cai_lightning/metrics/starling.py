@@ -20,7 +20,7 @@ from cai_lightning.metrics.rewards import Encoded, Reward, padded
 from cai_lightning.models.hub import WeightIndex, open_tokenizer, opening
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import read_json
+from cai_lightning.run.jsonl import read_json
 from cai_lightning.run.records import Conversation, user
 
 BACKBONE = "transformer."

@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from cai_lightning.models.hub import opening, weights_revision
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import read_json
+from cai_lightning.run.jsonl import read_json
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -34,8 +34,8 @@ from transformers import (
 
 from cai_lightning.models.template import with_arguments
 from cai_lightning.run.errors import UserError
+from cai_lightning.run.jsonl import read_json
 from cai_lightning.run.manifest import sampled_digest
-from cai_lightning.run.reading import read_json
 from cai_lightning.run.records import FOREIGN
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Conversation, assistant, user
-from cai_lightning.run.thoughts import CLOSE, OPEN
+from cai_lightning.run.text import CLOSE, OPEN
 
 FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a template can raise: it is a program that came with the model."""

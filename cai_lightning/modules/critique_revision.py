@@ -3,8 +3,8 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lightning.pytorch import LightningModule
@@ -17,12 +17,13 @@ from cai_lightning.principles.constitution import Constitution, open_constitutio
 from cai_lightning.principles.few_shots import FewShots, open_few_shots
 from cai_lightning.principles.selection import PrincipleSelector
 from cai_lightning.run.errors import ReplyError
+from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.manifest import Outputs
-from cai_lightning.run.reading import read_records
-from cai_lightning.run.records import Conversation, Failure, Prompt, Revision, Round, about
+from cai_lightning.run.records import Conversation, Failure, Prompt, Revision, Round, about, timestamp
 from cai_lightning.services.concurrency import for_each
 
 
+@dataclass(eq=False, repr=False)
 class CritiqueRevision(LightningModule):
     """Makes the revisions that fine-tuning learns from.
 
@@ -52,52 +53,34 @@ class CritiqueRevision(LightningModule):
     outputs = Outputs("predict", journals(Revision), beside=journals(Failure))
     NOT_FINGERPRINTED = frozenset({"constitution", "few_shots", "tries", "price"})
 
-    def __init__(
-        self,
-        engine: Engine,
-        selector: PrincipleSelector,
-        constitution: str = "default",
-        few_shots: str = "none",
-        revisions: int = 1,
-        critique: bool = True,
-        suffix: str = wording.NO_META_COMMENTARY,
-        tries: int = 3,
-        seed: int = 42,
-        price: Price | None = None,
-    ) -> None:
+    engine: Engine
+    selector: PrincipleSelector
+    constitution: str = "default"
+    few_shots: str = "none"
+    revisions: int = 1
+    critique: bool = True
+    suffix: str = wording.NO_META_COMMENTARY
+    tries: int = 3
+    seed: int = 42
+    price: Price | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if revisions < 1:
-            raise ValueError(f"CritiqueRevision: revisions >= 1 expected, found {revisions}")
-        if tries < 1:
-            raise ValueError(f"CritiqueRevision: tries >= 1 expected, found {tries}")
-        self.engine = engine
-        self.selector = selector
-        self.constitution = constitution
-        self.few_shots = few_shots
-        self.revisions = revisions
-        self.critique = critique
-        self.suffix = suffix
-        self.tries = tries
-        self.seed = seed
-        self.price = price
+        for name in ("revisions", "tries"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"CritiqueRevision: {name} >= 1 expected, found {getattr(self, name)}")
         self.sink = Sink()
-        self._principles: Constitution | None = None
-        self._examples: FewShots | None = None
         self._silent: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    @property
+    @cached_property
     def principles(self) -> Constitution:
         """The constitution itself, read on first use."""
-        if self._principles is None:
-            self._principles = open_constitution(self.constitution)
-        return self._principles
+        return open_constitution(self.constitution)
 
-    @property
+    @cached_property
     def examples(self) -> FewShots:
         """The few-shot examples themselves, read on first use."""
-        if self._examples is None:
-            self._examples = open_few_shots(self.few_shots)
-        return self._examples
+        return open_few_shots(self.few_shots)
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digests of what this module reads."""
@@ -127,17 +110,18 @@ class CritiqueRevision(LightningModule):
     async def revise(self, prompt: Prompt) -> Revision:
         """The whole conversation about one prompt."""
         opening = wording.opening(prompt)
-        replies, rounds = [await self._ask(prompt, opening, "response")], list[Round]()
+        replies, rounds = [await self._ask(prompt, opening, "response", "response")], list[Round]()
         talk = self.examples.turns(self.suffix, self.critique) + wording.answered(opening, replies[0].text)
-        for round_index in range(self.revisions):
-            chosen = self.selector.select(prompt, round_index)
+        for index in range(self.revisions):
+            chosen = self.selector.select(prompt, index)
+            critique: str | None = None
             if self.critique:
                 talk = wording.critique(talk, chosen.principle)
-                replies.append(await self._ask(prompt, talk, "critique", round_index))
-                talk = wording.answered(talk, replies[-1].text)
-            critique = replies[-1].text if self.critique else None
+                replies.append(await self._ask(prompt, talk, f"critique {index + 1}", f"critique{index}"))
+                critique = replies[-1].text
+                talk = wording.answered(talk, critique)
             talk = wording.revision(talk, chosen.principle, self.suffix)
-            replies.append(await self._ask(prompt, talk, "revision", round_index))
+            replies.append(await self._ask(prompt, talk, f"revision {index + 1}", f"revision{index}"))
             request, talk = talk[-1]["content"], wording.answered(talk, replies[-1].text)
             rounds.append(
                 Round(
@@ -160,20 +144,15 @@ class CritiqueRevision(LightningModule):
             **about(prompt),
             stage=error.stage,
             reason=str(error),
-            created=_now(),
+            created=timestamp(),
             silent_draws=dict(+self._silent[prompt.id]) or None,
         )
         self.sink.record(failure)
         self.sink.row(failed=True)
 
-    async def _ask(
-        self, prompt: Prompt, conversation: Conversation, kind: str, round_index: int | None = None
-    ) -> Reply:
-        name, stage = kind, kind
-        if round_index is not None:
-            name, stage = f"{kind}{round_index}", f"{kind} {round_index + 1}"
+    async def _ask(self, prompt: Prompt, conversation: Conversation, stage: str, seed: str) -> Reply:
         try:
-            return await self._draw(conversation, f"{self.seed}:{prompt.id}:{name}", self._silent[prompt.id], stage)
+            return await self._draw(conversation, f"{self.seed}:{prompt.id}:{seed}", self._silent[prompt.id], stage)
         except ReplyError as error:
             error.stage = stage
             raise
@@ -206,10 +185,6 @@ class CritiqueRevision(LightningModule):
             seed=self.seed,
             constitution={"name": constitution.name, "digest": constitution.digest},
             few_shots={"name": examples.name, "digest": examples.digest} if examples.examples else None,
-            created=_now(),
+            created=timestamp(),
             thoughts=thoughts if any(thoughts) else None,
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

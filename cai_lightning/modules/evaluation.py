@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -14,10 +14,10 @@ from cai_lightning.engines import Engine, Reply
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.metrics.scoring import Outcome, Scorer
 from cai_lightning.principles import wording
-from cai_lightning.run import jsonl, manifest
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import ReplyError, UserError
+from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.manifest import Outputs, unfinished
-from cai_lightning.run.reading import read_records
 from cai_lightning.run.records import Prompt, Response, Score, about, shared_id
 from cai_lightning.services.concurrency import for_each
 
@@ -27,6 +27,7 @@ SCORED = Outputs("score", SCORES, noted=False)
 """Scores alone: each says of its own row under which settings it was made."""
 
 
+@dataclass(eq=False, repr=False)
 class Evaluation(LightningModule):
     """Answers the test prompts and scores the answers. One without words is an answer too, which no metric scores.
 
@@ -43,26 +44,20 @@ class Evaluation(LightningModule):
     records = (Response, Score)
     NOT_FINGERPRINTED = frozenset({"metrics", "adapter", "unfinished", "score_batch_size"})
 
-    def __init__(
-        self,
-        engine: Engine | None,
-        metrics: list[ResponseMetric],
-        adapter: str | None = "run",
-        unfinished: bool = False,
-        seed: int = 42,
-        score_batch_size: int = 64,
-    ) -> None:
+    engine: Engine | None
+    metrics: list[ResponseMetric]
+    adapter: str | None = "run"
+    unfinished: bool = False
+    seed: int = 42
+    score_batch_size: int = 64
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.engine = engine
-        self.metrics = nn.ModuleList(metrics)
-        self.adapter = adapter
-        self.unfinished = unfinished
-        self.seed = seed
-        self.score_batch_size = score_batch_size
+        _check_columns(self.metrics)
+        self.metrics = nn.ModuleList(self.metrics)  # type: ignore[assignment]  # whose devices Lightning looks after
         self.sink = Sink()
         self.outcomes: list[Outcome] = []
         self.computed: dict[str, Tensor] = {}
-        _check_columns(metrics)
 
     @property
     def outputs(self) -> Outputs:
@@ -166,14 +161,10 @@ class Evaluation(LightningModule):
         responses = [made[test.prompt.id] for test in mine if test.prompt.id not in self._failed]
         prompts = {test.prompt.id: shared_id(test.prompt) for test in self.tests}
         scorer = Scorer(self._run, self.sink, self.trainer.strategy, prompts, self.score_batch_size)
-        self.outcomes = [scorer.score(metric, responses, self._failed, self._digest) for metric in self.evaluators]
-        for metric in self.evaluators:
+        self.outcomes = [scorer.score(metric, responses, self._failed, self._digest) for metric in self.metrics]
+        for metric in self.metrics:
             self.computed |= metric.compute()
         self.log_dict(self.computed)
-
-    @property
-    def evaluators(self) -> list[ResponseMetric]:
-        return [cast(ResponseMetric, metric) for metric in self.metrics]
 
     def _responses(self) -> dict[str, Response]:
         """The responses of the evaluated adapter that any process has written, by id."""
@@ -181,7 +172,7 @@ class Evaluation(LightningModule):
         return {response.id: response for response in made if response.adapter == self._digest}
 
     def _scores(self) -> Iterable[Score]:
-        return read_records(self._run / "scores.jsonl", Score, jsonl.by_metric).values()
+        return read_records(self._run / "scores.jsonl", Score).values()
 
     def _set_aside(self, test: ReferencedPrompt, error: ReplyError) -> None:
         self._failed[test.prompt.id] = str(error)

@@ -19,7 +19,7 @@ from annotated_types import Len
 
 from cai_lightning.principles.anthropic import find_prompt_file
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import check, load_json
+from cai_lightning.run.jsonl import check, load_json
 from cai_lightning.run.records import WRITTEN
 from cai_lightning.run.text import excerpt
 

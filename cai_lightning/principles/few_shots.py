@@ -17,7 +17,7 @@ from cai_lightning.principles.anthropic import find_prompt_file
 from cai_lightning.principles.constitution import Principle
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import check, load_json
+from cai_lightning.run.jsonl import check, load_json
 from cai_lightning.run.records import WRITTEN, Conversation, assistant, user
 from cai_lightning.run.text import excerpt
 

@@ -16,7 +16,7 @@ from cai_lightning.data.revisions import RecordedRevision, RecordedRound, read_j
 from cai_lightning.report.runs import Run, name_runs
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import UNKNOWN, Conversation, Response, Round, prompt_id, transcript_text
-from cai_lightning.run.thoughts import Said, joined, split_thoughts
+from cai_lightning.run.text import Said, join_thoughts, split_thoughts
 
 NOT_RECORDED = "not recorded"
 
@@ -69,7 +69,7 @@ def _row(recorded: RecordedRevision, id: str, where: str) -> Row:
     """The row with its thoughts, those that were left in its texts among them, beside its words."""
     said = {stage: split_thoughts(text) for stage, text in recorded.replies.items()}
     recorded.first_response(where)
-    thoughts = {stage: joined([known, said[stage].thought]) for stage, known in recorded.thought_before.items()}
+    thoughts = {stage: join_thoughts([known, said[stage].thought]) for stage, known in recorded.thought_before.items()}
     return Row(
         id=id,
         prompt=recorded.prompt,

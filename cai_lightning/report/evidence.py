@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from cai_lightning.report.numbers import in_hundredths, p_value, with_interval
 from cai_lightning.report.runs import Run, responses_digest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import check
+from cai_lightning.run.jsonl import check
 from cai_lightning.run.records import FOREIGN, Number
 from cai_lightning.run.text import parse_json
 from cai_lightning.statistics import Interval

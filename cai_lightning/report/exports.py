@@ -14,14 +14,14 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from cai_lightning.run import jsonl
+from cai_lightning.run.files import replace_text
 from cai_lightning.run.text import spreadsheet_cell
 
 
 def write_files(output: Path, texts: Mapping[str, str]) -> list[Path]:
     """Writes files into a folder, each in one step, and returns them."""
     for name, text in texts.items():
-        jsonl.replace_text(output / name, text)
+        replace_text(output / name, text)
     return [output / name for name in texts]
 
 

@@ -1,6 +1,6 @@
 """A comparison as one HTML page that needs nothing else: no server, no network, no other file.
 
-    jsonl.replace_text(output / "index.html", render_page(comparison, runs, texts))
+    files.replace_text(output / "index.html", render_page(comparison, runs, texts))
 
 What models wrote goes into the page as JSON in which no character can end a script; the viewer inserts it as text. The
 page's policy lets the browser run and style by these very files alone, known by their digests, and load nothing.

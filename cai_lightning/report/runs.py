@@ -22,7 +22,7 @@ from typing import Any
 from cai_lightning.report.summary import ColumnScores, agreeing, read_scores, read_summary
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import read_records
+from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import Conversation, Response, shared_id, user
 from cai_lightning.run.text import printable
 

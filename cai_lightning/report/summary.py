@@ -21,7 +21,7 @@ from typing import Any, Literal
 from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import is_number, parse, read_records
+from cai_lightning.run.jsonl import is_number, parse, read_records
 from cai_lightning.run.records import FOREIGN, Score
 from cai_lightning.run.text import whole_json
 from cai_lightning.statistics import Interval
@@ -73,7 +73,7 @@ def read_scores(
         UserError: A row of the file is malformed.
     """
     columns = {name: ColumnScores() for name in made_by}
-    for score in read_records(run / "scores.jsonl", Score, jsonl.by_metric).values():
+    for score in read_records(run / "scores.jsonl", Score).values():
         counts = score.metric in columns and (ids is None or score.id in ids)
         if counts and (score.settings, score.revision, score.adapter) == (*made_by[score.metric], adapter):
             _add(columns[score.metric], score)

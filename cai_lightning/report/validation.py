@@ -19,7 +19,7 @@ from cai_lightning.report.numbers import ARROWS, by_reason, with_interval
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
 from cai_lightning.report.table import Field, Row, Table, console
 from cai_lightning.run import manifest
-from cai_lightning.run.reading import read_records
+from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import UNKNOWN, Response
 from cai_lightning.run.text import printable
 from cai_lightning.statistics import Interval

@@ -47,18 +47,13 @@ class Configuration:
         """The verbs that it has a section for; none where it is a file without sections."""
         return [verb for verb in RUN_VERBS if verb in self.content]
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it has no sections, such as what `--print_config` writes."""
-        return not self.verbs and SHARED not in self.content
-
     def section(self, verb: str) -> dict[str, Any]:
         """What it says for a verb; a file without sections, such as `--print_config` writes, is passed whole.
 
         Raises:
             UserError: There are sections, and none for the verb, or one that no verb has; or a reference leads nowhere.
         """
-        if self.is_whole:
+        if not self.verbs and SHARED not in self.content:
             return self.content
         if unknown := sorted(map(str, self.content.keys() - {*RUN_VERBS, SHARED})):
             names = ", ".join(RUN_VERBS)
@@ -68,29 +63,25 @@ class Configuration:
         try:
             return {key: self._resolve(value) for key, value in self.content[verb].items()}
         except RecursionError:
-            raise UserError(f"{self.path}: a value in it holds itself, or is nested too deeply.") from None
+            raise UserError(f"{self.path}: a value in the section {SHARED} stands for itself.") from None
 
-    def _resolve(self, value: Any, within: tuple[str, ...] = ()) -> Any:
-        """The value with its references looked up; `within` are those on the way to it."""
+    def _resolve(self, value: Any) -> Any:
+        """The value with its references looked up."""
         if isinstance(value, dict):
-            return {key: self._resolve(each, within) for key, each in value.items()}
+            return {key: self._resolve(each) for key, each in value.items()}
         if isinstance(value, list):
-            return [self._resolve(each, within) for each in value]
+            return [self._resolve(each) for each in value]
         if not isinstance(value, str):
             return value
         if whole := REFERENCE.fullmatch(value):
-            return self._look_up(whole[1], within)
-        return REFERENCE.sub(lambda found: str(self._look_up(found[1], within)), value)
+            return self._look_up(whole[1])
+        return REFERENCE.sub(lambda found: str(self._look_up(found[1])), value)
 
-    def _look_up(self, name: str, within: tuple[str, ...]) -> Any:
-        if name in within:
-            raise UserError(f"{self.path}: ${{{name}}} stands for itself.")
-        value = self.content if name.startswith(f"{SHARED}.") else None
-        for part in name.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise UserError(f"{self.path}: ${{{name}}} stands for nothing: the section {SHARED} has no such value.")
-            value = value[part]
-        return self._resolve(value, (*within, name))
+    def _look_up(self, name: str) -> Any:
+        group, key = _place(self.content, name)
+        if group is None or not name.startswith(f"{SHARED}."):
+            raise UserError(f"{self.path}: ${{{name}}} stands for nothing: the section {SHARED} has no such value.")
+        return self._resolve(group[key])
 
 
 def read_configuration(path: Path, shared: Mapping[str, Any] | None = None) -> Configuration:
@@ -107,11 +98,14 @@ def read_configuration(path: Path, shared: Mapping[str, Any] | None = None) -> C
     if EXTENDS in content:
         parent, own = _parent(path, content.pop(EXTENDS)), content
         content = merge(parent, own)
-        _check_shared(path, parent.get(SHARED), own.get(SHARED), content)
+        _check_shared(path, parent.get(SHARED) or {}, own.get(SHARED) or {}, content)
     for name, value in (shared or {}).items():
-        _override(path, content, name, value)
-    removed = {verb for verb in RUN_VERBS if verb in content and content[verb] is None}
-    return Configuration(path, {key: value for key, value in content.items() if key not in removed})
+        group, key = _place(content, name)
+        if group is None:
+            raise UserError(f"--{name}: {path} has no such value in its section {SHARED}.")
+        group[key] = value
+    kept = {key: value for key, value in content.items() if value is not None or key not in RUN_VERBS}
+    return Configuration(path, kept)
 
 
 def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
@@ -197,24 +191,19 @@ def _parent(path: Path, name: Any) -> dict[str, Any]:
     return content
 
 
-def _check_shared(path: Path, parents: Any, own: Any, content: Mapping[str, Any]) -> None:
+def _check_shared(path: Path, parents: Mapping[str, Any], own: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
     """Refuses a shared value that the extended file does not have and that nothing refers to: a misspelt one."""
-    if not isinstance(own, dict):
-        return
-    known = parents if isinstance(parents, dict) else {}
-    for name in own.keys() - known.keys():
-        if f"${{{SHARED}.{name}" not in str(content):
-            raise UserError(f"{path}: nothing refers to {SHARED}.{name}; the file it extends has {', '.join(known)}.")
+    for name in own.keys() - parents.keys():
+        if f"${{{SHARED}.{name}" not in str(merged):
+            raise UserError(f"{path}: nothing refers to {SHARED}.{name}; the file it extends has {', '.join(parents)}.")
 
 
-def _override(path: Path, content: dict[str, Any], name: str, value: Any) -> None:
-    *groups, last = name.split(".")
-    values: Any = content
+def _place(content: Any, name: str) -> tuple[dict[str, Any] | None, str]:
+    """The dictionary in which a value with a dotted name stands, if there is one, and its key there."""
+    *groups, key = name.split(".")
     for group in groups:
-        values = values.get(group) if isinstance(values, dict) else None
-    if not isinstance(values, dict) or last not in values:
-        raise UserError(f"--{name}: {path} has no such value in its section {SHARED}.")
-    values[last] = value
+        content = content.get(group) if isinstance(content, dict) else None
+    return (content, key) if isinstance(content, dict) and key in content else (None, key)
 
 
 def _shared_value(option: str, value: str | None) -> Any:
@@ -231,10 +220,6 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such configuration file.")
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
-    except RepeatedKey as error:
-        raise UserError(f"{path}, line {error.line}: {error.problem}; keep one of them.") from None
-    except RecursionError:
-        raise UserError(f"{path}: nested too deeply.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -242,58 +227,23 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-class RepeatedKey(yaml.MarkedYAMLError):
-    """A key stands twice in a mapping, of which YAML's parsers keep the last; `problem` says which, `line` where.
-
-    Args:
-        key: The second of the two.
-        first: Where the first stands.
-    """
-
-    def __init__(self, key: yaml.ScalarNode, first: yaml.ScalarNode) -> None:
-        self.line = key.start_mark.line + 1
-        problem = f"the key {key.value!r} stands twice, first in line {first.start_mark.line + 1}"
-        super().__init__(problem=problem, problem_mark=key.start_mark)
-
-
-def refuse_repeated_keys(loader: Any) -> None:
-    """Makes one of PyYAML's classes of loaders raise `RepeatedKey`.
-
-    Its `flatten_mapping` sees every mapping before it is constructed, and the first time before anything is merged into
-    it, when what a `<<` brings in beside a key is still apart.
-    """
-    flatten = loader.flatten_mapping
-
-    def checked(self: Any, node: yaml.MappingNode) -> None:
-        if not hasattr(node, "cai_checked"):
-            node.cai_checked = True  # type: ignore[attr-defined]
-            _check(node)
-        flatten(self, node)
-
-    loader.flatten_mapping = checked
-
-
-def _check(node: yaml.MappingNode) -> None:
-    found: dict[tuple[str, str], yaml.ScalarNode] = {}
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-            continue
-        if (first := found.setdefault((key.tag, key.value), key)) is not key:
-            raise RepeatedKey(key, first)
-
-
-class _Loader(yaml.SafeLoader):
-    pass
-
-
-refuse_repeated_keys(_Loader)
-
-
 def load_yaml(text: str) -> Any:
     """What a YAML text says.
 
     Raises:
-        RepeatedKey: A key stands twice in a mapping.
-        yaml.YAMLError: It is no YAML.
+        yaml.YAMLError: It is no YAML, or a key stands twice in a mapping.
     """
     return yaml.load(text, _Loader)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML's parsers keep the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node, found = super().compose_mapping_node(anchor), dict[tuple[str, str], yaml.Node]()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            first = found.setdefault((key.tag, key.value), key)
+            if first is not key:
+                problem = f"the key {key.value!r} stands twice, first in line {first.start_mark.line + 1}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        return node

@@ -1,20 +1,19 @@
-"""Append-only JSON Lines files that survive being killed: one writer a file, whole lines only.
+"""Append-only JSON Lines files that survive being killed, and JSON read as dataclasses, every field checked.
 
-One writer a file: a lock that stands beside it, names its process, and goes with that, however it ends.
+    with JournalWriter(run / "responses.jsonl", rank=0) as journal:
+        journal.append(response)
+    merge(run / "responses.jsonl", order=ids)
+    responses = read_records(run / "responses.jsonl", Response)
+    pairs = read_json(Path("self_test.json"), list[Pair], "self-test")
 
-with locked(run / "fit.json"):
-    ...
-holder(run / "fit.json")  # "4711", seen by another process meanwhile
-
-    with JournalWriter(run / "revisions.jsonl", rank=0) as journal:
-        journal.append(record)
-    merge(run / "revisions.jsonl", order=ids)
-
-While a verb runs, rank N appends to `revisions.rankN.jsonl`; at its end `merge` makes one file of them. A line counts
+While a verb runs, rank N appends to `responses.rankN.jsonl`; at its end `merge` makes one file of them. A line counts
 once it ends in a newline, so a line torn by a kill is cut off when its file is opened again.
+
+Files are edited, merged and cut short by hand, so pydantic checks what is read: `"1.5"` and `true` are no numbers, and
+neither are NaN and infinity. By its `__pydantic_config__` a dataclass says what else is expected: `records.STRICT` of
+our own files, `records.FOREIGN` of those of others, `records.WRITTEN` of those that a person writes.
 """
 
-import fcntl
 import gzip
 import json
 import logging
@@ -22,96 +21,28 @@ import os
 import time
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cai_lightning.run.errors import UserError, WriteError
-from cai_lightning.run.records import Record, to_json
-from cai_lightning.run.text import excerpt, whole_json
+from cai_lightning.run.errors import UserError
+from cai_lightning.run.files import locked, replace_text, writing
+from cai_lightning.run.records import LARGEST, Record, to_json
+from cai_lightning.run.text import excerpt, parse_json, whole_json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps every other process from writing to a file.
-
-    Raises:
-        UserError: Another process does.
-    """
-    descriptor = take(path)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def holder(path: Path) -> str | None:
-    """The number of the process that keeps others from writing to a file; None where none does."""
-    lock = _lock_file(path)
-    if not lock.exists():
-        return None
-    descriptor = os.open(lock, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _named_in(descriptor)
-    finally:
-        os.close(descriptor)
-    return None
-
-
-def take(path: Path) -> int:
-    """Takes the lock that stands beside a file and returns its descriptor; it goes with the process.
-
-    Raises:
-        UserError: Another process has it.
-    """
-    descriptor = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        other = _named_in(descriptor)
-        os.close(descriptor)
-        raise UserError(
-            f"{path}: process {other} is writing to this file; wait for it, or choose another --run."
-        ) from None
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    except OSError:  # the disk is full
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _lock_file(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
-
-
-def _named_in(descriptor: int) -> str:
-    return os.pread(descriptor, 32, 0).decode() or "unknown"
-
-
 Row = dict[str, Any]
-Key = Callable[[Row], Hashable]
 
 SECONDS_BETWEEN_SYNCS = 1.0
-
-
-def by_id(row: Row) -> Hashable:
-    """The key of a record that stands once for each prompt."""
-    return str(row["id"])
-
-
-def by_metric(row: Row) -> Hashable:
-    """The key of a score."""
-    return str(row["id"]), str(row["metric"])
 
 
 class JournalWriter:
@@ -132,15 +63,17 @@ class JournalWriter:
 
     def __init__(self, path: Path, rank: int = 0) -> None:
         self.path = rank_file(path, rank)
-        with _writing(self.path):
+        self._held = ExitStack()
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = take(self.path)
+            self._held.enter_context(locked(self.path))
             _cut_torn_line(self.path)
-            self._file = self.path.open("a", encoding="utf-8", errors="surrogatepass")
+            file = self.path.open("a", encoding="utf-8", errors="surrogatepass")
+            self._file = self._held.enter_context(file)
         self._synced = time.monotonic()
 
     def append(self, record: Record) -> None:
-        with _writing(self.path):
+        with writing(self.path):
             self._file.write(to_json(record) + "\n")
             self._file.flush()
             if time.monotonic() - self._synced >= SECONDS_BETWEEN_SYNCS:
@@ -149,18 +82,13 @@ class JournalWriter:
 
     def close(self) -> None:
         """Lets go of the file; what a full disk did not take is tried once more."""
-        try:
-            with _writing(self.path):
-                self._file.close()
-        finally:
-            os.close(self._lock)
+        with writing(self.path):
+            self._held.close()
 
     def __enter__(self) -> "JournalWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -174,24 +102,76 @@ def rank_files(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))
 
 
-def read(path: Path, key: Key = by_id) -> dict[Hashable, Row]:
-    """Every record of a file and its rank files by its key; of several with one key the last counts.
+def merge(path: Path, order: Sequence[str] = (), without: Container[Hashable] = ()) -> int:
+    """Makes one file of a file and its rank files, or none of no records, and returns the number of its records.
+
+    Args:
+        path: The final file.
+        order: Ids in the order the file shall have; others follow as they were written.
+        without: Ids whose records are left out.
 
     Raises:
-        UserError: A line is no JSON object, or has no key; the message names file, line and what stands there.
+        UserError: Another process is writing to a rank file, whose rows would be lost with it.
     """
-    return {_key(key, row, where): row for where, row in read_parts(path, parse_row)}
+    place = {id: n for n, id in enumerate(order)}
+    parts = rank_files(path)
+    with ExitStack() as held:
+        for part in parts:
+            held.enter_context(locked(part))
+        kept = [row for row in read(path).values() if row["id"] not in without]
+        rows = sorted(kept, key=lambda row: place.get(row["id"], len(place)))
+        if rows:
+            write(path, rows)
+        else:
+            path.unlink(missing_ok=True)
+        for part in parts:
+            part.unlink()
+    return len(rows)
 
 
-def read_parts(path: Path, parse: Callable[[bytes, str], T]) -> list[tuple[str, T]]:
-    """Every row of a file and its rank files, as `parse` makes it of a line and its place, with that place."""
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Replaces a JSON Lines file in one step: a reader sees the old file or the new one, never half of it."""
+    replace_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read(path: Path) -> dict[Hashable, Row]:
+    """Every record of a file and its rank files by its key (see `key_of`), of which the last counts.
+
+    Raises:
+        UserError: A line is no JSON object, or has no id; the message names file, line and what stands there.
+    """
+    rows = dict[Hashable, Row]()
+    for where, row in read_parts(path, parse_row):
+        if "id" not in row:
+            raise UserError(f"{where}: no 'id' in this row, which has {', '.join(row)}.")
+        rows[key_of(row)] = row
+    return rows
+
+
+def read_records(path: Path, kind: type[T]) -> dict[Hashable, T]:
+    """Likewise, each as a dataclass.
+
+    Raises:
+        UserError: A row lacks a field, has one that the record does not know, or one of another kind.
+    """
+    found = read_parts(path, lambda line, where: parse(kind, line, where))
+    return {key_of(vars(record)): record for _, record in found}
+
+
+def key_of(row: Mapping[str, Any]) -> Hashable:
+    """By what a record takes the place of an earlier one: its id, and the metric of a score."""
+    return (row["id"], row["metric"]) if "metric" in row else row["id"]
+
+
+def read_parts(path: Path, make: Callable[[bytes, str], T]) -> list[tuple[str, T]]:
+    """Every row of a file and its rank files with its place, as it is made of a line and that place."""
     parts = [part for part in (path, *rank_files(path)) if part.exists()]
     try:
-        return [(where, parse(line, where)) for part in parts for where, line in lines(part)]
+        return [(where, make(line, where)) for part in parts for where, line in lines(part)]
     except UserError:
         if all(part.exists() for part in parts):
             raise
-        return read_parts(path, parse)  # merged in between
+        return read_parts(path, make)  # merged in between
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, Row]]:
@@ -210,13 +190,16 @@ def lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     mended = 0
     try:
-        for number, read in enumerate(_raw_lines(path), 1):
-            line = read.removeprefix(BOM_UTF8) if number == 1 else read
-            torn = not line.endswith(b"\n") and ".rank" in path.name
-            if line.strip() and not torn:
-                whole = whole_json(line)
-                mended += whole is not line
-                yield f"{path}, line {number}", whole
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                torn = not line.endswith(b"\n") and ".rank" in path.name
+                if line.strip() and not torn:
+                    text = line.removeprefix(BOM_UTF8)
+                    whole = whole_json(text)
+                    mended += whole is not text
+                    yield f"{path}, line {number}", whole
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from error
     finally:
         if mended:
             log.warning("%s: %d rows hold half a character (a lone surrogate), read as U+FFFD", path, mended)
@@ -237,95 +220,113 @@ def parse_row(line: bytes, where: str) -> Row:
     return row
 
 
-def merge(path: Path, order: Sequence[str] = (), key: Key = by_id, without: Container[Hashable] = ()) -> int:
-    """Makes one file of a file and its rank files, or none of no records, and returns the number of its records.
+def parse(kind: type[T], text: str | bytes, where: str, field: str = "") -> T:
+    """A JSON text as a dataclass.
 
     Args:
-        path: The final file.
-        order: Ids in the order the file shall have; others follow as they were written.
-        key: What makes two records the same.
-        without: Ids whose records are left out.
+        kind: The dataclass.
+        text: The text.
+        where: Its place, for messages.
+        field: The field of a row that holds it, likewise.
 
     Raises:
-        UserError: Another process is writing to a rank file, whose rows would be lost with it.
+        UserError: The first thing that is wrong with it: a field is missing, unknown, or of another kind.
     """
-    place = {id: n for n, id in enumerate(order)}
-    parts = rank_files(path)
-    with ExitStack() as held:
-        for part in parts:
-            held.enter_context(locked(part))
-        kept = [row for row in read(path, key).values() if by_id(row) not in without]
-        rows = sorted(kept, key=lambda row: place.get(str(row["id"]), len(place)))
-        if rows:
-            write(path, rows)
-        else:
-            path.unlink(missing_ok=True)
-        for part in parts:
-            part.unlink()
-    return len(rows)
+    from pydantic import ValidationError
 
-
-def write(path: Path, rows: Iterable[Row]) -> None:
-    """Replaces a JSON Lines file in one step: a reader sees the old file or the new one, never half of it."""
-    replace_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replaces a file's text in one step, synced to disk before the old text goes.
-
-    Raises:
-        WriteError: It cannot be written: the disk is full. The old file stays as it is.
-    """
-    fresh = path.with_name(f".{path.name}.new")
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with fresh.open("w", encoding="utf-8", errors="surrogatepass") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-        except OSError:
-            fresh.unlink(missing_ok=True)
-            raise
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turns what a full disk, or a folder that may not be written to, raises into one error that names the file."""
     try:
-        yield
+        record: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type]
+        return record
+    except ValidationError as error:
+        raise UserError(f"{where}: {_what_is_wrong(error, kind, field)}.") from None
+
+
+def check(kind: type[T], value: Any, where: str, field: str = "") -> T:
+    """What was read otherwise, such as a row of a table, as a dataclass; see `parse`."""
+    return parse(kind, json.dumps(value, default=_not_json), where, field)
+
+
+def read_json(path: Path, kind: type[T], what: str) -> T:
+    """A JSON file that a person or a library wrote, as a dataclass.
+
+    Args:
+        path: The file.
+        kind: The dataclass, or another type such as `dict[str, str]`.
+        what: What the file is, for messages, such as `constitution`.
+
+    Raises:
+        UserError: The file cannot be read, is no JSON, or something in it is missing or of another kind.
+    """
+    return check(kind, load_json(path, what), str(path))
+
+
+def load_json(path: Path, what: str) -> Any:
+    """What such a file says; a key that stands twice in one object is an error.
+
+    Raises:
+        UserError: The file cannot be read, is no JSON, or holds half a character.
+    """
+    try:
+        text = path.read_bytes()
+        content = parse_json(text, _without_repeats)
     except OSError as error:
-        raise WriteError(
-            f"{path}: cannot be written ({error.strerror or error}); what stands there is kept. Make room on the disk, "
-            "or make the folder writable, and start the same command again."
-        ) from error
+        raise UserError(f"{path}: the {what} cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a JSON {what} ({error}).") from None
+    if whole_json(text) is not text:
+        raise UserError(f"{path}: the {what} holds half a character (a lone surrogate), which no tokenizer reads.")
+    return content
 
 
-def _raw_lines(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from error
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, small enough to be reckoned with."""
+    return type(value) in (int, float) and abs(value) <= LARGEST
 
 
-def _key(key: Key, row: Row, where: str) -> Hashable:
-    try:
-        return key(row)
-    except KeyError as error:
-        raise UserError(f"{where}: no {error} in this row, which has {', '.join(row)}.") from None
+@cache
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
+    """Built on first use: pydantic takes longer to import than small files to read."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind, config=None if is_dataclass(kind) else {"strict": True, "allow_inf_nan": False})
+
+
+def _what_is_wrong(error: "ValidationError", kind: type[Any], field: str) -> str:
+    faults = error.errors(include_url=False)
+    first, found = faults[0], excerpt(faults[0]["input"])
+    place = _name(field, first["loc"])
+    if first["type"] == "json_invalid":
+        return f"not JSON ({first['msg'].removeprefix('Invalid JSON: ')}): {found}"
+    if not place:
+        return f"expected a JSON object, found {found}"
+    if first["type"] == "missing":
+        lacking = [_name(field, fault["loc"]) for fault in faults if fault["type"] == "missing"]
+        return f"no {', '.join(map(repr, lacking))} in this row, which has {', '.join(first['input']) or 'none'}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown field {place!r}; a row has {', '.join(known.name for known in fields(kind))}"
+    return f"field {place!r} should{first['msg'].partition('should')[2]}, found {found}"
+
+
+def _name(field: str, place: tuple[int | str, ...]) -> str:
+    """`("turns", 0, "role")` → `turns[0].role`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return "".join((field, *parts)).removeprefix(".")
+
+
+def _not_json(value: Any) -> list[str]:
+    """Stands for a value that JSON cannot say, so that it passes for no text."""
+    return [repr(value)]
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"the key {repeated[0]!r} stands more than once in one object")
+    return dict(pairs)
 
 
 def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end and not _newline_at(file.fileno(), end - 1):
-            end -= 1
-        file.truncate(end)
-
-
-def _newline_at(descriptor: int, place: int) -> bool:
-    return os.pread(descriptor, 1, place) == b"\n"
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)

@@ -14,14 +14,13 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from cai_lightning.run import jsonl
+from cai_lightning.run import files, jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import check, load_json
-from cai_lightning.run.records import FOREIGN
+from cai_lightning.run.jsonl import check, load_json
+from cai_lightning.run.records import FOREIGN, timestamp
 
 WHOLE = 2**24
 """Bytes up to which a file is read whole for its digest."""
@@ -30,19 +29,6 @@ BLOCKS = 64
 """Blocks that are read of a larger one, evenly spread, of `BLOCK` bytes each."""
 
 BLOCK = 2**16
-
-
-def sampled_digest(path: Path) -> bytes:
-    """The digest of a small file, or of blocks of a large one: other weights differ in every block."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= WHOLE:
-            return hashlib.file_digest(file, "sha256").digest()
-        sampled = hashlib.sha256()
-        for block in range(BLOCKS):
-            file.seek(block * (size - BLOCK) // (BLOCKS - 1))
-            sampled.update(file.read(BLOCK))
-    return sampled.digest()
 
 
 Verb = Literal["predict", "fit", "validate", "score", "import"]
@@ -100,7 +86,7 @@ def settings(thing: object) -> dict[str, Any]:
     A constructor keeps its arguments under their names, so they are read from there; nested objects are followed.
     Arguments named in the class attribute `NOT_FINGERPRINTED` are left out, and so are its inputs, whose digests count.
     """
-    return dict(_walk(thing, ""))
+    return {name.removeprefix("."): value for name, value in _walk(thing, "")}
 
 
 def fingerprint(run: Path, parts: Mapping[str, object]) -> dict[str, Any]:
@@ -125,8 +111,21 @@ def folder_digest(folder: Path) -> str:
 
     Every process asks for it, and a model that was trained whole has gigabytes.
     """
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    return digest({path.name: sampled_digest(path).hex()[:16] for path in files})
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    return digest({path.name: sampled_digest(path).hex()[:16] for path in paths})
+
+
+def sampled_digest(path: Path) -> bytes:
+    """The digest of a small file, or of blocks of a large one: other weights differ in every block."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= WHOLE:
+            return hashlib.file_digest(file, "sha256").digest()
+        sampled = hashlib.sha256()
+        for block in range(BLOCKS):
+            file.seek(block * (size - BLOCK) // (BLOCKS - 1))
+            sampled.update(file.read(BLOCK))
+    return sampled.digest()
 
 
 def check_or_write(run: Path, outputs: Outputs, fingerprint: Mapping[str, Any]) -> None:
@@ -135,19 +134,17 @@ def check_or_write(run: Path, outputs: Outputs, fingerprint: Mapping[str, Any]) 
     Raises:
         UserError: What was made before was made under other settings, or its note is damaged.
     """
-    verb = outputs.verb
-    path = run / f"{verb}.json"
+    path = run / f"{outputs.verb}.json"
     now = json.loads(json.dumps(fingerprint, default=str))
     made = _existing(run, outputs)
-    if made and not path.exists():
+    if not made:
+        _write(run, outputs.verb, {"verb": outputs.verb, "settings": now, "created": timestamp()})
+    elif path.exists():
+        _compare(run, outputs.verb, noted(run, outputs.verb)["settings"], now)
+    else:
         raise UserError(
             f"{made[0]}: {path.name}, which says how it was made, is missing. Choose another --run, or add --fresh."
         )
-    if made:
-        _compare(run, verb, noted(run, verb)["settings"], now)
-        return
-    record = {"verb": verb, "settings": now, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    jsonl.replace_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def require_same(run: Path, outputs: Outputs, fingerprint: Mapping[str, Any]) -> None:
@@ -164,13 +161,12 @@ def require_same(run: Path, outputs: Outputs, fingerprint: Mapping[str, Any]) ->
 
 def add(run: Path, verb: Verb, **facts: Any) -> None:
     """Notes beside the settings of a verb how far it has come, or what it is to make."""
-    record = noted(run, verb) | facts
-    jsonl.replace_text(run / f"{verb}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    _write(run, verb, noted(run, verb) | facts)
 
 
 def finish(run: Path, verb: Verb) -> None:
     """Notes that a verb has done all that it was asked to do."""
-    add(run, verb, finished=datetime.now(UTC).isoformat(timespec="seconds"))
+    add(run, verb, finished=timestamp())
 
 
 def is_finished(run: Path, verb: Verb) -> bool:
@@ -190,7 +186,7 @@ def set_aside(run: Path, outputs: Outputs) -> Path | None:
         return None
     for path in made:
         if ".rank" in path.name:
-            with jsonl.locked(path):
+            with files.locked(path):
                 pass
     numbers = [path.name.removeprefix("before-") for path in run.glob("before-*")]
     taken = [int(number) for number in numbers if number.isdecimal()]
@@ -216,6 +212,10 @@ def noted(run: Path, verb: Verb) -> dict[str, Any]:
     return note
 
 
+def _write(run: Path, verb: Verb, note: Mapping[str, Any]) -> None:
+    files.replace_text(run / f"{verb}.json", json.dumps(note, indent=2, ensure_ascii=False) + "\n")
+
+
 def _existing(run: Path, outputs: Outputs) -> list[Path]:
     """The files and folders that hold something; a verb that failed at once leaves empty ones."""
     found = (path for pattern in outputs.made for path in sorted(run.glob(pattern)))
@@ -236,12 +236,11 @@ def _walk(thing: object, name: str) -> Iterator[tuple[str, Any]]:
         yield name, thing
     elif isinstance(thing, Path):
         yield name, str(thing)
+    elif isinstance(thing, list | tuple):
+        yield from _walk(dict(enumerate(thing)), name)
     elif isinstance(thing, Mapping):
         for key, value in thing.items():
-            yield from _walk(value, _join(name, str(key)))
-    elif isinstance(thing, list | tuple):
-        for number, value in enumerate(thing):
-            yield from _walk(value, _join(name, str(number)))
+            yield from _walk(value, f"{name}.{key}")
     else:
         yield from _walk_object(thing, name)
 
@@ -250,18 +249,14 @@ def _walk_object(thing: object, name: str) -> Iterator[tuple[str, Any]]:
     kind = type(thing)
     frozen = getattr(getattr(kind, "__dataclass_params__", None), "frozen", False)
     if not frozen or kind.__bases__ != (object,):  # a frozen one is a value, unless it may be taken for another
-        yield _join(name, "class"), f"{kind.__module__}.{kind.__qualname__}"
+        yield f"{name}.class", f"{kind.__module__}.{kind.__qualname__}"
     left_out: frozenset[str] = getattr(kind, "NOT_FINGERPRINTED", frozenset())
-    for parameter in list(inspect.signature(kind).parameters):
+    for parameter in inspect.signature(kind).parameters:
         if parameter in left_out:
             continue
         if not hasattr(thing, parameter):
             raise TypeError(f"{kind.__qualname__} has to keep its argument {parameter!r} as an attribute of that name.")
-        yield from _walk(getattr(thing, parameter), _join(name, parameter))
-
-
-def _join(name: str, part: str) -> str:
-    return f"{name}.{part}" if name else part
+        yield from _walk(getattr(thing, parameter), f"{name}.{parameter}")
 
 
 def check_revisions(corpus: Path) -> str | None:
@@ -274,7 +269,7 @@ def check_revisions(corpus: Path) -> str | None:
         UserError: Predict is at work on it.
     """
     note = corpus.with_name("predict.json")
-    if process := jsonl.holder(note):
+    if process := files.holder(note):
         raise UserError(
             f"{corpus}: predict, process {process}, is still making these revisions; wait for its end, or name another "
             "data.corpus."
@@ -303,6 +298,6 @@ def unfinished(folder: Path) -> str | None:
     if "finished" in note:
         return None
     kept = "step {step:,} of {of:,}".format(**note["kept"]) if "kept" in note else "a step that is not known"
-    process = jsonl.holder(run / "fit.json")
+    process = files.holder(run / "fit.json")
     at_work = f"; process {process} is at work on it" if process else ""
     return f"{folder}: fit has not finished, and this is the best of it so far, of {kept}{at_work}"

@@ -1,21 +1,20 @@
-"""The processes of one verb end together, those of Lightning and those of vLLM alike.
+"""How a process of ours behaves: it is silent about what is deliberate, and ends together with its kin.
 
-The processes of one verb end together: those that Lightning launches do not outlive the one that launched them.
+Killed with SIGKILL, the first process of a verb cannot tell those that Lightning has launched for it, and they would go
+on for minutes. So each of them asks Linux to be killed when its parent dies. Where a rank dies, Lightning's observer
+ends the first process within seconds. Under srun and torchrun the launcher does both, and nothing is asked here.
 
-Killed with SIGKILL, the first process cannot tell the others, and they would go on for minutes. So each of them asks
-Linux to be killed when its parent dies. Where a rank dies, Lightning's observer ends the first process within seconds.
-Under srun and torchrun the launcher does both, and nothing is asked here.
-
-What vLLM loads in every process that it starts: those of our engine end with the process that asked for them.
-
-By themselves they outlive a killed parent, and keep the GPU's memory, of which the resumed run would find none.
+The processes of vLLM outlive a killed parent as well, and keep the GPU's memory, of which the resumed run would find
+none. `end_with_parent` is the plugin that vLLM loads in every process that it starts.
 """
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -23,8 +22,27 @@ from threading import Thread
 LAUNCHER = "CAI_LAUNCHER"
 """Environment variable by which the first process tells those that it launches who it is."""
 
+OURS = "CAI_LIGHTNING_VLLM"
+"""Environment variable by which our engine marks its processes; vLLM is left alone where others use it."""
+
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>: the signal that this process gets when its parent dies."""
+
+DELIBERATE = (
+    ".*does not have many workers.*",
+    ".*predict returned None.*",
+    ".*log_every_n_steps.*",
+    ".*Checkpoint directory.*exists.*",
+    ".*you defined a `validation_step` but.*",
+    ".*LeafSpec.*",
+    ".*your dataloader is not resumable.*",
+    ".*sync_dist=True.*",
+    ".*gradient_checkpointing.* is deprecated.*",
+)
+"""Beginnings of warnings."""
+
+TIPS = ("Tip:", "has Tensor Cores")
+"""Parts of what Lightning says: of its makers' products, and of a GPU that would be faster if float32 were less."""
 
 
 @contextmanager
@@ -54,10 +72,6 @@ def _end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-OURS = "CAI_LIGHTNING_VLLM"
-"""Environment variable by which our engine marks its processes; vLLM is left alone where others use it."""
-
-
 def end_with_parent() -> None:
     """Leaves Ctrl-C to the parent process, and ends this one once the parent is gone, however that ended."""
     if OURS in os.environ and multiprocessing.parent_process() is not None:
@@ -70,3 +84,21 @@ def _wait_and_end() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)  # nothing is left to tidy up for
+
+
+def quiet() -> None:
+    """Silences them for the rest of the process."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_is_no_tip)
+    for text in DELIBERATE:
+        warnings.filterwarnings("ignore", text)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return not any(tip in record.getMessage() for tip in TIPS)

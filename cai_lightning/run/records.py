@@ -6,14 +6,15 @@ prompt = Prompt(id=prompt_id("How do I pick a lock?"), prompt="How do I pick a l
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Protocol
 
 from annotated_types import Ge, Interval
 from typing_extensions import TypedDict
 
-from cai_lightning.run.thoughts import why_silent
+from cai_lightning.run.text import why_silent
 
 Role = Literal["system", "user", "assistant"]
 
@@ -273,16 +274,12 @@ def shared_id(record: AboutPrompt) -> str:
 
     Every other id is opaque: nothing is to be read off it.
     """
-    return _shared_id(record.prompt, record.turns, record.prompt_id)
+    return record.prompt_id or prompt_id(transcript_text(record.turns) if record.turns else record.prompt)
 
 
-def shared_id_of(row: Mapping[str, Any]) -> str:
-    """Likewise of a row as it lies in a file, perhaps somebody else's."""
-    return _shared_id(str(row.get("prompt")), row.get("turns"), row.get("prompt_id"))
-
-
-def _shared_id(prompt: str, turns: Conversation | None, recorded: Any) -> str:
-    return str(recorded or prompt_id(transcript_text(turns) if turns else prompt))
+def timestamp() -> str:
+    """The time, as records say when they were made."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def about(prompt: Prompt) -> dict[str, Any]:

@@ -1,17 +1,23 @@
-r"""Text that a model, a download or a server wrote, made harmless for where it is shown; and their JSON, read safely.
+r"""Text that a model, a download or a server wrote: thoughts told from words, JSON read safely, both shown harmlessly.
 
+    split_thoughts("<think>They ask for a capital.</think> Paris.")  # ("Paris.", "They ask for a capital.")
+    parse_json(response.content)  # whatever is wrong with it is a ValueError
     printable("red\x1b[31m\nline")  # one line of a terminal, in which the colour is an escape: red\x1b[31m line
     escape_markdown("<b>|")  # &lt;b&gt;\|
-    parse_json(response.content)  # whatever is wrong with it is a ValueError
 
 HTML is escaped by the page's Jinja templates.
 """
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 from unicodedata import category
+
+OPEN, CLOSE = "<think>", "</think>"
+"""What a thought stands between."""
+
+_TAG_OR_CODE = re.compile(rf"(?P<tag>{OPEN}|{CLOSE})|```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 
 _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's controls, formats (such as a change of direction), lone surrogates, and separators of lines."""
@@ -24,6 +30,48 @@ _MARKUP = re.compile(r"([\\`*_\[\]|~#!])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _FORMULA = ("=", "+", "-", "@")
 """How a cell begins that a spreadsheet would compute."""
+
+
+class Said(NamedTuple):
+    """What a model said: its words, and its thoughts before and between them; None where it had none."""
+
+    words: str
+    thought: str | None
+
+
+def split_thoughts(text: str, opened: bool = False) -> Said:
+    """The words of a text without its thoughts; none where nothing but an unfinished thought stands there. A text
+    without thoughts stays as it is.
+
+    A thought that is never closed runs to the end of the text. One that is only closed began before the text did: some
+    chat templates write `<think>` themselves. Tags in code are words.
+
+    Args:
+        text: What a model wrote.
+        opened: Whether it is known that the thought began before the text did.
+    """
+    words, thoughts, rest = "", list[str](), OPEN + text if opened else text
+    while tag := next((found for found in _TAG_OR_CODE.finditer(rest) if found["tag"]), None):
+        words, rest = words + rest[: tag.start()], rest[tag.end() :]
+        if tag["tag"] == OPEN:
+            thought, _, rest = rest.partition(CLOSE)
+            thoughts.append(thought.strip().removeprefix(OPEN))
+        elif not thoughts:
+            words, thoughts = "", [words]
+    words += rest
+    return Said(words.strip() if thoughts else words, join_thoughts(thoughts))
+
+
+def join_thoughts(thoughts: Iterable[str | None]) -> str | None:
+    """Several thoughts as one; None where there is none, or nothing in them."""
+    return "\n\n".join(stripped for thought in thoughts if thought and (stripped := thought.strip())) or None
+
+
+def why_silent(words: str, thought: str | None, blank: str = "empty reply") -> str | None:
+    """Why a reply is none: it is `blank`, or its thought came to no words; None where it has words."""
+    if words.strip():
+        return None
+    return "unfinished thought" if thought else blank
 
 
 def printable(text: str) -> str:
@@ -84,25 +132,18 @@ def parse_json(text: str | bytes, each_object: Callable[[list[tuple[str, Any]]],
     Raises:
         ValueError: It is no JSON, or nested deeper than can be read.
     """
-    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
-        content = json.loads(data, object_pairs_hook=each_object)
-        return whole_characters(content) if _may_hold_halves(data) else content
+        return whole_characters(json.loads(text, object_pairs_hook=each_object))
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
 def whole_json(text: bytes) -> bytes:
     """JSON in whole characters: the text itself where nothing in it has to be replaced, or where it is no JSON."""
-    if not _may_hold_halves(text):
+    if not (b"\xed" in text or (b"\\u" in text and b"\\ud" in text.lower())):  # with which half a character begins
         return text
     try:
         whole = parse_json(text)
     except ValueError:
         return text
     return text if whole == json.loads(text) else json.dumps(whole).encode()
-
-
-def _may_hold_halves(text: bytes) -> bool:
-    """Whether there is something in UTF-8 with which half a character can begin."""
-    return b"\xed" in text or (b"\\u" in text and b"\\ud" in text.lower())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cai_lightning.run.records import Conversation
-from cai_lightning.run.thoughts import split_thoughts
+from cai_lightning.run.text import split_thoughts
 
 
 @dataclass(frozen=True)

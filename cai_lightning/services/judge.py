@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from cai_lightning.run.errors import ReplyError
-from cai_lightning.run.thoughts import split_thoughts
+from cai_lightning.run.text import split_thoughts
 from cai_lightning.services import rubric
 from cai_lightning.services.addresses import check_settings, read_key
 from cai_lightning.services.answers import (

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.text import parse_json
-from cai_lightning.run.thoughts import joined
+from cai_lightning.run.text import join_thoughts, parse_json
 from cai_lightning.services.addresses import model_revision
 from cai_lightning.services.answers import Answer, AnswerServer, JudgeRequest, JudgeSampling
 from cai_lightning.services.http import Servers
@@ -66,7 +65,7 @@ def read_completion(body: bytes) -> Completion:
         choice = answer["choices"][0]
         text, reason = choice["message"].get("content"), choice.get("finish_reason")
         refusal = choice["message"].get("refusal")
-        thought = joined(said for field in THOUGHTS if isinstance(said := choice["message"].get(field), str))
+        thought = join_thoughts(said for field in THOUGHTS if isinstance(said := choice["message"].get(field), str))
         usage = answer.get("usage") or {}
         tokens, prompt_tokens = int(usage.get("completion_tokens") or 0), _prompt_tokens(usage)
         logprobs = _read_logprobs(choice)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cai_lightning.run import jsonl
+from cai_lightning.run import files, jsonl
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -78,7 +78,7 @@ def test_two_of_a_verb_do_not_work_on_one_run(experiment, verb, capsys):
     experiment.write_revisions()
     predicted = {"verb": "predict", "settings": {}}
     (experiment.run / "predict.json").write_text(json.dumps(predicted))
-    with jsonl.locked(experiment.run / f"{verb}.json"):
+    with files.locked(experiment.run / f"{verb}.json"):
         assert experiment(verb) == 1
     assert f"{verb}.json: process {os.getpid()} is writing to this file" in capsys.readouterr().err
     assert json.loads((experiment.run / "predict.json").read_text()) == predicted

@@ -3,11 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
-from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 
 from cai_lightning.cli import lightning_cli
-from cai_lightning.cli.lightning_cli import CAICLI, refuse_repeated_settings, tell_evaluation, tell_revisions
+from cai_lightning.cli.lightning_cli import CAICLI, tell_evaluation, tell_revisions
 from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.data.revision_data import RevisionData
 from cai_lightning.run import jsonl
@@ -85,17 +84,3 @@ def test_what_has_a_warning_is_asked_for_it(run, capsys):
     for quiet in (tried(), SimpleNamespace(warning=lambda run: None)):
         CAICLI._warn(SimpleNamespace(datamodule=quiet, run=run))
     assert capsys.readouterr().err == ""
-
-
-def test_a_value_of_the_command_line_with_a_key_twice_is_refused(experiment, capsys):
-    refuse_repeated_settings()
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--of", type=dict[str, int])
-    parser.add_argument("--text", type=str)
-    assert parser.parse_args(["--of={a: 1, b: 2}"]).of == {"a": 1, "b": 2}
-    assert parser.parse_args(["--text={a: 1, a: 2}"]).text == "{a: 1, a: 2}"
-    with pytest.raises(Exception, match="of"):
-        parser.parse_args(["--of={a: 1, a: 2}"])
-    experiment.write_revisions()
-    assert experiment("fit", "--model.lora", "{r: 4, alpha: 8, r: 2}") == 2
-    assert "lora" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import yaml
 
 from cai_lightning.cli.main import main
 from cai_lightning.metrics import Column, ResponseMetric, Scores
-from cai_lightning.run import jsonl
+from cai_lightning.run import files, jsonl
 from cai_lightning.run.errors import UserError, WriteError
 
 HOSTILE = "[red]x[/red] | <b>\x1b[31m"
@@ -220,7 +220,7 @@ def test_no_configuration_and_no_rows(capsys, audit):
 def test_another_audit_into_the_same_folder_waits(audit, capsys, tmp_path):
     folder = tmp_path / "runs/tiny/audit/labels"
     folder.mkdir(parents=True)
-    with jsonl.locked(folder / "audit.json"):
+    with files.locked(folder / "audit.json"):
         assert audit(pairs(2)) == (1, None)
     assert "is writing to this file" in capsys.readouterr().err
 

@@ -397,7 +397,7 @@ def test_interrupted_it_leaves_what_was_there(run, tmp_path, monkeypatch):
     assert export(run, out) == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     monkeypatch.setattr(
-        "cai_lightning.commands.export.command.jsonl.replace_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        "cai_lightning.commands.export.command.replace_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     assert export(run, out, "--merge", "--overwrite") == 130
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

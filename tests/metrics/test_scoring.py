@@ -86,8 +86,8 @@ def score(tmp_path):
             scorer = Scorer(tmp_path, score.sink, SingleDeviceStrategy("cpu"), ids, batch_size=2)
             score.outcome = scorer.score(metric, rows, failed or {}, adapter)
         score.estimates = {column.name: estimate_in(metric.compute(), column.name) for column in metric.columns}
-        score.rows = jsonl.read(tmp_path / "scores.jsonl", jsonl.by_metric)
-        jsonl.merge(tmp_path / "scores.jsonl", key=jsonl.by_metric)
+        score.rows = jsonl.read(tmp_path / "scores.jsonl")
+        jsonl.merge(tmp_path / "scores.jsonl")
         return list(metric.scored)
 
     return score

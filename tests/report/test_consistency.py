@@ -20,7 +20,7 @@ def run(make_run):
 
 def change(run, change):
     """Writes the scores of the column `m` anew."""
-    rows = list(jsonl.read(run / "scores.jsonl", jsonl.by_metric).values())
+    rows = list(jsonl.read(run / "scores.jsonl").values())
     jsonl.write(
         run / "scores.jsonl", [made for row in rows for made in (change(row) if row["metric"] == "m" else [row])]
     )

@@ -18,7 +18,7 @@ def write_scores(run, *scores):
     with jsonl.JournalWriter(run / "scores.jsonl") as writer:
         for score in scores:
             writer.append(score)
-    jsonl.merge(run / "scores.jsonl", key=jsonl.by_metric)
+    jsonl.merge(run / "scores.jsonl")
 
 
 def summarize(run, *columns, adapter="a1"):

@@ -65,7 +65,7 @@ def test_terminal_shows_means_differences_and_verdicts(comparison):
 
 def test_truncated_texts_reach_every_form(make_run):
     paths = [make_run(name, {"reward": LOW, "judge": LOW}) for name in ("base", "tuned")]
-    scores = list(jsonl.read(paths[1] / "scores.jsonl", jsonl.by_metric).values())
+    scores = list(jsonl.read(paths[1] / "scores.jsonl").values())
     jsonl.write(paths[1] / "scores.jsonl", [s | {"detail": {"truncated": n < 3}} for n, s in enumerate(scores)])
     runs = load_runs(paths)
     comparison = compare_runs(runs, "base")

@@ -7,7 +7,7 @@ import pytest
 
 from cai_lightning.cli.main import main
 from cai_lightning.commands.ask.experiment import read_experiment
-from cai_lightning.run import jsonl, manifest
+from cai_lightning.run import files, jsonl, manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.manifest import check_revisions, unfinished
 
@@ -65,7 +65,7 @@ def test_export_and_ask_say_so_too(killed, tmp_path, capsys):
 
 
 def test_the_process_that_is_at_work_is_named(killed):
-    with jsonl.locked(killed.run / "fit.json"):
+    with files.locked(killed.run / "fit.json"):
         assert unfinished(killed.run / "adapter").endswith(f"process {os.getpid()} is at work on it")
     assert "process" not in unfinished(killed.run / "adapter").removeprefix(str(killed.run))
 
@@ -79,14 +79,14 @@ def test_nothing_is_known_of_what_no_fit_has_left_there(tmp_path):
 
 def test_fit_does_not_begin_beside_predict(experiment, capsys):
     experiment.write_revisions()
-    with jsonl.locked(experiment.run / "predict.json"):
+    with files.locked(experiment.run / "predict.json"):
         assert experiment("fit") == 1
     said = capsys.readouterr().err
     assert f"predict, process {os.getpid()}, is still making these revisions" in said
     assert not (experiment.run / "fit.json").exists()
     elsewhere = experiment.run / "revisions.jsonl"
     experiment.run = experiment.run.with_name("other")
-    with jsonl.locked(elsewhere.with_name("predict.json")):
+    with files.locked(elsewhere.with_name("predict.json")):
         assert experiment("fit", "--data.corpus", elsewhere) == 1
     assert "is still making these revisions" in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai_lightning.run import jsonl
+from cai_lightning.run import files, jsonl
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.records import Response, Score
 from cai_lightning.run.text import whole_characters
@@ -107,14 +107,14 @@ def test_readers_see_all_ranks_and_the_final_file(path):
 
 def test_a_file_may_be_merged_while_it_is_read(path, monkeypatch):
     append(path, response("a"))
-    original = jsonl.read_lines
+    original = jsonl.lines
 
     def merge_first(file):
         monkeypatch.undo()
         jsonl.merge(path)
         return original(file)
 
-    monkeypatch.setattr(jsonl, "read_lines", merge_first)
+    monkeypatch.setattr(jsonl, "lines", merge_first)
     assert list(jsonl.read(path)) == ["a"]
 
 
@@ -158,9 +158,9 @@ def test_a_kill_before_the_rename_loses_nothing(path):
 def test_of_a_rows_scores_the_last_counts(tmp_path):
     path = tmp_path / "scores.jsonl"
     append(path, Score("a", "m", None, "asleep"), Score("a", "other", 1.0), Score("b", "m", 2.0))
-    jsonl.merge(path, key=jsonl.by_metric)
+    jsonl.merge(path)
     append(path, Score("a", "m", 0.5))
-    rows = jsonl.read(path, jsonl.by_metric)
+    rows = jsonl.read(path)
     assert {key: row["score"] for key, row in rows.items()} == {
         ("a", "m"): 0.5, ("a", "other"): 1.0, ("b", "m"): 2.0,
     }  # fmt: skip
@@ -173,7 +173,7 @@ def test_a_second_writer_is_told_who_writes(path):
         assert f"process {os.getpid()} is writing to this file" in other.stderr
         with (
             pytest.raises(UserError, match=f"process {os.getpid()} is writing"),
-            jsonl.locked(jsonl.rank_file(path, 0)),
+            files.locked(jsonl.rank_file(path, 0)),
         ):
             pass
         jsonl.JournalWriter(path, rank=1).close()
@@ -190,15 +190,15 @@ def test_a_file_is_replaced_whole(tmp_path):
 def limited(code, *arguments):
     """Runs code in a process that may write no file of more than 4,096 bytes, as if the disk were full."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
-    load = "import sys, pathlib; from cai_lightning.run import jsonl; path = pathlib.Path(sys.argv[1])"
+    load = "import sys, pathlib; from cai_lightning.run import files, jsonl; path = pathlib.Path(sys.argv[1])"
     script = f"{load}; {limit}\n{code}"
     return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "summary.json"
-    jsonl.replace_text(path, "old")
-    ended = limited("jsonl.replace_text(path, 'x' * 5000)", path)
+    files.replace_text(path, "old")
+    ended = limited("files.replace_text(path, 'x' * 5000)", path)
     assert f"cai_lightning.run.errors.WriteError: {path}: cannot be written (File too large); what" in ended.stderr
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
@@ -224,7 +224,7 @@ with jsonl.JournalWriter(path) as writer:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "run").write_text("a file")
-    for write in (jsonl.JournalWriter, lambda path: jsonl.replace_text(path, "x")):
+    for write in (jsonl.JournalWriter, lambda path: files.replace_text(path, "x")):
         with pytest.raises(UserError, match=r"rows\.(rank0\.)?jsonl: cannot be written \(File exists\)"):
             write(tmp_path / "run" / "rows.jsonl")
 
@@ -256,5 +256,5 @@ def test_a_disk_too_full_for_the_lock_does_not_stay_locked(tmp_path, monkeypatch
         patch.setattr(os, "pwrite", full)
         with pytest.raises(WriteError, match="No space left"):
             jsonl.JournalWriter(tmp_path / "a.jsonl")
-    assert jsonl.holder(tmp_path / "a.rank0.jsonl") is None
+    assert files.holder(tmp_path / "a.rank0.jsonl") is None
     jsonl.JournalWriter(tmp_path / "a.jsonl").close()

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from cai_lightning.run.quiet import quiet
+from cai_lightning.run.processes import quiet
 
 SAID = [
     ("lightning.pytorch", "Tip: For seamless cloud uploads, try another product", False),

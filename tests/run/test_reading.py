@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import check, read_records
+from cai_lightning.run.jsonl import check, read_records
 from cai_lightning.run.records import Failure, Judgement, Response, Score, Turn, assistant, user
 
 GOOD = Response("0f3a", "Hi", "Hello.", None, "stop", "tiny", None)
@@ -27,7 +27,7 @@ def write(path, record=GOOD, **changes):
 
 @pytest.mark.parametrize("good", [GOOD, SCORE, JUDGEMENT, FAILURE])
 def test_a_good_row_is_a_record(tmp_path, good):
-    assert read_records(write(tmp_path / "rows.jsonl", good), type(good)) == {"0f3a": good}
+    assert list(read_records(write(tmp_path / "rows.jsonl", good), type(good)).values()) == [good]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_malformed_row_is_named(tmp_path, changes, message):
 def test_a_malformed_score_is_named(tmp_path, changes, message):
     path = write(tmp_path / "scores.jsonl", SCORE, **changes)
     with pytest.raises(UserError) as error:
-        read_records(path, Score, jsonl.by_metric)
+        read_records(path, Score)
     assert f"{path}, line 1: " in str(error.value)
     assert message in str(error.value)
 
@@ -80,7 +80,7 @@ def test_a_malformed_score_is_named(tmp_path, changes, message):
 def test_a_row_without_what_it_is_found_by_is_named(tmp_path):
     path = write(tmp_path / "scores.jsonl", SCORE, metric="absent")
     with pytest.raises(UserError, match=r"scores\.jsonl, line 1: no 'metric' in this row"):
-        read_records(path, Score, jsonl.by_metric)
+        read_records(path, Score)
 
 
 anything = st.recursive(
@@ -107,9 +107,9 @@ def test_the_scores_of_a_large_run_are_read_in_no_time(tmp_path):
     rows = [vars(Score(f"{n:04x}", f"metric {n % 5}", n / 3, detail={"tokens": n}, key="k")) for n in range(25_000)]
     jsonl.write(tmp_path / "scores.jsonl", rows)
     start = time.perf_counter()
-    plain = jsonl.read(tmp_path / "scores.jsonl", jsonl.by_metric)
+    plain = jsonl.read(tmp_path / "scores.jsonl")
     middle = time.perf_counter()
-    assert len(read_records(tmp_path / "scores.jsonl", Score, jsonl.by_metric)) == len(plain) == 25_000
+    assert len(read_records(tmp_path / "scores.jsonl", Score)) == len(plain) == 25_000
     assert time.perf_counter() - middle < 4 * (middle - start) + 0.5
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from cai_lightning.run.thoughts import CLOSE, OPEN, joined, split_thoughts, why_silent
+from cai_lightning.run.text import CLOSE, OPEN, join_thoughts, split_thoughts, why_silent
 
 WORDS = ["Paris.", "Hm, ", "\n", "\n\n", " ", "a < b", "<b>", "think", "</thinking", "`x`", "`<think>`", "``", "é"]
 PIECES = [*WORDS, OPEN, CLOSE, OPEN, CLOSE, f"```\n{OPEN}\n```", f"```py\n{CLOSE}"]
@@ -83,8 +83,8 @@ def test_a_reply_without_words_says_why():
     assert why_silent("No.", "Hm.") is None
     assert why_silent(" \n", None) == "empty reply"
     assert why_silent("", "Hm.") == "unfinished thought"
-    assert joined([None, " ", "a ", "b"]) == "a\n\nb"
-    assert joined([]) is None
+    assert join_thoughts([None, " ", "a ", "b"]) == "a\n\nb"
+    assert join_thoughts([]) is None
 
 
 @pytest.mark.parametrize("piece", [OPEN, CLOSE, OPEN + CLOSE, "`", "```", "<", "` \n"])

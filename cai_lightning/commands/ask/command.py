@@ -36,7 +36,7 @@ from cai_lightning.commands.ask.experiment import (
 from cai_lightning.modules import Evaluation
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import ReplyError, UserError
-from cai_lightning.run.quiet import quiet
+from cai_lightning.run.processes import quiet
 from cai_lightning.run.records import Conversation, Prompt, prompt_id, user
 from cai_lightning.run.text import printable_lines
 

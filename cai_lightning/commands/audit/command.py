@@ -32,10 +32,11 @@ from cai_lightning.metrics.scoring import Outcome, Scorer, metric_digest
 from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.report.summary import read_scores
 from cai_lightning.report.table import console, tell_written
-from cai_lightning.run import jsonl, manifest
+from cai_lightning.run import manifest
 from cai_lightning.run.config import Configuration, config_option, read_configurations
 from cai_lightning.run.errors import UserError, WriteError
-from cai_lightning.run.quiet import quiet
+from cai_lightning.run.files import locked
+from cai_lightning.run.processes import quiet
 from cai_lightning.run.records import Score, number_ids, transcript_text
 
 SETTINGS = ("metrics", "score_batch_size")
@@ -118,7 +119,7 @@ def audit(
     labels, place, output = Labels(read_labelled(comparisons, limit)), _device(device), output or Path("audit")
     judges = [metric for metric in metrics if pairwise and labels.chosen and isinstance(metric, Judge)]
     output.mkdir(parents=True, exist_ok=True)
-    with jsonl.locked(output / "audit.json"):
+    with locked(output / "audit.json"):
         columns = score_labels(metrics, labels, output, place, score_batch_size)
         positions = tuple(judge_positions(judge, labels, output) for judge in judges)
     found = Audit(

@@ -30,7 +30,7 @@ from cai_lightning.report.table import Row, Table
 from cai_lightning.run import manifest
 from cai_lightning.run.config import load_yaml
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import read_json
+from cai_lightning.run.jsonl import read_json
 from cai_lightning.run.text import code_span, printable
 
 KEYS = ("license", "license_name", "license_link")

@@ -16,10 +16,9 @@ from cai_lightning.commands.arguments import Known, call
 from cai_lightning.commands.export.card import REPOSITORY, model_card
 from cai_lightning.commands.export.weights import find_weights, write_weights
 from cai_lightning.models.hub import DType
-from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.files import replacing
-from cai_lightning.run.quiet import quiet
+from cai_lightning.run.files import replace_text, replacing
+from cai_lightning.run.processes import quiet
 
 ARGUMENTS: Known = {"run": {"type": Path, "metavar": "RUN"}, "--push-to-hub": {"metavar": "NAME"}}
 
@@ -68,7 +67,7 @@ def export(
     card = model_card(run, weights, push_to_hub or str(output))
     with replacing(target) as fresh:
         write_weights(weights, fresh, dtype, public=push_to_hub is not None)
-        jsonl.replace_text(fresh / "README.md", card)
+        replace_text(fresh / "README.md", card)
     print(f"the {weights.kind} is in {output}, described in {output / 'README.md'}")
     if push_to_hub:
         print(f"uploaded to {push(target, push_to_hub, public)}")

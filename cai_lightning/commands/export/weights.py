@@ -20,7 +20,7 @@ from cai_lightning.models.hub import DType, load_config, load_model, load_tokeni
 from cai_lightning.models.template import frame
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.reading import check, read_json
+from cai_lightning.run.jsonl import check, read_json
 
 Kind = Literal["adapter", "merged model", "model"]
 ADAPTER = "adapter_model.safetensors"
