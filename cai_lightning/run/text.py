@@ -17,7 +17,9 @@ from unicodedata import category
 OPEN, CLOSE = "<think>", "</think>"
 """What a thought stands between."""
 
-_TAG_OR_CODE = re.compile(rf"(?P<tag>{OPEN}|{CLOSE})|```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+_THOUGHT_OR_CODE = re.compile(
+    rf"{OPEN}(?P<thought>.*?)(?:{CLOSE}|\Z)|(?P<end>{CLOSE})|```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL
+)
 
 _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's controls, formats (such as a change of direction), lone surrogates, and separators of lines."""
@@ -50,16 +52,18 @@ def split_thoughts(text: str, opened: bool = False) -> Said:
         text: What a model wrote.
         opened: Whether it is known that the thought began before the text did.
     """
-    words, thoughts, rest = "", list[str](), OPEN + text if opened else text
-    while tag := next((found for found in _TAG_OR_CODE.finditer(rest) if found["tag"]), None):
-        words, rest = words + rest[: tag.start()], rest[tag.end() :]
-        if tag["tag"] == OPEN:
-            thought, _, rest = rest.partition(CLOSE)
-            thoughts.append(thought.strip().removeprefix(OPEN))
-        elif not thoughts:
-            words, thoughts = "", [words]
-    words += rest
-    return Said(words.strip() if thoughts else words, join_thoughts(thoughts))
+    text = OPEN + text if opened else text
+    words, thoughts, place = list[str](), list[str](), 0
+    for part in _THOUGHT_OR_CODE.finditer(text):
+        if part.lastgroup:
+            words.append(text[place : part.start()])
+            place = part.end()
+        if part.lastgroup == "thought":
+            thoughts.append(part["thought"].strip().removeprefix(OPEN))
+        elif part.lastgroup == "end" and not thoughts:
+            words, thoughts = [], ["".join(words)]
+    said = "".join([*words, text[place:]])
+    return Said(said.strip() if thoughts else said, join_thoughts(thoughts))
 
 
 def join_thoughts(thoughts: Iterable[str | None]) -> str | None:
