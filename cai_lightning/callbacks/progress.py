@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from cai_lightning.callbacks.recording import (
     SECONDS_BETWEEN_LINES,
@@ -46,14 +46,11 @@ class Statement(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         parts: Sequence[Any] = (trainer.datamodule, pl_module)  # type: ignore[attr-defined]
         told = [part.statement() for part in parts if isinstance(part, Stating)]
-        rank_zero_info("\n".join([*told, _steps(trainer)]))
-
-
-def _steps(trainer: Trainer) -> str:
-    total, done = int(trainer.estimated_stepping_batches), trainer.global_step
-    batches = trainer.accumulate_grad_batches * trainer.world_size
-    begun = f", {done:,} of them done" if done else ""
-    return f"steps: {total:,}{begun}; batches in a step: {batches}; epochs: at most {trainer.max_epochs}"
+        total, done = int(trainer.estimated_stepping_batches), trainer.global_step
+        begun = f", {done:,} of them done" if done else ""
+        batches = trainer.accumulate_grad_batches * trainer.world_size
+        steps = f"steps: {total:,}{begun}; batches in a step: {batches}; epochs: at most {trainer.max_epochs}"
+        rank_zero_info("\n".join([*told, steps]))
 
 
 class RowProgress(RecordListener):
@@ -71,9 +68,7 @@ class RowProgress(RecordListener):
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._stage: TaskID | None = None
-        self._shown = False
-        self._share = ""
+        self._shown, self._share = False, ""
 
     def start(self, processes: int = 1) -> None:
         """Begins to show what this process does."""
@@ -82,7 +77,7 @@ class RowProgress(RecordListener):
         self._bar.start()
 
     def stop(self) -> None:
-        self._end_stage()
+        self._say()
         self._bar.stop()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -90,11 +85,11 @@ class RowProgress(RecordListener):
             self.start(trainer.world_size)
 
     def on_stage(self, name: str, total: int, done: int) -> None:
-        self._end_stage()
+        self._say()  # how the stage before has ended
         self._name, self._total, self._before, self._rows = name + self._share, total, done, done
         self._counts = Counter[str]()
         self._began = time.monotonic()
-        self._stage = self._bar.add_task(self._name, total=total, completed=done, state="")
+        self._bar.add_task(self._name, total=total, completed=done, state="")
         self._say()
 
     def on_reply(self, reply: Reply) -> None:
@@ -113,20 +108,15 @@ class RowProgress(RecordListener):
         self.stop()
 
     def _show(self) -> None:
-        if self._stage is not None:
-            self._bar.update(self._stage, completed=self._rows + self._counts["failed"], state=self._state())
+        completed = self._rows + self._counts["failed"]
+        self._bar.update(self._bar.task_ids[-1], completed=completed, state=self._state())
         if time.monotonic() - self._line > SECONDS_BETWEEN_LINES:
             self._say()
 
     def _say(self) -> None:
         self._line = time.monotonic()
-        if self._shown and not self._console.is_terminal:
+        if self._shown and self._bar.task_ids and not self._console.is_terminal:
             self._console.print(f"{self._name}: {self._state()}", highlight=False)
-
-    def _end_stage(self) -> None:
-        if self._stage is not None:
-            self._say()
-            self._stage = None
 
     def _state(self) -> str:
         """Such as `120/979 rows, 2 failed, 4 of 366 replies cut, 1,432 tokens/s, 0:07:03 left`."""
