@@ -150,25 +150,22 @@ class CritiqueRevision(LightningModule):
         self.sink.record(failure)
         self.sink.row(failed=True)
 
-    async def _ask(self, prompt: Prompt, conversation: Conversation, stage: str, seed: str) -> Reply:
+    async def _ask(self, prompt: Prompt, conversation: Conversation, stage: str, name: str) -> Reply:
+        """Draws a reply until there are words in it; behind silent draws their number stands in the seed."""
+        seed, silent = f"{self.seed}:{prompt.id}:{name}", self._silent[prompt.id]
+        tries = 1 if self.engine.sampling.temperature == 0 else self.tries
         try:
-            return await self._draw(conversation, f"{self.seed}:{prompt.id}:{seed}", self._silent[prompt.id], stage)
+            for _ in range(tries):
+                reply = await self.engine.reply(conversation, f"{seed}:{silent[stage]}" if silent[stage] else seed)
+                self.sink.reply(reply)
+                if reply.why_silent is None:
+                    return reply
+                silent[stage] += 1
+            often = f" in each of {tries} draws" if tries > 1 else ", drawn once"
+            raise ReplyError(f"{reply.why_silent}{often}")
         except ReplyError as error:
             error.stage = stage
             raise
-
-    async def _draw(self, conversation: Conversation, seed: str, silent: Counter[str], stage: str) -> Reply:
-        """Draws a reply until there are words in it; behind silent draws their number stands in the seed."""
-        tries = 1 if self.engine.sampling.temperature == 0 else self.tries
-        why: str | None = None
-        for _ in range(tries):
-            reply = await self.engine.reply(conversation, f"{seed}:{silent[stage]}" if silent[stage] else seed)
-            self.sink.reply(reply)
-            why = reply.why_silent
-            if why is None:
-                return reply
-            silent[stage] += 1
-        raise ReplyError(f"{why} in each of {tries} draws" if tries > 1 else f"{why}, drawn once")
 
     def _record(self, prompt: Prompt, rounds: list[Round], replies: list[Reply]) -> Revision:
         constitution, examples = self.principles, self.examples

@@ -66,8 +66,6 @@ class Evaluation(LightningModule):
 
     def inputs(self, run: Path) -> dict[str, str]:
         """What the engine reads. The adapter would not stop a run: responses of another adapter are missing."""
-        if self.engine is None:
-            return {"adapter of the responses": str(self.adapter_digest(run))}
         return self.engine.inputs(run) if isinstance(self.engine, manifest.HasInputs) else {}
 
     @property
@@ -217,8 +215,7 @@ def _adapter_of(path: Path) -> str | None:
     if len(adapters) > 1:
         names = ", ".join(sorted(map(str, adapters)))
         raise UserError(f"{path}: responses of {len(adapters)} adapters ({names}); keep those of one.")
-    adapter: str | None = adapters.pop()
-    return adapter
+    return adapters.pop()
 
 
 def _check_columns(metrics: list[ResponseMetric]) -> None:
