@@ -116,14 +116,13 @@ def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
     Raises:
         UserError: See `read_configuration`; or a shared value is missing, no YAML, or no file is there for it.
     """
-    words, shared = list[str | Path](), dict[str, Any]()
-    remaining = iter(args)
+    words, shared, remaining = list[str | Path](), dict[str, Any](), iter(args)
     for arg in remaining:
         option, equals, value = arg.partition("=")
         if option in ("--config", "-c"):
             words.append(Path(value if equals else next(remaining, "")))
         elif option.startswith(f"--{SHARED}."):
-            shared[option.removeprefix("--")] = _shared_value(option, value if equals else next(remaining, None))
+            shared[option.removeprefix("--")] = _shared_value(option, value if equals else next(remaining, ""))
         else:
             words.append(arg)
     first = next((word for word in words if isinstance(word, Path)), None)
@@ -206,8 +205,8 @@ def _place(content: Any, name: str) -> tuple[dict[str, Any] | None, str]:
     return (content, key) if isinstance(content, dict) and key in content else (None, key)
 
 
-def _shared_value(option: str, value: str | None) -> Any:
-    if value is None:
+def _shared_value(option: str, value: str) -> Any:
+    if not value:
         raise UserError(f"{option}: a value is missing behind it.")
     try:
         return load_yaml(value)

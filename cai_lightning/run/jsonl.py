@@ -243,7 +243,8 @@ def parse(kind: type[T], text: str | bytes, where: str, field: str = "") -> T:
 
 def check(kind: type[T], value: Any, where: str, field: str = "") -> T:
     """What was read otherwise, such as a row of a table, as a dataclass; see `parse`."""
-    return parse(kind, json.dumps(value, default=_not_json), where, field)
+    text = json.dumps(value, default=lambda other: [repr(other)])  # what JSON cannot say passes for no text
+    return parse(kind, text, where, field)
 
 
 def read_json(path: Path, kind: type[T], what: str) -> T:
@@ -311,11 +312,6 @@ def _name(field: str, place: tuple[int | str, ...]) -> str:
     """`("turns", 0, "role")` → `turns[0].role`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     return "".join((field, *parts)).removeprefix(".")
-
-
-def _not_json(value: Any) -> list[str]:
-    """Stands for a value that JSON cannot say, so that it passes for no text."""
-    return [repr(value)]
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
