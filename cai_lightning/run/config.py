@@ -114,7 +114,7 @@ def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
     Words `--shared.KEY VALUE` are taken out: they go over the section `shared` of the first file.
 
     Raises:
-        UserError: See `read_configuration`; or a shared value is missing, no YAML, or no file is there for it.
+        UserError: See `read_configuration`; or a shared value is none, no YAML, or no file is there for it.
     """
     words, shared, remaining = list[str | Path](), dict[str, Any](), iter(args)
     for arg in remaining:
@@ -122,7 +122,7 @@ def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
         if option in ("--config", "-c"):
             words.append(Path(value if equals else next(remaining, "")))
         elif option.startswith(f"--{SHARED}."):
-            shared[option.removeprefix("--")] = _shared_value(option, value if equals else next(remaining, ""))
+            shared[option.removeprefix("--")] = _parse(value if equals else next(remaining, ""), option)
         else:
             words.append(arg)
     first = next((word for word in words if isinstance(word, Path)), None)
@@ -205,28 +205,25 @@ def _place(content: Any, name: str) -> tuple[dict[str, Any] | None, str]:
     return (content, key) if isinstance(content, dict) and key in content else (None, key)
 
 
-def _shared_value(option: str, value: str) -> Any:
-    if not value:
-        raise UserError(f"{option}: a value is missing behind it.")
-    try:
-        return load_yaml(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"{option}: not YAML: {' '.join(str(error).split())}") from None
-
-
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such configuration file.")
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    content = _parse(path.read_bytes(), path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected sections for {', '.join(RUN_VERBS)}, found {str(content)[:60]!r}.")
     return content
 
 
-def load_yaml(text: str) -> Any:
+def _parse(text: str | bytes, where: str | Path) -> Any:
+    if not text.strip():
+        raise UserError(f"{where}: nothing stands there.")
+    try:
+        return load_yaml(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def load_yaml(text: str | bytes) -> Any:
     """What a YAML text says.
 
     Raises:

@@ -162,7 +162,7 @@ def test_a_shared_value_that_is_not_there_is_named(config, name):
         ("fit: {a: [}\n", "not YAML"),
         ("fit: *nowhere\n", "not YAML"),
         ("- 1\n", "expected sections for predict, fit, validate"),
-        ("", "expected sections"),
+        ("", "nothing stands there"),
         ("fit: {a: '${shared.b}'}\n", r"\${shared.b} stands for nothing"),
         ("shared: {b: 1}\nfit: {a: '${shared.b.c}'}\n", r"\${shared.b.c} stands for nothing"),
         ("shared: {b: 1}\nfit: {a: ['x/${b}']}\n", r"\${b} stands for nothing"),
@@ -231,7 +231,7 @@ def test_a_file_whose_sections_are_taken_away_has_none(write):
     ("words", "message"),
     [
         (["--shared.model=x"], "--shared.model goes over a value of a file; name one with --config"),
-        (["--config", "FILE", "--shared.model"], "--shared.model: a value is missing behind it"),
+        (["--config", "FILE", "--shared.model"], "--shared.model: nothing stands there"),
         (["--config", "FILE", "--shared.model", "{x"], "--shared.model: not YAML"),
         (["--config", "FILE", "--shared.model={x: 1, x: 2}"], "the key 'x' stands twice"),
     ],
