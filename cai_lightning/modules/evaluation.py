@@ -66,6 +66,8 @@ class Evaluation(LightningModule):
 
     def inputs(self, run: Path) -> dict[str, str]:
         """What the engine reads. The adapter would not stop a run: responses of another adapter are missing."""
+        if self.engine is None:
+            return {"adapter of the responses": str(self.adapter_digest(run))}
         return self.engine.inputs(run) if isinstance(self.engine, manifest.HasInputs) else {}
 
     @property
