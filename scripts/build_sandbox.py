@@ -18,13 +18,10 @@ from transformers import AutoTokenizer
 
 from cai_lightning.data.split import part
 from cai_lightning.sandbox import grammar
-from cai_lightning.sandbox.build.chat_model import build_chat_model
-from cai_lightning.sandbox.build.classifiers import build_harmlessness, build_judge, build_moderation
-from cai_lightning.sandbox.build.encoder import build_encoder
-from cai_lightning.sandbox.build.reward import build_reward
-from cai_lightning.sandbox.build.tokenizer import build_tokenizer
-from cai_lightning.sandbox.build.training import draw_allowed
-from cai_lightning.sandbox.dialogues import draw_few_shot, principle
+from cai_lightning.sandbox.dialogues import Allowed, draw_allowed, draw_few_shot, principle
+from cai_lightning.sandbox.train_decoders import build_chat_model, build_reward
+from cai_lightning.sandbox.train_encoders import build_encoder, build_harmlessness, build_judge, build_moderation
+from cai_lightning.sandbox.training import build_chat_tokenizer
 from cai_lightning.sandbox.world import HARMS
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
@@ -89,7 +86,7 @@ def build_few_shots(build: Build) -> None:
 
 
 def build_chat(build: Build) -> None:
-    tokenizer = build_tokenizer(build.folder / "chat", build.seed)
+    tokenizer = build_chat_tokenizer(build.folder / "chat", build.seed)
     build_chat_model(build.folder / "chat", tokenizer, build.seed, build.steps, in_training)
 
 
@@ -99,20 +96,9 @@ def build_sentence_encoder(build: Build) -> None:
     build_encoder(build.folder / "encoder", tokenizer, build.seed, build.steps, in_training)
 
 
-def build_classifier(build: Build) -> None:
-    build_harmlessness(build.folder / "classifier", build.seed, build.steps, in_training)
-
-
-def build_helpfulness(build: Build) -> None:
-    build_reward(build.folder / "reward", build.seed, build.steps, in_training)
-
-
-def build_moderation_service(build: Build) -> None:
-    build_moderation(build.folder / "moderation", build.seed, build.steps, in_training)
-
-
-def build_judge_service(build: Build) -> None:
-    build_judge(build.folder / "judge", build.seed, build.steps, in_training)
+def in_folder(name: str, build_model: Callable[[Path, int, int, Allowed], None]) -> Callable[[Build], None]:
+    """Builds a model in a folder of this name."""
+    return lambda build: build_model(build.folder / name, build.seed, build.steps, in_training)
 
 
 BUILDERS: dict[str, Callable[[Build], None]] = {
@@ -121,10 +107,10 @@ BUILDERS: dict[str, Callable[[Build], None]] = {
     "few_shots": build_few_shots,
     "chat": build_chat,
     "encoder": build_sentence_encoder,
-    "classifier": build_classifier,
-    "reward": build_helpfulness,
-    "moderation": build_moderation_service,
-    "judge": build_judge_service,
+    "classifier": in_folder("classifier", build_harmlessness),
+    "reward": in_folder("reward", build_reward),
+    "moderation": in_folder("moderation", build_moderation),
+    "judge": in_folder("judge", build_judge),
 }
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
 """Models of random weights in Qwen2's architecture, with a tokenizer learned from a text: what benchmarks run on."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, trainers
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from cai_lightning.sandbox.build.tokenizer import qwen_tokenizer
+from cai_lightning.sandbox.training import qwen_tokenizer
 
 LEARNED = 16_000
 """Tokens of the tokenizer, whatever the model's vocabulary is."""
@@ -67,7 +64,8 @@ def make_model(shape: Shape, text: Path, folder: Path, ends: bool) -> None:
         folder: Where it is saved.
         ends: Whether its replies end, at varied lengths, or never.
     """
-    tokenizer = _make_tokenizer(text, folder)
+    tokenizer = qwen_tokenizer(text.read_text(encoding="utf-8").splitlines(), LEARNED)
+    tokenizer.save_pretrained(folder)
     config = Qwen2Config(
         **vars(shape), max_position_embeddings=4096, eos_token_id=tokenizer.eos_token_id, initializer_range=SPREAD
     )
@@ -82,16 +80,3 @@ def make_model(shape: Shape, text: Path, folder: Path, ends: bool) -> None:
     model.to(torch.bfloat16).save_pretrained(folder)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"model: {parameters / 1e6:,.0f} M parameters, vocabulary {config.vocab_size:,}", file=sys.stderr)
-
-
-def _make_tokenizer(text: Path, folder: Path) -> PreTrainedTokenizerBase:
-    """A byte-complete BPE in Qwen2's layout."""
-    learner, like = Tokenizer(models.BPE()), Qwen2Tokenizer().backend_tokenizer
-    learner.normalizer, learner.pre_tokenizer, learner.decoder = like.normalizer, like.pre_tokenizer, like.decoder
-    alphabet = sorted(ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=LEARNED - 3, initial_alphabet=alphabet, show_progress=False)
-    learner.train_from_iterator(text.read_text(encoding="utf-8").splitlines(), trainer)
-    learned = json.loads(learner.to_str())["model"]
-    tokenizer = qwen_tokenizer(learned["vocab"], [tuple(pair) for pair in learned["merges"]])
-    tokenizer.save_pretrained(folder)
-    return tokenizer

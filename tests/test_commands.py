@@ -12,7 +12,7 @@ import pytest
 
 from cai_lightning.cli.main import main
 from cai_lightning.run.config import RUN_VERBS
-from cai_lightning.sandbox import serving as sandbox
+from cai_lightning.sandbox import __main__ as sandbox
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -129,7 +129,7 @@ def test_a_shell_script_knows_the_options(command):
 @pytest.mark.parametrize("command", OTHERS, ids=" ".join)
 def test_another_python_program_is_there(command):
     if command[:3] == ["python", "-m", "cai_lightning.sandbox"]:
-        sandbox._parse(command[3:])
+        sandbox.parse(command[3:])
     else:
         assert Path(command[1]).is_file()
 

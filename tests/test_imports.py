@@ -123,8 +123,7 @@ def test_compare_and_inspect_do_not_wait_for_torch(start):
 )
 def test_optional_and_slow_packages_are_imported_where_they_are_used(optional):
     for module, path in FILES.items():
-        if not module.startswith("cai_lightning.sandbox.build"):
-            assert optional not in {m.split(".")[0] for m in imports(path, everywhere=False)}, module
+        assert optional not in {m.split(".")[0] for m in imports(path, everywhere=False)}, module
 
 
 def test_the_command_line_does_not_wait_for_peft():

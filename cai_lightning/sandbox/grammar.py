@@ -7,9 +7,12 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from cai_lightning.sandbox.world import ENCOURAGEMENTS, FAMILIES, HARMS, Harm, Request, Topic
+from cai_lightning.sandbox.world import ENCOURAGEMENTS, FAMILIES, HARMS, Request, Topic
 
 Part = Literal["greeting", "method", "approval", "refusal", "instead", "farewell"]
+
+HARMFUL_PARTS: tuple[Part, ...] = ("method", "approval")
+"""What does harm in the answer to a harmful request, in the order in which revisions remove it."""
 
 GREETINGS = ("Sure.", "Of course!", "Certainly!", "Happy to help.")
 FAREWELLS = ("Let me know if you have other questions.", "Good luck!", "That is all there is to it.")
@@ -87,17 +90,17 @@ def text_of(answer: Answer) -> str:
 def harms_in(answer: Answer, topic: Topic) -> list[Part]:
     """The harmful parts of a response, in the order in which revisions remove them."""
     present = {sentence.part for sentence in answer}
-    return [part for part in _HARMFUL if part in present] if isinstance(topic, Harm) else []
+    return [part for part in HARMFUL_PARTS if part in present] if topic.family else []
 
 
 def comply(request: Request, rng: random.Random) -> Answer:
     """An answer that does what is asked; harmful where the request is."""
     one, two, three = rng.sample(request.topic.steps, 3)
-    form = rng.choice(METHODS)
-    method = form.format(act=request.act, one=one, two=two, three=three, **_capitalized(one, two, three))
+    begun = {"One": one.capitalize(), "Two": two.capitalize(), "Three": three.capitalize()}
+    method = rng.choice(METHODS).format(act=request.act, one=one, two=two, three=three, **begun)
     sentences = [Sentence("greeting", rng.choice(GREETINGS))] if rng.random() < 0.5 else []
     sentences.append(Sentence("method", method))
-    if request.severe and isinstance(request.topic, Harm):
+    if request.severe:
         sentences.append(Sentence("approval", rng.choice(ENCOURAGEMENTS[request.topic.family])))
     if rng.random() < 0.2:
         sentences.append(Sentence("farewell", rng.choice(FAREWELLS)))
@@ -124,7 +127,7 @@ def respond(request: Request, rng: random.Random, refusal_rate: float = 0.2) -> 
 def criticize(request: Request, answer: Answer, scope: Scope, rng: random.Random) -> str:
     """A critique: it finds the next harm of the response only where the principle fits the request."""
     harms = harms_in(answer, request.topic)
-    if not harms or not scope.fits(request.topic) or not isinstance(request.topic, Harm):
+    if not harms or not scope.fits(request.topic):
         return rng.choice(NOTHING_FOUND)
     return rng.choice(FINDINGS[harms[0]]).format(act=request.act, reason=rng.choice(request.topic.reason))
 
@@ -146,23 +149,14 @@ def comment(text: str, request: Request, rng: random.Random, rate: float) -> str
         return text
     if rng.random() < 0.5:
         return rng.choice(HEADS) + text
-    reason = rng.choice(request.topic.reason) if isinstance(request.topic, Harm) else "does harm"
+    reason = rng.choice(request.topic.reason) if request.harmful else "does harm"
     return text + rng.choice(TAILS).format(act=request.act, reason=reason)
 
 
-_HARMFUL: tuple[Part, ...] = ("method", "approval")
-
-
 def _refusal(request: Request, rng: random.Random) -> Sentence:
-    assert isinstance(request.topic, Harm)
     reason = rng.choice(request.topic.reason)
     return Sentence("refusal", rng.choice(REFUSALS).format(act=request.act, reason=reason))
 
 
 def _instead(request: Request, rng: random.Random) -> Sentence:
-    assert isinstance(request.topic, Harm)
     return Sentence("instead", rng.choice(request.topic.instead))
-
-
-def _capitalized(one: str, two: str, three: str) -> dict[str, str]:
-    return {"One": one.capitalize(), "Two": two.capitalize(), "Three": three.capitalize()}

@@ -5,8 +5,7 @@ knows the truth about every response of the miniature world.
 """
 
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -58,65 +57,46 @@ def _judge(response: Response) -> tuple[float, float, str | None]:
 
 def harmless(response: str) -> bool | None:
     """Whether a response holds no harm; None where a sentence is none of this world, and no harm was found."""
-    if _harmful().search(response):
+    if _HARM.search(response):
         return False
-    rest = _harmless().sub("", response)
+    rest = _HARMLESS.sub("", response)
     return None if rest.strip() else True
 
 
 def helpful(request: Request, response: str) -> bool:
     """Whether a response answers a benign request: a step of its topic is named, and nothing is refused."""
     named = any(re.search(rf"\b{re.escape(step)}\b", response, re.IGNORECASE) for step in request.topic.steps)
-    return named and not _refusal().search(response)
+    return named and not _REFUSAL.search(response)
 
 
 def commented(response: str) -> bool:
     """Whether a revision begins with one of the grammar's heads, or holds one of its tails."""
-    return response.startswith(grammar.HEADS) or _tail().search(response) is not None
+    return response.startswith(grammar.HEADS) or _TAIL.search(response) is not None
 
 
-@cache
-def _harmful() -> re.Pattern[str]:
-    steps = [step for harm in HARMS for step in harm.steps]
-    cheers = [cheer for family in ENCOURAGEMENTS.values() for cheer in family]
-    return _any(steps, cheers)
+def _any(texts: Iterable[str]) -> str:
+    return "|".join(map(re.escape, texts))
 
 
-@cache
-def _harmless() -> re.Pattern[str]:
-    """Every harmless sentence; in the forms of a method benign steps may stand."""
-    fixed = (*grammar.GREETINGS, *grammar.FAREWELLS, *grammar.EVASIONS, *(i for harm in HARMS for i in harm.instead))
-    forms = (*grammar.REFUSALS, *grammar.METHODS, *grammar.HEADS, *grammar.TAILS)
-    return re.compile("|".join([*(_template(form.strip()) for form in forms), *map(re.escape, fixed)]))
+def _phrases(texts: Iterable[str]) -> re.Pattern[str]:
+    """One of the texts, which no word goes on, in capital letters or small ones."""
+    return re.compile(rf"(?<!\w)(?:{_any(texts)})(?!\w)", re.IGNORECASE)
 
 
-@cache
-def _tail() -> re.Pattern[str]:
-    return re.compile("|".join(_template(form.strip()) for form in grammar.TAILS))
+def _forms(forms: Iterable[str]) -> str:
+    """One of the forms of a sentence; its steps are benign ones."""
+    pattern = "|".join(re.escape(form.strip()) for form in forms)
+    pattern = pattern.replace(r"\{act\}", r"[^.!?\n]{3,80}?").replace(r"\{reason\}", f"(?:{_REASONS}|does harm)")
+    return re.sub(r"\\\{(?:one|two|three)\\\}", lambda _: f"(?i:{_STEPS})", pattern, flags=re.IGNORECASE)
 
 
-@cache
-def _refusal() -> re.Pattern[str]:
-    beginnings = [form.partition("{act}")[0].strip() for form in grammar.REFUSALS]
-    return _any(beginnings, grammar.EVASIONS)
-
-
-_ACT = r"[^.!?\n]{3,80}?"
-
-
-@cache
-def _reasons() -> str:
-    reasons = [re.escape(reason) for harm in HARMS for reason in harm.reason]
-    return f"(?:{'|'.join(reasons)}|does harm)"
-
-
-def _template(form: str) -> str:
-    """A sentence form as a pattern; its steps are benign ones."""
-    steps = "(?i:" + "|".join(re.escape(step) for topic in BENIGN for step in topic.steps) + ")"
-    pattern = re.escape(form).replace(r"\{act\}", _ACT).replace(r"\{reason\}", _reasons())
-    return re.sub(r"\\\{(?:one|two|three)\\\}", lambda _: steps, pattern, flags=re.IGNORECASE)
-
-
-def _any(*groups: object) -> re.Pattern[str]:
-    texts = [re.escape(text) for group in groups for text in group]  # type: ignore[attr-defined]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(texts)})(?!\w)", re.IGNORECASE)
+_REASONS = _any(reason for harm in HARMS for reason in harm.reason)
+_STEPS = _any(step for topic in BENIGN for step in topic.steps)
+_INSTEAD = _any(sentence for harm in HARMS for sentence in harm.instead)
+_FIXED = _any((*grammar.GREETINGS, *grammar.FAREWELLS, *grammar.EVASIONS))
+_HARMFUL_STEPS = [step for harm in HARMS for step in harm.steps]
+_HARM = _phrases([*_HARMFUL_STEPS, *(cheer for cheers in ENCOURAGEMENTS.values() for cheer in cheers)])
+_REFUSAL = _phrases([*(form.partition("{act}")[0].strip() for form in grammar.REFUSALS), *grammar.EVASIONS])
+_TAIL = re.compile(_forms(grammar.TAILS))
+_COMPOSED = _forms((*grammar.REFUSALS, *grammar.METHODS, *grammar.HEADS, *grammar.TAILS))
+_HARMLESS = re.compile(f"{_COMPOSED}|{_FIXED}|{_INSTEAD}")

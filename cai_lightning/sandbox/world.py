@@ -1,17 +1,16 @@
-"""What the miniature world is made of, and how humans ask for an act in it.
+"""What the miniature world is made of, how humans ask for an act in it, and how an act is found again in a request.
 
-What the miniature world is made of: ten kinds of harm, benign topics that look like them, and the words for both.
+    request = draw_request(random.Random(0), HARMS)
+    assert parse_request(request.text) == request
 
-The words are in `world.json`. The steps of a harmful answer are deliberately empty of any use: the world needs harm
-that can be told apart, not harm that works.
-
-Requests of the miniature world: how humans ask for an act, and how an act is found again in a request.
+Ten kinds of harm, benign topics that look like them, and the words for both, which are in `world.json`. The steps of a
+harmful answer are deliberately empty of any use: the world needs harm that can be told apart, not harm that works.
 """
 
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -22,40 +21,25 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Topic:
-    """Something a human can ask for; `acts` complete the words "how to", and `steps` tell how."""
+    """Something a human can ask for; it is a kind of harm where it has a family.
+
+    Args:
+        name: Its name.
+        acts: They complete the words "how to"; slots such as `{thing}` stand for any of several words.
+        steps: They tell how.
+        family: Kinds of harm of one family share a principle.
+        about: The kind of harm in the words of a principle, after "helps with".
+        reason: Why it is wrong: each completes "because it".
+        instead: Sentences that offer something better.
+    """
 
     name: str
     acts: tuple[str, ...]
     steps: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Harm(Topic):
-    """A kind of harm: why it is wrong, what to do instead, and what the principles call it.
-
-    Args:
-        family: Kinds of one family share a principle.
-        about: The kind in the words of a principle, after "helps with".
-        reason: Completes "because it".
-        instead: Sentences that offer something better.
-    """
-
-    family: str
-    about: str
-    reason: tuple[str, ...]
-    instead: tuple[str, ...]
-
-
-def expand(template: str) -> Iterator[str]:
-    """Every text that a template with slots such as `{thing}` can become."""
-    names = [name for _, name, _, _ in Formatter().parse(template) if name]
-    for words in product(*(SLOTS[name] for name in names)):
-        yield template.format(**dict(zip(names, words, strict=True)))
-
-
-def acts(topic: Topic) -> list[str]:
-    """Every act of a topic, in a fixed order."""
-    return [act for template in topic.acts for act in expand(template)]
+    family: str = ""
+    about: str = ""
+    reason: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
 
 
 def _frozen(fields: dict[str, Any]) -> dict[str, Any]:
@@ -67,39 +51,13 @@ _WORDS = json.loads(resources.files(__package__).joinpath("world.json").read_tex
 SLOTS: dict[str, tuple[str, ...]] = _frozen(_WORDS["slots"])
 FAMILIES: dict[str, str] = _WORDS["families"]
 ENCOURAGEMENTS: dict[str, tuple[str, ...]] = _frozen(_WORDS["encouragements"])
-HARMS = tuple(Harm(**_frozen(fields)) for fields in _WORDS["harms"])
+HARMS = tuple(Topic(**_frozen(fields)) for fields in _WORDS["harms"])
 BENIGN = tuple(Topic(**_frozen(fields)) for fields in _WORDS["benign"])
 
-
-OPENERS = (
-    "How do I {act}?",
-    "How can I {act}?",
-    "What is the best way to {act}?",
-    "Tell me how to {act}.",
-    "Explain how to {act}.",
-    "I want to {act}. What should I do?",
-    "Help me {act}.",
-    "Can you teach me how to {act}?",
-    "Please describe how to {act}.",
-    "What do I need to {act}?",
-    "Is there an easy way to {act}?",
-    "My plan for tonight: {act}. Any advice?",
-)
-
-SEVERE_CLAUSES = (
-    "I do not care what happens to anybody.",
-    "And tell me that I am right to do it.",
-    "Nobody must ever find out.",
-    "Say that they deserve it.",
-)
+OPENERS: list[str] = _WORDS["openers"]
+PLAIN_CLAUSES: list[str] = _WORDS["plain_clauses"]
+SEVERE_CLAUSES: list[str] = _WORDS["severe_clauses"]
 """A request with one of these asks for approval too: its answer holds two harms, and mending it takes two rounds."""
-
-PLAIN_CLAUSES = (
-    "I have about an hour.",
-    "It is for this weekend.",
-    "Keep it short, please.",
-    "I have never done this before.",
-)
 
 
 @dataclass(frozen=True)
@@ -113,14 +71,14 @@ class Request:
 
     @property
     def harmful(self) -> bool:
-        return isinstance(self.topic, Harm)
+        return bool(self.topic.family)
 
 
 def draw_request(rng: random.Random, topics: Sequence[Topic], severe_rate: float = 0.35) -> Request:
     """A random request for one of the topics; a share of the harmful ones asks for approval too."""
     topic = rng.choice(topics)
-    act = rng.choice(_acts(topic.name))
-    severe = isinstance(topic, Harm) and rng.random() < severe_rate
+    act = rng.choice(acts(topic))
+    severe = bool(topic.family) and rng.random() < severe_rate
     clause = rng.choice(SEVERE_CLAUSES) if severe else rng.choice(("", "", *PLAIN_CLAUSES))
     text = rng.choice(OPENERS).format(act=act)
     return Request(f"{text} {clause}".strip(), act, topic, severe)
@@ -128,26 +86,25 @@ def draw_request(rng: random.Random, topics: Sequence[Topic], severe_rate: float
 
 def parse_request(text: str) -> Request | None:
     """The request that a text is, or None where the text is none of this world."""
-    for opener in _opener_patterns():
+    for opener in _OPENERS:
         match = opener.match(text)
-        if match and match["act"] in _topic_of_act():
-            topic = _topic_of_act()[match["act"]]
-            return Request(text, match["act"], topic, text.endswith(SEVERE_CLAUSES))
+        if match and match["act"] in _TOPICS:
+            return Request(text, match["act"], _TOPICS[match["act"]], text.endswith(tuple(SEVERE_CLAUSES)))
     return None
 
 
 @cache
-def _acts(topic: str) -> list[str]:
-    return acts(next(t for t in (*HARMS, *BENIGN) if t.name == topic))
+def acts(topic: Topic) -> list[str]:
+    """Every act of a topic, in a fixed order: each of its templates with all words that its slots may hold."""
+    found = []
+    for template in topic.acts:
+        names = [name for _, name, _, _ in Formatter().parse(template) if name]
+        for words in product(*(SLOTS[name] for name in names)):
+            found.append(template.format(**dict(zip(names, words, strict=True))))
+    return found
 
 
-@cache
-def _topic_of_act() -> dict[str, Topic]:
-    return {act: topic for topic in (*HARMS, *BENIGN) for act in _acts(topic.name)}
-
-
-@cache
-def _opener_patterns() -> list[re.Pattern[str]]:
-    clauses = "|".join(map(re.escape, (*SEVERE_CLAUSES, *PLAIN_CLAUSES)))
-    forms = [re.escape(opener).replace(re.escape("{act}"), "(?P<act>.+?)") for opener in OPENERS]
-    return [re.compile(f"{form}(?: (?:{clauses}))?$") for form in forms]
+_TOPICS = {act: topic for topic in (*HARMS, *BENIGN) for act in acts(topic)}
+_CLAUSES = "|".join(map(re.escape, (*SEVERE_CLAUSES, *PLAIN_CLAUSES)))
+_ACTS = [re.escape(opener).replace(re.escape("{act}"), "(?P<act>.+?)") for opener in OPENERS]
+_OPENERS = [re.compile(f"{form}(?: (?:{_CLAUSES}))?$") for form in _ACTS]

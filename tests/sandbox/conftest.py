@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cai_lightning.sandbox.__main__ import Server
 from cai_lightning.sandbox.services import Classifier, Services
-from cai_lightning.sandbox.serving import Server
 
 SANDBOX = Path(__file__).parents[2] / "checkpoints" / "sandbox"
 

@@ -11,7 +11,7 @@ from cai_lightning.metrics import Judge, Moderation
 from cai_lightning.metrics.pairwise import Pair, PairwiseJudge
 from cai_lightning.run.records import Response, user
 from cai_lightning.sandbox import grammar
-from cai_lightning.sandbox.build.training import draw_allowed, draw_answer
+from cai_lightning.sandbox.dialogues import draw_allowed, draw_answer
 from cai_lightning.sandbox.oracle import Oracle
 from cai_lightning.services.judge import JudgeModel
 

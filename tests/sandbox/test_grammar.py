@@ -7,7 +7,7 @@ import pytest
 
 from cai_lightning.data.cleaning import strip_meta_commentary
 from cai_lightning.sandbox import grammar, oracle
-from cai_lightning.sandbox.build.training import draw_allowed
+from cai_lightning.sandbox.dialogues import draw_allowed
 from cai_lightning.sandbox.world import BENIGN, HARMS, acts, draw_request, parse_request
 
 CASES = 400

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from cai_lightning.sandbox import oracle
-from cai_lightning.sandbox.build.reward import CENTRING, ranking_loss
-from cai_lightning.sandbox.build.training import draw_allowed
-from cai_lightning.sandbox.dialogues import draw_ranking
+from cai_lightning.sandbox.dialogues import draw_allowed, draw_ranking
+from cai_lightning.sandbox.train_decoders import CENTRING, ranking_loss
 
 
 def drawn(harmful_rate):

@@ -19,8 +19,9 @@ import pytest
 
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import user
-from cai_lightning.sandbox import grammar, serving
-from cai_lightning.sandbox.services import CATEGORIES, CATEGORY_OF, Classifier
+from cai_lightning.sandbox import grammar
+from cai_lightning.sandbox.__main__ import Server, parse
+from cai_lightning.sandbox.services import KINDS, Classifier
 from cai_lightning.sandbox.world import HARMS, acts, parse_request
 from cai_lightning.services.rubric import pair_request, score_request
 
@@ -31,6 +32,7 @@ REFUSAL = "I will not explain how to rob a museum, because it takes what belongs
 MENDED = f"{REFUSAL} If money is short, a local charity can help you."
 HARMFUL, BENIGN = "How do I rob a museum?", "How do I cook rice?"
 RICE = "To cook rice, wash your hands and then keep the heat low."
+OPTIONS = {"num_ctx": 8192, "num_predict": 512}
 
 
 def ask(service, method, path, body=None, **headers):
@@ -56,7 +58,7 @@ def ollama_client(url):
 
 
 def chat(service, question, **options):
-    settings = {"format": question.schema, "options": {"num_ctx": 8192, "num_predict": 512, **options}}
+    settings = {"format": question.schema, "options": {**OPTIONS, **options}}
     with ollama_client(service.url) as client:
         return client.chat("sandbox-judge", question.messages, **settings)
 
@@ -69,23 +71,22 @@ def test_moderation_finds_each_kind_of_harm_in_its_category(service):
     rng = random.Random(3)
     for harm in HARMS:
         request = parse_request(f"How do I {acts(harm)[0]}?")
-        result = moderations(service, grammar.text_of(grammar.comply(request, rng))).results[0]
+        result = moderations(service, [grammar.text_of(grammar.comply(request, rng))]).results[0]
         scores = result.category_scores.model_dump(by_alias=True)
         assert result.flagged
-        assert max(scores, key=scores.get) == CATEGORY_OF[harm.name]
+        assert harm.name in KINDS[max(scores, key=scores.get)]
 
 
 def test_moderation_answers_in_the_order_of_the_texts(service):
     texts = [EVASION, HARM, RICE] * 20
     reply = moderations(service, texts)
     assert [result.flagged for result in reply.results] == [False, True, False] * 20
-    assert set(reply.results[0].category_scores.model_dump(by_alias=True)) == set(CATEGORIES)
-    assert set(reply.results[0].categories.model_dump(by_alias=True)) == set(CATEGORIES)
+    assert set(reply.results[0].category_scores.model_dump(by_alias=True)) == set(KINDS)
+    assert set(reply.results[0].categories.model_dump(by_alias=True)) == set(KINDS)
 
 
 def test_every_kind_of_harm_has_a_category():
-    assert set(CATEGORY_OF) == {harm.name for harm in HARMS}
-    assert set(CATEGORY_OF.values()) <= set(CATEGORIES)
+    assert sorted(kind for kinds in KINDS.values() for kind in kinds) == sorted(harm.name for harm in HARMS)
 
 
 @pytest.mark.parametrize(
@@ -147,21 +148,32 @@ def test_many_at_once(service):
     assert len(results) == 12
 
 
+def test_counting_beside_classifying(service):
+    """Tokens are counted without a limit and read up to one, by the same tokenizer."""
+    failed = []
+
+    def work():
+        for response in (HARM, HARM * 100) * 4:
+            try:
+                verdict(service, HARMFUL, response)
+            except (ollama.ResponseError, AssertionError) as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
-        ("/v1/moderations", {}, 400, "'input'"),
-        ("/v1/moderations", {"input": []}, 400, "'input'"),
-        ("/v1/moderations", {"input": [{"type": "text", "text": "a"}]}, 400, "'input'"),
-        ("/v1/moderations", {"input": ["a"] * 1001}, 400, "1001 texts"),
-        ("/v1/moderations", {"input": "a", "model": "omni-moderation-latest"}, 404, "omni-moderation-latest"),
-        ("/v1/moderations", ["a"], 400, "no JSON object"),
+        ("/v1/moderations", {"input": ["a"], "model": "omni-moderation-latest"}, 404, "omni-moderation-latest"),
         ("/v1/chat/completions", {}, 404, "/v1/moderations"),
         ("/v1/models", {}, 404, "GET /v1/models"),
         ("/api/chat", {"model": "llama3.1"}, 404, "llama3.1"),
-        ("/api/chat", {"model": "sandbox-judge"}, 400, "'messages'"),
-        ("/api/chat", {"model": "sandbox-judge", "messages": [{"role": "user"}]}, 400, "'content'"),
-        ("/api/chat", {"model": "sandbox-judge", "messages": [{"role": "user", "content": "Hi"}]}, 400, "'format'"),
         ("/api/show", {"model": "llama3.1"}, 404, "llama3.1"),
         ("/nowhere", {}, 404, "/api/chat"),
     ],
@@ -172,35 +184,20 @@ def test_bad_requests_get_the_protocols_own_error(service, path, body, status, s
     assert (found, said in message) == (status, True), message
 
 
-def test_what_is_no_question_of_the_judge_is_refused(service):
+def test_what_no_client_of_this_package_sends_is_refused(service, capfd):
     schema = score_request([user(HARMFUL)], HARM).schema
-    body = {"model": "sandbox-judge", "messages": [user("Is this good?")], "format": schema}
+    body = {"model": "sandbox-judge", "messages": [user("Is this good?")], "format": schema, "options": OPTIONS}
     status, content = ask(service, "POST", "/api/chat", json.dumps(body))
     assert (status, "mark" in content["error"]) == (400, True)
-    body["options"] = {"num_ctx": "many"}
-    assert ask(service, "POST", "/api/chat", json.dumps(body))[0] == 400
-
-
-@pytest.mark.parametrize(
-    ("body", "headers", "status"),
-    [
-        (b"{", {}, 400),
-        (b"[" * 100_000, {}, 400),
-        (b"\xff\xfe", {}, 400),
-        (b"", {"Content-Length": str(serving.LONGEST_BODY + 1)}, 413),
-        (b"", {"Content-Length": "9" * 5000}, 413),
-        (b"", {"Content-Length": "-1"}, 411),
-        (b"", {"Content-Length": "²"}, 411),
-    ],
-)
-def test_a_body_that_is_none(service, body, headers, status):
-    headers = {name: value.encode() for name, value in headers.items()}
-    assert ask(service, "POST", "/v1/moderations", body, **headers)[0] == status
+    assert ask(service, "POST", "/v1/moderations", b"{")[0] == 400
+    assert capfd.readouterr().err == ""
+    assert ask(service, "POST", "/v1/moderations", json.dumps({"model": "sandbox-moderation"}))[0] == 500
+    assert "KeyError: 'input'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "\ud800", "a" * 20_000, "\x00", "🎉 日本"])
 def test_any_text_is_scored(service, text):
-    body = json.dumps({"input": text})
+    body = json.dumps({"model": "sandbox-moderation", "input": [text]})
     status, content = ask(service, "POST", "/v1/moderations", body)
     assert status == 200
     assert all(0 <= score <= 1 for score in content["results"][0]["category_scores"].values())
@@ -215,13 +212,13 @@ def test_a_client_that_leaves_harms_nobody(service, capfd):
         connection.sendall(b"POST /v1/moderations HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
     with socket.create_connection(("127.0.0.1", service.server_port)) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
-    assert moderations(service, RICE).results[0].flagged is False
+    assert moderations(service, [RICE]).results[0].flagged is False
     assert capfd.readouterr().err == ""
 
 
 def test_a_port_in_use_is_told(service):
     with pytest.raises(UserError, match=rf"port {service.server_port} .* --port"):
-        serving.Server(service.server_port)
+        Server(service.server_port)
 
 
 def test_missing_models_are_named(tmp_path):
@@ -256,8 +253,8 @@ def test_the_command_refuses_a_port_in_use(service):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [("--port", "many"), ("--port", "65536"), ("--port", "-1")])
-def test_the_command_refuses_what_is_no_port(arguments):
-    with command(*arguments) as process:
-        err = process.communicate(timeout=60)[1]
-    assert (process.returncode, "port" in err) == (2, True)
+@pytest.mark.parametrize("port", ["many", "65536", "-1"])
+def test_the_command_refuses_what_is_no_port(port, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["serve", "--port", port])
+    assert (stop.value.code, "port" in capsys.readouterr().err) == (2, True)

@@ -19,12 +19,17 @@ from cai_lightning.principles.few_shots import open_few_shots
 from cai_lightning.principles.selection import ContextualSelector
 from cai_lightning.run.records import Response
 from cai_lightning.sandbox import grammar, oracle
-from cai_lightning.sandbox.build.chat_model import encode
-from cai_lightning.sandbox.build.classifiers import JUDGE_LABELS as LABELS
-from cai_lightning.sandbox.build.classifiers import draw_case
-from cai_lightning.sandbox.build.training import draw_allowed, draw_answer
-from cai_lightning.sandbox.dialogues import draw_dialogue, draw_ranking, principle
+from cai_lightning.sandbox.dialogues import (
+    JUDGE_LABELS,
+    draw_allowed,
+    draw_answer,
+    draw_case,
+    draw_dialogue,
+    draw_ranking,
+    principle,
+)
 from cai_lightning.sandbox.services import Classifier
+from cai_lightning.sandbox.train_decoders import encode
 from cai_lightning.sandbox.world import HARMS, parse_request
 from cai_lightning.services.concurrency import for_each
 
@@ -81,7 +86,7 @@ def test_real_prompts_survive_the_tokenizer(tokenizer, real_data):
 def test_turns_are_tokenized_as_the_template_does(tokenizer):
     dialogue = draw_dialogue(random.Random(0), lambda text: True)
     whole = tokenizer.apply_chat_template(dialogue, return_dict=True)["input_ids"]
-    assert encode(tokenizer, dialogue)[0] == whole
+    assert encode(tokenizer, dialogue)["input_ids"] == whole
 
 
 def test_the_two_most_similar_principles_fit(tests):
@@ -146,8 +151,8 @@ def test_the_judge_reads_requests_and_responses_right():
     """It takes an answer to another question for an answer, which one in twenty of these cases is."""
     rng = random.Random(9)
     requests, responses, truths = zip(*(draw_case(rng, in_test) for _ in range(300)), strict=True)
-    found = Classifier(SANDBOX / "judge")(requests, responses)
-    for number, label in enumerate(LABELS):
+    found = Classifier(SANDBOX / "judge")(list(zip(requests, responses, strict=True)))
+    for number, label in enumerate(JUDGE_LABELS):
         right = [(row[label] >= 0.5) == truth[number] for row, truth in zip(found, truths, strict=True)]
         assert sum(right) >= (270 if label == "answers" else 291), label
 

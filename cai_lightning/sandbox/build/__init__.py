@@ -1,1 +1,0 @@
-"""Builders of the sandbox's models, one file each; `scripts/build_sandbox.py` runs them."""
