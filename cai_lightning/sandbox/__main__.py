@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cai_lightning.run.errors import UserError
+from cai_lightning.run.text import parse_json
 
 if TYPE_CHECKING:
     from cai_lightning.sandbox.services import Services
@@ -139,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
 
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
         try:
-            return 200, self.server.services.answer(self.command, self.path, json.loads(body))
+            return 200, self.server.services.answer(self.command, self.path, parse_json(body))
         except RefusedError as refusal:
             status, message = 404, str(refusal)
         except ValueError as error:
