@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from cai_lightning.cli.main import main
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.data.split import part
 from cai_lightning.run import jsonl
+from cai_lightning.run.records import Response
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -202,6 +204,13 @@ class Experiment:
             for prompt in read_prompts(self.sections["predict"]["data"]["init_args"]["prompts"])
         ]
         jsonl.write(self.run / "revisions.jsonl", rows)
+
+    def write_responses(self, response="Sure."):
+        """What validate would have made before it scores, without its time."""
+        prompts = read_prompts(self.sections["validate"]["data"]["init_args"]["prompts"])
+        tests = [prompt for prompt in prompts if part(prompt.prompt) == "test"]
+        rows = [Response(prompt.id, prompt.prompt, response, None, "stop", "tiny", None) for prompt in tests]
+        jsonl.write(self.run / "responses.jsonl", map(asdict, rows))
 
     def logged(self, name):
         """What the logs of all starts of fit say of a column, in their order."""

@@ -57,6 +57,20 @@ def run(script, *options):
     return finished.stdout
 
 
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """What a script prints, run in this process, which has imported what it needs."""
+
+    def run(script, *options):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, options)])
+        monkeypatch.setenv("COLUMNS", "160")
+        monkeypatch.syspath_prepend(str(SCRIPTS))
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
 def test_every_script_has_its_test():
     assert {path.name for path in SCRIPTS.iterdir() if path.is_file()} == {*HERE, *ELSEWHERE, *LIBRARIES}
 
@@ -84,10 +98,10 @@ def figures(path):
     return {row["contender"]: row for row in map(json.loads, path.read_text().splitlines())}
 
 
-def test_generation_is_measured_beside_a_peer(tmp_path, tiny_model, corpus):
+def test_generation_is_measured_beside_a_peer(tmp_path, tiny_model, corpus, run_here):
     options = ["--prompts", corpus, "--peers", TESTS / "peers", "--model", tiny_model, "--rows", 4, "--repeats", 1]
     contenders = ["--contenders", "transformers", "paged", "naive", "--max-new-tokens", 5, "--bandwidth", 50]
-    printed = run("bench_generation.py", *options, *contenders, "--output", tmp_path / "figures")
+    printed = run_here("bench_generation.py", *options, *contenders, "--output", tmp_path / "figures")
     found = figures(tmp_path / "figures")
     assert list(found) == ["transformers", "paged", "naive"]
     assert 0 < found["transformers"]["tokens"] <= 3 * 4 * 5
@@ -95,10 +109,10 @@ def test_generation_is_measured_beside_a_peer(tmp_path, tiny_model, corpus):
     assert "of the bandwidth" in printed
 
 
-def test_training_is_measured_beside_a_peer_that_finds_the_same_loss(tmp_path, tiny_model, corpus):
+def test_training_is_measured_beside_a_peer_that_finds_the_same_loss(tmp_path, tiny_model, corpus, run_here):
     options = ["--corpus", corpus, "--peers", TESTS / "peers", "--model", tiny_model, "--rows", 6, "--repeats", 1]
     contenders = ["--contenders", "cai_lightning", "trl-packed", "--max-length", 200, "--dtype", "float32"]
-    printed = run("bench_training.py", *options, *contenders, "--output", tmp_path / "figures")
+    printed = run_here("bench_training.py", *options, *contenders, "--output", tmp_path / "figures")
     own, peer = figures(tmp_path / "figures").values()
     assert own["loss_before"] == pytest.approx(peer["loss_before"], rel=1e-4)
     assert own["bytes_above_loaded"] > 0
@@ -122,13 +136,11 @@ def test_a_model_at_random_replies_at_equal_or_varied_lengths(tmp_path, corpus, 
     assert ({reply.tokens for reply in asyncio.run(answers())} == {150}) is (lengths == "equal")
 
 
-def test_a_gguf_file_that_a_package_carries_becomes_a_folder_once(tmp_path):
+def test_a_gguf_file_that_a_package_carries_becomes_a_folder_once(tmp_path, run_here):
     """Without unpacking one: the folder is there already, or no package carries a file."""
-    assert "is there already" in run("convert_gguf.py", "package:nothing", tmp_path)
-    command = [sys.executable, str(SCRIPTS / "convert_gguf.py"), "package:json", str(tmp_path / "new")]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 1
-    assert finished.stderr.splitlines()[-1] == "error: package:json: there are 0 .gguf files in it, not one."
+    assert "is there already" in run_here("convert_gguf.py", "package:nothing", tmp_path)
+    with pytest.raises(SystemExit, match=r"^error: package:json: there are 0 .gguf files in it, not one.$"):
+        run_here("convert_gguf.py", "package:json", tmp_path / "new")
 
 
 @pytest.mark.slow
@@ -183,20 +195,18 @@ def test_equal_figures_of_two_checkouts_are_told_after_both_demos(checkouts):
         ({"id": "q"}, ".p: \"[{'id': 'p'"),
     ],
 )
-def test_a_figure_that_differs_is_named(checkouts, changed, said, monkeypatch, capsys):
+def test_a_figure_that_differs_is_named(checkouts, changed, said, run_here, capsys):
     path = checkouts[1] / "runs" / "a" / "responses.jsonl"
     path.write_text(json.dumps(json.loads(path.read_text()) | changed) + "\n")
-    monkeypatch.setattr(sys, "argv", ["same_figures.py", *map(str, checkouts)])
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(SCRIPTS / "same_figures.py"), run_name="__main__")
+        run_here("same_figures.py", *checkouts)
     assert end.value.code == 1
     assert said in capsys.readouterr().out
 
 
-def test_two_folders_without_runs_are_no_success(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["same_figures.py", str(tmp_path), str(tmp_path)])
+def test_two_folders_without_runs_are_no_success(tmp_path, run_here):
     with pytest.raises(SystemExit, match="run the demo there"):
-        runpy.run_path(str(SCRIPTS / "same_figures.py"), run_name="__main__")
+        run_here("same_figures.py", tmp_path, tmp_path)
 
 
 @pytest.mark.slow

@@ -107,8 +107,10 @@ def _learn(
     like: Tokenizer, texts: Iterable[str], size: int, special: Sequence[str] = (), alphabet: Sequence[str] = BYTES
 ) -> dict[str, Any]:
     """Vocabulary and merges under another tokenizer's way of cutting words."""
-    words: dict[str, Any] = {"initial_alphabet": list(alphabet), "special_tokens": list(special)}
-    like.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, show_progress=False, **words))
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=list(alphabet), special_tokens=list(special), show_progress=False
+    )
+    like.train_from_iterator(texts, trainer)
     model = json.loads(like.to_str())["model"]
     return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
 

@@ -49,6 +49,9 @@ class Signalled(Callback):
 """
 
 
+NODE_OF_FOUR = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}
+
+
 @pytest.fixture
 def job(experiment, tmp_path, monkeypatch):
     """The experiment in a job of one task."""
@@ -146,15 +149,15 @@ def test_told_by_sigusr1_at_any_place_it_goes_on_to_the_same_adapter(job, seed, 
 
 
 @pytest.mark.parametrize(
-    ("variables", "devices", "message"),
+    ("verb", "variables", "devices", "message"),
     [
-        ({"SLURM_NTASKS": "4"}, 1, "srun --ntasks-per-node=N, N being trainer.devices"),
-        ({"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}, 1, "has 4 tasks (SLURM_NTASKS), and the trainer wants 1"),
-        ({"SLURM_NTASKS": "1"}, 2, "has 1 tasks (SLURM_NTASKS), and the trainer wants 2"),
-        ({"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_PROCID": None}, 2, "none of which this process is"),
+        ("fit", {"SLURM_NTASKS": "4"}, 1, "srun --ntasks-per-node=N, N being trainer.devices"),
+        ("predict", NODE_OF_FOUR, 1, "has 4 tasks (SLURM_NTASKS), and the trainer wants 1"),
+        ("fit", NODE_OF_FOUR, 1, "has 4 tasks (SLURM_NTASKS), and the trainer wants 1"),
+        ("validate", {"SLURM_NTASKS": "1"}, 2, "has 1 tasks (SLURM_NTASKS), and the trainer wants 2"),
+        ("predict", {**NODE_OF_FOUR, "SLURM_PROCID": None}, 4, "none of which this process is"),
     ],
 )
-@pytest.mark.parametrize("verb", ["predict", "fit", "validate"])
 def test_a_job_of_another_size_is_told_in_one_line(job, verb, variables, devices, message, monkeypatch, capsys):
     for name, value in variables.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)

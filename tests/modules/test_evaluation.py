@@ -5,7 +5,10 @@ import math
 
 import pytest
 
+from cai_lightning.engines import ScriptedEngine
+from cai_lightning.modules import Evaluation
 from cai_lightning.run import jsonl
+from cai_lightning.run.errors import UserError
 
 
 @pytest.fixture
@@ -188,15 +191,14 @@ def test_what_is_missing_is_said_before_anything_is_made(validation, change, mes
     assert not (validation.run / "responses.jsonl").exists()
 
 
-def test_without_an_adapter_it_says_what_to_do(validation, capsys):
-    assert validation("validate", "--model.adapter", "run") == 1
-    assert "Run fit first" in capsys.readouterr().err
+def test_without_an_adapter_it_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="Run fit first"):
+        Evaluation(ScriptedEngine(["Sure."]), [], adapter="run").adapter_folder(tmp_path)
 
 
-def test_a_column_that_two_evaluators_give_is_refused(validation, capsys):
-    use(validation, "Length", "Length")
-    assert validation("validate") == 1
-    assert "the column 'length' is given by more than one evaluator" in capsys.readouterr().err
+def test_a_column_that_two_evaluators_give_is_refused(evaluators):
+    with pytest.raises(ValueError, match="the column 'length' is given by more than one evaluator"):
+        Evaluation(None, [evaluators.Length(), evaluators.Length(scale=2.0)])
 
 
 def test_a_prompt_without_reference_is_counted(validation, tests):

@@ -7,11 +7,9 @@ from cai_lightning.run import jsonl
 
 @pytest.fixture
 def answered(experiment):
-    """An experiment that was validated, its scores gone; what validate says without an engine."""
+    """An experiment whose test prompts are answered and not scored."""
     experiment.write_revisions()
-    assert experiment("validate") == 0
-    for name in ("scores.jsonl", "summary.json"):
-        (experiment.run / name).unlink()
+    experiment.write_responses()
     return experiment
 
 
@@ -102,6 +100,7 @@ def test_fresh_moves_the_scores_aside_and_leaves_the_responses(answered, evaluat
 
 @pytest.mark.parametrize("name", ["responses.jsonl", "scores.jsonl"])
 def test_a_malformed_row_is_one_line_before_any_work(answered, evaluators, name, capsys):
+    without_engine(answered, {})
     assert answered("validate") == 0
     with (answered.run / name).open("a") as file:
         file.write('{"id": "zz", "metric": "length"}\n')

@@ -345,22 +345,30 @@ def test_weights_of_four_bits_are_evaluated_as_they_are_trained(batch, tiny_mode
 
 
 @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lora": Lora(target_modules=["no_such_layer"])}, "no_such_layer"),
+        ({"lora": Lora(target_modules=["q_proj", "misspelt"])}, "no layer is called misspelt"),
+        ({"quantization": "nf4"}, "model.quantization needs bitsandbytes"),
+        ({"liger": True}, "model.liger needs liger-kernel"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_like_that_is_told(tiny_model, settings, message, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=message):
+        SupervisedFineTuning(str(tiny_model), **settings).configure_model()
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("--model.lora.target_modules", "[no_such_layer]"), "no_such_layer"),
-        (("--model.lora.target_modules", "[q_proj, misspelt]"), "no layer is called misspelt"),
-        (("--model.quantization", "nf4"), "bitsandbytes"),
-        (("--model.liger", "true"), "liger-kernel"),
         (("--model.attn_implementation", "eager"), "does not keep packed conversations apart"),
-        (("--model.warmup", "1.5"), "a share from 0 to 1"),
         (("--data.max_tokens", "0"), "data.max_tokens"),
-        (("--trainer.precision", "bf16-true"), "set bf16-mixed"),
         (("--data.mixture", '[{"source": "absent.jsonl"}]'), "absent.jsonl: no such file"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_wrong_input_ends_in_a_clear_message_before_training(experiment, capsys, overrides, message, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+def test_wrong_input_ends_in_a_clear_message_before_training(experiment, capsys, overrides, message):
     experiment.write_revisions()
     assert experiment("fit", *overrides) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
@@ -453,12 +461,6 @@ def test_padded_rows_are_learned_with_an_attention_that_cannot_pack(experiment):
     experiment.write_revisions()
     assert experiment("fit", "--data.packing", "false", "--model.attn_implementation", "eager") == 0
     assert experiment.logged("val_loss")[-1] < experiment.logged("val_loss")[0]
-
-
-def test_a_training_without_an_end_is_refused(experiment, capsys):
-    experiment.write_revisions()
-    assert experiment("fit", "--trainer.max_epochs", -1) == 1
-    assert "set trainer.max_epochs or trainer.max_steps" in capsys.readouterr().err
 
 
 def test_no_logger_is_no_log(experiment):
