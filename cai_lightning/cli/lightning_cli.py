@@ -35,8 +35,8 @@ from cai_lightning.run.records import Failure
 def parser_settings(name: str) -> dict[str, str]:
     """A short usage, for an error shows it before its message, and where the settings of the parts are explained."""
     verb, program = VERBS[name], f"{PROGRAM} {name}"
-    words = [f"[{option}{'' if 'action' in known else ' N'}]" for option, known in verb.options.items()]
     model, data = verb.classes
+    words = [f"[{option}{'' if 'action' in known else ' N'}]" for option, known in verb.options.items()]
     return {
         "description": (
             f"{verb.about[0].upper()}{verb.about[1:]}. The settings of its parts are explained by {program} "
@@ -84,9 +84,7 @@ class CAICLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run", type=str, required=True, help="Folder of the run; runs/X for --config X.yaml.")
-        parser.add_argument(
-            "--fresh", action="store_true", help="Moves what the verb has made before aside, and begins anew."
-        )
+        parser.add_argument("--fresh", action="store_true", help="Moves what the verb has made aside, and begins anew.")
         parser.link_arguments("run", "trainer.default_root_dir")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **settings: Any) -> LightningArgumentParser:
@@ -123,10 +121,9 @@ class CAICLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         verb, settings = str(self.subcommand), dict(self._get(self.config_init, "trainer"))
         settings |= kwargs | lightning_trainer.filled_in(verb, settings)
-        callbacks = self._callbacks()
         lightning_trainer.check_tasks()
         try:
-            trainer = self._instantiate_trainer(settings, callbacks)
+            trainer = self._instantiate_trainer(settings, self._callbacks())
         except (TypeError, ImportError) as error:  # of a number of devices; of a precision that needs more packages
             raise UserError(f"trainer: {summarize(error)}") from error
         lightning_trainer.prepare(verb, trainer, settings["strategy"])
@@ -187,9 +184,10 @@ class CAICLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:
         """Trains, from the last checkpoint where there is one; a training that is finished is left as it is."""
-        seed = {"seed_everything": self._get(self.config, "seed_everything")}
+        names = (*lightning_trainer.STEP, *lightning_trainer.LENGTH)
+        determining = {f"trainer.{name}": self._get(self.config, "trainer")[name] for name in names}
         self._warn()
-        self._check_or_write(lightning_trainer.determining(self._get(self.config, "trainer")) | seed)
+        self._check_or_write({**determining, "seed_everything": self._get(self.config, "seed_everything")})
         lightning_trainer.wait_for_the_first(self.trainer)
         if manifest.is_finished(self.run, "fit"):
             rank_zero_info(f"{self.run}: fit is finished already; --fresh begins anew.")
@@ -225,7 +223,7 @@ class CAICLI(LightningCLI):
         self._locks.enter_context(locked(self.run / f"{self.subcommand}.json"))
         if self._get(self.config, "fresh") and (folder := manifest.set_aside(self.run, outputs)):
             rank_zero_info(f"what {outputs.verb} had made before is now in {folder}")
-        for path in lightning_trainer.left_over(self.run):
+        for path in sorted(self.run.glob("hpc_ckpt_*.ckpt")):
             rank_zero_info(f"{path}: Lightning has written this in the midst of a step; it is not used.")
         if outputs.noted:
             manifest.check_or_write(self.run, outputs, found)

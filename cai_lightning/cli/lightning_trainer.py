@@ -163,16 +163,6 @@ def wait_for_the_first(trainer: Trainer) -> None:
         strategy.barrier("settled")
 
 
-def left_over(run: Path) -> list[Path]:
-    """The checkpoints that Lightning has left in a run."""
-    return sorted(run.glob("hpc_ckpt_*.ckpt"))
-
-
-def determining(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that change what fit learns, by dotted name."""
-    return {f"trainer.{name}": trainer[name] for name in STEP + LENGTH}
-
-
 def train(trainer: Trainer, run: Path, arguments: Mapping[str, Any]) -> None:
     """Trains from a checkpoint: the one that is named, or else the last one where there is one.
 

@@ -65,9 +65,7 @@ VERBS = {
         EXPERIMENT,
         "answers the test prompts and scores them → runs/X/scores.jsonl, summary.json",
         classes=("cai_lightning.modules.Evaluation", "cai_lightning.data.PromptData"),
-        options={
-            "--strict": {"action": "store_true", "help": "Ends with an error where an evaluator could not run."},
-        },
+        options={"--strict": {"action": "store_true", "help": "Ends with an error where an evaluator could not run."}},
         defaults={"verbose": False},  # the table of the means is ours
         resumes=True,
     ),

@@ -242,10 +242,14 @@ def _turns(step: Step) -> Iterator[Text]:
 
 def _said(passage: Passage) -> Text:
     model = f"{printable_lines(passage.model)}\n\n" if passage.model else ""
+    return Text.assemble((model, "dim"), _words(passage))
+
+
+def _words(passage: Passage) -> Text:
+    """What was thought before, the words, and whether they were cut."""
     thought = "".join(f"{line}\n" for line in folded(passage.thought))
-    return Text.assemble(
-        (model + thought, "dim"), printable_lines(passage.text), (f"\n{CUT}" if passage.cut else "", "yellow")
-    )
+    cut = f"\n{CUT}" if passage.cut else ""
+    return Text.assemble((thought, "dim"), printable_lines(passage.text), (cut, "yellow"))
 
 
 def _paragraphs(exchange: Exchange) -> Iterator[str]:
@@ -258,7 +262,4 @@ def _paragraphs(exchange: Exchange) -> Iterator[str]:
 
 def _paragraph(passage: Passage) -> str:
     heading = f"{passage.heading}: {passage.model}" if passage.model else passage.heading
-    cut = [CUT] if passage.cut else []
-    return "\n".join(
-        [f"-- {printable_lines(heading)} --", *folded(passage.thought), printable_lines(passage.text), *cut]
-    )
+    return f"-- {printable_lines(heading)} --\n{_words(passage).plain}"
