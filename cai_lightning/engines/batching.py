@@ -69,6 +69,7 @@ class _Request:
         self.written, self.logprobs = [], []
 
 
+@dataclass(eq=False)
 class ContinuousBatch:
     """Writes replies to many conversations at once; each draws from random numbers of its own.
 
@@ -81,22 +82,16 @@ class ContinuousBatch:
         stopped: Whether the tokens of a reply end in a stop string.
     """
 
-    def __init__(
-        self,
-        policy: PreTrainedModel,
-        slots: int,
-        sampling: Sampling,
-        ends: set[int],
-        stopped: Callable[[list[int]], bool] = lambda written: False,
-    ) -> None:
-        self.policy = policy
-        self.sampling = sampling
-        self.ends = ends
-        self.stopped = stopped
-        self._most = slots
+    policy: PreTrainedModel
+    slots: int
+    sampling: Sampling
+    ends: set[int]
+    stopped: Callable[[list[int]], bool] = lambda written: False
+
+    def __post_init__(self) -> None:
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
-        self._open(slots)
+        self._open(self.slots)
 
     async def write(self, ids: list[int], seed: str, most: int, logprobs: bool = False) -> Written:
         """Continues a conversation.
@@ -152,7 +147,7 @@ class ContinuousBatch:
                 if not request.answer.done():
                     request.answer.set_exception(error)
             self._waiting = []
-            self._open(self._most)
+            self._open(self.slots)
         finally:
             self._task = None
 
@@ -182,14 +177,14 @@ class ContinuousBatch:
         del self._slots
         gc.collect()
         torch.cuda.empty_cache()
-        self._open(count or self._most)
+        self._open(count or self.slots)
 
     def _set_aside(self) -> None:
         """Gives up the longest conversation in the batch, which does not fit alone; the others may be short."""
         request = max(self._active.values(), key=lambda request: len(request.ids) + len(request.written))
         del self._active[request.slot]
         why = f"a conversation of {len(request.ids)} tokens takes more memory than there is"
-        log.warning("%s; it is set aside, and the others go on, %d at once", why, self._most)
+        log.warning("%s; it is set aside, and the others go on, %d at once", why, self.slots)
         if not request.answer.done():
             request.answer.set_exception(ReplyError(why))
 

@@ -174,15 +174,13 @@ class OpenAIEngine(Engine):
         sampling = self.sampling
         drawn = {name: value for name in NEUTRAL if (value := getattr(sampling, name)) is not None}
         stop = {"stop": sampling.stop} if sampling.stop else {}
-        settings = {**drawn, **stop, "seed": integer_seed(seed), **self._more()}
-        completion = await self._ask(conversation, sampling.max_new_tokens, **settings)
-        return as_reply(completion, sampling.stop)
+        settings = {**drawn, **stop, "seed": integer_seed(seed)}
+        return as_reply(await self._ask(conversation, sampling.max_new_tokens, settings), sampling.stop)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
         check_options(options)
         enough = max(map(len, options)) + 2
-        told = {"temperature": 0.0, "logprobs": True, "top_logprobs": 20, **self._more()}
-        completion = await self._ask(conversation, enough, **told)
+        completion = await self._ask(conversation, enough, {"temperature": 0.0, "logprobs": True, "top_logprobs": 20})
         if not any(token.alternatives for token in completion.logprobs):
             raise UserError(
                 f"{self._asked.url}: this server does not tell probabilities (it ignores `logprobs`), "
@@ -190,9 +188,12 @@ class OpenAIEngine(Engine):
             )
         return as_choice(completion.logprobs, options)
 
-    async def _ask(self, conversation: Conversation, max_tokens: int, **settings: Any) -> Completion:
+    async def _ask(self, conversation: Conversation, max_tokens: int, settings: dict[str, Any]) -> Completion:
         """Sends a request when the budget allows it, and corrects the budget by what the request has taken."""
         request = {"model": self._served, "messages": conversation, self.max_tokens_field: max_tokens, **settings}
+        request |= self.extra_body or {}
+        if self.chat_template_kwargs is not None:
+            request["chat_template_kwargs"] = self.chat_template_kwargs
         estimate = sum(len(turn["content"]) for turn in conversation) / CHARACTERS_PER_TOKEN + max_tokens
         spend = partial(self._budget.spend, estimate)
         completion = await self._asked.ask("/chat/completions", request, read_completion, spend)
@@ -206,11 +207,6 @@ class OpenAIEngine(Engine):
     def _asked(self) -> Servers:
         assert self._servers is not None, "start() comes before reply()"
         return self._servers
-
-    def _more(self) -> dict[str, Any]:
-        """Further fields of a request."""
-        more = {} if self.chat_template_kwargs is None else {"chat_template_kwargs": self.chat_template_kwargs}
-        return {**(self.extra_body or {}), **more}
 
     def _served_model(self, adapter: Path | None) -> str:
         if adapter is None:

@@ -104,15 +104,11 @@ class RecordedEngine(Engine):
             raise UserError(f"{self.path}: no such file; it shall hold the recorded answers.")
         answers: dict[str, str] = {}
         for where, row in jsonl.read_lines(self.path):
-            opening = row.get("turns") or [user(str(row.get("prompt")))]
-            answers.setdefault(transcript_text(opening), self._answer(where, row))
+            answer, opening = _at(row, self.field), row.get("turns") or [user(str(row.get("prompt")))]
+            if not isinstance(answer, str):
+                raise UserError(f"{where}: field {self.field!r} shall be a text, found {answer!r}.")
+            answers.setdefault(transcript_text(opening), answer)
         return answers
-
-    def _answer(self, where: str, row: jsonl.Row) -> str:
-        answer = _at(row, self.field)
-        if not isinstance(answer, str):
-            raise UserError(f"{where}: field {self.field!r} shall be a text, found {answer!r}.")
-        return answer
 
 
 def _at(row: jsonl.Row, field: str) -> Any:

@@ -146,15 +146,8 @@ class Slots:
         rows, ids, positions, places = numbers
         for layer in self._layers:
             layer.window = _Window(rows, places, width, is_whole)
-        masks = self._masks(positions, width)
-        logits: Tensor = self.policy(
-            input_ids=ids,
-            attention_mask=masks,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
+        inputs = {"input_ids": ids, "attention_mask": self._masks(positions, width), "position_ids": positions}
+        logits: Tensor = self.policy(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1).logits
         return logits[:, -1]
 
     def _masks(self, positions: Tensor, width: int) -> Tensor | dict[str, Tensor]:

@@ -162,6 +162,7 @@ def _ends(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[in
     return {token for token in (*several, tokenizer.eos_token_id) if token is not None}
 
 
+@dataclass(eq=False)
 class PagedBatch:
     """Writes replies to many conversations at once, by transformers' own continuous batching.
 
@@ -174,12 +175,13 @@ class PagedBatch:
         ends: Tokens that end a reply.
     """
 
-    def __init__(self, policy: PreTrainedModel, requests: int, sampling: Sampling, ends: set[int]) -> None:
-        self.policy = policy
-        self.requests = requests
-        self.sampling = sampling
-        self.ends = ends
-        self.tells = all(getattr(sampling, name) == value for name, value in NEUTRAL.items())
+    policy: PreTrainedModel
+    requests: int
+    sampling: Sampling
+    ends: set[int]
+
+    def __post_init__(self) -> None:
+        self.tells = all(getattr(self.sampling, name) == value for name, value in NEUTRAL.items())
         self._manager: ContinuousBatchingManager | None = None
 
     async def write(self, ids: list[int], seed: str, most: int, logprobs: bool = False) -> Written:
@@ -203,21 +205,15 @@ class PagedBatch:
             self._manager = None
 
     def _started(self) -> ContinuousBatchingManager:
-        sampling = self.sampling
-        kept = {"top_p": sampling.top_p, "top_k": sampling.top_k, "min_p": sampling.min_p or None}
-        drawn = {"do_sample": True, "temperature": sampling.temperature, **kept}
-        on_gpu = self.policy.device.type == "cuda"
+        sampling, on_gpu = self.sampling, self.policy.device.type == "cuda"
+        drawn: dict[str, Any] = {"do_sample": False}
+        if sampling.temperature:
+            drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p}
+            drawn |= {"top_k": sampling.top_k, "min_p": sampling.min_p or None}
+        limits = {} if on_gpu else {"num_blocks": self.requests * PAGES, "max_batch_tokens": READ_TOGETHER}
         manager = self.policy.init_continuous_batching(
-            GenerationConfig(
-                max_new_tokens=sampling.max_new_tokens,
-                eos_token_id=sorted(self.ends),
-                **(drawn if sampling.temperature else {"do_sample": False}),
-            ),
-            ContinuousBatchingConfig(
-                max_requests_per_batch=self.requests,
-                return_logprobs=self.tells,
-                **({} if on_gpu else {"num_blocks": self.requests * PAGES, "max_batch_tokens": READ_TOGETHER}),
-            ),
+            GenerationConfig(max_new_tokens=sampling.max_new_tokens, eos_token_id=sorted(self.ends), **drawn),
+            ContinuousBatchingConfig(max_requests_per_batch=self.requests, return_logprobs=self.tells, **limits),
         )
         if on_gpu:
             manager.warmup()

@@ -60,32 +60,20 @@ def add_adapter(base: PreTrainedModel, lora: Lora) -> "PeftModel":
     """
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        use_rslora=lora.use_rslora,
-        use_dora=lora.use_dora,
-        task_type="CAUSAL_LM",
-    )
+    shape = {"r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": lora.target_modules}
+    config = LoraConfig(**shape, use_rslora=lora.use_rslora, use_dora=lora.use_dora, task_type="CAUSAL_LM")
     try:
         policy = get_peft_model(base, config)
     except ValueError as error:
         raise UserError(f"model.lora does not fit {base.name_or_path}: {error!s:.300}") from error
-    _check_tied(base)
-    if isinstance(lora.target_modules, list):
-        _check_targets(lora.target_modules, policy.base_model.targeted_module_names)
-    return policy
-
-
-def _check_tied(base: PreTrainedModel) -> None:
-    """Refuses an adapter that could not be merged; one on the head has no plain layer to compute the loss by."""
-    head_of(base)
-    if shared_targets(base):
+    head_of(base)  # without an adapter of its own, for the loss is computed by its weights
+    if shared_targets(base):  # it could not be merged
         raise UserError(
             f"{base.name_or_path}: the embeddings are the output head too; take them out of model.lora's targets."
         )
+    if isinstance(lora.target_modules, list):
+        _check_targets(lora.target_modules, policy.base_model.targeted_module_names)
+    return policy
 
 
 def _check_targets(asked: list[str], found: list[str]) -> None:

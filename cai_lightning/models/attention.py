@@ -60,9 +60,8 @@ def boundaries(lengths: list[int], implementation: str, device: torch.device) ->
             f"attn_implementation {implementation!r} does not keep packed conversations apart; leave it out if it "
             "was set, name flash_attention_2, or set data.packing to false."
         )
-    bounds = _bounds(lengths, device)
-    ends = {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
-    return ends | {"max_length_q": max(lengths), "max_length_k": max(lengths)}
+    bounds, most = _bounds(lengths, device), max(lengths)
+    return {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": most, "max_length_k": most}
 
 
 def _bounds(lengths: list[int], device: torch.device) -> Tensor:
@@ -81,9 +80,7 @@ def packed_attention(
     sliding_window: int | None = None,
     conversation_lengths: list[int] | None = None,
     conversation_bounds: Tensor | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **_: Any,
+    **settings: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each of the conversations of a row.
 
@@ -98,8 +95,7 @@ def packed_attention(
         sliding_window: How many tokens back a token sees; null is all.
         conversation_lengths: Tokens of each conversation; null is one of T.
         conversation_bounds: Where each begins and the last ends, on the device; null makes them anew in every layer.
-        softcap: Not known to torch's kernels.
-        s_aux: Attention sinks, not known to torch's kernels either.
+        settings: What some architectures ask for besides; `softcap` and `s_aux` (sinks) torch's kernels do not know.
 
     Returns:
         [1, T, heads, D], and no weights.
@@ -107,7 +103,7 @@ def packed_attention(
     Raises:
         UserError: The model asks for what these kernels cannot do.
     """
-    if softcap is not None or s_aux is not None:
+    if settings.get("softcap") is not None or settings.get("s_aux") is not None:
         raise UserError(
             "this architecture caps its attention scores or has sinks; set data.packing to false and "
             "model.attn_implementation to eager."
@@ -143,9 +139,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, scale: float | None
     length = q.shape[2]
     band = None
     if window is not None and window < length:
-        places = torch.arange(length, device=q.device)
-        back = places[:, None] - places[None, :]
-        band = (back >= 0) & (back < window)
+        band = torch.ones(length, length, dtype=torch.bool, device=q.device).tril().triu(1 - window)
     return nn.functional.scaled_dot_product_attention(
         q, k, v, band, dropout, is_causal=band is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
