@@ -98,7 +98,9 @@ def shard(policy: Policy, mesh: DeviceMesh) -> None:
     if not is_adapted(policy):
         raise UserError("sharded training is for adapters: set model.lora, or take trainer.strategy ddp.")
     for layer in base_of(policy).base_model.layers:
-        fully_shard(layer, mesh=data)
+        # Said, for each layer is the root of its own, which would stay whole after a forward pass: all would be held at
+        # once, and Lightning, which resumes after one, would find nothing that is shared out.
+        fully_shard(layer, mesh=data, reshard_after_forward=True)
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:

@@ -1,11 +1,13 @@
-"""An adapter goes only where its merge writes the model that was trained."""
+"""An adapter goes only where its merge writes the model that was trained; what is shared out stays so."""
 
 import pytest
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cai_lightning.models.adapters import Lora
-from cai_lightning.models.policy import open_policy
+from cai_lightning.models.policy import open_policy, shard
 from cai_lightning.run.errors import UserError
 
 
@@ -33,3 +35,20 @@ def test_an_embedding_of_its_own_is_one(tiny_model):
     ids = torch.arange(5, 40)[None]
     trained = policy(ids).logits
     torch.testing.assert_close(policy.merge_and_unload()(ids).logits, trained, atol=1e-3, rtol=1e-3)
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    """One process that shares out with nobody."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1, 1), mesh_dim_names=("data_parallel", "tensor_parallel"))
+    torch.distributed.destroy_process_group()
+
+
+def test_layers_that_are_shared_out_stay_so_after_a_forward_pass(tiny_model, mesh):
+    policy = open_policy(str(tiny_model), Lora(r=4), "float32")
+    shard(policy, mesh)
+    with torch.no_grad():
+        policy(torch.arange(5, 40)[None])
+    layers = policy.get_base_model().model.layers
+    assert all(isinstance(parameter, DTensor) for parameter in layers.parameters())
