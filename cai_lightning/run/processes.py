@@ -1,4 +1,4 @@
-"""How a process of ours behaves: it is silent about what is deliberate, and ends together with its kin.
+"""How a process of ours behaves: it ends together with the others of its verb, and is quiet about what is deliberate.
 
 Killed with SIGKILL, the first process of a verb cannot tell those that Lightning has launched for it, and they would go
 on for minutes. So each of them asks Linux to be killed when its parent dies. Where a rank dies, Lightning's observer
@@ -39,7 +39,7 @@ DELIBERATE = (
     ".*sync_dist=True.*",
     ".*gradient_checkpointing.* is deprecated.*",
 )
-"""Beginnings of warnings."""
+"""What libraries warn of, and what is so by choice here."""
 
 TIPS = ("Tip:", "has Tensor Cores")
 """Parts of what Lightning says: of its makers' products, and of a GPU that would be faster if float32 were less."""
@@ -87,7 +87,7 @@ def _wait_and_end() -> None:
 
 
 def quiet() -> None:
-    """Silences them for the rest of the process."""
+    """Silences, for the rest of the process, what is by choice here, so that what is said is worth reading."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
