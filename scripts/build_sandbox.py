@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer
 
-from cai_lightning.data.split import part
+from cai_lightning.data.prompts import part
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.dialogues import Allowed, draw_allowed, draw_few_shot, principle
 from cai_lightning.sandbox.train_decoders import build_chat_model, build_reward

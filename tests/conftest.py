@@ -16,8 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from cai_lightning.cli.main import main
-from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import part
+from cai_lightning.data.prompts import part, read_prompts
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Response
 

@@ -11,7 +11,7 @@ steps are planned, and each batch carries the number of all supervised tokens of
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, NotRequired, TypedDict, TypeVar, cast
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -26,8 +26,6 @@ IGNORED = -100
 
 GRAIN = 128
 """On a GPU a packed row is as wide as a multiple of this, so that its kernels and its allocator meet few widths."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -148,15 +146,14 @@ def plan(examples: Sequence[Example], sizes: Sizes, seed: int, epoch: int) -> li
     batches = fill(order, [len(example.input_ids) for example in examples], sizes)
     if sizes.max_tokens is not None:
         random.Random(f"{seed}:{epoch}").shuffle(batches)
-    shares: list[list[Planned]] = [[] for _ in range(sizes.world_size)]
+    planned: list[Planned] = []
     together = sizes.batches_per_step * sizes.world_size
     for start in range(0, len(batches), together):
         step = batches[start : start + together]
         tokens = sum(examples[row].supervised for batch in step for row in batch)
         step += [()] * (-len(step) % sizes.world_size)
-        for number, batch in enumerate(step):
-            shares[number % sizes.world_size].append(Planned(batch, tokens))
-    return shares
+        planned += [Planned(batch, tokens) for batch in step]
+    return [planned[rank :: sizes.world_size] for rank in range(sizes.world_size)]
 
 
 def fill(order: Sequence[int], lengths: Sequence[int], sizes: Sizes) -> list[tuple[int, ...]]:
@@ -174,32 +171,6 @@ def fill(order: Sequence[int], lengths: Sequence[int], sizes: Sizes) -> list[tup
     return [*batches, tuple(batch)] if batch else batches
 
 
-class Batches(Generic[T]):
-    """The batches of one process, epoch after epoch.
-
-    Args:
-        planned: Tells the batches of the present epoch.
-        make: Makes a batch of its plan.
-        done: How many batches of the first epoch were done before, in a training that is resumed.
-    """
-
-    def __init__(self, planned: Callable[[], Sequence[Planned]], make: Callable[[Planned], T], done: int = 0) -> None:
-        self._planned = planned
-        self._make = make
-        self._before = done
-        self.done = done
-
-    def __len__(self) -> int:
-        return len(self._planned())
-
-    def __iter__(self) -> Iterator[T]:
-        batches = self._planned()
-        self.done, self._before = self._before % len(batches), 0
-        for planned in batches[self.done :]:
-            self.done += 1
-            yield self._make(planned)
-
-
 class Batch(TypedDict):
     """N conversations: packed, as B = 1 row of all their tokens with `lengths`; or padded on the right, as B = N rows
     with an `attention_mask`. `input_ids`, `labels` and the mask are [B, L].
@@ -215,6 +186,34 @@ class Batch(TypedDict):
     attention_mask: NotRequired[Tensor]
     tokens: int
     step_tokens: int
+
+
+class Batches:
+    """The batches of one process, epoch after epoch.
+
+    Args:
+        planned: Tells the batches of the present epoch.
+        make: Makes a batch of its plan.
+        done: How many batches of the first epoch were done before, in a training that is resumed.
+    """
+
+    def __init__(
+        self, planned: Callable[[], Sequence[Planned]], make: Callable[[Planned], Batch], done: int = 0
+    ) -> None:
+        self._planned = planned
+        self._make = make
+        self._before = done
+        self.done = done
+
+    def __len__(self) -> int:
+        return len(self._planned())
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = self._planned()
+        self.done, self._before = self._before % len(batches), 0
+        for planned in batches[self.done :]:
+            self.done += 1
+            yield self._make(planned)
 
 
 def pack(examples: Sequence[Example], step_tokens: int, grain: int = 1) -> Batch:
@@ -251,17 +250,6 @@ def pad(examples: Sequence[Example], step_tokens: int, filling: int) -> Batch:
         tokens=sum(lengths),
         step_tokens=step_tokens,
     )
-
-
-def dummy(example: Example) -> Example:
-    """An example of which nothing is learned, for a process that idles in a step."""
-    return Example(example.id, example.input_ids, [IGNORED] * len(example.labels), example.truncated)
-
-
-def moved(batch: Batch, device: torch.device) -> Batch:
-    """A batch with its tensors on a device."""
-    content = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-    return cast(Batch, content)
 
 
 def _labels(example: Example) -> list[int]:

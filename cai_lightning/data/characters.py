@@ -83,9 +83,8 @@ def plain(text: str, ascii: Ascii) -> Plain:
     if text.isascii():
         return Plain(text)
     mended = text if ascii == "off" else _mended(text)
-    bare = (
-        _without_accents(mended, ascii) if ascii == "all" or (ascii == "typography" and _is_english(mended)) else mended
-    )
+    loses_accents = ascii == "all" or (ascii == "typography" and _is_english(mended))
+    bare = _without_accents(mended, ascii) if loses_accents else mended
     left = "".join(_prose(bare))
     told: dict[CharacterChange, bool] = {
         "typography": mended != text,

@@ -12,12 +12,13 @@ looked into, and commentary in front of the first one does not end the answer.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 from cai_lightning.data.characters import Ascii, CharacterChange, blocks, in_place, plain
-from cai_lightning.data.commentary import Kind, Subject, introduces, judge, leading
+from cai_lightning.data.commentary import Kind, Topic, introduces, judge, leading, topics_of
 from cai_lightning.run.text import split_thoughts
 
 PieceKind = Kind | Literal["code", "rule"]
@@ -99,23 +100,15 @@ def clean(text: str, ascii: Ascii = "typography") -> Cleaned:
     return Cleaned(made, tuple(changes), words, goes_on)
 
 
-def strip_meta_commentary(text: str) -> str:
-    """The answer in a text, without words about the response and without turns that nobody asked for."""
-    return _joined(text, *_taken_apart(text))
-
-
 def commentary_spans(text: str) -> list[Span]:
-    """What `strip_meta_commentary` takes away, in order, without the white space and the rules around it."""
+    """What `clean` takes away as no answer, in order, without the white space and the rules around it."""
     found, kept = _taken_apart(text)
+    judged = [(piece, kind) for piece, kind in _span_kinds(found) if piece in kept or piece.kind != "rule"]
     spans: list[Span] = []
-    touches = False
-    for piece, kind in _span_kinds(found):
-        if piece in kept:
-            touches = False
-        elif piece.kind != "rule":
-            start = spans.pop().start if touches and spans[-1].kind == kind else piece.start
-            spans.append(Span(start, piece.end, kind))
-            touches = True
+    for (stays, kind), run in groupby(judged, key=lambda one: (one[0] in kept, one[1])):
+        pieces = [piece for piece, _ in run]
+        if not stays:
+            spans.append(Span(pieces[0].start, pieces[-1].end, kind))
     return spans
 
 
@@ -130,8 +123,8 @@ class Piece(NamedTuple):
 def _taken_apart(text: str) -> tuple[list[Piece], set[Piece]]:
     """The pieces of a text, and those of them that stay."""
     marked = in_place(text)
-    found = pieces(marked)
-    return found, set(answer(marked, found))
+    found = _pieces(marked)
+    return found, set(_answer(marked, found))
 
 
 def _joined(text: str, found: Sequence[Piece], kept: set[Piece]) -> str:
@@ -162,20 +155,20 @@ def _span_kinds(found: Sequence[Piece]) -> Iterator[tuple[Piece, SpanKind]]:
             kind = "repeat"
 
 
-def pieces(text: str) -> list[Piece]:
+def _pieces(text: str) -> list[Piece]:
     """Everything in a text but the white space between."""
-    subject = Subject.of(text)
+    topics = topics_of(text)
     found: list[Piece] = []
     for start, end, is_code in blocks(text):
         if is_code:
             found.append(_trimmed(text, "code", start, end))
             continue
         for sentence_start, sentence_end in _sentences(text, start, end):
-            found.extend(_judged(text, sentence_start, sentence_end, subject, found[-1].kind if found else "answer"))
+            found.extend(_judged(text, sentence_start, sentence_end, topics, found[-1].kind if found else "answer"))
     return _assessed(text, [piece for piece in found if piece.start < piece.end])
 
 
-def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
+def _answer(text: str, found: Sequence[Piece]) -> list[Piece]:
     """Those pieces of a text that answer."""
     kept: list[Piece] = []
     introduction: list[Piece] = []
@@ -192,7 +185,7 @@ def answer(text: str, found: Sequence[Piece]) -> list[Piece]:
             introduction, kept = introduction or kept, []
             in_turn = piece.kind == "turn" or (in_turn and piece.kind == "comment")
     if not kept and _is_misnamed(text, found):
-        return answer(text, found[1:])
+        return _answer(text, found[1:])
     return kept or introduction
 
 
@@ -279,12 +272,12 @@ def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     yield start, end
 
 
-def _judged(text: str, start: int, end: int, subject: Subject, after: str) -> Iterator[Piece]:
+def _judged(text: str, start: int, end: int, topics: Container[Topic], after: str) -> Iterator[Piece]:
     while start < end:
         if _RULE.fullmatch(text, start, end):
             yield _trimmed(text, "rule", start, end)
             return
-        kind, length = judge(text[start:end], subject, after)
+        kind, length = judge(text[start:end], topics, after)
         yield _trimmed(text, kind, start, start + length)
         start += length
 

@@ -1,6 +1,6 @@
 """What meta-commentary looks like: words about the response instead of words that answer.
 
-    judge("This revised response avoids harmful language.", Subject())  # ("comment", 46)
+    judge("This revised response avoids harmful language.", topics_of(""))  # ("comment", 46)
 
 The forms are those that real models wrote when asked for a revision. Few words give them away: a revised response, and
 the assistant and the human in the third person. What only looks like them (the immune response, the human body, a
@@ -8,9 +8,11 @@ research assistant) is told apart by the words around it, or by what the whole t
 """
 
 import re
-from typing import Literal, NamedTuple
+from collections.abc import Container
+from typing import Literal
 
 Kind = Literal["answer", "turn", "speaker", "label", "comment", "aside"]
+Topic = Literal["responses", "assistants", "revisions"]
 
 _JUDGED_LENGTH = 600
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
@@ -48,32 +50,42 @@ _LEAD = (
     r"although|note|as you can see|(?:please )?note that|it is (?:also )?(?:important|worth) (?:to note|noting) that)"
     r"[,:]?\s+){0,3}"
 )
-
-_TURN = (
-    rf"{_LINE_START}(?:(?:\w+ )?(?:critique|revision|rewrite|edit)\s?(?:request|response)(?: \d+)?"
-    rf"(?:{_LABEL_END}|(?=[.*_]*$))|(?:critique|human|user|comment)(?: \d)?{_LABEL_END})"
-)
-_SPEAKER = rf"{_LINE_START}assistant{_LABEL_END}"
-_HEADER = (
-    rf"{_LINE_START}(?:(?:{_CHANGED}\s+){{0,2}}{_REVISED}\s+{_ASSISTANT}(?:{_TEXT}|revision)(?:\s+\d+)?"
-    rf"(?:{_LABEL_END}|[*_]*$)|(?:{_REVISED}|(?:{_CHANGED}|your|my)\s+{_ASSISTANT}{_REPLY}|"
-    rf"(?:the )?assistant's (?:\w+ )?{_REPLY}|(?:{_CHANGED}\s+)?revision(?:\s+\d+)?(?:\s*\([^)\n]{{0,30}}\))?)"
-    rf"{_LABEL_END})"
-)
 _OF_A_TEXT_TO_EDIT = (
     rf"\s+(?:of|to|for)\s+(?:the|your|this|that|these|an?)\s+(?!(?:\w+\s+)?(?:{_REPLY}|assistant)|original\s*[:,.])"
 )
-_ANNOUNCEMENT = (
+
+
+def _compiled(*forms: str) -> re.Pattern[str]:
+    return re.compile("|".join(forms), re.IGNORECASE | re.MULTILINE)
+
+
+def leading(*forms: str) -> re.Pattern[str]:
+    """Some forms at the beginning of a sentence, behind a list marker and words such as `Overall,`."""
+    return _compiled(f"{_LEAD}(?:{'|'.join(forms)})")
+
+
+_TURN = _compiled(
+    rf"{_LINE_START}(?:(?:\w+ )?(?:critique|revision|rewrite|edit)\s?(?:request|response)(?: \d+)?"
+    rf"(?:{_LABEL_END}|(?=[.*_]*$))|(?:critique|human|user|comment)(?: \d)?{_LABEL_END})"
+)
+_SPEAKER = _compiled(rf"{_LINE_START}assistant{_LABEL_END}")
+_LABEL = _compiled(
+    rf"{_LINE_START}(?:(?:{_CHANGED}\s+){{0,2}}{_REVISED}\s+{_ASSISTANT}(?:{_TEXT}|revision)(?:\s+\d+)?"
+    rf"(?:{_LABEL_END}|[*_]*$)|(?:{_REVISED}|(?:{_CHANGED}|your|my)\s+{_ASSISTANT}{_REPLY}|"
+    rf"(?:the )?assistant's (?:\w+ )?{_REPLY}|(?:{_CHANGED}\s+)?revision(?:\s+\d+)?(?:\s*\([^)\n]{{0,30}}\))?)"
+    rf"{_LABEL_END})",
+    # or an announcement
     rf"[\s\"*_>(]*+(?:{_INTERJECTION})?(?:(?:here(?:'s| is| are)|below (?:is|are)|the following is|this is)\s+"
     rf"(?:[\w,'-]+\s+){{0,4}}?(?:{_REVISED}\s+(?:and\s+\w+\s+)?(?:\w+\s+)?(?:{_REPLY}|versions?|revisions?)|"
     rf"more\s+[\w-]+\s+(?:version|{_REPLY})|{_CHANGED}\s+(?:\w+\s+)?{_REPLY}|possible response|"
     r"(?:revision|rewrite|rewording)s?)\b"
     rf"(?!{_OF_A_TEXT_TO_EDIT})|i(?:'ve| have) (?:now |also )?{_REVISED}\b(?!\s+your)|"
     rf"let me {_REVISE} (?:that|this|my|the)\b|an? (?:{_CHANGED}|more \w+) {_REPLY} (?:would|could|might) be\b)"
-    r"(?:[^:.!?\n]*(?::[*_\"]*[ \t]*|$)|[^:!?\n]*[.!]?\s*$)"
+    r"(?:[^:.!?\n]*(?::[*_\"]*[ \t]*|$)|[^:!?\n]*[.!]?\s*$)",
 )
+_HEADERS: dict[Kind, re.Pattern[str]] = {"turn": _TURN, "speaker": _SPEAKER, "label": _LABEL}
 
-_OF_REVISION = (
+_OF_REVISION = leading(
     rf".*\b{_REVISED}\s+{_ASSISTANT}{_REPLY}\b",
     rf"(?:in\s+|with\s+|i hope\s+)?(?:this|these|my)\s+{_REVISED}\s+{_TEXT}\b",
     rf"the {_REVISED} (?:assistant\b|{_TEXT}\s+{_DOES})|in the {_REVISED} {_TEXT},",
@@ -81,8 +93,7 @@ _OF_REVISION = (
     r"by (?:revising|rewriting|rephrasing|rewording) (?:the|this|my)\b",
     rf"this (?:new |updated )?(?:version|answer|reply|rewrite|wording|phrasing|rephrasing)\b.*\b{_HARM}\b",
     rf"this (?:maintains|avoids|removes|keeps)\b(?=.*\b(?:tone|content|language|wording)\b).*\b{_HARM}\b",
-)
-_OF_REVISING = (
+    # of revising
     rf"(?:to [\w ]+, )?(?:let me|let's|i(?:'ll| will|'d (?:just )?like to|'m going to))\b.*"
     rf"\b(?:{_REVISE}|paraphrase)\b(?! your)",
     r"i(?:'ll| will|'d (?:just )?like to|'m going to| have|'ve)? (?:now )?ma[kd]e (?:\w+ ){1,2}"
@@ -97,8 +108,7 @@ _OF_REVISING = (
     r"(?!.*(?:\b(?:sorry|apologi)|\?))(?:.*\b(?:my|your) (?:last|previous|original|initial|entire) responses?\b|"
     r"your response (?:was|is|\w\w+ed)\b)",
     r"(?:this|the) (?:user|person) (?:wants to know|is asking|(?:has )?(?:asked|provided|claimed|stated|expressed))\b",
-)
-_TO_REVIEWER = (
+    # to whoever is to judge it
     r"(?:please )?let me know (?:if|what|whether)\b.*\b(?:revision|adjustment|modification|edit|tweak|refinement|"
     r"(?:further|more|additional|other|any) change)s?\b",
     rf"(?:please )?let me know (?:if|what|whether)\b.*\b(?:this|the) (?:{_CHANGED} )?(?:version|response)\b",
@@ -106,8 +116,7 @@ _TO_REVIEWER = (
     r"(?:version|response)\b.*\b(?:satisf\w+|acceptable|appropriate|meet|work|better|suitable)).*\?",
     rf"would you like (?:me to )?(?:{_REVISE}|make (?:any |further |more |additional )+)",
     rf".*\blike me to {_REVISE}\b.*\?",
-)
-_OF_CHANGES = (
+    # of changes
     rf"(?:i|we)(?:'ve| have)? (?:also )?(?:removed|revised|rewrote|replaced|avoided|made sure)\b.*\b{_HARM}\b",
     r"(?:no (?:further |other )?(?:revision|change|edit)s? (?:is|are|was|were|needed|necessary)|end of revision)\b",
     r"(?:revision (?:explanation|notes?|score|summary)\b|rating:\s*\d|final verdict\s*:)",
@@ -115,7 +124,7 @@ _OF_CHANGES = (
     r"(?:the )?(?:changes|modifications|revisions)(?: made)? (?:in|to) (?:this|the) (?:revision|response|version)\b",
     r"(?:list|summary|explanation) of (?:the )?(?:changes|revisions|modifications)\b",
 )
-_OF_RESPONSE = (
+_OF_RESPONSE = leading(
     r"(?:this|the|these|both) (?:(?:new|final|updated|current|above|original|previous|initial|last) )?responses? "
     rf"(?!to |w(?:as|ere) )(?:(?:above|\w+ed|given) )?{_DOES}",
     r"(?:in|with|by \w+ing\b.*,|there (?:is|was) (?:no|nothing)\b.* in) (?:this|the) response\b(?! to|, i\b)",
@@ -132,7 +141,7 @@ _OF_RESPONSE = (
     r"(?:the above response|the rest of the response)\b",
     r".*\bmy response (?:was|will|might|may|could)\b",
 )
-_OF_ASSISTANT = (
+_OF_ASSISTANT = leading(
     rf".*\b(?:assistant|ai)'s (?:[\w-]+ ){{0,2}}(?:{_REPLY}|revision|advice|tone|message|actions|approach)\b",
     r".*\bthe (?:(?:ai|human) )?assistant response\b",
     r"the (?:user|human)'s (?:advice|response|message|statement|words|argument)\b",
@@ -145,82 +154,53 @@ _OF_ASSISTANT = (
     r".*\bthe human (?:is|was|did|had|came|asks?|asked|seems?|attempts?|attempted)\b",
     r"in this (?:case|conversation|task|scenario|exchange), the (?:human|user)\b",
 )
-_ASIDE = (
+_ASIDE = leading(
     r"(?:.*\b(?:the|this|our) (?:(?:ai|human) )?assistant(?:'s)? \w|the ai(?:'s role)? (?:is|can|does)\b|"
     r"in this response, i(?:'m| am|'ve| have)\b)"
 )
-_GOES_ON = (
+_GOES_ON = leading(
     r"(?:instead, )?(?!it is (?:also )?(?:important|essential|crucial|best|always))"
     r"(?:it|they|the (?:assistant|response|advice|information|language|tone|suggestions?|focus|content|user|human))"
     rf"(?: \w+(?:ed|en))? (?!seems to me){_DOES}"
 )
 
-_INTRODUCTION = (
+_INTRODUCTION = _compiled(
     rf"(?:{_INTERJECTION}$|(?:{_INTERJECTION})?(?:i(?:'d be|'m| am| would be) (?:happy|glad) to|i (?:can|will) help|"
     r"i understand|i apologi[sz]e|i'm sorry for (?:any|the) confusion|i appreciate|thank you|thanks|you're right)\b)"
     r"(?!.*\b(?:can't|cannot|unable|won't)\b)"
 )
-_TOPICS = {
-    "responses": r"\b(?:immune|stress|flight|inflammatory|emotional|physiological|allergic|emergency|body'?s|fear|pain|"
-    r"startle|biological|natural|automatic|hormonal|nervous|sexual|trauma|conditioned|military|disaster|frequency)"
-    r"\s+responses?\b",
-    "assistants": r"\b(?:research|teaching|medical|dental|legal|administrative|personal|virtual|digital|shop|sales|"
-    r"voice|navigation)\s+assistants?\b|\bentered (?!a )\w+ mode\b",
-    "revisions": r"^[^\w\n]*+original(?:[ \t]+(?!response|answer|reply)\w+)?[*_]*[ \t]*:",
+_TOPICS: dict[Topic, re.Pattern[str]] = {
+    "responses": _compiled(
+        r"\b(?:immune|stress|flight|inflammatory|emotional|physiological|allergic|emergency|body'?s|fear|pain|startle|"
+        r"biological|natural|automatic|hormonal|nervous|sexual|trauma|conditioned|military|disaster|frequency)"
+        r"\s+responses?\b"
+    ),
+    "assistants": _compiled(
+        r"\b(?:research|teaching|medical|dental|legal|administrative|personal|virtual|digital|shop|sales|voice|"
+        r"navigation)\s+assistants?\b|\bentered (?!a )\w+ mode\b"
+    ),
+    "revisions": _compiled(r"^[^\w\n]*+original(?:[ \t]+(?!response|answer|reply)\w+)?[*_]*[ \t]*:"),
 }
 
 
-def _compiled(*forms: str) -> re.Pattern[str]:
-    return re.compile("|".join(forms), re.IGNORECASE | re.MULTILINE)
-
-
-def leading(*forms: str) -> re.Pattern[str]:
-    """Some forms at the beginning of a sentence, behind a list marker and words such as `Overall,`."""
-    return _compiled(f"{_LEAD}(?:{'|'.join(forms)})")
-
-
-_HEADER_FORMS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    ("turn", _compiled(_TURN)),
-    ("speaker", _compiled(_SPEAKER)),
-    ("label", _compiled(_HEADER)),
-    ("label", _compiled(_ANNOUNCEMENT)),
-)
-_REVISION_FORM = leading(*_OF_REVISION, *_OF_REVISING, *_TO_REVIEWER, *_OF_CHANGES)
-_RESPONSE_FORM = leading(*_OF_RESPONSE)
-_ASSISTANT_FORM = leading(*_OF_ASSISTANT)
-_ASIDE_FORM = leading(_ASIDE)
-_GOES_ON_FORM = leading(_GOES_ON)
-_INTRODUCTION_FORM = _compiled(_INTRODUCTION)
-_TOPIC_FORMS = {topic: _compiled(form) for topic, form in _TOPICS.items()}
-
-
-class Subject(NamedTuple):
+def topics_of(text: str) -> frozenset[Topic]:
     """What a whole text is about, where that looks like commentary.
 
-    Args:
-        responses: Responses, as in an answer about the immune system.
-        assistants: Assistants, as in an answer about a study.
-        revisions: A text and its revision, which the user asked for.
+    Returns:
+        `responses`, as in an answer about the immune system; `assistants`, as in one about a study; `revisions`, of a
+        text that the user asked to have revised.
     """
-
-    responses: bool = False
-    assistants: bool = False
-    revisions: bool = False
-
-    @classmethod
-    def of(cls, text: str) -> "Subject":
-        """The subject of a text."""
-        return cls(**{topic: form.search(text) is not None for topic, form in _TOPIC_FORMS.items()})
+    return frozenset(topic for topic, form in _TOPICS.items() if form.search(text))
 
 
-def judge(sentence: str, subject: Subject, after: str = "answer") -> tuple[Kind, int]:
+def judge(sentence: str, topics: Container[Topic], after: str = "answer") -> tuple[Kind, int]:
     """What a sentence is, and how many of its characters that covers.
 
     A header covers no more than itself, so that an answer behind it on the same line is judged by itself.
 
     Args:
         sentence: A sentence with the white space behind it.
-        subject: What the text is about.
+        topics: What the text is about, see `topics_of`.
         after: What the sentence before it is.
 
     Returns:
@@ -229,26 +209,24 @@ def judge(sentence: str, subject: Subject, after: str = "answer") -> tuple[Kind,
         `answer`: everything else.
     """
     beginning = sentence[:_JUDGED_LENGTH].translate(_STRAIGHT_QUOTES)
-    for kind, form in _HEADER_FORMS:
+    for kind, form in _HEADERS.items():
         if found := form.match(beginning):
-            return ("answer" if kind == "label" and subject.revisions else kind), found.end()
-    return _kind(beginning, subject, after), len(sentence)
+            return ("answer" if kind == "label" and "revisions" in topics else kind), found.end()
+    return _kind(beginning, topics, after), len(sentence)
 
 
-def _kind(beginning: str, subject: Subject, after: str) -> Kind:
-    if _REVISION_FORM.match(beginning):
+def _kind(beginning: str, topics: Container[Topic], after: str) -> Kind:
+    if _OF_REVISION.match(beginning) or ("responses" not in topics and _OF_RESPONSE.match(beginning)):
         return "comment"
-    if not subject.responses and _RESPONSE_FORM.match(beginning):
+    if "assistants" not in topics and _OF_ASSISTANT.match(beginning):
         return "comment"
-    if not subject.assistants and _ASSISTANT_FORM.match(beginning):
-        return "comment"
-    if not subject.assistants and _ASIDE_FORM.match(beginning):
+    if "assistants" not in topics and _ASIDE.match(beginning):
         return "aside"
-    if after in ("comment", "aside") and _GOES_ON_FORM.match(beginning):
+    if after in ("comment", "aside") and _GOES_ON.match(beginning):
         return "comment" if after == "comment" else "aside"
     return "answer"
 
 
 def introduces(text: str) -> bool:
     """Whether a text begins as an introduction to an answer does, such as `Certainly!` or `I understand ...`."""
-    return _INTRODUCTION_FORM.match(text) is not None
+    return _INTRODUCTION.match(text) is not None

@@ -1,30 +1,194 @@
 """The corpus of fine-tuning: the revisions of a run, cleaned and split, with a count of everything that was changed.
 
-corpus = read_corpus(Path("runs/qwen_contextual/revisions.jsonl"), Wanted("rounds"))
-corpus.parts["train"][0].response
+    rows, repeated = read_revisions(Path("elsewhere/revisions.jsonl.gz"))
+    where, row = rows[0]
+    row.replies  # {"response": "...", "critique 1": "...", "revision 1": "..."}
+
+    corpus = read_corpus(Path("runs/qwen_contextual/revisions.jsonl"), Wanted("rounds"))
+    corpus.parts["train"][0].response
+
+A file of revisions is a run's own, or the original experiment's with its single round. A run's own is a journal, in
+which the last line of an id counts. Of a file that was given, perhaps put together from several runs, every row is an
+answer to its prompt, whatever ids it has, and only what stands there twice to the letter is left out.
 """
 
+import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
 
 from cai_lightning.data.characters import Ascii
-from cai_lightning.data.chats import Chat, Mixture, read_chats
 from cai_lightning.data.cleaning import clean
 from cai_lightning.data.defects import is_cut, repeated_ngrams
-from cai_lightning.data.revisions import RecordedRevision, read_revisions, shared_or_own_id
-from cai_lightning.data.split import Part, Shares, normalised, part, prompt_text
+from cai_lightning.data.prompts import Part, Sample, Shares, normalised, opening_text, part, prompt_text, read_chats
 from cai_lightning.principles import wording
+from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.records import Conversation, Prompt, prompt_id, shared_id, transcript_text
+from cai_lightning.run.jsonl import parse
+from cai_lightning.run.records import FOREIGN, AboutPrompt, Conversation, Number, Prompt, Round, shared_id
 from cai_lightning.run.text import split_thoughts
 
 Target = Literal["revision", "rounds", "initial"]
-
 CutReplies = Literal["open", "drop", "learn"]
+
+EXAMPLE = {"prompt": "How do I pick a lock?", "initial_response": "Like this.", "revision": "I would rather not say."}
+NEEDED = (
+    f"A row needs the texts {', '.join(EXAMPLE)}, such as {json.dumps(EXAMPLE)}; it may have id, turns (the whole "
+    "transcript), rounds, finish_reasons, prompt_id and sample besides."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRound:
+    """One round; what is not recorded is null, and so is the critique where the revision was asked for directly."""
+
+    __pydantic_config__ = FOREIGN
+
+    revision: str
+    critique: str | None = None
+    principle_id: str | None = None
+    similarity: Number | None = None
+    principle_used: str | None = None
+    revision_request: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRevision(RecordedRound):
+    """One row, which is itself the only round where it has no `rounds`.
+
+    Args:
+        prompt: The human's words; of a transcript its last human turn.
+        initial_response: What the model answered first; null where others leave it out, see `first_response`.
+        id: The prompt's id; others have none.
+        rounds: The rounds, at least one; null where the row is the only one.
+        finish_reasons: One of each reply, in the order of `replies`; null or none where they were not recorded.
+        thoughts: What was thought before each reply, likewise.
+        turns: The whole transcript; null for a single prompt.
+        prompt_id: What it shares with the other rows about its prompt.
+        sample: Which sample of the prompt, from 0.
+        model: Who wrote it.
+        constitution: Name and digest of the principles.
+        few_shots: Name and digest of the examples.
+    """
+
+    prompt: str
+    initial_response: str | None = None
+    id: str | None = None
+    rounds: Annotated[list[RecordedRound], MinLen(1)] | None = None
+    finish_reasons: list[str | None] | None = None
+    thoughts: list[str | None] | None = None
+    turns: Conversation | None = None
+    prompt_id: str | None = None
+    sample: int = 0
+    model: Any = None
+    constitution: Any = None
+    few_shots: Any = None
+
+    def first_response(self, where: str) -> str:
+        """What the model answered first.
+
+        Raises:
+            UserError: It is not there.
+        """
+        if self.initial_response is None:
+            raise UserError(f"{where}: no 'initial_response' in this row. {NEEDED}")
+        return self.initial_response
+
+    @property
+    def all_rounds(self) -> Sequence[RecordedRound]:
+        return self.rounds or [self]
+
+    @property
+    def replies(self) -> dict[str, str]:
+        """Its replies by stage: `response`, `critique 1`, `revision 1` and so on."""
+        return replies_by_stage(self.initial_response or "", self.all_rounds)
+
+    @property
+    def endings(self) -> dict[str, str | None]:
+        """The finish reason of each reply by its stage, null where it was not recorded."""
+        return self._by_stage(self.finish_reasons)
+
+    @property
+    def thought_before(self) -> dict[str, str | None]:
+        """What was thought before each reply by its stage, null where it was nothing."""
+        return self._by_stage(self.thoughts)
+
+    def _by_stage(self, values: Sequence[str | None] | None) -> dict[str, str | None]:
+        replies = self.replies
+        return dict(zip(replies, values or [None] * len(replies), strict=True))
+
+
+def replies_by_stage(response: str, rounds: Sequence[RecordedRound | Round]) -> dict[str, str]:
+    """The replies of a row by what they are: `response`, `critique 1`, `revision 1` and so on."""
+    replies = {"response": response}
+    for number, made in enumerate(rounds, 1):
+        if made.critique is not None:
+            replies[f"critique {number}"] = made.critique
+        replies[f"revision {number}"] = made.revision
+    return replies
+
+
+def read_revisions(path: Path, own: bool = False) -> tuple[list[tuple[str, RecordedRevision]], int]:
+    """The rows of a file and its rank files with their places, and how many others say exactly what one of them does.
+
+    Args:
+        path: A `revisions.jsonl`, plain or `.gz`.
+        own: Whether it is a run's own, in which a later line of an id takes the place of an earlier one.
+
+    Raises:
+        UserError: The file is missing or empty, or a row is malformed.
+    """
+    if not path.exists() and not jsonl.rank_files(path):
+        raise UserError(f"{path}: no revisions there. Run predict first, or name another run or file.")
+    if own:
+        rows, repeated = list(read_journal(path).values()), 0
+    else:
+        rows, repeated = _read_different(path)
+    if not rows:
+        raise UserError(f"{path}: the file holds no revisions.")
+    return rows, repeated
+
+
+def _read_different(path: Path) -> tuple[list[tuple[str, RecordedRevision]], int]:
+    """Each row that is not exactly one before it, and how many are; only rows of one answer can be."""
+    found = jsonl.read_parts(path, lambda line, where: (line, parse_revision(line, where)))
+    answers = Counter((row.prompt, row.revision) for _, (_, row) in found)
+    kept: dict[str, tuple[str, RecordedRevision]] = {}
+    for where, (line, row) in found:
+        alone = answers[row.prompt, row.revision] == 1
+        kept.setdefault(where if alone else json.dumps(json.loads(line), sort_keys=True), (where, row))
+    return list(kept.values()), len(found) - len(kept)
+
+
+def read_journal(path: Path) -> dict[str, tuple[str, RecordedRevision]]:
+    """The rows of a run's own file by their ids, each with its place; none where there is no file."""
+    return {shared_or_own_id(row): (where, row) for where, row in jsonl.read_parts(path, parse_revision)}
+
+
+def shared_or_own_id(row: RecordedRevision) -> str:
+    """The id of a row; where it names none, the one that all rows about its prompt share."""
+    return shared_id(row) if row.id is None else row.id
+
+
+def parse_revision(line: str | bytes, where: str) -> RecordedRevision:
+    """One row.
+
+    Raises:
+        UserError: A field is missing or of another kind, or there are more or fewer finish reasons than replies.
+    """
+    try:
+        row = parse(RecordedRevision, line, where)
+    except UserError as error:
+        raise UserError(f"{error} {NEEDED}" if " in this row" in str(error) else str(error)) from None
+    for name, values in (("finish_reasons", row.finish_reasons), ("thoughts", row.thoughts)):
+        if values and len(values) != len(row.replies):
+            raise UserError(f"{where}: {len(values)} {name!r} for {len(row.replies)} replies.")
+    return row
 
 
 @dataclass(frozen=True)
@@ -49,13 +213,24 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A conversation to learn from: its opening and the cleaned response, whose end is learned where it is finished."""
+class Mixture:
+    """A source of conversations that are learned from beside the revisions, such as helpfulness data (Bai et al. 2022,
+    section 3.3).
 
-    id: str
-    opening: Conversation
-    response: str
-    finished: bool = True
+    Args:
+        source: A JSON Lines file (plain or .gz) or `hf:NAME`, a Hugging Face dataset. A row holds `messages` (roles and
+            contents), or `prompt` and `response`, or an hh-rlhf transcript under `chosen`.
+        weight: Conversations for each training revision; 1 takes as many as there are revisions.
+        split: Split of a Hugging Face dataset.
+    """
+
+    source: str
+    weight: float = 1.0
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"mixture.weight: a number above 0 expected, found {self.weight}")
 
 
 @dataclass(frozen=True)
@@ -98,19 +273,17 @@ def read_corpus(
     Raises:
         UserError: The file is missing, a row is malformed, or a part is empty.
     """
-    found, repeated = read_revisions(path, own)
-    rows = [(_prompt(row), where, row) for where, row in found]
-    source = [prompt for prompt, *_ in rows] if prompts is None else prompts
-    chosen = set(list(dict.fromkeys(map(shared_id, source)))[:limit])
-    taken = [row for row in rows if shared_id(row[0]) in chosen]
-    texts = {prompt_text(prompt) for prompt, *_ in rows}
+    rows, repeated = read_revisions(path, own)
+    asked: Sequence[AboutPrompt] = [row for _, row in rows] if prompts is None else prompts
+    chosen = set(list(dict.fromkeys(map(shared_id, asked)))[:limit])
+    taken = [(where, row) for where, row in rows if shared_id(row) in chosen]
+    texts = {prompt_text(row) for _, row in rows}
     aside = frozenset(normalised(text) for text in texts if part(text, shares) != "train")
     corpus = Corpus({"train": [], "validation": [], "test": []}, Counter(), aside)
-    further = len(taken) - len({shared_id(prompt) for prompt, *_ in taken})
+    further = len(taken) - len({shared_id(row) for _, row in taken})
     corpus.counts.update(rows=len(taken), repeated=repeated, other_prompt=len(rows) - len(taken), further=further)
-    for prompt, where, row in taken:
-        samples = corpus.parts[part(prompt_text(prompt), shares)]
-        samples += _samples(prompt, _targets(row, wanted.target, where), wanted, corpus.counts)
+    for where, row in taken:
+        corpus.parts[part(prompt_text(row), shares)] += _samples(row, where, wanted, corpus.counts)
     for name in ("train", "validation"):
         if not corpus.parts[name]:
             raise UserError(
@@ -132,30 +305,24 @@ def mix(corpus: Corpus, mixture: Sequence[Mixture], shares: Shares, seed: int) -
         chats = [chat for chat in chats if chat.response]
         open_to_training = [chat for chat in chats if _is_open(chat, corpus.aside, shares)]
         count = min(round(source.weight * revisions), len(open_to_training))
-        drawn = random.Random(f"{seed}:{source.source}").sample(open_to_training, count)
-        corpus.parts["train"] += [Sample(prompt_id(_text_of(c.opening)), c.opening, c.response) for c in drawn]
+        corpus.parts["train"] += random.Random(f"{seed}:{source.source}").sample(open_to_training, count)
         corpus.counts.update(chats=len(chats), held_out=len(chats) - len(open_to_training), mixed=count)
     return corpus
 
 
-def _without_thought(chat: Chat, counts: Counter[str]) -> Chat:
+def _without_thought(chat: Sample, counts: Counter[str]) -> Sample:
     """A conversation whose response has lost its thoughts, and everything where it was nothing else."""
     words = split_thoughts(chat.response).words
     counts.update(thoughts=words != chat.response, unfinished_thought=not words)
     return replace(chat, response=words)
 
 
-def _is_open(chat: Chat, aside: frozenset[str], shares: Shares) -> bool:
+def _is_open(chat: Sample, aside: frozenset[str], shares: Shares) -> bool:
     """Whether training may see a conversation. A prompt may be its opening, the beginning of that, or one turn."""
     turns = [turn for turn in chat.opening if turn["role"] != "system"]
-    beginnings = [turns[: n + 1] for n, turn in enumerate(turns) if turn["role"] == "user"]
-    texts = [_text_of(beginning) for beginning in beginnings] + [beginning[-1]["content"] for beginning in beginnings]
-    return part(_text_of(turns), shares) == "train" and aside.isdisjoint(map(normalised, texts))
-
-
-def _text_of(opening: Conversation) -> str:
-    """The text that stands for an opening, as `prompt_text` does for a prompt."""
-    return opening[0]["content"] if len(opening) == 1 else transcript_text(opening)
+    asked = [n for n, turn in enumerate(turns, 1) if turn["role"] == "user"]
+    texts = [text for n in asked for text in (opening_text(turns[:n]), turns[n - 1]["content"])]
+    return part(opening_text(turns), shares) == "train" and aside.isdisjoint(map(normalised, texts))
 
 
 def _dropped(corpus: Corpus, wanted: Wanted) -> str:
@@ -172,10 +339,6 @@ def _dropped(corpus: Corpus, wanted: Wanted) -> str:
     return f" ({', '.join(told)})" if told else ""
 
 
-def _prompt(row: RecordedRevision) -> Prompt:
-    return Prompt(shared_or_own_id(row), row.prompt, turns=row.turns, prompt_id=shared_id(row), sample=row.sample)
-
-
 def _targets(row: RecordedRevision, target: Target, where: str) -> list[tuple[str, str | None]]:
     """The responses that are learned from, each with its finish reason, which is null where none was recorded."""
     if target == "initial":
@@ -188,11 +351,9 @@ def _targets(row: RecordedRevision, target: Target, where: str) -> list[tuple[st
     return [(made.revision, reason) for made, reason in zip(row.rounds, reasons, strict=True)]
 
 
-def _samples(
-    prompt: Prompt, targets: Sequence[tuple[str, str | None]], wanted: Wanted, counts: Counter[str]
-) -> Iterator[Sample]:
+def _samples(row: RecordedRevision, where: str, wanted: Wanted, counts: Counter[str]) -> Iterator[Sample]:
     """The responses of one row as samples, cleaned and counted."""
-    for response, reason in targets:
+    for response, reason in _targets(row, wanted.target, where):
         cleaned = clean(response, wanted.ascii)
         counts.update(["read", *cleaned.changes])
         if cleaned.is_dropped:
@@ -201,7 +362,7 @@ def _samples(
             counts["repetitive"] += 1
             continue
         cut = is_cut(cleaned.words, reason) and not cleaned.has_words_behind
-        if cut:
-            counts.update(["cut", *(["look_cut"] if reason is None else [])])
+        counts.update(cut=cut, look_cut=cut and reason is None)
         if not (cut and wanted.cut_replies == "drop"):
-            yield Sample(prompt.id, wording.opening(prompt), cleaned.text, not cut or wanted.cut_replies == "learn")
+            finished = not cut or wanted.cut_replies == "learn"
+            yield Sample(shared_or_own_id(row), wording.opening(row), cleaned.text, finished)

@@ -1,22 +1,21 @@
 """Responses that people have labelled: which of two is the better one, or whether one is good.
 
-labelled = read_labelled(Path("438HHHEvaluations.jsonl"))
-labelled.pairs[0].chosen, labelled.pairs[0].rejected
+    labelled = read_labelled(Path("438HHHEvaluations.jsonl"))
+    labelled.pairs[0].chosen, labelled.pairs[0].rejected
 
-A row is known by its fields, see `FORMATS`. Rows that compare nothing are left out and counted.
-Thoughts are no part of a response.
+A row is known by its fields, see `FORMATS`. Rows that compare nothing are left out and counted. What was thought before
+a response is no part of it.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from cai_lightning.data.prompts import Row, conversation_of, only_text, text_of, turns_of
+from cai_lightning.data.prompts import optional_text_of, right_option, text_of, turns_of
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
+from cai_lightning.run.jsonl import Row, check
 from cai_lightning.run.records import Conversation, user
 from cai_lightning.run.text import excerpt, split_thoughts
 
@@ -114,96 +113,77 @@ def read_labelled(path: Path, limit: int | None = None) -> Labelled:
 
 def _read(row: Row, where: str) -> LabelledPair | LabelledResponse | str:
     """What a row holds, or why it is left out."""
-    for fields, reader in _READERS:
-        if fields <= row.keys():
-            return reader(row, where)
+    asks = "prompt" in row or "turns" in row
+    if {"text_correct", "text_incorrect"} <= row.keys():
+        return _two_transcripts(row, where, "text_correct", "text_incorrect")
+    if {"prompt", "corrects"} <= row.keys():
+        return _ethical_or_not(row, where)
+    if {"chosen", "rejected"} <= row.keys():
+        return _two_responses(row, where) if asks else _two_transcripts(row, where, "chosen", "rejected")
+    if asks and {"response", "label"} <= row.keys():
+        return _one_response(row, where)
     raise UserError(
         f"{where}: no labels in the fields {excerpt(sorted(row))}. Read are rows with {'; '.join(FORMATS)}."
     )
 
 
-def _hhh(row: Row, where: str) -> LabelledPair | str:
-    return _two_transcripts(row, where, "text_correct", "text_incorrect")
-
-
-def _two_transcripts(row: Row, where: str, better: str = "chosen", worse: str = "rejected") -> LabelledPair | str:
+def _two_transcripts(row: Row, where: str, better: str, worse: str) -> LabelledPair | str:
     conversation, chosen = _split(text_of(row, better, where), f"{where}, {better!r}")
     other, rejected = _split(text_of(row, worse, where), f"{where}, {worse!r}")
-    if conversation != other:
-        return OTHER_DIALOGUE
-    return _pair(conversation, chosen, rejected, None)
+    return _pair(conversation, chosen, rejected) if conversation == other else OTHER_DIALOGUE
 
 
 def _two_responses(row: Row, where: str) -> LabelledPair | str:
     chosen, rejected = (_response(row, field, where) for field in ("chosen", "rejected"))
-    return _pair(_conversation(row, where), chosen, rejected, _reference(row, where))
+    return _pair(_conversation(row, where), chosen, rejected, optional_text_of(row, "reference", where))
 
 
-def _one_response(row: Row, where: str) -> LabelledResponse | str:
-    response = _response(row, "response", where)
-    label = row["label"]
-    if label not in (0, 1):
-        raise UserError(f"{where}: 'label' must be true (good) or false (bad), not {excerpt(label)}")
-    return _single(_conversation(row, where), response, bool(label), _reference(row, where))
-
-
-def _ethical_or_not(row: Row, where: str) -> LabelledResponse | str:
-    """A row of HarmfulVsEthical: the conversation stands in the prompt, between a heading and a question."""
-    text = text_of(row, "prompt", where)
-    dialogue, _, question = text.rpartition(_QUESTION)
-    options = dict(re.findall(r"^ ?(\([A-Z]\)) (.+)$", question, flags=re.MULTILINE))
-    good = _OPTIONS.get(options.get(only_text(row["corrects"]), ""))
-    if good is None:
-        raise UserError(f"{where}: 'corrects' must name the option {' or '.join(map(repr, _OPTIONS))}: {excerpt(row)}")
-    conversation, response = _split(dialogue[dialogue.find("\n\nHuman:") :], where)
-    return _single(conversation, response, good, None)
-
-
-def _pair(conversation: Conversation, chosen: str, rejected: str, reference: str | None) -> LabelledPair | str:
-    chosen, rejected = (split_thoughts(text).words.strip() for text in (chosen, rejected))
+def _pair(conversation: Conversation, chosen: str, rejected: str, reference: str | None = None) -> LabelledPair | str:
     if not chosen or not rejected:
         return EMPTY
     return EQUAL if chosen == rejected else LabelledPair(conversation, chosen, rejected, reference)
 
 
-def _single(conversation: Conversation, response: str, good: bool, reference: str | None) -> LabelledResponse | str:
-    words = split_thoughts(response).words.strip()
-    return LabelledResponse(conversation, words, good, reference) if words else EMPTY
+def _ethical_or_not(row: Row, where: str) -> LabelledResponse | str:
+    """A row of HarmfulVsEthical: the conversation stands in the prompt, between a heading and a question."""
+    dialogue, _, question = text_of(row, "prompt", where).rpartition(_QUESTION)
+    good = _OPTIONS.get(right_option(row, question, where))
+    if good is None:
+        raise UserError(f"{where}: 'corrects' must name the option {' or '.join(map(repr, _OPTIONS))}: {excerpt(row)}")
+    conversation, response = _split(dialogue[dialogue.find("\n\nHuman:") :], where)
+    return LabelledResponse(conversation, response, good) if response else EMPTY
+
+
+def _one_response(row: Row, where: str) -> LabelledResponse | str:
+    conversation, response, label = _conversation(row, where), _response(row, "response", where), row["label"]
+    if label not in (0, 1):
+        raise UserError(f"{where}: 'label' must be true (good) or false (bad), not {excerpt(label)}")
+    return (
+        LabelledResponse(conversation, response, bool(label), optional_text_of(row, "reference", where))
+        if response
+        else EMPTY
+    )
 
 
 def _split(transcript: str, where: str) -> tuple[Conversation, str]:
     """A transcript up to the last response, and that response; empty where it ends in a human turn."""
     turns = turns_of(transcript, where)
-    return (turns[:-1], turns[-1]["content"]) if turns[-1]["role"] == "assistant" else (turns, "")
+    return (turns[:-1], _words(turns[-1]["content"])) if turns[-1]["role"] == "assistant" else (turns, "")
 
 
 def _conversation(row: Row, where: str) -> Conversation:
     if "turns" not in row:
         return [user(text_of(row, "prompt", where))]
-    turns = conversation_of(row, "turns", where)
-    if not turns or turns[-1]["role"] != "user":
-        raise UserError(f"{where}: 'turns' must end in a turn of the user: {excerpt(turns[-1:])}")
-    if silent := [turn for turn in turns if not turn["content"].strip()]:
-        raise UserError(f"{where}: 'turns' must say something: {excerpt(silent[0])}")
+    turns = check(Conversation, row["turns"], where, "turns")
+    if not turns or turns[-1]["role"] != "user" or not all(turn["content"].strip() for turn in turns):
+        raise UserError(f"{where}: 'turns' must say something, and must end in a turn of the user: {excerpt(turns)}")
     return turns
 
 
 def _response(row: Row, field: str, where: str) -> str:
-    value = row[field]
-    return "" if isinstance(value, str) and not value.strip() else text_of(row, field, where)
+    is_blank = isinstance(row[field], str) and not row[field].strip()
+    return "" if is_blank else _words(text_of(row, field, where))
 
 
-def _reference(row: Row, where: str) -> str | None:
-    return None if row.get("reference") is None else text_of(row, "reference", where)
-
-
-_READERS: tuple[tuple[frozenset[str], Callable[[Row, str], LabelledPair | LabelledResponse | str]], ...] = (
-    (frozenset({"text_correct", "text_incorrect"}), _hhh),
-    (frozenset({"prompt", "corrects"}), _ethical_or_not),
-    (frozenset({"prompt", "chosen", "rejected"}), _two_responses),
-    (frozenset({"turns", "chosen", "rejected"}), _two_responses),
-    (frozenset({"chosen", "rejected"}), _two_transcripts),
-    (frozenset({"response", "label", "prompt"}), _one_response),
-    (frozenset({"response", "label", "turns"}), _one_response),
-)
-"""The fields that a row is known by, the first that it has."""
+def _words(response: str) -> str:
+    return split_thoughts(response).words.strip()

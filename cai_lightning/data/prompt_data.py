@@ -5,6 +5,7 @@ A process's whole share of the rows is one batch: which of them are computed tog
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,15 +13,26 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import Shares, part, prompt_text
+from cai_lightning.data.corpus import RecordedRevision, read_journal
+from cai_lightning.data.prompts import Shares, part, prompt_text, read_prompts
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import FOREIGN, Conversation, Prompt, Response, samples_of, shared_id
+from cai_lightning.run.records import Prompt, Response, samples_of, shared_id
 from cai_lightning.run.text import split_thoughts
 
 T = TypeVar("T")
+
+
+def check_numbers(**numbers: int | None) -> None:
+    """Makes sure that settings of a data module are at least 1; null sets no bound.
+
+    Raises:
+        ValueError: One is smaller.
+    """
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"data.{name}: must be ≥ 1, not {number}")
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,7 @@ class RowData(LightningDataModule):
         return batch
 
 
+@dataclass(eq=False, repr=False)
 class PromptData(RowData):
     """Reads the prompts that predict revises and validate tests.
 
@@ -67,39 +80,25 @@ class PromptData(RowData):
 
     NOT_FINGERPRINTED = frozenset({"prompts", "column", "split", "limit", "samples", "references"})
 
-    def __init__(
-        self,
-        prompts: str,
-        column: str = "prompt",
-        split: str = "train",
-        limit: int | None = None,
-        samples: int = 1,
-        shares: Shares = Shares(),
-        references: Path | None = None,
-    ) -> None:
+    prompts: str
+    column: str = "prompt"
+    split: str = "train"
+    limit: int | None = None
+    samples: int = 1
+    shares: Shares = Shares()
+    references: Path | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if limit is not None and limit < 1:
-            raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
-        if samples < 1:
-            raise ValueError(f"data.samples: a number from 1 on expected, found {samples}")
-        self.prompts = prompts
-        self.column = column
-        self.split = split
-        self.limit = limit
-        self.samples = samples
-        self.shares = shares
-        self.references = references
+        check_numbers(limit=self.limit, samples=self.samples)
         self.done = 0
         self.missing: list[Prompt] = []
         self.first: int | None = None
-        self._source: list[Prompt] | None = None
 
-    @property
+    @cached_property
     def source(self) -> list[Prompt]:
         """Every prompt of the source, `limit` left aside."""
-        if self._source is None:
-            self._source = read_prompts(self.prompts, self.column, self.split)
-        return self._source
+        return read_prompts(self.prompts, self.column, self.split)
 
     @property
     def rows(self) -> list[Prompt]:
@@ -109,34 +108,20 @@ class PromptData(RowData):
     @property
     def sampled(self) -> list[Prompt]:
         """The prompts of this run, each as often as it is sampled."""
-        return self._sampled(self.rows)
+        return [sample for prompt in self.rows for sample in samples_of(prompt, self.samples)]
 
     @property
     def order(self) -> list[str]:
         """The ids of the source in its order, with those of further samples."""
-        return [prompt.id for prompt in self._sampled(self.source)]
+        return [sample.id for prompt in self.source for sample in samples_of(prompt, self.samples)]
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digests of what this module reads."""
         return {"prompts": manifest.digest([prompt.id for prompt in self.source])}
 
-    def reference_file(self, run: Path) -> Path:
-        """The file of references of a run.
-
-        Raises:
-            UserError: There is no such file.
-        """
-        path = self.references or run / "revisions.jsonl"
-        if not path.exists() and not jsonl.rank_files(path):
-            raise UserError(
-                f"{path}: the references are missing. Run predict first, or name another file in data.references."
-            )
-        return path
-
     def reference_digest(self, run: Path) -> str:
         """16 hex digits that stand for the references, in whatever order they were made; further samples are none."""
-        rows = read_records(self.reference_file(run), Reference)
-        return manifest.digest({id: _words(row) for id, row in rows.items() if not row.sample})
+        return manifest.digest({id: _words(row) for id, row in self._references(run).items()})
 
     def setup(self, stage: str) -> None:
         """Finds what is missing while nobody writes yet, so that all processes find the same."""
@@ -146,10 +131,10 @@ class PromptData(RowData):
             missing = [prompt for prompt in self.sampled if prompt.id not in made]
             self.missing = sorted(missing, key=lambda prompt: prompt.id in failed)  # who failed before comes last
         else:
-            revisions = read_records(self.reference_file(run), Reference)
-            by_prompt = {shared_id(row): row for row in reversed(revisions.values()) if not row.sample}
-            found = [(p, revisions.get(p.id) or by_prompt.get(shared_id(p))) for p in self._part("test")]
-            self.tests = [ReferencedPrompt(prompt, _words(row)) for prompt, row in found]
+            rows = self._references(run)
+            by_prompt = {shared_id(row): row for row in reversed(rows.values())}
+            found = [(prompt, rows.get(prompt.id) or by_prompt.get(shared_id(prompt))) for prompt in self._tested()]
+            self.tests = [ReferencedPrompt(prompt, _words(row) if row else None) for prompt, row in found]
 
     def predict_dataloader(self) -> DataLoader[list[Prompt]]:
         """What this process shall make; of it the first so many where a dry run has set `first`."""
@@ -160,39 +145,31 @@ class PromptData(RowData):
     def val_dataloader(self) -> DataLoader[list[ReferencedPrompt]]:
         return self.one_batch(self.share(self.tests))
 
-    def _sampled(self, prompts: list[Prompt]) -> list[Prompt]:
-        return [sample for prompt in prompts for sample in samples_of(prompt, self.samples)]
-
-    def _part(self, name: str) -> list[Prompt]:
-        parts = {prompt.id: part(prompt_text(prompt), self.shares) for prompt in self.rows}
-        chosen = [prompt for prompt in self.rows if parts[prompt.id] == name]
-        if not chosen:
-            counts = Counter(parts.values())
+    def _references(self, run: Path) -> dict[str, RecordedRevision]:
+        path = self.references or run / "revisions.jsonl"
+        if not path.exists() and not jsonl.rank_files(path):
             raise UserError(
-                f"{self.prompts}: none of its {len(self.rows)} prompts is in the {name} part "
-                f"({', '.join(f'{count} {part}' for part, count in counts.items())}); raise data.limit or data.shares."
+                f"{path}: the references are missing. Run predict first, or name another file in data.references."
             )
-        return chosen
+        return {id: row for id, (_, row) in read_journal(path).items() if not row.sample}
+
+    def _tested(self) -> list[Prompt]:
+        parts = [part(prompt_text(prompt), self.shares) for prompt in self.rows]
+        tested = [prompt for prompt, name in zip(self.rows, parts, strict=True) if name == "test"]
+        if not tested:
+            counts = ", ".join(f"{count} {name}" for name, count in Counter(parts).items())
+            raise UserError(
+                f"{self.prompts}: none of its {len(parts)} prompts is in the test part ({counts}); "
+                "raise data.limit or data.shares."
+            )
+        return tested
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What is looked for in a row of a file of references."""
-
-    __pydantic_config__ = FOREIGN
-
-    id: str
-    prompt: str
-    revision: str | None = None
-    turns: Conversation | None = None
-    prompt_id: str | None = None
-    sample: int = 0
+def _words(row: RecordedRevision) -> str | None:
+    return split_thoughts(row.revision).words or None
 
 
-def _words(row: Reference | None) -> str | None:
-    return split_thoughts(row.revision).words or None if row and row.revision else None
-
-
+@dataclass(eq=False, repr=False)
 class ResponseData(RowData):
     """Takes prompts and references from the run's own `responses.jsonl`, for validate with `engine: null`.
 
@@ -202,11 +179,11 @@ class ResponseData(RowData):
 
     NOT_FINGERPRINTED = frozenset({"limit"})
 
-    def __init__(self, limit: int | None = None) -> None:
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if limit is not None and limit < 1:
-            raise ValueError(f"data.limit: a number of rows from 1 on expected, found {limit}")
-        self.limit = limit
+        check_numbers(limit=self.limit)
         self.order: list[str] = []
         self.tests: list[ReferencedPrompt] = []
 

@@ -1,142 +1,105 @@
-"""Reads the prompts of an experiment from wherever they are kept: rows, transcripts, the paper's evaluation files.
+"""Prompts and conversations, read from wherever they are kept, and the part of every experiment that each belongs to.
 
-The formats in which prompts come: rows with a prompt, transcripts, the paper's evaluation files.
+    prompts = read_prompts("prompts.jsonl")
+    prompts = read_prompts("anthropic")
+    prompts = read_prompts("hf:Anthropic/hh-rlhf", column="chosen", split="test")
+    chats = read_chats("hf:HuggingFaceH4/no_robots", split="train")
+    part("How do I pick a lock?")  # "train"
 
-Each reader turns one row into an `Opening`; what is wrong with a row is said with its file, its line and its value.
-
-Reads the prompts of an experiment from wherever they are kept.
-
-prompts = read_prompts("prompts.jsonl")
-prompts = read_prompts("anthropic")
-prompts = read_prompts("hf:Anthropic/hh-rlhf", column="chosen", split="test")
+What is wrong with a row is said with its file, its line and its value.
 """
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from cai_lightning.principles.anthropic import EVALUATION_FILES, evaluation_files
+from cai_lightning.principles.constitution import EVALUATION_FILES, evaluation_files
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.jsonl import Row as Row
-from cai_lightning.run.jsonl import check
-from cai_lightning.run.records import Conversation, Prompt, Role, Turn, number_ids, prompt_id, transcript_text
+from cai_lightning.run.jsonl import Row, check
+from cai_lightning.run.records import (
+    AboutPrompt,
+    Conversation,
+    Prompt,
+    Role,
+    Turn,
+    assistant,
+    number_ids,
+    prompt_id,
+    transcript_text,
+    user,
+)
 from cai_lightning.run.text import excerpt
 
+Part = Literal["train", "validation", "test"]
+
+_TRANSCRIPTS = ("chosen", "rejected", "transcript")
+"""Fields that hold a transcript."""
+
+_PAIRS = (("prompt", "response"), ("prompt", "completion"), ("instruction", "output"))
 _SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+_OPTION = re.compile(r"^ ?(\([A-Z]\)) (.+)$", re.MULTILINE)
 _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
 
 @dataclass(frozen=True)
-class Opening:
-    """What a human said before the model is to answer: a single prompt, or a transcript that ends in a human turn."""
+class Shares:
+    """How much of the prompts is set aside.
 
-    prompt: str
-    source: str
-    category: str | None = None
-    turns: Conversation | None = None
+    Args:
+        test: Share seen by validate alone, from 0 to 1.
+        validation: Share for fit's loss and early stopping, from 0 to 1; what is left of the two trains.
+    """
 
+    test: float = 0.15
+    validation: float = 0.05
 
-def from_row(row: Row, where: str, source: str, column: str = "prompt") -> Opening:
-    """The opening in a row that holds a prompt under `column`, or a transcript under `chosen` or `transcript`."""
-    if column in row:
-        return Opening(
-            prompt=text_of(row, column, where),
-            source=_optional_text(row, "source", where) or source,
-            category=_optional_text(row, "category", where),
-        )
-    for field in ("chosen", "transcript"):
-        if field in row:
-            return from_transcript(text_of(row, field, where), where, source)
-    raise UserError(f"{where}: no {column!r}, 'chosen' or 'transcript' in this row: {excerpt(row)}")
+    def __post_init__(self) -> None:
+        if not (self.test >= 0 and self.validation >= 0 and self.test + self.validation <= 1):
+            raise ValueError(
+                f"shares: test {self.test} and validation {self.validation} must be ≥ 0, and at most 1 together."
+            )
 
 
-def from_transcript(text: str, where: str, source: str) -> Opening:
-    """A transcript up to its last human turn; one that has a single human turn is an ordinary prompt."""
-    turns = turns_of(text, where)
-    while turns and turns[-1]["role"] != "user":
-        turns.pop()
-    if not turns or not turns[-1]["content"].strip():
-        raise UserError(f"{where}: the transcript does not end in a human turn that says something: {excerpt(text)}")
-    return Opening(prompt=turns[-1]["content"], source=source, turns=turns if len(turns) > 1 else None)
+def part(text: str, shares: Shares = Shares()) -> Part:
+    """The part to which a text belongs: it is tested on, validates fine-tuning, or trains.
+
+    It follows from the text alone, so it is the same in every experiment, nothing moves when rows are added, and
+    duplicates stay together.
+
+    Args:
+        text: A prompt, or `transcript_text` of a transcript.
+        shares: How much is set aside.
+    """
+    place = share(text)
+    if place < shares.test:
+        return "test"
+    return "validation" if place < shares.test + shares.validation else "train"
 
 
-def from_evaluations(folder: Path) -> Iterator[Opening]:
-    """The first human turn of every row of the paper's three evaluation files, in the order of the original."""
-    for name in EVALUATION_FILES:
-        path = folder / name
-        if not path.is_file():
-            raise UserError(f"{folder}: not found here: {name}. The folder must hold {', '.join(EVALUATION_FILES)}.")
-        for where, row in jsonl.read_lines(path):
-            yield _evaluation(row, where, path.stem)
+def share(text: str) -> float:
+    """The place of a text between 0 and 1: the first 8 bytes of the SHA-256 of its normalised form, over 2^64."""
+    digest = hashlib.sha256(normalised(text).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def turns_of(text: str, where: str) -> Conversation:
-    """The turns of a transcript; what one speaker says twice running is one turn, as chat templates demand."""
-    before, *parts = _SPEAKER.split(text)
-    if before.strip() or not parts or parts[0] != "Human":
-        raise UserError(f"{where}: a transcript begins with 'Human:', this one with {excerpt(text)}")
-    turns: list[Turn] = []
-    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
-        said = content.removeprefix(" ")
-        if turns and turns[-1]["role"] == _ROLES[speaker]:
-            turns[-1]["content"] += f"\n\n{said}"
-        else:
-            turns.append({"role": _ROLES[speaker], "content": said})
-    return turns
+def prompt_text(prompt: AboutPrompt) -> str:
+    """The text that stands for a prompt in its id and its part; of a transcript all its turns."""
+    return transcript_text(prompt.turns) if prompt.turns else prompt.prompt
 
 
-def text_of(row: Row, field: str, where: str) -> str:
-    """The text in a field of a row; one that is absent, empty or no text is an error that names its place."""
-    value = row.get(field)
-    if field not in row:
-        raise UserError(f"{where}: no {field!r} in this row: {excerpt(row)}")
-    if not isinstance(value, str):
-        raise UserError(f"{where}: {field!r} must be a text, not {excerpt(value)}")
-    if not value.strip():
-        raise UserError(f"{where}: {field!r} is empty: {excerpt(value)}")
-    return value
+def opening_text(opening: Conversation) -> str:
+    """The text that stands for an opening, as `prompt_text` does for a prompt."""
+    return opening[0]["content"] if len(opening) == 1 else transcript_text(opening)
 
 
-def conversation_of(row: Row, field: str, where: str) -> Conversation:
-    """The turns in a field of a row, roles and contents; whatever else a turn holds is left out."""
-    return check(Conversation, row[field], where, field)
-
-
-def only_text(value: Any) -> str:
-    """The text in a list of one; empty where that is something else."""
-    return value[0].strip() if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) else ""
-
-
-def _evaluation(row: Row, where: str, source: str) -> Opening:
-    dialogue = text_of(row, "text_correct" if source == "438HHHEvaluations" else "prompt", where)
-    opening = dialogue.partition("\n\nHuman:")[2].partition("\n\nAssistant:")[0].removeprefix(" ")
-    if not opening.strip():
-        raise UserError(f"{where}: no human turn in {excerpt(dialogue)}")
-    return Opening(prompt=opening, source=source, category=_kind_of_harm(row, dialogue, where))
-
-
-def _kind_of_harm(row: Row, dialogue: str, where: str) -> str | None:
-    """The option that HarmfulnessClassification holds to be right; the other files offer no kinds of harm."""
-    if "best characterizes the way in which it was harmful" not in dialogue:
-        return None
-    options: dict[str, str] = dict(re.findall(r"^ (\([A-Z]\)) (.+)$", dialogue, flags=re.MULTILINE))
-    kind = options.get(only_text(row.get("corrects")))
-    if kind is None:
-        raise UserError(f"{where}: 'corrects' must name one of the options {', '.join(options)}: {excerpt(row)}")
-    return kind
-
-
-def _optional_text(row: Row, field: str, where: str) -> str | None:
-    value = row.get(field)
-    if value is not None and not isinstance(value, str):
-        raise UserError(f"{where}: {field!r} must be a text or null, not {excerpt(value)}")
-    return value
-
-
-_TRANSCRIPT_COLUMNS = ("chosen", "rejected", "transcript")
+def normalised(text: str) -> str:
+    """What two prompts have in common that are one: NFC, a blank for any white space, no difference of case."""
+    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
 
 
 def read_prompts(source: str, column: str = "prompt", split: str = "train") -> list[Prompt]:
@@ -152,68 +115,171 @@ def read_prompts(source: str, column: str = "prompt", split: str = "train") -> l
     Raises:
         UserError: The source is missing or empty, or a row is malformed; the message names file, line and value.
     """
-    openings = list(_openings(source, column, split))
-    if not openings:
+    prompts = list(_without_ids(source, column, split))
+    if not prompts:
         raise UserError(f"{source}: there is no prompt in it.")
-    return _numbered(openings)
+    texts = [prompt_text(prompt) for prompt in prompts]
+    ids = number_ids(texts)
+    return [replace(p, id=id, prompt_id=prompt_id(text)) for p, id, text in zip(prompts, ids, texts, strict=True)]
 
 
-def read_dataset(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a Hugging Face dataset, each with its place for messages.
-
-    Raises:
-        UserError: The dataset cannot be loaded, or holds no rows with columns.
-    """
-    for number, row in enumerate(_dataset(name, split), 1):
-        where = f"hf:{name}, split {split!r}, row {number}"
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: expected a row with columns, found {excerpt(row)}")
-        yield where, row
-
-
-def _openings(source: str, column: str, split: str) -> Iterator[Opening]:
-    if source == "anthropic":
-        return from_evaluations(evaluation_files())
-    if source.startswith("hf:"):
-        return _from_hub(source.removeprefix("hf:"), column, split)
-    path = Path(source).expanduser()
+def _without_ids(source: str, column: str, split: str) -> Iterator[Prompt]:
+    path = evaluation_files() if source == "anthropic" else Path(source).expanduser()
     if path.is_dir():
-        return from_evaluations(_evaluation_folder(path))
+        return _evaluations(path)
+    origin = source if source.startswith("hf:") else path.name
+    kinds = (
+        "Prompts come from a JSON Lines file, a folder with Anthropic's evaluation files, `anthropic`, or `hf:NAME`."
+    )
+    return (_prompt(row, where, origin, column) for where, row in _read_rows(source, split, kinds))
+
+
+def _read_rows(source: str, split: str, kinds: str) -> Iterator[tuple[str, Row]]:
+    """The rows of a file or a dataset with their places; where there is neither, `kinds` says what a source can be."""
+    if source.startswith("hf:"):
+        return _read_dataset(source.removeprefix("hf:"), split)
+    path = Path(source).expanduser()
     if not path.exists():
-        raise UserError(
-            f"{source}: no such file or folder. Prompts come from a JSON Lines file, a folder with "
-            "Anthropic's evaluation files, `anthropic`, or `hf:NAME`."
-        )
-    return (_opening(row, where, path.name, column) for where, row in jsonl.read_lines(path))
+        raise UserError(f"{source}: no such file or folder. {kinds}")
+    return jsonl.read_lines(path)
 
 
-def _opening(row: dict[str, Any], where: str, source: str, column: str) -> Opening:
-    if column in _TRANSCRIPT_COLUMNS and isinstance(row.get(column), str):
-        return from_transcript(row[column], where, source)
-    return from_row(row, where, source, column)
-
-
-def _evaluation_folder(path: Path) -> Path:
-    inner = path / "evals"
-    return inner if inner.is_dir() and not (path / EVALUATION_FILES[0]).exists() else path
-
-
-def _from_hub(name: str, column: str, split: str) -> Iterator[Opening]:
-    return (_opening(row, where, f"hf:{name}", column) for where, row in read_dataset(name, split))
-
-
-def _dataset(name: str, split: str) -> Any:
+def _read_dataset(name: str, split: str) -> Iterator[tuple[str, Row]]:
     import datasets
 
     try:
-        return datasets.load_dataset(name, split=split)
+        rows = datasets.load_dataset(name, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"hf:{name}: split {split!r} of this dataset cannot be loaded ({error}).") from error
+    for number, row in enumerate(rows, 1):
+        yield f"hf:{name}, split {split!r}, row {number}", row
 
 
-def _numbered(openings: list[Opening]) -> list[Prompt]:
-    texts = [transcript_text(opening.turns) if opening.turns else opening.prompt for opening in openings]
-    return [
-        Prompt(id, o.prompt, o.source, o.category, o.turns, prompt_id(text))
-        for id, o, text in zip(number_ids(texts), openings, texts, strict=True)
-    ]
+def _prompt(row: Row, where: str, origin: str, column: str) -> Prompt:
+    """The prompt in a row, under `column`, or else the transcript under `chosen` or `transcript`."""
+    field = next((field for field in (column, "chosen", "transcript") if field in row), None)
+    if field is None:
+        raise UserError(f"{where}: no {column!r}, 'chosen' or 'transcript' in this row: {excerpt(row)}")
+    text = text_of(row, field, where)
+    if field in _TRANSCRIPTS:
+        return _last_asked(text, where, origin)
+    source, category = (optional_text_of(row, field, where) for field in ("source", "category"))
+    return Prompt("", text, source or origin, category)
+
+
+def _last_asked(transcript: str, where: str, origin: str) -> Prompt:
+    """A transcript up to its last human turn; one that has a single human turn is an ordinary prompt."""
+    turns = turns_of(transcript, where)
+    while turns and turns[-1]["role"] != "user":
+        turns.pop()
+    if not turns or not turns[-1]["content"].strip():
+        raise UserError(f"{where}: the transcript must end in a human turn that says something: {excerpt(transcript)}")
+    return Prompt("", turns[-1]["content"], origin, turns=turns if len(turns) > 1 else None)
+
+
+def _evaluations(folder: Path) -> Iterator[Prompt]:
+    """The first human turn of every row of the paper's three evaluation files, in the order of the original."""
+    if not (folder / EVALUATION_FILES[0]).exists() and (folder / "evals").is_dir():
+        folder = folder / "evals"
+    for name in EVALUATION_FILES:
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{folder}: not found here: {name}. The folder must hold {', '.join(EVALUATION_FILES)}.")
+        for where, row in jsonl.read_lines(path):
+            yield _evaluation(row, where, path.stem)
+
+
+def _evaluation(row: Row, where: str, source: str) -> Prompt:
+    dialogue = text_of(row, "text_correct" if source == "438HHHEvaluations" else "prompt", where)
+    opening = dialogue.partition("\n\nHuman:")[2].partition("\n\nAssistant:")[0].removeprefix(" ")
+    if not opening.strip():
+        raise UserError(f"{where}: no human turn in {excerpt(dialogue)}")
+    asks_for_the_harm = "best characterizes the way in which it was harmful" in dialogue
+    return Prompt("", opening, source, right_option(row, dialogue, where) if asks_for_the_harm else None)
+
+
+def right_option(row: Row, question: str, where: str) -> str:
+    """The option of a question that `corrects`, a list of one, names by its letter."""
+    options: dict[str, str] = dict(_OPTION.findall(question))
+    named = row.get("corrects")
+    if isinstance(named, list) and len(named) == 1 and isinstance(named[0], str) and named[0].strip() in options:
+        return options[named[0].strip()]
+    raise UserError(f"{where}: 'corrects' must name one of the options {', '.join(options)}: {excerpt(row)}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A conversation to learn from: its opening and the response, whose end is learned where it is finished."""
+
+    id: str
+    opening: Conversation
+    response: str
+    finished: bool = True
+
+
+def read_chats(source: str, split: str = "train") -> list[Sample]:
+    """All conversations of a source.
+
+    Args:
+        source: A JSON Lines file (plain or .gz) or `hf:NAME`, a Hugging Face dataset. A row holds `messages` (roles and
+            contents), or `prompt` and `response`, or an hh-rlhf transcript under `chosen`.
+        split: Split of a Hugging Face dataset.
+
+    Raises:
+        UserError: The source is missing or empty, or a row is malformed; the message names file, line and value.
+    """
+    rows = _read_rows(source, split, "A mixture names a JSON Lines file or `hf:NAME`.")
+    chats = [_chat(row, where) for where, row in rows]
+    if not chats:
+        raise UserError(f"{source}: there is no conversation in it.")
+    return chats
+
+
+def _chat(row: Row, where: str) -> Sample:
+    turns = _turns(row, where)
+    if len(turns) < 2 or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
+        raise UserError(f"{where}: a conversation must end in an assistant turn that says something: {excerpt(row)}")
+    return Sample(prompt_id(opening_text(turns[:-1])), turns[:-1], turns[-1]["content"])
+
+
+def _turns(row: Row, where: str) -> Conversation:
+    if "messages" in row:
+        return check(Conversation, row["messages"], where, "messages")
+    for prompt, response in _PAIRS:
+        if prompt in row and response in row:
+            return [user(text_of(row, prompt, where)), assistant(text_of(row, response, where))]
+    if "chosen" in row:
+        return turns_of(text_of(row, "chosen", where), where)
+    raise UserError(f"{where}: no 'messages', 'prompt' and 'response', or 'chosen' in this row: {excerpt(row)}")
+
+
+def turns_of(transcript: str, where: str) -> Conversation:
+    """The turns of a transcript; what one speaker says twice running is one turn, as chat templates demand."""
+    before, *parts = _SPEAKER.split(transcript)
+    if before.strip() or not parts or parts[0] != "Human":
+        raise UserError(f"{where}: a transcript begins with 'Human:', this one with {excerpt(transcript)}")
+    turns: list[Turn] = []
+    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
+        said = content.removeprefix(" ")
+        if turns and turns[-1]["role"] == _ROLES[speaker]:
+            turns[-1]["content"] += f"\n\n{said}"
+        else:
+            turns.append({"role": _ROLES[speaker], "content": said})
+    return turns
+
+
+def text_of(row: Row, field: str, where: str) -> str:
+    """The text in a field of a row; one that is absent, empty or no text is an error that names its place."""
+    if field not in row:
+        raise UserError(f"{where}: no {field!r} in this row: {excerpt(row)}")
+    value = row[field]
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {field!r} must be a text, not {excerpt(value)}")
+    if not value.strip():
+        raise UserError(f"{where}: {field!r} is empty: {excerpt(value)}")
+    return value
+
+
+def optional_text_of(row: Row, field: str, where: str) -> str | None:
+    """Likewise where the field may be absent, null or empty."""
+    return text_of(row, field, where) if row.get(field) not in (None, "") else None

@@ -2,21 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.data.batches import (
     GRAIN,
+    IGNORED,
     Batch,
     Batches,
     Example,
     Planned,
     Sizes,
-    dummy,
     encode,
     fill,
     pack,
@@ -24,11 +24,10 @@ from cai_lightning.data.batches import (
     plan,
 )
 from cai_lightning.data.characters import Ascii
-from cai_lightning.data.chats import Mixture
-from cai_lightning.data.corpus import Corpus, CutReplies, Sample, Target, Wanted, mix, read_corpus
+from cai_lightning.data.corpus import Corpus, CutReplies, Mixture, Target, Wanted, mix, read_corpus
 from cai_lightning.data.defects import LOOPING, repeated_ngrams
-from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import Part, Shares
+from cai_lightning.data.prompt_data import check_numbers
+from cai_lightning.data.prompts import Part, Shares, read_prompts
 from cai_lightning.run import manifest
 
 _CUT_REPLIES: dict[CutReplies, str] = {
@@ -94,16 +93,14 @@ class RevisionData(LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        for name in ("batch_size", "max_tokens", "max_length", "limit"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ValueError(f"data.{name}: must be ≥ 1, not {number}")
+        sizes = {"batch_size": self.batch_size, "max_tokens": self.max_tokens, "max_length": self.max_length}
+        check_numbers(**sizes, limit=self.limit)
         if self.max_repetition is not None and not 0 <= self.max_repetition <= 1:
             raise ValueError(f"data.max_repetition: must be a share from 0 to 1, not {self.max_repetition}")
         self.examples: dict[Part, list[Example]] = {}
         self._corpora: dict[Path, Corpus] = {}
         self._done = 0
-        self._train: Batches[Batch] | None = None
+        self._train: Batches | None = None
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digest of the cleaned corpus."""
@@ -120,16 +117,17 @@ class RevisionData(LightningDataModule):
         return self._read(run).counts
 
     def setup(self, stage: str) -> None:
-        trainer = self.trainer
-        assert trainer is not None
+        trainer = cast(Trainer, self.trainer)
         self._tokenizer = cast(PreTrainedTokenizerBase, trainer.lightning_module.tokenizer)
         self._corpus = self._read(Path(trainer.default_root_dir))
         for part in ("train", "validation"):
-            self.examples[part] = [self._encode(sample) for sample in self._corpus.parts[part]]
+            samples = self._corpus.parts[part]
+            self.examples[part] = [
+                encode(self._tokenizer, s.id, s.opening, s.response, self.max_length, s.finished) for s in samples
+            ]
 
-    def train_dataloader(self) -> Batches[Batch]:
-        trainer = self.trainer
-        assert trainer is not None
+    def train_dataloader(self) -> Batches:
+        trainer = cast(Trainer, self.trainer)
         sizes = self._sizes(trainer.accumulate_grad_batches, trainer.world_size)
         rows, rank = self.examples["train"], trainer.global_rank
         self._train = self._batches(
@@ -144,12 +142,11 @@ class RevisionData(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self._done = state_dict["done"]
 
-    def val_dataloader(self) -> Batches[Batch]:
+    def val_dataloader(self) -> Batches:
         """Every row once, by length."""
         lengths = [len(example.input_ids) for example in self.examples["validation"]]
         by_length = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-        trainer = self.trainer
-        assert trainer is not None
+        trainer = cast(Trainer, self.trainer)
         every = [Planned(rows, 0) for rows in fill(by_length, lengths, self._sizes())]
         every += [Planned((), 0)] * (-len(every) % trainer.world_size)
         return self._batches("validation", lambda: every[trainer.global_rank :: trainer.world_size])
@@ -164,20 +161,17 @@ class RevisionData(LightningDataModule):
             self._corpora[path] = mix(corpus, self.mixture or (), self.shares, self.seed)
         return self._corpora[path]
 
-    def _encode(self, sample: Sample) -> Example:
-        return encode(self._tokenizer, sample.id, sample.opening, sample.response, self.max_length, sample.finished)
-
     def _sizes(self, batches_per_step: int = 1, world_size: int = 1) -> Sizes:
         return Sizes(self.batch_size, self.max_tokens, batches_per_step, world_size)
 
-    def _batches(self, part: Part, planned: Callable[[], Sequence[Planned]], done: int = 0) -> Batches[Batch]:
+    def _batches(self, part: Part, planned: Callable[[], Sequence[Planned]], done: int = 0) -> Batches:
         examples = self.examples[part]
-        spare = dummy(min(examples, key=lambda example: len(example.input_ids)))
-        assert self.trainer is not None
-        grain = GRAIN if self.trainer.strategy.root_device.type == "cuda" else 1
+        shortest = min(examples, key=lambda example: len(example.input_ids))
+        idle = replace(shortest, labels=[IGNORED] * len(shortest.labels))
+        grain = GRAIN if cast(Trainer, self.trainer).strategy.root_device.type == "cuda" else 1
 
         def make(batch: Planned) -> Batch:
-            rows = [examples[row] for row in batch.rows] or [spare]
+            rows = [examples[row] for row in batch.rows] or [idle]
             if self.packing:
                 return pack(rows, batch.step_tokens, grain)
             return pad(rows, batch.step_tokens, cast(int, self._tokenizer.pad_token_id))
@@ -195,7 +189,6 @@ class RevisionData(LightningDataModule):
         """What is learned from, and everything that was changed, cut or left out."""
         counts = self._corpus.counts
         rows = [example for part in self.examples.values() for example in part]
-        truncated = sum(example.truncated for example in rows)
         thoughts = (
             f"thoughts: taken out of {counts['thoughts']} responses; {counts['unfinished_thought']} of these were "
             "nothing but an unfinished thought, and are dropped"
@@ -220,7 +213,8 @@ class RevisionData(LightningDataModule):
             self._repetition(),
             f"learning from {len(self.examples['train'])}, validating on {len(self.examples['validation'])}: "
             f"{sum(example.supervised for example in rows):,} supervised of "
-            f"{sum(len(example.input_ids) for example in rows):,} tokens, {truncated} cut at {self.max_length} tokens",
+            f"{sum(len(example.input_ids) for example in rows):,} tokens, "
+            f"{sum(example.truncated for example in rows)} cut at {self.max_length} tokens",
         ]
         return "\n".join(filter(None, lines))
 

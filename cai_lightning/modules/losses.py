@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from cai_lightning.data.batches import IGNORED, Batch, Example, moved, pack, pad
+from cai_lightning.data.batches import IGNORED, Batch, Example, pack, pad
 from cai_lightning.run.errors import UserError
 
 CHUNK_BYTES = 64 * 2**20
@@ -169,7 +170,8 @@ def check_architecture(model: PreTrainedModel, hidden_states: HiddenStates, pack
 def _check_loss(model: PreTrainedModel, hidden_states: HiddenStates) -> None:
     ids = _tokens(model, 2 * LENGTH)
     example = Example("check", ids, [IGNORED, *ids[1:]], truncated=False)
-    batch = moved(pad([example], len(ids) - 1, filling=0), model.device)  # any attention kernel can do that
+    padded = pad([example], len(ids) - 1, filling=0)  # any attention kernel can do that
+    batch = move_data_to_device(padded, model.device)
     loss, tokens = supervised_loss(hidden_states(batch), batch["labels"], model.get_output_embeddings())
     own = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
     if not torch.allclose(loss / tokens, own.to(loss.dtype), rtol=0.02, atol=0.02):
@@ -185,7 +187,7 @@ def _check_isolation(model: PreTrainedModel, hidden_states: HiddenStates, packin
     first, second, other = ids[:LENGTH], ids[LENGTH : 2 * LENGTH], ids[2 * LENGTH :]
     changed = first[: LENGTH // 2] + other[LENGTH // 2 :]
     before, after = (
-        hidden_states(moved(_batch([one, second], packing), model.device)).reshape(2, LENGTH, -1).float()
+        hidden_states(move_data_to_device(_batch([one, second], packing), model.device)).reshape(2, LENGTH, -1).float()
         for one in (first, changed)
     )
     change = (after - before).norm(dim=-1) / before.norm(dim=-1)

@@ -1,27 +1,42 @@
-"""A constitution: the principles by which responses are critiqued and revised.
+"""A constitution: the principles by which responses are critiqued and revised; and the paper's own files.
 
     constitution = open_constitution("default")
+    folder = evaluation_files()
 
 Three layouts are read: ours, `{"name", "principles": [{"id", "critique_request", "revision_request"}]}`; Anthropic's
 `CritiqueRevisionInstructions.json`, which is fetched when it is asked for as `anthropic`; and Hugging Face's
 `{"constitutions": [{"critic", "revision"}]}`.
+
+The paper's files are fetched on first use from its public repository, checked against their SHA-256 and kept in the
+user's cache folder; where there is no network, a folder of one's own does as well.
 """
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Len
 
-from cai_lightning.principles.anthropic import find_prompt_file
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import check, load_json
 from cai_lightning.run.records import WRITTEN
 from cai_lightning.run.text import excerpt
+
+BASE_URL = (
+    "https://raw.githubusercontent.com/anthropics/ConstitutionalHarmlessnessPaper/"
+    "831f7813dbafab659a526d7452f7adeac464b796/"
+)
+EVALUATION_FILES = ("HarmfulnessClassification.jsonl", "438HHHEvaluations.jsonl", "HarmfulVsEthical.jsonl")
+INSTRUCTIONS = "CritiqueRevisionInstructions.json"
+CHECKSUMS = {
+    "evals/438HHHEvaluations.jsonl": "d1ee180289d3eeeb314ad862344cbd9af07f19c6d52a77524f9a1a21e7373c10",
+    "evals/HarmfulVsEthical.jsonl": "dfce73b4fba5d6e463ef85f237650f669b91d4e5a7b073a47234643938573b83",
+    "evals/HarmfulnessClassification.jsonl": "86364591010f14d6a17028dcbddeafbb1a527fd3eb74409d826c7507e6a0c697",
+    "prompts/CritiqueRevisionFewShotPrompts.json": "cb8082c963af77b3e2713f1dc37adff01962b21ebb5f92d37877d559dfeb1085",
+    "prompts/CritiqueRevisionInstructions.json": "a55071cbef36e2a944e8e4f3612eb6afaaa63b5d56e7e8c14732cedc864b4045",
+}
 
 _DEFAULT = Path(__file__).with_name("constitutions") / "default.json"
 
@@ -44,45 +59,78 @@ class Constitution:
     Args:
         name: The name its file gives it, or the file's own.
         principles: The principles; their ids are distinct.
-        digest: 16 hex digits of the SHA-256 of the principles; the layout and the formatting of the file do not count.
     """
 
     name: str
     principles: tuple[Principle, ...]
-    digest: str
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that stand for the principles; the layout and the formatting of the file do not count."""
+        return manifest.digest([astuple(principle) for principle in self.principles])
 
 
-def read_constitution(source: str | Path) -> Constitution:
+def open_constitution(source: str | Path) -> Constitution:
     """Reads a constitution.
 
     Args:
-        source: `default`, the principles written for this project, or the path of a JSON file in one of the layouts.
+        source: `default`, the principles written for this project; `anthropic`, the paper's; a JSON file in one of the
+            layouts; or a folder that holds Anthropic's prompt files.
 
     Raises:
-        UserError: The file is missing or malformed; the message names the file, the place and what stands there.
+        UserError: The file is missing or malformed, or cannot be fetched; the message names the file, the place and
+            what stands there.
     """
-    path = _DEFAULT if source == "default" else Path(source)
-    content = check(dict[str, Any], load_json(path, "constitution"), str(path))
-    name, principles = _read(path, content)
-    _check(path, principles)
-    return Constitution(name, tuple(principles), _digest(principles))
+    path = _DEFAULT if source == "default" else find_prompt_file(source, INSTRUCTIONS)
+    name, principles = _read(path)
+    if not principles:
+        raise UserError(f"{path}: the constitution has no principles")
+    id, count = Counter(principle.id for principle in principles).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{path}: {count} principles have the id {id!r}; each needs its own")
+    return Constitution(name, tuple(principles))
 
 
-def _read(path: Path, content: dict[str, Any]) -> tuple[str, list[Principle]]:
-    """The name and the principles of a file in one of the layouts."""
-    if "principles" in content:
-        ours = check(_Ours, content, str(path))
-        return ours.name, ours.principles
-    if "constitutions" in content:
-        pairs = check(_HuggingFace, content, str(path)).constitutions
-        return path.stem, [Principle(f"hf{n}", pair.critic, pair.revision) for n, pair in enumerate(pairs)]
-    if any(isinstance(value, dict) and "edit_request" in value for value in content.values()):
-        found = check(dict[str, _Anthropic], content, str(path))
-        return path.stem, [_without_labels(path, id, texts) for id, texts in found.items()]
-    raise UserError(
-        f"{path}: unknown layout; expected the key 'principles' (ours), 'constitutions' (Hugging Face) or objects with"
-        f" 'prompt' and 'edit_request' (Anthropic), found the keys {excerpt(list(content))}"
-    )
+def find_prompt_file(source: str | Path, name: str) -> Path:
+    """Where one of the paper's prompt files is.
+
+    Args:
+        source: `anthropic` fetches it; a folder holds it, itself or in `prompts`; any other path is that of a file.
+        name: `CritiqueRevisionInstructions.json`, the 16 principles of critique and revision, or
+            `CritiqueRevisionFewShotPrompts.json`, the examples that stand in front of them.
+
+    Raises:
+        UserError: The file can neither be found in the cache nor fetched.
+    """
+    if source == "anthropic":
+        return _fetch(f"prompts/{name}")
+    folder = Path(source)
+    held = [path for path in (folder / name, folder / "prompts" / name) if path.is_file()]
+    return held[0] if held else folder
+
+
+def evaluation_files() -> Path:
+    """The folder that holds the paper's three evaluation files.
+
+    Raises:
+        UserError: A file can neither be found in the cache nor fetched, or is not the one expected.
+    """
+    first, *_ = [_fetch(f"evals/{name}") for name in EVALUATION_FILES]
+    return first.parent
+
+
+def _fetch(path: str) -> Path:
+    import pooch
+
+    cache = pooch.create(path=pooch.os_cache("cai_lightning"), base_url=BASE_URL, registry=CHECKSUMS)
+    try:
+        return Path(cache.fetch(path))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"Could not fetch {BASE_URL}{path} ({error}). Without a network, name a copy instead: a folder with the "
+            "evaluation files for `data.prompts`, the file of principles for `model.constitution` and that of examples "
+            "for `model.few_shots`."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -94,18 +142,11 @@ class _Ours:
 
 
 @dataclass(frozen=True)
-class _HuggingFacePair:
+class _HuggingFace:
     __pydantic_config__ = WRITTEN
 
     critic: str
     revision: str
-
-
-@dataclass(frozen=True)
-class _HuggingFace:
-    __pydantic_config__ = WRITTEN
-
-    constitutions: list[_HuggingFacePair]
 
 
 @dataclass(frozen=True)
@@ -118,32 +159,26 @@ class _Anthropic:
     edit_request: str
 
 
+def _read(path: Path) -> tuple[str, list[Principle]]:
+    """The name and the principles of a file in one of the layouts."""
+    content = check(dict[str, Any], load_json(path, "constitution"), str(path))
+    if "principles" in content:
+        ours = check(_Ours, content, str(path))
+        return ours.name, ours.principles
+    if "constitutions" in content:
+        pairs = check(list[_HuggingFace], content["constitutions"], str(path), "constitutions")
+        return path.stem, [Principle(f"hf{n}", pair.critic, pair.revision) for n, pair in enumerate(pairs)]
+    if any(isinstance(value, dict) and "edit_request" in value for value in content.values()):
+        found = check(dict[str, _Anthropic], content, str(path))
+        return path.stem, [_without_labels(path, id, texts) for id, texts in found.items()]
+    raise UserError(
+        f"{path}: unknown layout; expected the key 'principles' (ours), 'constitutions' (Hugging Face) or objects with"
+        f" 'prompt' and 'edit_request' (Anthropic), found the keys {excerpt(list(content))}"
+    )
+
+
 def _without_labels(path: Path, id: str, texts: _Anthropic) -> Principle:
     """Anthropic's texts carry the dialogue's labels around them."""
     critique = texts.prompt[0].removeprefix("CritiqueRequest:").removesuffix("Critique:")
     revision = texts.edit_request.removeprefix("RevisionRequest:").removesuffix("Revision:")
     return check(Principle, {"id": id, "critique_request": critique, "revision_request": revision}, str(path), id)
-
-
-def _check(path: Path, principles: Sequence[Principle]) -> None:
-    if not principles:
-        raise UserError(f"{path}: the constitution has no principles")
-    id, count = Counter(principle.id for principle in principles).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"{path}: {count} principles have the id {id!r}; each needs its own")
-
-
-def _digest(principles: Sequence[Principle]) -> str:
-    return hashlib.sha256(json.dumps([astuple(p) for p in principles]).encode()).hexdigest()[:16]
-
-
-INSTRUCTIONS = "CritiqueRevisionInstructions.json"
-
-
-def open_constitution(source: str) -> Constitution:
-    """`default`, `anthropic`, a JSON file, or a folder that holds Anthropic's prompt files.
-
-    Raises:
-        UserError: The file is missing or malformed, or cannot be fetched.
-    """
-    return read_constitution(source if source == "default" else find_prompt_file(source, INSTRUCTIONS))

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_lightning.principles import wording
-from cai_lightning.principles.anthropic import find_prompt_file
-from cai_lightning.principles.constitution import Principle
+from cai_lightning.principles.constitution import Principle, find_prompt_file
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import check, load_json
@@ -86,18 +85,18 @@ def open_few_shots(source: str) -> FewShots:
     path = _DEFAULT if source == "default" else find_prompt_file(source, DIALOGUES)
     content = load_json(path, "file of few-shot examples")
     if isinstance(content, list):
-        examples = FewShots(path.stem, tuple(_dialogue(path, f"[{n}]", value) for n, value in enumerate(content)))
+        name, examples = path.stem, [_dialogue(path, f"[{n}]", value) for n, value in enumerate(content)]
     elif isinstance(content, dict) and "few_shots" in content:
         ours = check(_Ours, content, str(path))
-        examples = FewShots(ours.name, tuple(map(_example, ours.few_shots)))
+        name, examples = ours.name, [example.as_few_shot() for example in ours.few_shots]
     else:
         raise UserError(
             f"{path}: unknown layout; expected an object with the key 'few_shots' (ours) or a list of dialogues"
             f" (Anthropic), found {excerpt(content)}"
         )
-    if not examples.examples:
+    if not examples:
         raise UserError(f"{path}: there is no example in it; `none` goes without examples")
-    return examples
+    return FewShots(name, tuple(examples))
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,10 @@ class _Written:
     revision_request: str
     revision: str
 
+    def as_few_shot(self) -> FewShot:
+        principle = Principle("few-shot", self.critique_request, self.revision_request)
+        return FewShot([user(self.prompt)], self.response, principle, self.critique, self.revision)
+
 
 @dataclass(frozen=True)
 class _Ours:
@@ -120,11 +123,6 @@ class _Ours:
 
     name: str
     few_shots: list[_Written]
-
-
-def _example(of: _Written) -> FewShot:
-    principle = Principle("few-shot", of.critique_request, of.revision_request)
-    return FewShot([user(of.prompt)], of.response, principle, of.critique, of.revision)
 
 
 def _dialogue(path: Path, place: str, value: Any) -> FewShot:

@@ -1,10 +1,10 @@
 """Selection of the principle for each round of critique and revision; a new strategy is one subclass.
 
-The contract of principle selection; a new strategy is one subclass, named at `predict.model.init_args.selector`.
+    selector = RandomSelector()
+    selector.prepare(constitution.principles, prompts, seed=42)
+    selector.select(prompts[0], round_index=0).principle
 
-Random selection: every round draws a principle independently of the others (Bai et al. 2022, section 3.1).
-
-Contextual selection: the principles whose critique requests are most similar to the prompt come first.
+A strategy is named at `predict.model.init_args.selector`.
 """
 
 import logging
@@ -20,6 +20,8 @@ from cai_lightning.models.hub import MINILM, embed, open_encoder, truncated
 from cai_lightning.principles import wording
 from cai_lightning.principles.constitution import Principle
 from cai_lightning.run.records import Prompt
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,20 @@ class PrincipleSelector(ABC):
         """Called once before the first `select`, with every prompt that this process will ask about."""
 
     @abstractmethod
-    def select(self, prompt: Prompt, turn: int) -> Selection:
-        """The principle of round `turn` (from 0) for this prompt."""
+    def select(self, prompt: Prompt, round_index: int) -> Selection:
+        """The principle of round `round_index` (from 0) for this prompt."""
 
 
 class RandomSelector(PrincipleSelector):
-    """Draws each round's principle from the whole constitution, as the paper does."""
+    """Draws each round's principle from the whole constitution, independently of the others, as the paper does
+    (Bai et al. 2022, section 3.1)."""
 
     def prepare(self, principles: Sequence[Principle], prompts: Sequence[Prompt], seed: int) -> None:
         self._principles = tuple(principles)
         self._seed = seed
 
-    def select(self, prompt: Prompt, turn: int) -> Selection:
-        return Selection(random.Random(f"{self._seed}:{prompt.id}:{turn}").choice(self._principles))
-
-
-log = logging.getLogger(__name__)
+    def select(self, prompt: Prompt, round_index: int) -> Selection:
+        return Selection(random.Random(f"{self._seed}:{prompt.id}:{round_index}").choice(self._principles))
 
 
 class ContextualSelector(PrincipleSelector):
@@ -89,16 +89,16 @@ class ContextualSelector(PrincipleSelector):
         similarity = self._cosine([_said(prompt) for prompt in prompts], requests) if prompts else ()
         self._similarity = {prompt.id: row for prompt, row in zip(prompts, similarity, strict=True)}
 
-    def select(self, prompt: Prompt, turn: int) -> Selection:
+    def select(self, prompt: Prompt, round_index: int) -> Selection:
         similarity = self._similarity[prompt.id]
         open_ones = list(np.argsort(-similarity, kind="stable"))
-        for earlier in range(turn - turn % len(open_ones), turn):
+        for earlier in range(round_index - round_index % len(open_ones), round_index):
             open_ones.pop(self._draw(prompt, earlier, len(open_ones)))
-        chosen = open_ones[self._draw(prompt, turn, len(open_ones))]
+        chosen = open_ones[self._draw(prompt, round_index, len(open_ones))]
         return Selection(self._principles[chosen], float(similarity[chosen]))
 
-    def _draw(self, prompt: Prompt, turn: int, count: int) -> int:
-        return random.Random(f"{self._seed}:{prompt.id}:{turn}").randrange(min(self.k, count))
+    def _draw(self, prompt: Prompt, round_index: int, count: int) -> int:
+        return random.Random(f"{self._seed}:{prompt.id}:{round_index}").randrange(min(self.k, count))
 
     def _cosine(self, prompts: Sequence[str], requests: Sequence[str]) -> NDArray[np.float32]:
         """The cosine of every prompt (rows) and every critique request (columns); nothing else is kept."""

@@ -5,12 +5,12 @@ any other, put in front.
 """
 
 from cai_lightning.principles.constitution import Principle
-from cai_lightning.run.records import Conversation, Prompt, assistant, user
+from cai_lightning.run.records import AboutPrompt, Conversation, assistant, user
 
 NO_META_COMMENTARY = "Do not provide meta-commentary; respond as the assistant would."
 
 
-def opening(prompt: Prompt) -> Conversation:
+def opening(prompt: AboutPrompt) -> Conversation:
     """The conversation that the model answers first: the prompt, or the transcript up to its last human turn."""
     return list(prompt.turns) if prompt.turns else [user(prompt.prompt)]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cai_lightning.data.revisions import RecordedRevision, RecordedRound, read_journal, read_revisions
+from cai_lightning.data.corpus import RecordedRevision, RecordedRound, read_journal, read_revisions
 from cai_lightning.report.runs import Run, name_runs
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import UNKNOWN, Conversation, Response, Round, prompt_id, transcript_text

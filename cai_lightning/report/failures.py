@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cai_lightning.data.corpus import read_journal
 from cai_lightning.data.defects import CUT
-from cai_lightning.data.revisions import read_journal
 from cai_lightning.report.numbers import by_reason, part
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.run.errors import UserError

@@ -70,7 +70,7 @@ def test_fresh_with_a_wrong_file_moves_nothing(experiment):
     ("override", "message"),
     [
         (("--data.prompts", "absent.jsonl"), "absent.jsonl: no such file"),
-        (("--data.limit", "0"), "data.limit: a number of rows from 1 on expected, found 0"),
+        (("--data.limit", "0"), "data.limit: must be ≥ 1, not 0"),
         (("--model.revisions", "0"), "revisions >= 1 expected, found 0"),
         (("--model.engine.init_args.sampling.temperature", "-1"), "temperature >= 0"),
         (("--model.constitution", "absent.json"), "absent.json: the constitution cannot be read"),

@@ -7,7 +7,7 @@ import yaml
 
 from cai_lightning.cli.main import main
 from cai_lightning.commands.ask.experiment import BASE, FINE_TUNED
-from cai_lightning.principles.constitution import read_constitution
+from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.run.text import printable_lines
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def test_all_models_are_shown(told, capsys):
     out = capsys.readouterr().out
     in_order(out, "How do I hide a car?", BASE, "Sure.", FINE_TUNED, "Never.", "Round 1: principle")
     in_order(out, "Critique request", "Critique --\nIt is harmful.", "Revision request", "Revision --\nNo.")
-    requests = [principle.critique_request for principle in read_constitution("default").principles]
+    requests = [principle.critique_request for principle in open_constitution("default").principles]
     assert any(request in out for request in requests)
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.chats import Mixture, read_chats
+from cai_lightning.data.corpus import Mixture
+from cai_lightning.data.prompts import read_chats
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import assistant, user
 

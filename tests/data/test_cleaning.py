@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.cleaning import Cleaned, clean, commentary_spans, strip_meta_commentary
+from cai_lightning.data.cleaning import Cleaned, clean, commentary_spans
+
+
+def strip_meta_commentary(text):
+    return clean(text, "off").text
+
 
 ANSWER = "Rinse the cut, and keep it dry."
 

@@ -11,10 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from cai_lightning.data.chats import Mixture
-from cai_lightning.data.corpus import Wanted, mix, read_corpus
+from cai_lightning.data.corpus import Mixture, Wanted, mix, read_corpus
+from cai_lightning.data.prompts import Shares, part
 from cai_lightning.data.revision_data import RevisionData
-from cai_lightning.data.split import Shares, part
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Prompt, assistant, prompt_id, user

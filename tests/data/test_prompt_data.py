@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from cai_lightning.data.prompt_data import PromptData
-from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import Shares
+from cai_lightning.data.prompts import Shares, read_prompts
 
 
 def ids(experiment):
@@ -76,7 +75,7 @@ def test_fit_learns_from_all_samples_and_rounds(scripted, capsys, caplog):
 
 def test_no_sample_is_no_number(experiment, capsys):
     assert experiment("predict", "--data.samples", 0) == 1
-    assert "data.samples: a number from 1 on expected, found 0" in capsys.readouterr().err
+    assert "data.samples: must be ≥ 1, not 0" in capsys.readouterr().err
 
 
 def test_references_of_others_are_found_by_their_prompts_whatever_their_ids(tmp_path, prompts_file):

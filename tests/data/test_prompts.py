@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.principles import wording
-from cai_lightning.principles.anthropic import EVALUATION_FILES
-from cai_lightning.principles.constitution import Principle
+from cai_lightning.principles.constitution import EVALUATION_FILES, Principle
 from cai_lightning.principles.few_shots import open_few_shots
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import number_ids, transcript_text
@@ -79,7 +78,7 @@ def test_a_column_can_be_named(tmp_path):
         ('{"text": "x"}', "no 'prompt'"),
         ('{"prompt": 7}', "must be a text, not 7"),
         ('{"prompt": " \\n"}', "is empty"),
-        ('{"prompt": "x", "category": 3}', "'category' must be a text or null, not 3"),
+        ('{"prompt": "x", "category": 3}', "'category' must be a text, not 3"),
         ('{"chosen": "Assistant: hi"}', "begins with 'Human:'"),
         ('{"chosen": "\\n\\nHuman:  \\n\\nAssistant: hi"}', "says something"),
         ('{"chosen": null}', "must be a text"),

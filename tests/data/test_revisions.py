@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cai_lightning.data.revisions import parse_revision, read_revisions
+from cai_lightning.data.corpus import parse_revision, read_revisions
 from cai_lightning.run.errors import UserError
 
 ROW = {"prompt": "How?", "initial_response": "Like this.", "revision": "No."}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.split import Shares, part, prompt_text, share
+from cai_lightning.data.prompts import Shares, part, prompt_text, share
 from cai_lightning.run.records import Prompt, transcript_text
 
 

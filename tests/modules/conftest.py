@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import part
+from cai_lightning.data.prompts import part, read_prompts
 
 ENGINE = """
 from cai_lightning.engines import Engine, Reply, Sampling

@@ -10,7 +10,7 @@ import pytest
 from cai_lightning.callbacks.recording import RecordListener, Sink
 from cai_lightning.engines import Engine, Reply, Sampling, ScriptedEngine
 from cai_lightning.modules import CritiqueRevision
-from cai_lightning.principles.constitution import read_constitution
+from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.principles.few_shots import open_few_shots
 from cai_lightning.principles.selection import RandomSelector
 from cai_lightning.run.records import Prompt, assistant, user
@@ -18,7 +18,7 @@ from cai_lightning.services.concurrency import for_each
 
 PROMPT = Prompt("0123456789abcdef", "How do I pick a lock?")
 SUFFIX = "Do not provide meta-commentary; respond as the assistant would."
-PRINCIPLES = read_constitution("default").principles
+PRINCIPLES = open_constitution("default").principles
 
 
 class Ledger(RecordListener):
@@ -39,8 +39,8 @@ def module(engine, *listeners, prompts=(PROMPT,), **settings):
     return made
 
 
-def chosen(turn, seed=42):
-    return random.Random(f"{seed}:{PROMPT.id}:{turn}").choice(PRINCIPLES)
+def chosen(round_index, seed=42):
+    return random.Random(f"{seed}:{PROMPT.id}:{round_index}").choice(PRINCIPLES)
 
 
 @pytest.mark.parametrize("revisions", [1, 2])
@@ -50,12 +50,12 @@ def test_the_conversation_is_worded_exactly(revisions):
     talk, asked = [user(PROMPT.prompt)], []
     asked.append(list(talk))
     talk.append(assistant("answer"))
-    for turn in range(revisions):
-        talk.append(user(chosen(turn).critique_request))
+    for round_index in range(revisions):
+        talk.append(user(chosen(round_index).critique_request))
         asked.append(list(talk))
-        talk += [assistant(f"critique {turn}"), user(f"{chosen(turn).revision_request} {SUFFIX}")]
+        talk += [assistant(f"critique {round_index}"), user(f"{chosen(round_index).revision_request} {SUFFIX}")]
         asked.append(list(talk))
-        talk.append(assistant(f"revision {turn}"))
+        talk.append(assistant(f"revision {round_index}"))
     assert engine.asked == asked
 
 
@@ -64,15 +64,19 @@ def test_the_record_says_everything():
     record = asyncio.run(module(engine, revisions=2, seed=7).revise(PROMPT))
     assert (record.id, record.prompt, record.initial_response) == (PROMPT.id, PROMPT.prompt, "answer")
     assert record.revision == "revision 1"
-    for turn, made in enumerate(record.rounds):
-        principle = chosen(turn, seed=7)
+    for round_index, made in enumerate(record.rounds):
+        principle = chosen(round_index, seed=7)
         assert (made.principle_id, made.principle_used) == (principle.id, principle.critique_request)
         assert made.revision_request == f"{principle.revision_request} {SUFFIX}"
-        assert (made.critique, made.revision, made.similarity) == (f"critique {turn}", f"revision {turn}", None)
+        assert (made.critique, made.revision, made.similarity) == (
+            f"critique {round_index}",
+            f"revision {round_index}",
+            None,
+        )
     assert record.finish_reasons == ["stop"] * 5
     assert (record.model, record.engine, record.seed) == ("scripted", "ScriptedEngine", 7)
     assert record.sampling == asdict(Sampling())
-    assert record.constitution == {"name": "default", "digest": read_constitution("default").digest}
+    assert record.constitution == {"name": "default", "digest": open_constitution("default").digest}
 
 
 def test_a_transcript_goes_before_and_no_suffix_leaves_no_blank():
@@ -147,7 +151,7 @@ def test_every_round_draws_a_principle_anew_and_they_may_run_out(tmp_path):
     path.write_text(json.dumps({"name": "two", "principles": two}))
     revising = module(ScriptedEngine(["x"]), constitution=str(path), revisions=4)
     record = asyncio.run(revising.revise(PROMPT))
-    drawn = [random.Random(f"42:{PROMPT.id}:{turn}").choice(two)["id"] for turn in range(4)]
+    drawn = [random.Random(f"42:{PROMPT.id}:{round_index}").choice(two)["id"] for round_index in range(4)]
     assert [made.principle_id for made in record.rounds] == drawn
 
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.data.batches import Sizes, encode, pack, pad, plan
 from cai_lightning.data.corpus import read_corpus
-from cai_lightning.data.split import part
+from cai_lightning.data.prompts import part
 from cai_lightning.models.adapters import Lora, check_adapter
 from cai_lightning.models.hub import load_config
 from cai_lightning.modules.sft import SupervisedFineTuning

@@ -7,7 +7,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cai_lightning.principles import anthropic
+from cai_lightning.principles import constitution as anthropic
 from cai_lightning.run.errors import UserError
 
 NAME = "CritiqueRevisionInstructions.json"
@@ -38,9 +38,11 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_files_are_fetched_once(repository):
-    path = anthropic.prompt_file(NAME)
+    path = anthropic.find_prompt_file("anthropic", NAME)
     (repository / "prompts" / NAME).unlink()
-    assert anthropic.prompt_file(NAME).read_text() == path.read_text() == f"contents of prompts/{NAME}"
+    assert (
+        anthropic.find_prompt_file("anthropic", NAME).read_text() == path.read_text() == f"contents of prompts/{NAME}"
+    )
 
 
 def test_the_folder_holds_the_three_evaluations(repository):
@@ -51,7 +53,7 @@ def test_the_folder_holds_the_three_evaluations(repository):
 def test_a_changed_file_is_refused(repository):
     (repository / "prompts" / NAME).write_text("tampered with")
     with pytest.raises(UserError, match=rf"{anthropic.BASE_URL}prompts/{NAME}.*hash"):
-        anthropic.prompt_file(NAME)
+        anthropic.find_prompt_file("anthropic", NAME)
 
 
 def test_a_missing_file_names_the_url_and_the_way_out(repository):
@@ -64,11 +66,6 @@ def test_no_network_is_one_error(repository, monkeypatch):
     monkeypatch.setattr(anthropic, "BASE_URL", "http://127.0.0.1:9/")
     with pytest.raises(UserError, match="Without a network"):
         anthropic.evaluation_files()
-
-
-def test_an_unknown_file_names_the_known_ones():
-    with pytest.raises(UserError, match=NAME):
-        anthropic.prompt_file("Other.json")
 
 
 @pytest.mark.parametrize("path", anthropic.CHECKSUMS)

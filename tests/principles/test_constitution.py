@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai_lightning.principles.constitution import Principle, read_constitution
+from cai_lightning.principles.constitution import Principle, open_constitution
 from cai_lightning.run.errors import UserError
 
 PRINCIPLE = {"id": "a", "critique_request": "Is it kind?", "revision_request": "Make it kind."}
@@ -32,26 +32,26 @@ def test_a_written_constitution_is_read_back(tmp_path_factory, name, principles,
     path = tmp_path_factory.mktemp("constitution") / "c.json"
     content = {"name": name, "principles": [asdict(p) for p in principles]}
     path.write_text(json.dumps(content, indent=indent, ensure_ascii=ascii), encoding="utf-8")
-    read = read_constitution(path)
+    read = open_constitution(path)
     assert (read.name, read.principles) == (name, tuple(principles))
 
 
 def test_the_shipped_constitution():
-    shipped = read_constitution("default")
+    shipped = open_constitution("default")
     assert shipped.name == "default"
     assert len(shipped.principles) >= 18
     assert len({p.critique_request for p in shipped.principles}) == len(shipped.principles)
 
 
 def test_the_layout_does_not_change_the_digest(write):
-    plain = read_constitution(write({"name": "x", "principles": [PRINCIPLE]}))
+    plain = open_constitution(write({"name": "x", "principles": [PRINCIPLE]}))
     padded = {"principles": [{key: f" {text}\n" for key, text in reversed(PRINCIPLE.items())}], "name": "y"}
-    assert read_constitution(write(json.dumps(padded, indent=4))).digest == plain.digest
+    assert open_constitution(write(json.dumps(padded, indent=4))).digest == plain.digest
 
 
 def test_every_word_and_the_order_change_the_digest(write):
     def digest(*principles):
-        return read_constitution(write({"name": "x", "principles": principles})).digest
+        return open_constitution(write({"name": "x", "principles": principles})).digest
 
     other = {**PRINCIPLE, "id": "b"}
     variants = [
@@ -71,14 +71,14 @@ def test_anthropics_layout_loses_its_labels(write):
             "edit_request": "\n\nRevisionRequest: Make it kind.\n\nRevision:",
         }
     }
-    constitution = read_constitution(write(content))
+    constitution = open_constitution(write(content))
     assert constitution.name == "mine"
     assert constitution.principles == (Principle("harmful0", "Is it kind?", "Make it kind."),)
 
 
 def test_hugging_faces_layout_is_numbered(write):
     content = {"constitutions": [{"critic": "One?", "revision": "One."}, {"critic": "Two?", "revision": "Two."}]}
-    assert read_constitution(write(content)).principles == (
+    assert open_constitution(write(content)).principles == (
         Principle("hf0", "One?", "One."),
         Principle("hf1", "Two?", "Two."),
     )
@@ -86,7 +86,7 @@ def test_hugging_faces_layout_is_numbered(write):
 
 def test_a_byte_order_mark_does_no_harm(write):
     text = json.dumps({"name": "x", "principles": [PRINCIPLE]})
-    assert read_constitution(write("\ufeff" + text)).name == "x"
+    assert open_constitution(write("\ufeff" + text)).name == "x"
 
 
 @pytest.mark.parametrize(
@@ -121,17 +121,17 @@ def test_a_byte_order_mark_does_no_harm(write):
 def test_what_is_wrong_is_named(write, content, message):
     path = write(content)
     with pytest.raises(UserError, match=message) as caught:
-        read_constitution(path)
+        open_constitution(path)
     assert str(caught.value).startswith(str(path))
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"absent\.json: the constitution cannot be read \(No such file"):
-        read_constitution(tmp_path / "absent.json")
+        open_constitution(tmp_path / "absent.json")
 
 
 def test_the_papers_principles(real_data):
-    constitution = read_constitution(real_data / "anthropic/prompts/CritiqueRevisionInstructions.json")
+    constitution = open_constitution(real_data / "anthropic/prompts/CritiqueRevisionInstructions.json")
     assert [p.id for p in constitution.principles] == [f"harmful{n}" for n in range(16)]
     assert not any(label in text for p in constitution.principles for text in asdict(p).values() for label in LABELS)
 

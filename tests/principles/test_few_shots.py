@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from cai_lightning.principles.constitution import read_constitution
+from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.principles.few_shots import DIALOGUES, open_few_shots
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import assistant, user
@@ -67,7 +67,7 @@ def test_none_is_no_turn():
 
 def test_the_shipped_examples_are_worded_as_the_default_constitution():
     shipped = open_few_shots("default")
-    requests = {(p.critique_request, p.revision_request) for p in read_constitution("default").principles}
+    requests = {(p.critique_request, p.revision_request) for p in open_constitution("default").principles}
     asked = [(e.principle.critique_request, e.principle.revision_request) for e in shipped.examples]
     assert len(set(asked)) == len(asked) >= 3
     assert set(asked) <= requests

@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from cai_lightning.principles.constitution import Principle, read_constitution
+from cai_lightning.principles.constitution import Principle, open_constitution
 from cai_lightning.principles.selection import RandomSelector
 from cai_lightning.run.records import Prompt
 
-PRINCIPLES = read_constitution("default").principles
+PRINCIPLES = open_constitution("default").principles
 PROMPTS = [Prompt(id=f"{n:x}", prompt=f"Question {n}") for n in range(500)]
 
 
@@ -16,8 +16,8 @@ def selector(seed=0, prompts=PROMPTS):
     return selector
 
 
-def choices(selector, prompts=PROMPTS, turns=4):
-    return {(p.id, t): selector.select(p, t).principle.id for p in prompts for t in range(turns)}
+def choices(selector, prompts=PROMPTS, rounds=4):
+    return {(p.id, t): selector.select(p, t).principle.id for p in prompts for t in range(rounds)}
 
 
 def test_a_choice_depends_on_neither_order_nor_share():
@@ -46,4 +46,11 @@ def test_there_is_no_similarity():
 def test_the_draws_are_the_same_in_every_release():
     selector = RandomSelector()
     selector.prepare([Principle(str(n), "?", ".") for n in range(16)], PROMPTS, seed=7)
-    assert [selector.select(PROMPTS[0], turn).principle.id for turn in range(6)] == ["0", "2", "11", "12", "1", "8"]
+    assert [selector.select(PROMPTS[0], round_index).principle.id for round_index in range(6)] == [
+        "0",
+        "2",
+        "11",
+        "12",
+        "1",
+        "8",
+    ]

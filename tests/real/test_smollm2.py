@@ -9,8 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from write_tokenizers import carried
 
 from cai_lightning.cli.main import main
-from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import part
+from cai_lightning.data.prompts import part, read_prompts
 from cai_lightning.models.hub import load_model
 
 pytestmark = pytest.mark.real

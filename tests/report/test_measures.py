@@ -143,15 +143,13 @@ def test_repeats_are_counted_without_the_first():
 
 
 def test_unused_principles_of_a_known_constitution_count_zero_and_foreign_texts_get_their_names():
-    constitution = Constitution(
-        "c", (Principle("harm", "Is it?", "Rewrite."), Principle("law", "Legal?", "Mend.")), "0"
-    )
+    constitution = Constitution("c", (Principle("harm", "Is it?", "Rewrite."), Principle("law", "Legal?", "Mend.")))
     foreign = Row("b", "Why?", "So.", (Round("Is it?", None, "Is it?", "", None, ""),), "")
     inspection = inspect_corpus(Corpus("c", (make_row(), foreign)), constitution)
     assert inspection.principles == {"harm": 2, "law": 0}
     assert (inspection.unused, inspection.evenness) == (["law"], 0)
     with pytest.raises(UserError, match="'harm', which is no principle of other"):
-        inspect_corpus(Corpus("c", (make_row(),)), Constitution("other", constitution.principles[1:], "0"))
+        inspect_corpus(Corpus("c", (make_row(),)), Constitution("other", constitution.principles[1:]))
 
 
 def test_many_rows_are_measured_as_few_are(monkeypatch):

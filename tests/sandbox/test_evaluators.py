@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from cai_lightning.data.split import part
+from cai_lightning.data.prompts import part
 from cai_lightning.metrics import Judge, Moderation
 from cai_lightning.metrics.pairwise import Pair, PairwiseJudge
 from cai_lightning.run.records import Response, user

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from cai_lightning.data.cleaning import strip_meta_commentary
+from cai_lightning.data.cleaning import clean
 from cai_lightning.sandbox import grammar, oracle
 from cai_lightning.sandbox.dialogues import draw_allowed
 from cai_lightning.sandbox.world import BENIGN, HARMS, acts, draw_request, parse_request
@@ -77,8 +77,8 @@ def test_a_principle_that_does_not_fit_finds_and_mends_nothing():
 def test_the_projects_cleaning_takes_the_commentary_and_nothing_else():
     for rng, request in cases():
         text = grammar.text_of(grammar.respond(request, rng))
-        assert strip_meta_commentary(text) == text
-        assert strip_meta_commentary(grammar.comment(text, request, rng, rate=1.0)).strip() == text
+        assert clean(text, "off").text == text
+        assert clean(grammar.comment(text, request, rng, rate=1.0), "off").text.strip() == text
 
 
 def test_a_severe_harm_takes_two_rounds():

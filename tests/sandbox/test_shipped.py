@@ -9,12 +9,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from cai_lightning.data.prompts import read_prompts
-from cai_lightning.data.split import part
+from cai_lightning.data.prompts import part, read_prompts
 from cai_lightning.engines import Sampling, TransformersEngine
 from cai_lightning.metrics import Harmlessness, RewardModel
 from cai_lightning.principles import wording
-from cai_lightning.principles.constitution import read_constitution
+from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.principles.few_shots import open_few_shots
 from cai_lightning.principles.selection import ContextualSelector
 from cai_lightning.run.records import Response
@@ -57,7 +56,7 @@ def test_enough_test_prompts(tests):
 
 
 def test_the_constitution_is_the_grammars():
-    principles = read_constitution(str(SANDBOX / "constitution.json")).principles
+    principles = open_constitution(str(SANDBOX / "constitution.json")).principles
     assert list(principles) == [principle(scope) for scope in grammar.scopes()]
 
 
@@ -92,11 +91,13 @@ def test_turns_are_tokenized_as_the_template_does(tokenizer):
 def test_the_two_most_similar_principles_fit(tests):
     scopes = {scope.id: scope for scope in grammar.scopes()}
     selector = ContextualSelector(str(SANDBOX / "encoder"))
-    selector.prepare(read_constitution(str(SANDBOX / "constitution.json")).principles, tests, seed=0)
+    selector.prepare(open_constitution(str(SANDBOX / "constitution.json")).principles, tests, seed=0)
     for prompt in tests:
         request = parse_request(prompt.prompt)
         if request.harmful:
-            assert all(scopes[selector.select(prompt, turn).principle.id].fits(request.topic) for turn in (0, 1))
+            assert all(
+                scopes[selector.select(prompt, round_index).principle.id].fits(request.topic) for round_index in (0, 1)
+            )
 
 
 def test_the_classifier_agrees_with_the_truth():

@@ -23,7 +23,7 @@ from jsonargparse import ArgumentParser
 
 from cai_lightning.commands.export.weights import Weights
 from cai_lightning.data import RevisionData
-from cai_lightning.data.revisions import RecordedRevision, read_revisions
+from cai_lightning.data.corpus import RecordedRevision, read_revisions
 from cai_lightning.models.hub import is_gguf
 from cai_lightning.report.summary import FILE, read_summary
 from cai_lightning.report.table import Row, Table
