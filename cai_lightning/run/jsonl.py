@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.files import locked, replace_text, writing
+from cai_lightning.run.processes import is_first
 from cai_lightning.run.records import LARGEST, Record, to_json
 from cai_lightning.run.text import excerpt, parse_json, whole_json
 
@@ -183,7 +184,8 @@ def lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """The lines of one JSON Lines file, plain or `.gz`, each with its place (`file, line N`) for messages.
 
     In a rank file a last line without newline is torn and does not count; any other file is read to its end. Half
-    characters (lone surrogates), which no tokenizer reads, become U+FFFD, and a warning counts the rows.
+    characters (lone surrogates), which no tokenizer reads, become U+FFFD, and the first process warns once of how
+    many rows held one.
 
     Raises:
         UserError: The file cannot be read.
@@ -201,8 +203,14 @@ def lines(path: Path) -> Iterator[tuple[str, bytes]]:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from error
     finally:
-        if mended:
-            log.warning("%s: %d rows hold half a character (a lone surrogate), read as U+FFFD", path, mended)
+        if mended and is_first():
+            _tell_mended(path, mended)
+
+
+@cache
+def _tell_mended(path: Path, rows: int) -> None:
+    """Told once of a file, however often it is read."""
+    log.warning("%s: %d rows hold half a character (a lone surrogate), read as U+FFFD", path, rows)
 
 
 def parse_row(line: bytes, where: str) -> Row:

@@ -64,6 +64,11 @@ def launched_by_the_first() -> bool:
     return os.environ.get(LAUNCHER) != str(os.getpid())
 
 
+def is_first() -> bool:
+    """Whether this is the first process of a verb, by what Lightning, torchrun and srun tell those that they launch."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
 def _end_with(parent: int) -> None:
     if sys.platform != "linux":
         return

@@ -119,6 +119,17 @@ def test_half_characters_are_replaced_and_counted(tmp_path, caplog):
     assert f"{path}: 1 rows hold half a character" in caplog.text
 
 
+def test_half_characters_are_told_of_once_and_by_the_first_process_alone(tmp_path, caplog, monkeypatch):
+    path = write(tmp_path / "responses.jsonl", response="a\ud800")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    read_records(path, Response)
+    assert not caplog.records
+    monkeypatch.delenv("LOCAL_RANK")
+    for _ in range(2):
+        read_records(path, Response)
+    assert len(caplog.records) == 1
+
+
 def test_what_others_have_made_may_hold_more():
     turns = [{"role": "user", "content": "Hi", "name": "x"}]
     assert check(list[Turn], turns, "rows.jsonl, line 1") == [user("Hi")]
