@@ -109,13 +109,13 @@ def _turns(row: Row) -> Iterator[tuple[str, Text]]:
     for said in row.turns or [user(row.prompt)]:
         yield SPEAKERS.get(said["role"], printable(said["role"])), Text(printable_lines(said["content"]))
     yield from _reply(row, "response", Text(printable_lines(row.initial_response)))
-    for number, turn in enumerate(row.rounds, 1):
-        if turn.critique is not None:
-            yield f"Critique request {number}{_choice(turn)}", Text(printable_lines(turn.principle_used))
-            yield from _reply(row, f"critique {number}", Text(printable_lines(turn.critique)))
-        if turn.revision_request:
-            yield f"Revision request {number}", Text(printable_lines(turn.revision_request))
-        yield from _reply(row, f"revision {number}", _marked(turn.revision))
+    for number, made in enumerate(row.rounds, 1):
+        if made.critique is not None:
+            yield f"Critique request {number}{_choice(made)}", Text(printable_lines(made.principle_used))
+            yield from _reply(row, f"critique {number}", Text(printable_lines(made.critique)))
+        if made.revision_request:
+            yield f"Revision request {number}", Text(printable_lines(made.revision_request))
+        yield from _reply(row, f"revision {number}", _marked(made.revision))
 
 
 def _reply(row: Row, stage: str, words: Text) -> Iterator[tuple[str, Text]]:
@@ -127,10 +127,10 @@ def _reply(row: Row, stage: str, words: Text) -> Iterator[tuple[str, Text]]:
     yield title if ending == "stop" else f"{title} ({printable(ending)})", words
 
 
-def _choice(turn: Round) -> str:
+def _choice(made: Round) -> str:
     """The principle where it has a name besides its text, and how similar it is to the prompt where that is known."""
-    known = [] if turn.principle_id == turn.principle_used else [printable(turn.principle_id)]
-    known += [] if turn.similarity is None else [f"similarity {turn.similarity:.2f}"]
+    known = [] if made.principle_id == made.principle_used else [printable(made.principle_id)]
+    known += [] if made.similarity is None else [f"similarity {made.similarity:.2f}"]
     return f" ({', '.join(known)})" if known else ""
 
 

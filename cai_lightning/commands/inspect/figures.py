@@ -135,7 +135,7 @@ def evenness(counts: Sequence[int]) -> float:
 
 
 def _principles(corpus: Corpus, constitution: Constitution | None) -> dict[str, int]:
-    used = Counter(turn.principle_id for row in corpus.rows for turn in row.rounds)
+    used = Counter(made.principle_id for row in corpus.rows for made in row.rounds)
     if constitution is None:
         return dict(used.most_common())
     ids = {name: known.id for known in constitution.principles for name in (known.critique_request, known.id)}
