@@ -71,7 +71,6 @@ def test_fresh_with_a_wrong_file_moves_nothing(experiment):
     [
         (("--data.prompts", "absent.jsonl"), "absent.jsonl: no such file"),
         (("--data.limit", "0"), "data.limit: must be ≥ 1, not 0"),
-        (("--model.revisions", "0"), "revisions >= 1 expected, found 0"),
         (("--seed_everything=-5",), "seed_everything: -5 is not in bounds"),
         (("--model.engine.init_args.batch_size=0",), "batch_size >= 1 expected, found 0"),
         (("--run", ""), "--run: the name of a folder expected, found ''"),

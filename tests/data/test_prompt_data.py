@@ -73,9 +73,10 @@ def test_fit_learns_from_all_samples_and_rounds(scripted, capsys, caplog):
     assert "data.target = 'rounds', now it is 'revision'" in capsys.readouterr().err
 
 
-def test_no_sample_is_no_number(experiment, capsys):
-    assert experiment("predict", "--data.samples", 0) == 1
-    assert "data.samples: must be ≥ 1, not 0" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["limit", "samples"])
+def test_none_is_no_number_of_rows(name):
+    with pytest.raises(ValueError, match=f"data.{name}: must be ≥ 1, not 0"):
+        PromptData("prompts.jsonl", **{name: 0})
 
 
 def test_references_of_others_are_found_by_their_prompts_whatever_their_ids(tmp_path, prompts_file):
