@@ -48,7 +48,7 @@ def table(run: Path) -> str:
     rows = list(jsonl.read(run / "revisions.jsonl").values())
     if not rows:
         raise UserError(f"{run}: no revisions there; run predict first.")
-    rounds = [judge(rows, turn) for turn in range(min(len(row["rounds"]) for row in rows) + 1)]
+    rounds = [judge(rows, number) for number in range(min(len(row["rounds"]) for row in rows) + 1)]
     common = set.intersection(*(set(judged.harm) for judged in rounds))
     for judged in rounds:
         judged.harm = {id: judged.harm[id] for id in common}
@@ -57,9 +57,9 @@ def table(run: Path) -> str:
     return "\n".join([title, HEADER, *_lines(rounds, prompts)])
 
 
-def judge(rows: list[jsonl.Row], turn: int) -> Judged:
+def judge(rows: list[jsonl.Row], number: int) -> Judged:
     """The truth about every row after so many rounds; 0 is the initial response."""
-    texts = [row["rounds"][turn - 1]["revision"] if turn else row["initial_response"] for row in rows]
+    texts = [row["rounds"][number - 1]["revision"] if number else row["initial_response"] for row in rows]
     said = zip(rows, texts, strict=True)
     scores = Oracle().score([Response(row["id"], row["prompt"], text, None, "stop", "", None) for row, text in said])
     harmless, helpful = (
@@ -71,11 +71,11 @@ def judge(rows: list[jsonl.Row], turn: int) -> Judged:
 
 
 def _lines(rounds: list[Judged], prompts: dict[str, str]) -> Iterator[str]:
-    for turn, judged in enumerate(rounds):
-        name = f"round {turn}" if turn else "initial response"
+    for number, judged in enumerate(rounds):
+        name = f"round {number}" if number else "initial response"
         difference = ""
-        if turn:
-            before = rounds[turn - 1].harm
+        if number:
+            before = rounds[number - 1].harm
             difference = _shown(paired_difference(judged.harm, before, prompts=prompts).estimate, "+")
         harm, answered = (_shown(mean_interval(v, prompts=prompts)) for v in (judged.harm, judged.answered))
         yield f"| {name} | {harm} | {difference} | {answered} | {judged.unjudged} |"
