@@ -22,7 +22,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import bench_model
 import torch
@@ -126,7 +125,7 @@ class Rows(LightningDataModule):
         self.packing = True
         self.sizes = Sizes(len(examples) if args.max_tokens else args.batch_size, args.max_tokens)
 
-    def train_dataloader(self) -> Batches[Any]:
+    def train_dataloader(self) -> Batches:
         (batches,) = plan(self.examples, self.sizes, seed=42, epoch=0)
         return Batches(lambda: batches, lambda batch: pack([self.examples[n] for n in batch.rows], batch.step_tokens))
 
