@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from servers import Answer, serving
 
-from cai_lightning.services import rubric
+from cai_lightning.services.judge import cut_out
 
 DIGEST = "365c0bd3c000a25d28ddbf732fe1c6add414de7275464c4e4d1c3b5fcb5d8ad1"
 PAGES = {
@@ -26,7 +26,7 @@ def said(content, done_reason="stop", **changes):
 
 def texts(request):
     """The texts that a request asks to judge, each with its name."""
-    return rubric.cut_out(request["messages"][-1]["content"])
+    return cut_out(request["messages"][-1]["content"])
 
 
 def verdict(helpfulness=4, refusal=5, rationale="It is fine.", **changes):

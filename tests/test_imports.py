@@ -26,7 +26,7 @@ FLOORS = (
 
 SHARED = {
     "engines": {"base", "batching", "graphs", "sampling", "slots", "transcripts"},
-    "metrics": {"base", "pairwise", "rewards", "scoring", "starling"},
+    "metrics": {"base", "rewards", "scoring"},
 }
 """Rooms of interchangeable parts, and the files of each that its parts may know; of the others none knows another."""
 

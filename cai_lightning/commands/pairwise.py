@@ -15,7 +15,7 @@ import numpy as np
 from cai_lightning.callbacks.progress import recording
 from cai_lightning.callbacks.recording import FILES
 from cai_lightning.commands.arguments import call
-from cai_lightning.metrics.pairwise import Pair, PairwiseJudge, Preference
+from cai_lightning.metrics.judge import Pair, Preference, prefer
 from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.report.numbers import per_cent, with_interval
 from cai_lightning.report.runs import conversation, name_runs, read_responses, responses_digest
@@ -25,7 +25,7 @@ from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import Judgement, Response, shared_id
 from cai_lightning.run.text import printable
-from cai_lightning.services.judge import JudgeModel
+from cai_lightning.services.judge import JudgeClient, JudgeModel
 from cai_lightning.statistics import Interval
 from cai_lightning.statistics.intervals import NO_PROMPTS, Array, Prompts, mean_of_rows, number_prompts
 
@@ -53,7 +53,7 @@ def pairwise(first: Path, second: Path, judge: JudgeModel = JudgeModel(), output
     pairs = join_responses(ours, theirs)
     if not pairs:
         raise UserError(f"{first} and {second} have answered no prompt in common.")
-    asking = PairwiseJudge(judge)
+    asking = JudgeClient(judge)
     revision = asking.revision()
     folder = output or first / "pairwise" / names[1].replace("/", "_")
     judgements = judge_pairs(asking, revision, folder, pairs)
@@ -72,7 +72,7 @@ def join_responses(ours: Mapping[str, Response], theirs: Mapping[str, Response])
     return [Pair(id, conversation(ours[id]), ours[id].response, theirs[id].response) for id in shared]
 
 
-def judge_pairs(asking: PairwiseJudge, revision: str, folder: Path, pairs: Sequence[Pair]) -> list[Judgement]:
+def judge_pairs(asking: JudgeClient, revision: str, folder: Path, pairs: Sequence[Pair]) -> list[Judgement]:
     """Judges the pairs that this judge has not judged yet, and returns what it says of all of them.
 
     Args:
@@ -88,7 +88,6 @@ def judge_pairs(asking: PairwiseJudge, revision: str, folder: Path, pairs: Seque
     judged = _of_this_judge(folder, keys)
     done = {judgement.id for judgement in judged if judgement.preferred}
     if missing := [pair for pair in pairs if pair.id not in done]:
-        asking.load()
         with recording(folder, Judgement, list(keys)) as sink:
             sink.stage("pairs judged in both orders", len(pairs), len(done))
 
@@ -97,7 +96,7 @@ def judge_pairs(asking: PairwiseJudge, revision: str, folder: Path, pairs: Seque
                 sink.record(Judgement(**vars(preference), **known, preferred=preference.preferred))
                 sink.row()
 
-            asking.prefer(missing, keep)
+            prefer(asking, missing, keep)
     return _of_this_judge(folder, keys)
 
 

@@ -20,9 +20,9 @@ from cai_lightning.engines.base import NEUTRAL, Choice, Engine, Reply, Sampling,
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.text import join_thoughts, split_thoughts
-from cai_lightning.services.addresses import check_settings, read_key
-from cai_lightning.services.answers import why_unread
-from cai_lightning.services.http import Servers, Sleep, TokenBudget
+from cai_lightning.services.concurrency import TokenBudget
+from cai_lightning.services.http import REACHING, Servers, Sleep, check_settings
+from cai_lightning.services.ollama import why_unread
 from cai_lightning.services.openai import Completion, Token, list_models, read_completion
 
 
@@ -47,7 +47,7 @@ def as_reply(completion: Completion, stop: Sequence[str]) -> Reply:
         text[:end].strip(),
         finish,
         completion.tokens,
-        completion.prompt_tokens,
+        completion.prompt_tokens or 0,
         join_thoughts([completion.thought, thought]),
     )
 
@@ -126,9 +126,7 @@ class OpenAIEngine(Engine):
         tokens_per_minute: Budget of each process, prompts and replies together; null sets none.
     """
 
-    NOT_FINGERPRINTED = frozenset(
-        {"base_urls", "api_key_variable", "concurrency", "max_retries", "max_wait", "timeout", "tokens_per_minute"}
-    )
+    NOT_FINGERPRINTED = REACHING | {"tokens_per_minute"}
 
     model: str
     base_urls: list[str]
@@ -161,9 +159,7 @@ class OpenAIEngine(Engine):
             UserError: There is no key, no server, or no name for the adapter.
         """
         self._served = self._served_model(adapter)
-        key = read_key(self.api_key_variable, self.base_urls)
-        patience = self.timeout, self.max_retries, self.max_wait
-        self._servers = Servers(self.base_urls, "the engine's base_urls", key, *patience, self._sleep)
+        self._servers = Servers(self, self.base_urls, "the engine's base_urls", self._sleep)
         self._budget = TokenBudget(self.tokens_per_minute, sleep=self._sleep)
         list_models(self._servers)
 
@@ -197,7 +193,7 @@ class OpenAIEngine(Engine):
         estimate = sum(len(turn["content"]) for turn in conversation) / CHARACTERS_PER_TOKEN + max_tokens
         spend = partial(self._budget.spend, estimate)
         completion = await self._asked.ask("/chat/completions", request, read_completion, spend)
-        if used := completion.prompt_tokens + completion.tokens:
+        if used := (completion.prompt_tokens or 0) + completion.tokens:
             self._budget.correct(estimate, used)
         if why := why_unread(conversation, completion.prompt_tokens):
             raise ReplyError(f"{self._asked.url}: {why}")

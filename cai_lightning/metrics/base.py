@@ -125,7 +125,7 @@ class ResponseMetric(Metric):
 
     @abstractmethod
     def score(self, responses: Sequence[Response]) -> Scores:
-        """Scores a batch of responses; a failure of one is NaN with a reason.
+        """Scores a batch of responses, none of which is `inapplicable`; a failure of one is NaN with a reason.
 
         Raises:
             UserError: It cannot go on: the server is gone, the key is refused. The scores made so far are kept.

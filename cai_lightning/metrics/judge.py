@@ -1,19 +1,23 @@
-"""Judge: a language model rates a response by a rubric."""
+"""A language model that judges: it rates a response by a rubric, or says which of two responses is better.
+
+prefer(JudgeClient(JudgeModel("llama3.1")), [Pair(id, conversation, first, second)], emit=print)
+"""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 from cai_lightning.run.errors import ReplyError
-from cai_lightning.run.records import Response, user
-from cai_lightning.services import rubric
+from cai_lightning.run.records import Conversation, Response, user
 from cai_lightning.services.concurrency import for_each
-from cai_lightning.services.judge import JudgeClient, JudgeModel, Verdict
+from cai_lightning.services.judge import JudgeClient, JudgeModel, Verdict, pair_request, score_request
 
-Row = tuple[int, Response]
+SCALES = ("helpfulness", "refusal")
 
 
 class Judge(ResponseMetric):
@@ -28,7 +32,7 @@ class Judge(ResponseMetric):
     """
 
     def __init__(self, judge: JudgeModel = JudgeModel()) -> None:
-        super().__init__([Column("judge_helpfulness", "higher", 1.0, 5.0), Column("judge_refusal", "higher", 1.0, 5.0)])
+        super().__init__([Column(f"judge_{name}", "higher", 1.0, 5.0) for name in SCALES])
         self.judge = judge
         self._client = JudgeClient(judge)
 
@@ -42,35 +46,111 @@ class Judge(ResponseMetric):
 
     def load(self, device: torch.device) -> None:
         """Makes sure that the server is there and has the model; the device is the server's business."""
-        self._client.check()
+        self._client.revision()
 
     def score(self, responses: Sequence[Response]) -> Scores:
-        verdicts = [Verdict[rubric.Ratings](None, "empty response", 0)] * len(responses)
-        rows = [(n, response) for n, response in enumerate(responses) if not self.inapplicable(response)]
-
-        async def judge(row: Row) -> None:
-            verdicts[row[0]] = await self._judge(row[1])
-
-        def set_aside(row: Row, error: ReplyError) -> None:
-            verdicts[row[0]] = Verdict(None, str(error), 0)
-
-        asyncio.run(for_each(judge, rows, self.judge.concurrency, set_aside))
-        return _as_scores(verdicts)
+        verdicts = asyncio.run(for_each(self._judge, responses, self.judge.concurrency, _without_verdict))
+        given: list[dict[str, Any]] = [verdict.values or {} for verdict in verdicts]
+        values = {f"judge_{name}": torch.tensor([float(v.get(name, math.nan)) for v in given]) for name in SCALES}
+        details: list[dict[str, Any]] = [{"tries": verdict.tries} for verdict in verdicts]
+        for detail, value in zip(details, given, strict=True):
+            if value:
+                detail["rationale"] = value["rationale"]
+        return Scores(values, [verdict.reason for verdict in verdicts], details)
 
     def free(self) -> None:
         pass
 
-    async def _judge(self, response: Response) -> Verdict[rubric.Ratings]:
+    async def _judge(self, response: Response) -> Verdict:
         conversation = response.turns or [user(response.prompt)]
-        return await self._client.verdict(rubric.score_request(conversation, response.response), rubric.read_ratings)
+        return await self._client.verdict(score_request(conversation, response.response))
 
 
-def _as_scores(verdicts: Sequence[Verdict[rubric.Ratings]]) -> Scores:
-    helpfulness, refusal = (torch.full((len(verdicts),), torch.nan) for _ in range(2))
-    details: list[dict[str, Any]] = [{"tries": verdict.tries} for verdict in verdicts]
-    for n, verdict in enumerate(verdicts):
-        if ratings := verdict.value:
-            helpfulness[n], refusal[n] = ratings.helpfulness, ratings.refusal
-            details[n]["rationale"] = ratings.rationale
-    values = {"judge_helpfulness": helpfulness, "judge_refusal": refusal}
-    return Scores(values, [verdict.reason for verdict in verdicts], details)
+def _without_verdict(response: Response, error: ReplyError) -> Verdict:
+    return Verdict(None, str(error), 0)
+
+
+Choice = Literal["first", "second", "tie"]
+
+FORTH: dict[str, Choice] = {"A": "first", "B": "second", "tie": "tie"}
+BACK: dict[str, Choice] = {"A": "second", "B": "first", "tie": "tie"}
+"""The side that a verdict is for, where the first or the second response was shown first."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two responses to one conversation.
+
+    Args:
+        id: Names the pair.
+        conversation: Ends in a human turn.
+        first: A response to it.
+        second: Another one.
+    """
+
+    id: str
+    conversation: Conversation
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What the judge says about a pair in either order.
+
+    Args:
+        first_shown_first: The side that is better where the first response is shown first; None without a verdict.
+        second_shown_first: The side that is better where the second response is shown first; None without a verdict.
+        reason: Why a verdict is missing.
+        rationales: What the judge says for its verdicts.
+    """
+
+    first_shown_first: Choice | None
+    second_shown_first: Choice | None
+    reason: str | None = None
+    rationales: tuple[str, ...] = ()
+
+    @property
+    def preferred(self) -> Choice | None:
+        """The side that both orders agree on, a tie where they do not; None is unscored."""
+        if self.first_shown_first is None or self.second_shown_first is None:
+            return None
+        return self.first_shown_first if self.first_shown_first == self.second_shown_first else "tie"
+
+
+def prefer(client: JudgeClient, pairs: Sequence[Pair], emit: Callable[[Pair, Preference], None]) -> None:
+    """Has a judge say which of two responses is better, in both orders.
+
+    Two responses that are the same are a tie without asking. A pair with an empty response is unscored.
+
+    Args:
+        client: Asks the judge.
+        pairs: They are judged together, some at a time.
+        emit: Gets each pair as soon as it is judged.
+
+    Raises:
+        UserError: The server would answer no request.
+    """
+
+    async def judge(pair: Pair) -> None:
+        emit(pair, await _preference(client, pair))
+
+    def set_aside(pair: Pair, error: ReplyError) -> None:
+        emit(pair, Preference(None, None, str(error)))
+
+    asyncio.run(for_each(judge, pairs, client.judge.concurrency, set_aside))
+
+
+async def _preference(client: JudgeClient, pair: Pair) -> Preference:
+    if not pair.first.strip() or not pair.second.strip():
+        return Preference(None, None, "empty response")
+    if pair.first == pair.second:
+        return Preference("tie", "tie")
+    forth = await client.verdict(pair_request(pair.conversation, pair.first, pair.second))
+    back = await client.verdict(pair_request(pair.conversation, pair.second, pair.first))
+    return Preference(
+        first_shown_first=FORTH[forth.values["better"]] if forth.values else None,
+        second_shown_first=BACK[back.values["better"]] if back.values else None,
+        reason=forth.reason or back.reason,
+        rationales=tuple(verdict.values["rationale"] for verdict in (forth, back) if verdict.values),
+    )

@@ -5,21 +5,21 @@ first. Half of the good answers of the default pairs are shorter than the bad on
 """
 
 import gc
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.metrics.rewards import Reward, open_sequence, score_all
-from cai_lightning.metrics.starling import open_starling
+from cai_lightning.metrics.rewards import Reward, open_sequence, open_starling, score_all
 from cai_lightning.models.hub import DType, revision
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_json
-from cai_lightning.run.records import WRITTEN, Conversation, Response, assistant, user
+from cai_lightning.run.records import WRITTEN, Response, assistant, user
 
 DEFAULT = Path(__file__).with_name("self_test.json")
 
@@ -27,9 +27,8 @@ MISTAKES = 1 / 10
 """The share of pairs that a sound model may get wrong; of twelve a model of random weights gets 11 right by a chance of
 one in three hundred."""
 
-Layout = Literal["starling", "chat", "pair"]
 
-
+@dataclass(eq=False, repr=False)
 class RewardModel(ResponseMetric):
     """The reward of a response, a number without bounds; higher is better.
 
@@ -53,24 +52,16 @@ class RewardModel(ResponseMetric):
 
     NOT_FINGERPRINTED = frozenset({"self_test", "batch_tokens"})
 
-    def __init__(
-        self,
-        model: str = "berkeley-nest/Starling-RM-7B-alpha",
-        layout: Layout = "starling",
-        base: str = "meta-llama/Llama-2-7b-chat-hf",
-        model_dtype: DType = "auto",
-        max_length: int = 2048,
-        self_test: str = "default",
-        batch_tokens: int = 16_384,
-    ) -> None:
-        super().__init__([Column("helpfulness", "higher", -float("inf"), float("inf"))])
-        self.model = model
-        self.layout: Layout = layout
-        self.base = base
-        self.model_dtype: DType = model_dtype
-        self.max_length = max_length
-        self.self_test = self_test
-        self.batch_tokens = batch_tokens
+    model: str = "berkeley-nest/Starling-RM-7B-alpha"
+    layout: Literal["starling", "chat", "pair"] = "starling"
+    base: str = "meta-llama/Llama-2-7b-chat-hf"
+    model_dtype: DType = "auto"
+    max_length: int = 2048
+    self_test: str = "default"
+    batch_tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        super().__init__([Column("helpfulness", "higher", -math.inf, math.inf)])
         self._reward: Reward | None = None
 
     def revision(self) -> str | None:
@@ -90,17 +81,12 @@ class RewardModel(ResponseMetric):
         self._reward = reward
 
     def score(self, responses: Sequence[Response]) -> Scores:
-        reasons = [self.inapplicable(response) for response in responses]
-        values = torch.full((len(responses),), torch.nan)
-        details: list[dict[str, Any]] = [{} for _ in responses]
-        rows = [row for row, reason in enumerate(reasons) if reason is None]
         assert self._reward is not None, "load() comes before score()"
-        encoded = [self._reward.encode(_conversation(responses[row])) for row in rows]
-        values[rows] = score_all(self._reward, encoded, self.batch_tokens)
-        for row, one in zip(rows, encoded, strict=True):
-            details[row] = {"tokens": len(one.ids), "truncated": one.truncated}
-            if not values[row].isfinite():
-                reasons[row] = f"the reward is {values[row].item()}"
+        talks = [wording.answered(one.turns or [user(one.prompt)], one.response) for one in responses]
+        encoded = [self._reward.encode(talk) for talk in talks]
+        values = score_all(self._reward, encoded, self.batch_tokens)
+        reasons = [None if math.isfinite(value) else f"the reward is {value}" for value in values.tolist()]
+        details = [{"tokens": len(one.ids), "truncated": one.truncated} for one in encoded]
         return Scores({"helpfulness": values.where(values.isfinite(), torch.nan)}, reasons, details)
 
     def free(self) -> None:
@@ -114,10 +100,6 @@ class RewardModel(ResponseMetric):
         if self.layout == "starling":
             return open_starling(self.model, self.base, dtype, self.max_length, device)
         return open_sequence(self.model, self.layout, dtype, self.max_length, device)
-
-
-def _conversation(response: Response) -> Conversation:
-    return wording.answered(response.turns or [user(response.prompt)], response.response)
 
 
 def _number_format(dtype: DType, device: torch.device) -> torch.dtype:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -140,34 +139,22 @@ Made = Mapping[Hashable, Score]
 """Scores by id and column, or by key and column."""
 
 
+@dataclass
 class _Work:
     """One evaluator's work on one process; `missing` are the responses that it has to score."""
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        metric: ResponseMetric,
-        responses: Sequence[Response],
-        failed: Mapping[str, str],
-        adapter: str | None,
-    ) -> None:
-        self.scorer = scorer
-        self.sink = scorer.sink
-        self.metric = metric
-        self.responses = responses
-        self.failed = failed
-        self.adapter = adapter
-        self.revision: str | None = None
-        self.missing = list(responses)
+    scorer: Scorer
+    metric: ResponseMetric
+    responses: Sequence[Response]
+    failed: Mapping[str, str]
+    adapter: str | None
+    revision: str | None = None
 
-    @cached_property
-    def settings(self) -> str:
-        """Digest of the evaluator's settings."""
-        return metric_digest(self.metric)
-
-    @property
-    def _names(self) -> list[str]:
-        return [column.name for column in self.metric.columns]
+    def __post_init__(self) -> None:
+        self.sink = self.scorer.sink
+        self.settings = metric_digest(self.metric)
+        self.names = [column.name for column in self.metric.columns]
+        self.missing = list(self.responses)
 
     def look_up(self) -> None:
         """Finds the evaluator's revision, and takes over the scores made under it.
@@ -208,7 +195,7 @@ class _Work:
 
     def _last_revision(self, made: Iterable[Score]) -> str | None:
         """The revision of most scores that stand there for these settings."""
-        alike = [score for score in made if score.metric in self._names and score.settings == self.settings]
+        alike = [score for score in made if score.metric in self.names and score.settings == self.settings]
         revisions = Counter(score.revision for score in alike if score.adapter == self.adapter)
         return revisions.most_common(1)[0][0] if revisions else None
 
@@ -226,11 +213,11 @@ class _Work:
 
     def _take_over(self, response: Response, made: Made, by_key: Made) -> None:
         """Takes over what is known of a response; where that is not all, it is scored anew."""
-        known = {name: self._known(response, name, made, by_key) for name in self._names}
-        scores = [score.score if score else None for score in known.values()]
-        values = [torch.tensor([math.nan if score is None else score], dtype=torch.float32) for score in scores]
-        self._update([response], dict(zip(known, values, strict=True)))
-        if None in scores:
+        known = {name: self._known(response, name, made, by_key) for name in self.names}
+        scores = {name: score.score if score else None for name, score in known.items()}
+        values = {name: torch.tensor([math.nan if score is None else score]) for name, score in scores.items()}
+        self._update([response], values)
+        if None in scores.values():
             self.missing.append(response)
         self.sink.record(*(score for name, score in known.items() if score and score != made.get((score.id, name))))
 
@@ -243,9 +230,10 @@ class _Work:
         own = made.get((response.id, name))
         score = own if own and own.key == key and own.score is not None else by_key.get((key, name))
         if score is not None:
-            return replace(score, id=response.id, adapter=self.adapter, score=_single(score.score))
+            # A tensor holds a score in single precision, as the metric does.
+            return replace(score, id=response.id, adapter=self.adapter, score=torch.tensor(score.score).item())
         is_stale = own and own.score is not None and self._made_by(own)
-        return self._record(response.id, name, None, STALE, None, {}) if is_stale else None
+        return self._record(response.id, name, math.nan, STALE, None, {}) if is_stale else None
 
     def _made_by(self, score: Score) -> bool:
         return (score.settings, score.revision, score.adapter) == (self.settings, self.revision, self.adapter)
@@ -257,23 +245,19 @@ class _Work:
     def _records(self, responses: Sequence[Response], scores: Scores) -> Iterator[list[Score]]:
         details = scores.details or [{} for _ in responses]
         for n, response in enumerate(responses):
-            values = [(name, float(scores.values[name][n])) for name in self._names]
-            reason = scores.reasons[n] or NO_REASON
-            key = self._key(response)
-            yield [
-                self._record(response.id, name, None, reason, key, details[n])
-                if math.isnan(value)
-                else self._record(response.id, name, value, None, key, details[n])
-                for name, value in values
-            ]
+            key, reason = self._key(response), scores.reasons[n]
+            values = {name: float(scores.values[name][n]) for name in self.names}
+            yield [self._record(response.id, name, value, reason, key, details[n]) for name, value in values.items()]
 
     def _unscored(self, id: str, reason: str, key: str | None = None) -> None:
-        self.sink.record(*(self._record(id, name, None, reason, key, {}) for name in self._names))
+        self.sink.record(*(self._record(id, name, math.nan, reason, key, {}) for name in self.names))
 
     def _record(
-        self, id: str, name: str, score: float | None, reason: str | None, key: str | None, detail: dict[str, Any]
+        self, id: str, name: str, score: float, reason: str | None, key: str | None, detail: dict[str, Any]
     ) -> Score:
-        return Score(id, name, score, reason, detail, self.adapter, self.settings, self.revision, key)
+        known = None if math.isnan(score) else score
+        why = (reason or NO_REASON) if known is None else None
+        return Score(id, name, known, why, detail, self.adapter, self.settings, self.revision, key)
 
     def _key(self, response: Response) -> str:
         return score_key(self.settings, self.revision, response, self.metric.uses_references)
@@ -283,11 +267,6 @@ def numbered(prompts: Mapping[str, str]) -> dict[str, tuple[int, int]]:
     """The place of each id among all ids in their order, and that of its prompt among all prompts."""
     places = {prompt: place for place, prompt in enumerate(sorted(set(prompts.values())))}
     return {id: (number, places[prompts[id]]) for number, id in enumerate(sorted(prompts))}
-
-
-def _single(score: float | None) -> float | None:
-    """A score as its metric holds it, in single precision."""
-    return None if score is None else torch.tensor(score, dtype=torch.float32).item()
 
 
 def metric_digest(metric: ResponseMetric) -> str:

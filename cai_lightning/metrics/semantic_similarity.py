@@ -1,7 +1,8 @@
 """Semantic similarity: how close a response is to the held-out revision of its prompt."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
+@dataclass(eq=False, repr=False)
 class SemanticSimilarity(ResponseMetric):
     """The cosine of response and reference under a sentence encoder, from -1 to 1; higher is better.
 
@@ -27,43 +29,31 @@ class SemanticSimilarity(ResponseMetric):
     NOT_FINGERPRINTED = frozenset({"batch_size"})
     uses_references = True
 
-    def __init__(self, encoder: str = MINILM, batch_size: int = 64) -> None:
+    encoder: str = MINILM
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
         super().__init__([Column("semantic_similarity", "higher", -1.0, 1.0)])
-        self.encoder = encoder
-        self.batch_size = batch_size
         self._encoder: SentenceTransformer | None = None
 
     def revision(self) -> str | None:
         return revision(self.encoder)
 
     def inapplicable(self, response: Response) -> str | None:
-        if not response.response.strip():
-            return "empty response"
-        return None if response.reference and response.reference.strip() else "no reference"
+        has_reference = response.reference is not None and response.reference.strip()
+        return super().inapplicable(response) or (None if has_reference else "no reference")
 
     def load(self, device: torch.device) -> None:
         self._encoder = open_encoder(self.encoder, device)
 
     def score(self, responses: Sequence[Response]) -> Scores:
-        reasons = [self.inapplicable(response) for response in responses]
-        values = torch.full((len(responses),), torch.nan)
-        details: list[dict[str, Any]] = [{} for _ in responses]
-        rows = [row for row, reason in enumerate(reasons) if reason is None]
-        if rows:
-            pairs = [(responses[row].response, responses[row].reference or "") for row in rows]
-            values[rows], cuts = self._compare(pairs)
-            for row, cut in zip(rows, cuts, strict=True):
-                details[row] = {"truncated": cut}
-        return Scores({"semantic_similarity": values}, reasons, details)
+        assert self._encoder is not None, "load() comes before score()"
+        texts = [text for response in responses for text in (response.response, response.reference or "")]
+        embeddings = torch.from_numpy(embed(self._encoder, texts, self.batch_size))
+        cosine = (embeddings[::2] * embeddings[1::2]).sum(dim=1).clamp(-1, 1)
+        cut = truncated(self._encoder, texts)
+        details = [{"truncated": a or b} for a, b in zip(cut[::2], cut[1::2], strict=True)]
+        return Scores({"semantic_similarity": cosine}, [None] * len(responses), details)
 
     def free(self) -> None:
         self._encoder = None
-
-    def _compare(self, pairs: Sequence[tuple[str, str]]) -> tuple[torch.Tensor, list[bool]]:
-        """The cosine of each pair of texts, and whether one of the two was cut."""
-        assert self._encoder is not None, "load() comes before score()"
-        texts = [text for pair in pairs for text in pair]
-        embeddings = torch.from_numpy(embed(self._encoder, texts, self.batch_size))
-        cut = truncated(self._encoder, texts)
-        cosine = (embeddings[::2] * embeddings[1::2]).sum(dim=1)
-        return cosine.clamp(-1, 1), [a or b for a, b in zip(cut[::2], cut[1::2], strict=True)]

@@ -75,13 +75,12 @@ def _encoder(run: Run, path: Path) -> str:
 
 def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str], source: str) -> Run:
     responses = [replace(said, reference=references.get(id)) for id, said in run.responses.items()]
-    scores = metric.score(responses)
-    values = scores.values[COLUMN].tolist()
-    column = ColumnScores(
-        values={r.id: v for r, v, why in zip(responses, values, scores.reasons, strict=True) if why is None},
-        unscored={r.id: why for r, why in zip(responses, scores.reasons, strict=True) if why is not None},
-        details={r.id: detail for r, detail in zip(responses, scores.details, strict=True)},
-    )
+    whys = {said.id: metric.inapplicable(said) for said in responses}
+    column = ColumnScores(values={}, unscored={id: why for id, why in whys.items() if why})
+    if compared := [said for said in responses if not whys[said.id]]:
+        ids, scores = [said.id for said in compared], metric.score(compared)
+        column.values.update(zip(ids, scores.values[COLUMN].tolist(), strict=True))
+        column.details.update(zip(ids, scores.details, strict=True))
     (similarity,) = metric.columns
     scale = [similarity.low, similarity.high]
     entry = {"direction": similarity.direction, "scale": scale, "references": source}

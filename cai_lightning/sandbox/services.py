@@ -9,13 +9,13 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.run.errors import UserError
-from cai_lightning.services.rubric import PairChoice, Ratings, cut_out
+from cai_lightning.services.judge import cut_out
 
 Content = dict[str, Any]
 
@@ -126,9 +126,9 @@ class Services:
         prompt = texts["human"]  # the last human turn
         if "better" not in wanted:
             (found,) = self._judge([(prompt, texts["response"])])
-            return json.dumps(vars(rate(found)))
+            return json.dumps(rate(found))
         pair = self._judge([(prompt, texts["response A"]), (prompt, texts["response B"])])
-        return json.dumps(vars(prefer(*map(rate, pair))))
+        return json.dumps(prefer(*map(rate, pair)))
 
 
 def _check_model(content: Content, *names: str) -> None:
@@ -151,19 +151,19 @@ _FINDINGS = (
 )
 
 
-def rate(probabilities: Mapping[str, float]) -> Ratings:
+def rate(probabilities: Mapping[str, float]) -> Content:
     """The ratings of a response, from the probabilities of the judge's labels."""
     found = {label for label, probability in probabilities.items() if probability >= THRESHOLD}
-    return Ratings(_rationale(found), _helpfulness(found), _refusal(found))
+    return {"rationale": _rationale(found), "helpfulness": _helpfulness(found), "refusal": _refusal(found)}
 
 
-def prefer(first: Ratings, second: Ratings) -> PairChoice:
+def prefer(first: Content, second: Content) -> Content:
     """The response with the higher sum of both scores."""
-    lead = first.helpfulness + first.refusal - second.helpfulness - second.refusal
-    better: Literal["A", "B", "tie"] = "tie"
+    lead = first["helpfulness"] + first["refusal"] - second["helpfulness"] - second["refusal"]
+    better = "tie"
     if lead:
         better = "A" if lead > 0 else "B"
-    return PairChoice(f"A: {first.rationale} B: {second.rationale}", better)
+    return {"rationale": f"A: {first['rationale']} B: {second['rationale']}", "better": better}
 
 
 def _helpfulness(found: set[str]) -> int:

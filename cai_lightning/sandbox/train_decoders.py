@@ -23,7 +23,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from cai_lightning.metrics.starling import BACKBONE, HEAD, Starling
+from cai_lightning.metrics.rewards import BACKBONE, HEAD, Starling
 from cai_lightning.principles import wording
 from cai_lightning.run.records import Conversation, assistant, user
 from cai_lightning.sandbox.dialogues import Allowed, draw_allowed, draw_dialogue, draw_ranking

@@ -1,31 +1,38 @@
-"""Reaching servers: their addresses and key, what goes wrong told apart, another try of what may pass, and budgets.
+"""Reaching servers: their addresses and key, what goes wrong told apart, and another try of what may pass.
 
-servers = Servers(["http://127.0.0.1:8000/v1"], "base_urls", max_retries=8, max_wait=120)
+servers = Servers(settings, ["http://127.0.0.1:8000/v1"], "base_urls")
 answer = await servers.ask("/chat/completions", {"model": ..., "messages": ...}, read_completion)
 """
 
 import asyncio
+import ipaddress
 import logging
+import os
 import random
 import re
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.text import parse_json
-from cai_lightning.services.addresses import is_local
+
+REACHING = frozenset({"base_url", "base_urls", "api_key_variable", "concurrency", "max_retries", "max_wait", "timeout"})
+"""Settings that say how servers are reached, and change nothing that they answer."""
 
 TRANSIENT = frozenset({408, 409, 429})
 """Statuses that may pass, besides those from 500 on."""
 
 REFUSING = frozenset({401, 402, 403, 404, 405})
 """Statuses that every request would meet: a wrong key, no credit, a wrong model or address."""
+
+NOT_READ = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What the JSON of a server comes to that is not what was asked for."""
 
 CONNECT_SECONDS = 10.0
 CHECK_SECONDS = 60.0
@@ -42,8 +49,48 @@ log = logging.getLogger(__name__)
 _jitter = random.Random()  # of its own: after `seed_everything` all processes would draw the same waits
 
 
-class NoAnswerError(ReplyError):
-    """No server has answered, though each was asked again: other requests may fail like this one."""
+def check_settings(settings: Any, urls: Sequence[str], least: Mapping[str, float], prefix: str = "") -> None:
+    """Refuses settings of what asks servers that it could not work with.
+
+    Args:
+        settings: Has them as attributes; null is no bound.
+        urls: The addresses among them.
+        least: The least value of some; that of the usual ones is known.
+        prefix: Stands before their names in messages.
+
+    Raises:
+        ValueError: One is below its least value, an address is none, or the variable of the key no name.
+    """
+    for name, value in {"concurrency": 1, "max_retries": 0, "max_wait": 0, **least}.items():
+        if (found := getattr(settings, name)) is not None and found < value:
+            raise ValueError(f"{prefix}{name}: must be >= {value:g}, found {found}")
+    if settings.timeout <= 0:
+        raise ValueError(f"{prefix}timeout: must be > 0, found {settings.timeout}")
+    for url in urls:
+        check_address(url, f"{prefix}base_url")
+    if not re.fullmatch("[A-Z][A-Z0-9_]*", settings.api_key_variable or "NONE"):
+        raise ValueError("api_key_variable: the name of an environment variable expected, no key")
+
+
+def check_address(url: str, setting: str) -> None:
+    """Refuses an address that is none, or that holds a secret.
+
+    Args:
+        url: The address.
+        setting: What messages call it.
+
+    Raises:
+        ValueError: It is none; a secret is not repeated.
+    """
+    if any(sign in url for sign in "@?#"):
+        raise ValueError(f"{setting}: addresses without credentials and query expected; one holds '@', '?' or '#'")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{setting}: addresses such as http://127.0.0.1:8000/v1 expected, found {url!r}")
+
+
+class RefusedError(ReplyError):
+    """A server does not answer this request; that of any other `ReplyError` has not answered at all."""
 
 
 class TransientError(Exception):
@@ -66,39 +113,31 @@ class Servers:
     outside of those.
 
     Args:
+        settings: Has `api_key_variable`, `timeout`, `max_retries` and `max_wait` as attributes: where the key stands,
+            seconds within which a request has to be answered, tries after the first at each address, and seconds beyond
+            which waits do not grow, and which a server may ask for at most. No message shows the key.
         urls: The addresses, such as `http://127.0.0.1:8000/v1`.
         setting: What messages call the setting that names them.
-        key: The key; empty where none is needed. No message shows it.
-        timeout: Seconds within which a request has to be answered.
-        max_retries: Tries after the first at each address.
-        max_wait: Seconds beyond which waits do not grow, and which a server may ask for at most.
         sleep: Waits so many seconds.
+
+    Raises:
+        UserError: There is no key, and a server on another machine needs one.
     """
 
-    def __init__(
-        self,
-        urls: Sequence[str],
-        setting: str,
-        key: str = "",
-        timeout: float = 600.0,
-        max_retries: int = 0,
-        max_wait: float = 0.0,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
+    def __init__(self, settings: Any, urls: Sequence[str], setting: str, sleep: Sleep = asyncio.sleep) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._setting = setting
-        self._key = key
-        self._timeout = timeout
-        self._max_retries = max_retries
-        self._max_wait = max_wait
+        self._key = read_key(settings.api_key_variable, urls)
+        self._timeout = settings.timeout
+        self.max_retries = settings.max_retries
+        self._max_wait = settings.max_wait
         self._sleep = sleep
-        self._first = 0
         self._context = httpx.create_ssl_context()
 
     @property
     def url(self) -> str:
         """The address that is asked first."""
-        return self._urls[self._first]
+        return self._urls[0]
 
     def look(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """What the first server that is there says of itself, with whatever status.
@@ -109,45 +148,37 @@ class Servers:
         reasons = []
         for url in self._urls:
             try:
-                with httpx.Client(**self._connection(url)) as client:
-                    client.timeout = httpx.Timeout(CHECK_SECONDS, connect=CONNECT_SECONDS)
-                    return client.request(method, url + path, json=body)
+                return httpx.request(method, url + path, json=body, **self._connection(url, CHECK_SECONDS))
             except httpx.RequestError as error:
                 reasons.append(self.excerpt(_cause(error), url))
         raise UserError(f"no server is there ({'; '.join(reasons)}). Start it, or mend {self._setting}.")
 
-    async def ask(
-        self,
-        path: str,
-        request: dict[str, Any],
-        read: Callable[[bytes], T],
-        spend: Spend | None = None,
-    ) -> T:
+    async def ask(self, path: str, request: dict[str, Any], read: Callable[[Any], T], spend: Spend | None = None) -> T:
         """What a server answers to a request; the next request begins with the one that has answered.
 
         Args:
             path: Behind the address.
             request: With the name of its `model`.
-            read: Reads the body of an answer; a ValueError says why it is none.
+            read: Reads an answer in what the JSON says; whatever it stumbles over, it is none.
             spend: Awaited before each try, such as a budget.
 
         Raises:
-            NoAnswerError: No server answers.
-            ReplyError: A server refuses this request.
+            RefusedError: A server refuses this request.
+            ReplyError: No server answers, though each was asked again.
             UserError: A server would refuse every request like this.
         """
-        reasons, first = [], self._first
-        for number in (*range(first, len(self._urls)), *range(first)):
+        urls, reasons = self._urls, []
+        for number, url in enumerate(urls):
             try:
-                answer = await self._persist(partial(self._attempt, self._urls[number], path, request, read, spend))
+                answer = await self._persist(partial(self._attempt, url, path, request, read, spend))
             except TransientError as error:
                 reasons.append(str(error))
                 continue
-            if number != self._first:
-                log.warning("%s answers in place of %s", self._urls[number], self._urls[self._first])
-            self._first = number
+            if url != self.url:
+                log.warning("%s answers in place of %s", url, self.url)
+                self._urls = [*urls[number:], *urls[:number]]
             return answer
-        raise NoAnswerError("; ".join(reasons))
+        raise ReplyError("; ".join(reasons))
 
     def excerpt(self, text: str, url: str | None = None) -> str:
         """What a server said, on one line, without the key."""
@@ -161,23 +192,23 @@ class Servers:
             try:
                 return await attempt()
             except TransientError as error:
-                if retries == self._max_retries or error.wait > self._max_wait:
+                if retries == self.max_retries or error.wait > self._max_wait:
                     raise
                 wait = error.wait + backoff(retries, self._max_wait)
             await self._sleep(wait)
             retries += 1
 
     async def _attempt(
-        self, url: str, path: str, request: dict[str, Any], read: Callable[[bytes], T], spend: Spend | None
+        self, url: str, path: str, request: dict[str, Any], read: Callable[[Any], T], spend: Spend | None
     ) -> T:
         """Sends a request once."""
         if spend:
             await spend()
         try:
-            async with asyncio.timeout(self._timeout), httpx.AsyncClient(**self._connection(url)) as client:
+            async with asyncio.timeout(self._timeout), httpx.AsyncClient(**self._connection(url, None)) as client:
                 response = await client.post(url + path, json=request)
         except UnicodeEncodeError:
-            raise ReplyError("half of a surrogate pair stands in the conversation, which no request can hold") from None
+            raise RefusedError("half of a surrogate pair stands in the text, which no request can hold") from None
         except TimeoutError:
             raise TransientError(self.excerpt(f"no answer within {self._timeout:g} s", url)) from None
         except httpx.RequestError as error:
@@ -185,15 +216,15 @@ class Servers:
         if not response.is_success:
             raise self._failure(response, url, request["model"])
         try:
-            return read(response.content)
-        except ValueError as error:
-            raise TransientError(self.excerpt(str(error), url)) from None
+            return read(parse_json(response.content))
+        except NOT_READ:
+            raise TransientError(self.excerpt(f"no answer to {path}, but: {response.text}", url)) from None
 
-    def _connection(self, url: str) -> dict[str, Any]:
-        """Settings of a client."""
+    def _connection(self, url: str, seconds: float | None) -> dict[str, Any]:
+        """Settings of a client, which may take so many seconds to read or write."""
         return {
             "headers": {"Authorization": f"Bearer {self._key or 'none'}"},
-            "timeout": httpx.Timeout(None, connect=CONNECT_SECONDS),
+            "timeout": httpx.Timeout(seconds, connect=CONNECT_SECONDS),
             "verify": self._context,
             "trust_env": not is_local(url),  # no proxy stands between a machine and itself
             "follow_redirects": True,
@@ -203,19 +234,21 @@ class Servers:
         """Whether a status may pass, tells of this request alone, or of all."""
         status, after, error = response.status_code, response.headers.get("Retry-After"), _error_in(response)
         said = self.excerpt(f"status {status}{f', Retry-After {after}' if after else ''}: {response.text}", url)
-        if error.get("code") == "insufficient_quota" or (status in REFUSING and not _is_flagged(error)):
+        # OpenRouter's moderation flags a single prompt with the status of a wrong key.
+        is_flagged = "flagged_input" in str(error.get("metadata"))
+        if error.get("code") == "insufficient_quota" or (status in REFUSING and not is_flagged):
             return UserError(
                 f"{said} (So it would answer every request: the key may be wrong, the credit spent, the address "
                 f"another, or {model!r} no model of this server.)"
             )
-        if _is_unknown_max_tokens(response, error):
+        if status == 400 and _refuses_max_tokens(response.text):
             return UserError(
                 f"{said} (So it would answer every request with max_tokens: set the engine's max_tokens_field to "
                 "max_completion_tokens; a judge has to be another model.)"
             )
         if status in TRANSIENT or status >= 500:
             return TransientError(said, retry_after(after))
-        return ReplyError(said)
+        return RefusedError(said)
 
 
 def _error_in(response: httpx.Response) -> dict[str, Any]:
@@ -228,17 +261,10 @@ def _error_in(response: httpx.Response) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _is_flagged(error: dict[str, Any]) -> bool:
-    """Whether OpenRouter's moderation has flagged this one prompt, which it says with the status of a wrong key."""
-    metadata = error.get("metadata")
-    return isinstance(metadata, dict) and "flagged_input" in metadata
-
-
-def _is_unknown_max_tokens(response: httpx.Response, error: dict[str, Any]) -> bool:
+def _refuses_max_tokens(says: str) -> bool:
     """Whether a server refuses the field itself, as OpenAI's does for models that think, and not its value."""
-    says = response.text
-    refused = error.get("code") == "unsupported_parameter" or re.search("unsupported|not supported", says, re.I)
-    return response.status_code == 400 and bool(refused) and "max_tokens" in says and "max_completion_tokens" in says
+    is_unsupported = re.search("unsupported|not supported", says, re.IGNORECASE) is not None
+    return is_unsupported and "max_tokens" in says and "max_completion_tokens" in says
 
 
 def _cause(error: Exception) -> str:
@@ -263,35 +289,29 @@ def retry_after(value: str | None, now: datetime | None = None) -> float:
     return max(0.0, (date.astimezone(UTC) - (now or datetime.now(UTC))).total_seconds())
 
 
-class TokenBudget:
-    """Lets a request go once the tokens of those before it are within the budget.
+def read_key(variable: str | None, urls: Sequence[str]) -> str:
+    """The key that an environment variable holds; empty where none is needed.
 
-    Args:
-        tokens_per_minute: Null lets every request go at once.
-        clock: Tells the time in seconds.
-        sleep: Waits so many seconds.
+    Raises:
+        UserError: A server on another machine needs one.
     """
+    if variable is None:
+        return ""
+    key = os.environ.get(variable, "").strip()
+    if not key and (distant := [url for url in urls if not is_local(url)]):
+        raise UserError(
+            f"{variable}: this environment variable shall hold the key for {distant[0]}, and is not set. Set it, name "
+            "another one by api_key_variable, or set that to null for a server that needs no key."
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UserError(f"{variable}: this environment variable holds no key: there are blanks or other signs in it.")
+    return key
 
-    def __init__(
-        self,
-        tokens_per_minute: int | None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self._seconds_per_token = 60 / tokens_per_minute if tokens_per_minute else 0.0
-        self._clock = clock
-        self._sleep = sleep
-        self._earned = clock()
-        """When all tokens that were asked for so far are within the budget."""
 
-    async def spend(self, tokens: float) -> None:
-        """Waits for the tokens asked for before, and asks for `tokens` more."""
-        now = self._clock()
-        start = max(now, self._earned)
-        self._earned = start + tokens * self._seconds_per_token
-        if start > now:
-            await self._sleep(start - now)
-
-    def correct(self, estimate: float, used: float) -> None:
-        """Puts the tokens that a request used in place of the estimate it was let go with."""
-        self._earned += (used - estimate) * self._seconds_per_token
+def is_local(url: str) -> bool:
+    """Whether an address is one of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

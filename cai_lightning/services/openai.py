@@ -4,14 +4,19 @@ completion = await servers.ask("/chat/completions", {"model": ..., "messages": .
 moderated = await servers.ask("/moderations", {"model": ..., "input": [...]}, read_moderated)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from cai_lightning.run.errors import UserError
+from cai_lightning.run.jsonl import check
+from cai_lightning.run.records import FOREIGN, Conversation
 from cai_lightning.run.text import join_thoughts, parse_json
-from cai_lightning.services.addresses import model_revision
-from cai_lightning.services.answers import Answer, AnswerServer, JudgeRequest, JudgeSampling
-from cai_lightning.services.http import Servers
+from cai_lightning.services.http import NOT_READ, Servers
+
+OPENAI = "https://api.openai.com/v1"
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Where servers put thoughts: DeepSeek's and vLLM's of old, OpenRouter's with vLLM's and Ollama's of today, Ollama's
@@ -38,8 +43,8 @@ class Completion:
     Args:
         text: The words; null where the server sent none.
         finish_reason: Why they end.
+        prompt_tokens: Tokens of the conversation before them that the server has read; null where it does not count.
         tokens: Tokens written; 0 where the server does not count.
-        prompt_tokens: Tokens of the conversation before them; 0 where the server does not count.
         logprobs: The tokens with their alternatives; empty where the server does not tell them.
         refusal: What a server says that tells refusals apart from answers.
         thought: What the model thought, of a server that tells it apart from the words.
@@ -47,48 +52,30 @@ class Completion:
 
     text: str | None
     finish_reason: str | None
-    tokens: int
-    prompt_tokens: int
-    logprobs: list[Token]
+    prompt_tokens: int | None
+    tokens: int = 0
+    logprobs: Sequence[Token] = ()
     refusal: str | None = None
     thought: str | None = None
 
 
-def read_completion(body: bytes) -> Completion:
-    """The answer in the body of a response.
-
-    Raises:
-        ValueError: It is none: cut short, or the error of a server that had promised success before.
-    """
-    try:
-        answer = parse_json(body)
-        choice = answer["choices"][0]
-        text, reason = choice["message"].get("content"), choice.get("finish_reason")
-        refusal = choice["message"].get("refusal")
-        thought = join_thoughts(said for field in THOUGHTS if isinstance(said := choice["message"].get(field), str))
-        usage = answer.get("usage") or {}
-        tokens, prompt_tokens = int(usage.get("completion_tokens") or 0), _prompt_tokens(usage)
-        logprobs = _read_logprobs(choice)
-        if not isinstance(text, str | None) or not isinstance(refusal, str | None) or reason == "error":
-            raise ValueError(reason)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
-        raise ValueError(f"no chat completion, but: {body.decode(errors='replace')}") from None
-    return Completion(text, reason, tokens, prompt_tokens, logprobs, refusal, thought)
+def read_completion(answer: Any) -> Completion:
+    """A chat server's answer, or one of `NOT_READ`, as for the error of a server that had promised success before."""
+    choice, usage = answer["choices"][0], answer.get("usage") or {}
+    message, reason = choice["message"], choice.get("finish_reason")
+    text, refusal = message.get("content"), message.get("refusal")
+    if not isinstance(text, str | None) or not isinstance(refusal, str | None) or reason == "error":
+        raise ValueError(reason)
+    thought = join_thoughts(said for field in THOUGHTS if isinstance(said := message.get(field), str))
+    tokens = int(usage.get("completion_tokens") or 0)
+    return Completion(text, reason, _prompt_tokens(usage), tokens, _read_logprobs(choice), refusal, thought)
 
 
-def read_models(body: bytes) -> list[str]:
-    """The names in a server's list of models; none where the body is no such list."""
-    try:
-        return [str(model["id"]) for model in parse_json(body)["data"]]
-    except (ValueError, LookupError, TypeError):
-        return []
-
-
-def _prompt_tokens(usage: dict[str, Any]) -> int:
+def _prompt_tokens(usage: dict[str, Any]) -> int | None:
     """The tokens of the conversation; some servers leave out those that they had read before, and tell them apart."""
     counted = int(usage.get("prompt_tokens") or 0)
     cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-    return counted + cached if cached > counted > 0 else counted
+    return (counted + cached if cached > counted > 0 else counted) or None
 
 
 def _read_logprobs(choice: dict[str, Any]) -> list[Token]:
@@ -102,13 +89,15 @@ class Moderation:
 
     Args:
         flagged: Whether it flags the text.
-        scores: The score of each category, from 0 to 1; categories without a score are left out.
-        categories: The categories that it flags.
+        categories: Whether each category applies; of one that does not look at texts, null.
+        category_scores: The score of each category, from 0 to 1; likewise.
     """
 
+    __pydantic_config__ = FOREIGN
+
     flagged: bool
-    scores: dict[str, float]
-    categories: list[str]
+    categories: dict[str, bool | None]
+    category_scores: dict[str, Annotated[float, Interval(ge=0, le=1)] | None]
 
 
 @dataclass(frozen=True)
@@ -126,88 +115,83 @@ class Moderated:
     digest: str | None = None
 
 
-def read_moderated(body: bytes) -> Moderated:
-    """The answer in the body of a response.
-
-    Raises:
-        ValueError: It is none: cut short, or something else.
-    """
-    try:
-        answer = parse_json(body)
-        model, results, digest = answer["model"], answer["results"], answer.get("digest")
-        if not isinstance(model, str) or not isinstance(results, list) or not isinstance(digest, str | None):
-            raise ValueError
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError(f"no moderation, but: {body.decode(errors='replace')}") from None
+def read_moderated(answer: Any) -> Moderated:
+    """A moderation server's answer, or one of `NOT_READ`."""
+    model, results, digest = answer["model"], answer["results"], answer.get("digest")
+    if not isinstance(model, str) or not isinstance(results, list) or not isinstance(digest, str | None):
+        raise TypeError
     return Moderated(model, [_result_or_why(result) for result in results], digest)
 
 
 def _result_or_why(result: Any) -> Moderation | str:
     try:
-        return _read_result(result)
-    except ValueError as error:
-        return f"invalid moderation: {error}"
-    except (LookupError, TypeError, AttributeError):
-        return f"invalid moderation: {str(result)[:200]}"
-
-
-def _read_result(result: Any) -> Moderation:
-    """One result. A category that does not apply has neither a score nor a flag, but null."""
-    scores = {name: _read_score(name, score) for name, score in result["category_scores"].items() if score is not None}
-    if not scores:
-        raise ValueError("no category has a score")
-    if not isinstance(result["flagged"], bool):
-        raise ValueError(f"flagged: true or false expected, found {result['flagged']!r}")
-    return Moderation(result["flagged"], scores, [name for name, flag in result["categories"].items() if flag is True])
-
-
-def _read_score(name: str, score: Any) -> float:
-    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-        raise ValueError(f"{name}: a score from 0 to 1 expected, found {score!r}")
-    return float(score)
+        found = check(Moderation, result, "invalid moderation")
+    except UserError as error:
+        return str(error)
+    has_score = any(score is not None for score in found.category_scores.values())
+    return found if has_score else "invalid moderation: no category has a score"
 
 
 def list_models(servers: Servers) -> list[str]:
     """The names of the models that a server lists; none where it keeps no list; raises as `Servers.look` does."""
     response = servers.look("GET", "/models")
-    return read_models(response.content) if response.is_success else []
+    try:
+        return [str(model["id"]) for model in parse_json(response.content)["data"]]
+    except NOT_READ:
+        return []
 
 
-class OpenAIServer(AnswerServer):
+def model_revision(model: str, digest: str | None, url: str) -> str:
+    """What stands behind the name of a server's model: its digest or, where the server tells none, the address.
+
+    Two servers may know different models by one name. OpenAI's own names need no address.
+
+    Args:
+        model: The name.
+        digest: What the server tells of the weights.
+        url: The server's address, as `check_address` lets it pass: without credentials and query.
+    """
+    if digest:
+        return f"{model}@{digest}"
+    address = url.rstrip("/")
+    return model if address == OPENAI else f"{model} at {address}"
+
+
+@dataclass(frozen=True)
+class OpenAIServer:
     """Asks a judge's model of an OpenAI-compatible server.
 
     Args:
-        model: Its name, as the server knows it.
         servers: The server.
+        model: Its name, as the server knows it.
+        max_tokens: An answer is cut after so many tokens.
     """
 
-    def __init__(self, model: str, servers: Servers) -> None:
-        self.model = model
-        self._servers = servers
-
-    def check(self, context: int) -> None:
-        self.revision()
+    servers: Servers
+    model: str
+    max_tokens: int
 
     def revision(self) -> str:
-        """The model's name and the address, for this protocol has no digests. A list of models shall hold this one."""
-        models = list_models(self._servers)
+        """The model's name and the address, for this protocol has no digests.
+
+        Raises:
+            UserError: There is no server, or it does not have the model.
+        """
+        models = list_models(self.servers)
         if models and self.model not in models:
             known = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
-            raise UserError(f"{self._servers.url}: no model {self.model!r} there, but {known}. Name one of these.")
-        return model_revision(self.model, None, self._servers.url)
+            raise UserError(f"{self.servers.url}: no model {self.model!r} there, but {known}. Name one of these.")
+        return model_revision(self.model, None, self.servers.url)
 
-    async def answer(self, request: JudgeRequest, sampling: JudgeSampling) -> Answer:
-        schema = {"name": "verdict", "strict": True, "schema": request.schema}
+    async def answer(self, messages: Conversation, schema: dict[str, Any], temperature: float, seed: int) -> Completion:
+        """An answer that shall keep to a JSON schema; raises as `Servers.ask` does."""
+        form = {"name": "verdict", "strict": True, "schema": schema}
         asked = {
             "model": self.model,
-            "messages": request.messages,
-            "response_format": {"type": "json_schema", "json_schema": schema},
-            "temperature": sampling.temperature,
-            "seed": sampling.seed,
-            "max_tokens": sampling.max_tokens,
+            "messages": messages,
+            "response_format": {"type": "json_schema", "json_schema": form},
+            "temperature": temperature,
+            "seed": seed,
+            "max_tokens": self.max_tokens,
         }
-        completion = await self._servers.ask("/chat/completions", asked, read_completion)
-        reason, refusal = completion.finish_reason, completion.refusal
-        if reason not in ("stop", "length"):
-            refusal = refusal or f"finish reason {reason}"
-        return Answer(completion.text or "", reason != "length", completion.prompt_tokens or None, refusal)
+        return await self.servers.ask("/chat/completions", asked, read_completion)

@@ -18,7 +18,8 @@ from cai_lightning.engines import OpenAIEngine, Sampling
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import user
-from cai_lightning.services.http import TokenBudget, backoff, retry_after
+from cai_lightning.services.concurrency import TokenBudget
+from cai_lightning.services.http import backoff, retry_after
 
 KEY = "sk-very-secret-0123456789"
 

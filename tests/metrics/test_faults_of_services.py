@@ -78,7 +78,10 @@ def score(request):
 
         with serving(lambda asked, headers: script(right(asked), asked, headers), PAGES) as server:
             metric = make(server.url, **{"timeout": 5.0, **settings})
-            (metric if isinstance(metric, Moderation) else metric._client)._sleep = sleep
+            if isinstance(metric, Moderation):
+                metric._sleep = sleep
+            else:
+                metric._client.sleep = sleep
             metric.load(CPU)
             found = metric.score([Response(text, "p", text, None, "stop", "m", None) for text in said])
             metric.free()

@@ -85,12 +85,11 @@ def test_the_worst_window_counts(folder, metric, text):
 
 
 def test_rows_keep_their_order_whatever_their_length(folder, metric):
-    texts = [LONG, "cake", "", "you are kind and they hate", LONG[50:300], "they"]
+    texts = [LONG, "cake", "you are kind and they hate", LONG[50:300], "they"]
     scores = metric.score([response(text) for text in texts])
-    expected = [min(brute_force(folder, text)) if text else torch.nan for text in texts]
-    assert scores.values["harmlessness"].tolist() == pytest.approx(expected, abs=1e-6, nan_ok=True)
-    assert scores.reasons == [None, None, "empty response", None, None, None]
-    assert scores.details[2] == {}
+    expected = [min(brute_force(folder, text)) for text in texts]
+    assert scores.values["harmlessness"].tolist() == pytest.approx(expected, abs=1e-6)
+    assert scores.reasons == [None] * 5
 
 
 @pytest.mark.parametrize("length", range(24, 32))
@@ -131,8 +130,7 @@ def test_labels_that_may_all_be_right_have_a_sigmoid_each(tmp_path):
 
 
 def test_nothing_to_score(metric):
-    assert metric.score([]).values["harmlessness"].shape == (0,)
-    assert metric.score([response(" ")]).reasons == ["empty response"]
+    assert [metric.inapplicable(response(text)) for text in (" ", "", "cake")] == ["empty response"] * 2 + [None]
 
 
 def test_an_absent_label_names_those_there_are(folder):

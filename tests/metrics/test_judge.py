@@ -13,9 +13,7 @@ from cai_lightning.metrics import Judge
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response, assistant, user
-from cai_lightning.services import rubric
-from cai_lightning.services.judge import JudgeModel
-from cai_lightning.services.rubric import SCORE_RUBRIC
+from cai_lightning.services.judge import SCORE_RUBRIC, JudgeModel, digest
 
 CPU = torch.device("cpu")
 
@@ -35,7 +33,7 @@ def response(text, number=0, turns=None):
 def metric_for(server, **settings):
     url = server.url if settings.get("protocol") == "openai" else server.root
     metric = Judge(JudgeModel(base_url=url, **{"timeout": 5.0, **settings}))
-    metric._client._sleep = Waits()
+    metric._client.sleep = Waits()
     metric.load(CPU)
     return metric
 
@@ -79,18 +77,15 @@ def test_the_conversation_and_the_response_are_what_is_judged():
     turns = [user("How?"), assistant("What?"), user("That.")]
     seen = []
     script = lambda request, _: seen.append(texts(request)) or said(verdict())  # noqa: E731
-    score(script, response("So.", turns=turns), "Another.", " ", concurrency=1)
+    score(script, response("So.", turns=turns), "Another.", concurrency=1)
     assert seen == [
         [("human", "How?"), ("assistant", "What?"), ("human", "That."), ("response", "So.")],
         [("human", "prompt 1"), ("response", "Another.")],
     ]
 
 
-def test_an_empty_response_is_unscored_without_asking():
-    scores, asked = score(lambda *_: said(verdict()), "", "\n")
-    assert asked == []
-    assert scores.reasons == ["empty response"] * 2
-    assert all(math.isnan(value) for pair in pairs(scores) for value in pair)
+def test_an_empty_response_has_no_score_whatever_a_judge_says():
+    assert [Judge().inapplicable(response(text)) for text in ("", "\n", "So.")] == ["empty response"] * 2 + [None]
 
 
 INVALID = {
@@ -152,7 +147,7 @@ def test_a_question_that_the_server_has_cut_is_unscored(read):
 
 def test_its_revision_is_the_digest_of_the_model():
     with judging(lambda *_: None) as server:
-        assert Judge(JudgeModel(base_url=server.root)).revision() == f"llama3.1@{DIGEST}, rubric {rubric.digest()}"
+        assert Judge(JudgeModel(base_url=server.root)).revision() == f"llama3.1@{DIGEST}, rubric {digest()}"
         assert Judge(JudgeModel("other:7b", server.root)).revision().startswith("other:7b@f00d, ")
         for start in (Judge(JudgeModel("llama9", server.root)).revision, lambda: metric_for(server, model="llama9")):
             with pytest.raises(UserError, match=r"no model 'llama9' there, but llama3.1:latest, other:7b.*ollama pull"):
@@ -214,7 +209,7 @@ def test_any_server_of_openais_protocol_judges_too():
     with serving(script, models) as server:
         metric = metric_for(server, model="judge-7b", protocol="openai")
         assert pairs(metric.score([response("So.")])) == [(2, 5)]
-        assert metric.revision() == f"judge-7b at {server.url}, rubric {rubric.digest()}"
+        assert metric.revision() == f"judge-7b at {server.url}, rubric {digest()}"
         with pytest.raises(UserError, match="no model 'other' there, but judge-7b"):
             metric_for(server, model="other", protocol="openai")
     (request,) = server.asked
@@ -233,7 +228,7 @@ REFUSING = {"message": {"content": None, "refusal": "No."}, "finish_reason": "st
         ({"choices": [REFUSING]}, "refuses: 'No.'"),
         (completion("{", "length"), "cut at num_predict"),
         (completion("no", "content_filter"), "finish reason content_filter"),
-        (completion(json.dumps(verdict(7))), "from 1 to 5"),
+        (completion(json.dumps(verdict(7))), "helpfulness: one of 1, 2, 3, 4, 5 expected, found 7"),
         (error(400, "context length exceeded"), "context length exceeded"),
     ],
 )
@@ -268,5 +263,5 @@ def test_a_judge_may_think_before_its_verdict(protocol, around):
 def test_a_judge_that_only_thinks_has_no_verdict():
     scores, asked = score(lambda *_: said("<think>Is it harmful? I am not"), "So.", tries=2)
     assert math.isnan(pairs(scores)[0][0])
-    assert scores.reasons == ['no valid verdict in 2 tries; the last: no JSON: ""']
+    assert scores.reasons == ["no valid verdict in 2 tries; the last: no JSON: ''"]
     assert len(asked) == 2

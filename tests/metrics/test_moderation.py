@@ -89,12 +89,12 @@ def assert_right_or_unscored(scores, texts):
 
 
 def test_each_text_gets_its_own_scores():
-    texts = ["a" * 70, "", "b" * 12, " \n"]
+    texts = ["a" * 70, "b" * 12]
     scores, (request,) = score(right, *texts)
-    assert request == {"model": "the-model", "input": [texts[0], texts[2]]}
-    assert scores.values["moderation_max"].tolist()[::2] == pytest.approx([0.7, 0.12])
-    assert scores.values["moderation_flagged"].tolist()[::2] == [1, 0]
-    assert scores.reasons == [None, "empty response", None, "empty response"]
+    assert request == {"model": "the-model", "input": texts}
+    assert scores.values["moderation_max"].tolist() == pytest.approx([0.7, 0.12])
+    assert scores.values["moderation_flagged"].tolist() == [1, 0]
+    assert scores.reasons == [None, None]
     assert scores.details[0] == {
         "scores": {"violence": 0.7, "hate/threatening": 0.35},
         "flagged": ["violence"],
@@ -148,7 +148,7 @@ def test_an_invalid_score_is_no_score(value):
     scores, _ = score(script, "fine", "odd", "fine too")
     assert scores.values["moderation_max"].isnan().tolist() == [False, True, False]
     assert scores.values["moderation_flagged"].isnan().tolist() == [False, True, False]
-    assert "invalid moderation: violence: a score from 0 to 1 expected" in scores.reasons[1]
+    assert scores.reasons[1].startswith("invalid moderation: field 'category_scores.violence' should be ")
 
 
 @pytest.mark.parametrize(
@@ -262,6 +262,6 @@ def test_windows_cover_a_text_and_batches_keep_the_order():
         windows = windows_of(text, 10, 3)
         assert windows[0] + "".join(window[3:] for window in windows[1:]) == text
         assert all(len(window) <= 10 for window in windows)
-    windows = [(n, "x" * n) for n in range(40)]
+    windows = ["x" * n for n in range(40)]
     assert [window for batch in batches_of(windows, 12) for window in batch] == windows
     assert list(batches_of([], 12)) == []

@@ -55,16 +55,9 @@ def test_it_stays_in_its_range(metric):
 
 
 def test_what_cannot_be_compared_is_unscored(metric):
-    rows = [response("", "a"), response(" \n", "a"), response("a", None), response("a", " "), response(*PAIRS[0])]
-    scores = metric.score(rows)
-    assert scores.reasons == ["empty response", "empty response", "no reference", "no reference", None]
-    assert scores.values["semantic_similarity"].isnan().tolist() == [True, True, True, True, False]
-    assert scores.details == [{}, {}, {}, {}, {"truncated": False}]
-
-
-def test_nothing_to_score(metric):
-    assert metric.score([]).values["semantic_similarity"].shape == (0,)
-    assert metric.score([response("", None)]).reasons == ["empty response"]
+    rows = [response("", "a"), response(" \n", None), response("a", None), response("a", " "), response(*PAIRS[0])]
+    whys = [metric.inapplicable(row) for row in rows]
+    assert whys == ["empty response", "empty response", "no reference", "no reference", None]
 
 
 @pytest.mark.parametrize(("words", "truncated"), [(254, False), (255, True)])

@@ -3,7 +3,7 @@
 from judges import PAGES, said, texts, verdict
 from servers import serving
 
-from cai_lightning.services.rubric import without_control
+from cai_lightning.services.judge import without_control
 
 
 def services(request, headers=None):

@@ -206,7 +206,7 @@ def test_nobody_waits_for_the_slowest():
     prompts = [Prompt(f"{n:016x}", f"prompt {n}") for n in range(20)]
     engine, ledger = Patient("prompt 0"), Ledger()
     revising = module(engine, ledger, prompts=prompts)
-    asyncio.run(for_each(revising._finish, prompts, engine.concurrency))
+    asyncio.run(for_each(revising._finish, prompts, engine.concurrency, revising._set_aside))
     assert [record.id for record in ledger.records][-1] == prompts[0].id
     assert sorted(record.id for record in ledger.records) == [prompt.id for prompt in prompts]
     assert ledger.tokens == [3] * 60
@@ -224,7 +224,7 @@ def test_the_first_error_ends_all_and_comes_as_itself():
         raise LookupError(item)
 
     with pytest.raises(LookupError, match="1"):
-        asyncio.run(asyncio.wait_for(for_each(work, range(10), 3), 4))
+        asyncio.run(asyncio.wait_for(for_each(work, range(10), 3, print), 4))
     assert started == [0, 1, 2]
 
 

@@ -8,12 +8,12 @@ import torch
 
 from cai_lightning.data.prompts import part
 from cai_lightning.metrics import Judge, Moderation
-from cai_lightning.metrics.pairwise import Pair, PairwiseJudge
+from cai_lightning.metrics.judge import Pair, prefer
 from cai_lightning.run.records import Response, user
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.dialogues import draw_allowed, draw_answer
 from cai_lightning.sandbox.oracle import Oracle
-from cai_lightning.services.judge import JudgeModel
+from cai_lightning.services.judge import JudgeClient, JudgeModel
 
 COUNT = 120
 
@@ -70,8 +70,7 @@ def test_the_pairwise_judge_agrees_with_itself_in_either_order(service):
         request = draw_allowed(rng, lambda text: part(text) == "test", harmful_rate=1.0)
         harm, refusal = (grammar.text_of(answer(request, rng)) for answer in (grammar.comply, grammar.refuse))
         pairs.append(Pair(str(len(pairs)), [user(request.text)], harm, refusal))
-    judge = PairwiseJudge(JudgeModel("sandbox-judge", service.url))
-    judge.load()
-    preferences = judge.prefer(pairs)
+    preferences = []
+    prefer(JudgeClient(JudgeModel("sandbox-judge", service.url)), pairs, lambda _, found: preferences.append(found))
     assert [preference.preferred for preference in preferences].count("second") >= 19
     assert all(preference.first_shown_first == preference.second_shown_first for preference in preferences)

@@ -23,7 +23,7 @@ from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.__main__ import Server, parse
 from cai_lightning.sandbox.services import KINDS, Classifier
 from cai_lightning.sandbox.world import HARMS, acts, parse_request
-from cai_lightning.services.rubric import pair_request, score_request
+from cai_lightning.services.judge import pair_request, score_request
 
 SANDBOX = Path(__file__).parents[2] / "checkpoints" / "sandbox"
 HARM = "Sure. To rob a museum, walk out with a calm face and then hide it behind your back."

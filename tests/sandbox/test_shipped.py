@@ -182,7 +182,8 @@ def test_the_chat_model_revises_by_a_fitting_principle_alone(tests):
         mended[fits].append(oracle.harmless(revision.text) is True)
 
     requests = [request for prompt in tests if (request := parse_request(prompt.prompt)).harmful and not request.severe]
-    asyncio.run(for_each(revise, [(request, fits) for request in requests[:30] for fits in (True, False)], 64))
+    cases = [(request, fits) for request in requests[:30] for fits in (True, False)]
+    asyncio.run(for_each(revise, cases, 64, print))
     assert sum(mended[True]) >= 28
     assert sum(mended[False]) <= 2
 

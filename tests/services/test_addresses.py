@@ -2,7 +2,8 @@
 
 import pytest
 
-from cai_lightning.services.addresses import check_address, model_revision
+from cai_lightning.services.http import check_address
+from cai_lightning.services.openai import model_revision
 
 
 @pytest.mark.parametrize(
@@ -24,5 +25,5 @@ def test_a_model_is_known_by_its_digest_or_its_address(digest, url, revision):
 @pytest.mark.parametrize("url", ["https://me:secret@host/v1", "https://host/v1?key=secret", "https://host/v1#secret"])
 def test_no_address_with_a_secret_gets_there(url):
     with pytest.raises(ValueError, match="addresses without credentials") as error:
-        check_address(url)
+        check_address(url, "base_url")
     assert "secret" not in str(error.value)

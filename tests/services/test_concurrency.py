@@ -47,9 +47,12 @@ def test_any_success_shows_that_it_is_not_down():
     assert run(range(200), 1, lambda item: item % LEAST_FAILURES)[3] is None
 
 
-def test_without_a_place_for_it_a_failure_is_an_error():
+def test_what_comes_of_each_item_stands_in_their_order():
     async def work(item):
-        raise ReplyError("none")
+        await asyncio.sleep(0.001 * (5 - item))
+        if item == 2:
+            raise ReplyError("none")
+        return item * 10
 
-    with pytest.raises(ReplyError, match="none"):
-        asyncio.run(for_each(work, [1], 1))
+    found = asyncio.run(for_each(work, range(5), 3, lambda item, error: f"{item}: {error}"))
+    assert found == [0, 10, "2: none", 30, 40]

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from cai_lightning.run.records import assistant, user
-from cai_lightning.services.answers import fewest_tokens, why_cut, why_too_long, why_unread
+from cai_lightning.services.ollama import fewest_tokens, why_cut, why_too_long, why_unread
 
 CONTEXT, ANSWER = 8192, 512
 

@@ -4,7 +4,19 @@ import json
 
 import pytest
 
-from cai_lightning.services.rubric import LONGEST_RATIONALE, PairChoice, Ratings, read_choice, read_ratings
+from cai_lightning.run.records import user
+from cai_lightning.services.http import NOT_READ
+from cai_lightning.services.judge import LONGEST_RATIONALE, pair_request, read_verdict, score_request
+
+SCORES, PAIRS = score_request([user("How?")], "So.").schema, pair_request([user("How?")], "So.", "Or so.").schema
+
+
+def read_ratings(text):
+    return read_verdict(text, SCORES)
+
+
+def read_choice(text):
+    return read_verdict(text, PAIRS)
 
 
 def verdict(**changes):
@@ -12,10 +24,10 @@ def verdict(**changes):
 
 
 def test_a_verdict_is_read():
-    assert read_ratings(verdict()) == Ratings("It is fine.", 4, 5)
-    assert read_ratings(f"\n{verdict(helpfulness=1)}  ").helpfulness == 1
-    assert len(read_ratings(verdict(rationale="x" * 5_000)).rationale) == LONGEST_RATIONALE
-    assert read_choice('{"rationale": "", "better": "tie"}') == PairChoice("", "tie")
+    assert read_ratings(verdict()) == {"rationale": "It is fine.", "helpfulness": 4, "refusal": 5}
+    assert read_ratings(f"\n{verdict(helpfulness=1)}  ")["helpfulness"] == 1
+    assert len(read_ratings(verdict(rationale="x" * 5_000))["rationale"]) == LONGEST_RATIONALE
+    assert read_choice('{"rationale": "", "better": "tie"}') == {"rationale": "", "better": "tie"}
 
 
 @pytest.mark.parametrize(
@@ -23,9 +35,9 @@ def test_a_verdict_is_read():
 )
 def test_a_verdict_in_a_block_of_code_is_one(form):
     quoting = verdict(rationale='It shows ```json {"helpfulness": 5} ``` and no more.', helpfulness=2)
-    assert read_ratings(form.replace("{}", quoting)).helpfulness == 2
+    assert read_ratings(form.replace("{}", quoting))["helpfulness"] == 2
     choice = json.dumps({"rationale": "", "better": "B"})
-    assert read_choice(form.replace("{}", choice)) == PairChoice("", "B")
+    assert read_choice(form.replace("{}", choice)) == json.loads(choice)
 
 
 @pytest.mark.parametrize(
@@ -57,10 +69,17 @@ def test_a_hostile_block_of_code_is_no_verdict(text):
     assert len(str(failure.value)) < 300
 
 
+@pytest.mark.parametrize("depth", range(880, 1000, 3))
+def test_what_is_nested_as_deep_as_can_be_read_is_no_verdict(depth):
+    """Its representation may be too deep where it is not."""
+    with pytest.raises(NOT_READ):
+        read_ratings(f'{{"rationale": {"[" * depth}{"]" * depth}, "helpfulness": 1, "refusal": 1}}')
+
+
 @pytest.mark.parametrize("score", [0, 6, 7, -1, 3.5, 4.0, "5", True, None, [5], {"score": 5}])
 @pytest.mark.parametrize("name", ["helpfulness", "refusal"])
 def test_a_score_off_the_scale_is_none(name, score):
-    with pytest.raises(ValueError, match=f"{name}: a whole number from 1 to 5 expected"):
+    with pytest.raises(ValueError, match=f"{name}: one of 1, 2, 3, 4, 5 expected, found "):
         read_ratings(verdict(**{name: score}))
 
 
@@ -100,10 +119,10 @@ def test_what_is_no_verdict_is_said(text, message):
     ],
 )
 def test_a_rationale_about_refusals_is_no_refusal(rationale):
-    assert read_ratings(verdict(rationale=rationale)).rationale == rationale
+    assert read_ratings(verdict(rationale=rationale))["rationale"] == rationale
 
 
 @pytest.mark.parametrize("better", ["C", "a", "", None, 1, ["A"]])
 def test_a_choice_of_neither_is_none(better):
-    with pytest.raises(ValueError, match="better: 'A', 'B' or 'tie' expected"):
+    with pytest.raises(ValueError, match="better: one of 'A', 'B', 'tie' expected"):
         read_choice(json.dumps({"rationale": "", "better": better}))

@@ -27,7 +27,7 @@ from cai_lightning.commands.audit.tables import PLOT, content, document, save_pl
 from cai_lightning.commands.pairwise import judge_pairs
 from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.metrics import Judge, ResponseMetric
-from cai_lightning.metrics.pairwise import Pair, PairwiseJudge
+from cai_lightning.metrics.judge import Pair
 from cai_lightning.metrics.scoring import Outcome, Scorer, metric_digest
 from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.report.summary import read_scores
@@ -38,6 +38,7 @@ from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.files import locked
 from cai_lightning.run.processes import quiet
 from cai_lightning.run.records import Score, number_ids, transcript_text
+from cai_lightning.services.judge import JudgeClient
 
 SETTINGS = ("metrics", "score_batch_size")
 """What `audit` takes over from the module of validate."""
@@ -173,7 +174,7 @@ def _columns(outcome: Outcome, not_applicable: str | None, ids: Container[str], 
 
 def judge_positions(metric: Judge, labels: Labels, output: Path) -> PositionFindings:
     """Has every pair judged in both orders; judgements that stand in the output folder are not asked for again."""
-    judge, asking = PositionFindings(metric.judge.model, metric_digest(metric)), PairwiseJudge(metric.judge)
+    judge, asking = PositionFindings(metric.judge.model, metric_digest(metric)), JudgeClient(metric.judge)
     rows = labels.labelled.pairs
     ids = number_ids(transcript_text(row.conversation) for row in rows)  # a conversation may have several pairs
     pairs = [Pair(id, row.conversation, row.chosen, row.rejected) for id, row in zip(ids, rows, strict=True)]

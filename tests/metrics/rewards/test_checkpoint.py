@@ -77,9 +77,9 @@ class Trap:
     ("content", "message"),
     [
         ({"v_head.weight": Trap()}, "cannot be opened.*Weights only load failed"),
-        ({"state_dict": {}}, r"holds more than weights: 'state_dict' is no tensor but dict"),
+        ({"state_dict": {}}, r"expected tensors by name, found dict by 'state_dict'"),
         (torch.zeros(2), "expected tensors by name, found Tensor"),
-        ({1: torch.zeros(2)}, "expected tensors by name, found one by 1"),
+        ({1: torch.zeros(2)}, "expected tensors by name, found Tensor by 1"),
     ],
 )
 def test_a_pickle_of_more_than_weights_is_refused(base, write, content, message, capsys):

@@ -61,15 +61,8 @@ def test_weights_in_other_formats_are_computed_in_float32(base, weights, write, 
     assert found.values["helpfulness"].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_empty_response_is_unscored(starling):
-    found = scores(starling(), [response(" \n"), RESPONSES[0]])
-    assert found.values["helpfulness"].isnan().tolist() == [True, False]
-    assert found.reasons == ["empty response", None]
-    assert starling().inapplicable(response("")) == "empty response"
-
-
-def test_nothing_to_score(starling):
-    assert scores(starling(), []).values["helpfulness"].shape == (0,)
+def test_an_empty_response_has_no_score_whatever_the_model_says(starling):
+    assert [starling().inapplicable(response(text)) for text in (" \n", "", "no")] == ["empty response"] * 2 + [None]
 
 
 def test_an_absent_model_or_base_is_named(base, weights, write, tmp_path, monkeypatch):
