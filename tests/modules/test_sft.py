@@ -265,6 +265,22 @@ def test_two_processes_learn_what_one_does(fitted):
         torch.testing.assert_close(fitted(name, *arguments), one, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_training_that_shares_layers_out_goes_on_from_its_checkpoint_and_checks_it(fitted, experiment):
+    whole = fitted("whole", *SHARDED)
+    note, last = experiment.run / "fit.json", experiment.run / "checkpoints" / "last.ckpt"
+    unfinished = {name: value for name, value in json.loads(note.read_text()).items() if name != "finished"}
+    note.write_text(json.dumps(unfinished))
+    again = fitted("whole", *SHARDED)
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    note.write_text(json.dumps(unfinished))
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["state_dict"].popitem()
+    torch.save(checkpoint, last)
+    with pytest.raises(AssertionError, match="lacks 1 tensors of the adapter"):
+        fitted("whole", *SHARDED)
+
+
 def test_the_whole_model_is_trained_where_there_is_no_adapter(experiment, tiny_model):
     experiment.write_revisions()
     experiment.sections["fit"]["model"]["init_args"] |= {"lora": None, "learning_rate": 1e-3}
