@@ -275,8 +275,7 @@ def check_revisions(corpus: Path) -> str | None:
             "data.corpus."
         )
     wanted = noted(corpus.parent, "predict").get("rows") if note.is_file() else None
-    made = len(jsonl.read(corpus)) if wanted else 0
-    if not wanted or made >= wanted:
+    if not wanted or (made := len(jsonl.read(corpus))) >= wanted:
         return None
     failed = len(jsonl.read(corpus.with_name("failed.jsonl")))
     return (
