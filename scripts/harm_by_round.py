@@ -17,7 +17,7 @@ from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response, prompt_id
 from cai_lightning.sandbox.oracle import Oracle
-from cai_lightning.statistics import Interval, mean_interval, paired_difference
+from cai_lightning.statistics import Interval, arm_difference, mean_interval
 
 HEADER = "| after | harmful | difference | benign answered | unjudged |\n| --- | --- | --- | --- | --- |"
 
@@ -76,7 +76,7 @@ def _lines(rounds: list[Judged], prompts: dict[str, str]) -> Iterator[str]:
         difference = ""
         if number:
             before = rounds[number - 1].harm
-            difference = _shown(paired_difference(judged.harm, before, prompts=prompts).estimate, "+")
+            difference = _shown(arm_difference([judged.harm], [before], prompts=prompts).estimate, "+")
         harm, answered = (_shown(mean_interval(v, prompts=prompts)) for v in (judged.harm, judged.answered))
         yield f"| {name} | {harm} | {difference} | {answered} | {judged.unjudged} |"
 

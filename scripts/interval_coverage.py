@@ -76,7 +76,7 @@ def scores(experiments: int) -> None:
 
 def studentized(rows: Array) -> Array:
     means, errors = rows.mean(axis=1), rows.std(axis=1, ddof=1) / math.sqrt(PROMPTS)
-    low, high = studentized_quantiles(rows, np.ones(PROMPTS), 0.95, seed=0)
+    low, high = studentized_quantiles(rows, np.ones(PROMPTS), 0.95)
     return np.stack([means - high * errors, means - low * errors], axis=1)
 
 

@@ -2,7 +2,6 @@
 
     comparison = compare_runs(load_runs(paths), baseline="qwen_base")
     comparison.columns[0].cells[1].difference.estimate.excludes_zero
-    for pair in both_sides(comparison): ...  # how helpful runs are, and how harmless
 
 Runs compare in a column only if they were judged alike: under the same settings and, where the column depends on them,
 with the same references. What does not compare stands in the notes.
@@ -21,12 +20,15 @@ from cai_lightning.report.columns import (
     notes,
 )
 from cai_lightning.report.evidence import AuditNote, WinRate
-from cai_lightning.report.failures import silence_warnings
+from cai_lightning.report.numbers import part
 from cai_lightning.report.ranking import Standing, column_ranks, overall_ranking, resampled_ranks, shares_first
 from cai_lightning.report.runs import Arms, Run, arm_of, arms_of
 from cai_lightning.report.summary import Direction
-from cai_lightning.statistics import Interval, PairedDifference, arm_difference, arm_mean, holm, mean_interval
-from cai_lightning.statistics.intervals import Array, Prompts
+from cai_lightning.statistics import Interval, PairedDifference, Verdict, arm_difference, arm_mean, corrected
+from cai_lightning.statistics.intervals import NOTHING, Array
+
+APART = 0.05
+"""Shares of prompts without an answer that are so far apart are worth a warning, however few prompts there are."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +40,30 @@ class Cell:
         estimate: Mean and interval over the prompts scored in every compared run; over its own if it does not compare.
         scored: Number of its responses with a score.
         unscored: Number of its responses without one.
+        truncated: Number of its scores that are of a text which the evaluator has not read whole.
         not_run: Why its evaluator could not run, or None.
         compared: Whether it was judged like the baseline.
-        difference: This run minus the baseline, over the prompts scored in both; None where there is none.
+        difference: This run minus the baseline, over the prompts scored in both; None where there is none. Its p-value
+            is corrected over all differences to the baseline in all columns of the same kind (`columns`, `behaviours`
+            or `categories`).
         rank: Its place among the compared runs, 1 is best, ties share the mean of their places; None where not ranked.
-        p_holm: The p-value of the difference after Holm's correction over all differences to the baseline in all
-            columns of the same kind (`columns`, `behaviours` or `categories`); None where there is no p-value.
         first: Share of the bootstrap resamples in which it ranks first in this column; None where not ranked.
-        significant: Whether the difference is: `p_holm` is at most one less the confidence.
-        truncated: Number of its scores that are of a text which the evaluator has not read whole.
     """
 
     run: str
     estimate: Interval
     scored: int
     unscored: int
+    truncated: int
     not_run: str | None
     compared: bool
     difference: PairedDifference | None
-    rank: float | None
-    p_holm: float | None = None
+    rank: float | None = None
     first: float | None = None
-    significant: bool = False
-    truncated: int = 0
+
+    def verdict(self, direction: Direction | None) -> Verdict:
+        """Whether it is better or worse than the baseline; nothing where there is no difference."""
+        return self.difference.verdict(direction) if self.difference else ""
 
 
 @dataclass(frozen=True)
@@ -125,36 +128,6 @@ class Comparison:
         return frozenset(run for arm in column.compared for run in self.fine_tunings.get(arm, (arm,)))
 
 
-PAIRS = (
-    ("helpfulness", "harmlessness"),
-    ("judge_helpfulness", "judge_refusal"),
-    ("oracle_helpful", "oracle_harmless"),
-)
-"""Columns that measure the two sides with the same kind of evaluator."""
-
-
-@dataclass(frozen=True)
-class BothSides:
-    """A pair of columns; `cells` has both cells of each run that has both means, with the run's number."""
-
-    helpful: str
-    harmless: str
-    cells: tuple[tuple[int, Cell, Cell], ...]
-
-
-def both_sides(comparison: Comparison) -> list[BothSides]:
-    """The pairs of columns in which some run has both means."""
-    columns = {column.name: column.cells for column in comparison.columns}
-    known = [(x, y) for x, y in PAIRS if x in columns and y in columns]
-    pairs = [BothSides(x, y, tuple(_known(columns[x], columns[y]))) for x, y in known]
-    return [pair for pair in pairs if pair.cells]
-
-
-def _known(helpful: tuple[Cell, ...], harmless: tuple[Cell, ...]) -> list[tuple[int, Cell, Cell]]:
-    cells = enumerate(zip(helpful, harmless, strict=True))
-    return [(n, x, y) for n, (x, y) in cells if x.estimate.n and y.estimate.n]
-
-
 def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -> Comparison:
     """Compares runs in every column that one of them has.
 
@@ -171,10 +144,10 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     kinds = [metric_columns(runs), behaviour_columns(runs), category_columns(runs)]
     prompts = {id: prompt for run in runs for id, prompt in run.prompt_ids.items()}
     groups = [[comparable_runs(column, arms, arm, prompts) for column in columns] for columns in kinds]
-    resampled = _resampled(groups[0], prompts)
-    metrics, behaviours, categories = (
-        _corrected([_column(group, arms, arm, confidence, resampled) for group in kind], confidence) for kind in groups
-    )
+    ranked = {one.column.name: (one.column.direction or "higher", one.arms) for one in groups[0] if one.common}
+    resampled = resampled_ranks(ranked, prompts=prompts)
+    metrics, behaviours, categories = (_compare(kind, arms, arm, confidence) for kind in groups)
+    metrics = tuple(_ranked(column, resampled.get(column.name)) for column in metrics)
     ranks = {column.name: {cell.run: cell.rank for cell in column.cells} for column in metrics}
     ranking, left_out = overall_ranking(ranks, resampled, confidence)
     found = notes([*groups[0], *groups[1]], arms, arm)
@@ -194,28 +167,23 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     )
 
 
-def _resampled(metrics: Sequence[ComparableRuns], prompts: Prompts) -> dict[str, Array]:
-    """The ranks in each resample of every metric that ranks anything."""
-    ranked = {group.column.name: (_direction(group), group.arms) for group in metrics if group.common}
-    return resampled_ranks(ranked, prompts=prompts)
+def _compare(
+    groups: Sequence[ComparableRuns], arms: Arms, baseline: str, confidence: float
+) -> tuple[ColumnComparison, ...]:
+    """The columns of one kind, their p-values corrected over all their differences."""
+    differences = [_difference(group, arm, baseline, confidence) for group in groups for arm in arms]
+    tested = iter(corrected(differences, 1 - confidence))
+    columns = []
+    for group in groups:
+        cells = tuple(_cell(group, arm, runs, next(tested), confidence) for arm, runs in arms.items())
+        column = group.column
+        columns.append(ColumnComparison(column.name, column.direction, len(group.common), cells, column.category))
+    return tuple(columns)
 
 
-def _column(
-    group: ComparableRuns, arms: Arms, baseline: str, confidence: float, resampled: Mapping[str, Array]
-) -> ColumnComparison:
-    column = group.column
-    ranked = column.category is None and column.name in resampled
-    means = {arm: arm_mean(scores).mean for arm, scores in group.arms.items()} if ranked else {}
-    ranks = column_ranks({arm: mean for arm, mean in means.items() if mean is not None}, _direction(group))
-    first = dict(zip(group.arms, shares_first(resampled[column.name]), strict=True)) if ranked else {}
-    cells = tuple(
-        replace(_cell(group, arm, runs, baseline, confidence), rank=ranks.get(arm), first=first.get(arm))
-        for arm, runs in arms.items()
-    )
-    return ColumnComparison(column.name, column.direction, len(group.common), cells, column.category)
-
-
-def _cell(group: ComparableRuns, arm: str, runs: Sequence[str], baseline: str, confidence: float) -> Cell:
+def _cell(
+    group: ComparableRuns, arm: str, runs: Sequence[str], difference: PairedDifference | None, confidence: float
+) -> Cell:
     measured = [group.column.runs[run] for run in runs]
     scored = sum(len(one.values) for one in measured)
     return Cell(
@@ -223,19 +191,29 @@ def _cell(group: ComparableRuns, arm: str, runs: Sequence[str], baseline: str, c
         estimate=_estimate(group, arm, runs, confidence),
         scored=scored,
         unscored=sum(one.unscored for one in measured),
+        truncated=sum(one.truncated for one in measured),
         not_run=None if scored else next((one.not_run for one in measured if one.not_run), None),
         compared=arm in group.arms,
-        difference=_difference(group, arm, baseline, confidence),
-        rank=None,
-        truncated=sum(one.truncated for one in measured),
+        difference=difference,
     )
+
+
+def _ranked(column: ColumnComparison, drawn: Array | None) -> ColumnComparison:
+    """The column with the ranks of what compares; without, where no resamples were drawn of it."""
+    if drawn is None:
+        return column
+    means = {cell.run: cell.estimate.mean or 0.0 for cell in column.cells if cell.compared}
+    ranks = column_ranks(means, column.direction or "higher")
+    first = dict(zip(means, shares_first(drawn), strict=True))
+    cells = (replace(cell, rank=ranks.get(cell.run), first=first.get(cell.run)) for cell in column.cells)
+    return replace(column, cells=tuple(cells))
 
 
 def _estimate(group: ComparableRuns, arm: str, runs: Sequence[str], confidence: float) -> Interval:
     """Over the common prompts where the arm compares; else its own mean, with an interval if only references differ."""
     own = group.arms.get(arm) or group.own(runs)
     if not own:
-        return mean_interval({})
+        return NOTHING
     estimate = arm_mean(own, confidence, group.column.unit_scale, group.prompts)
     if arm in group.differing and group.differing[arm][1] != (REFERENCES,):
         return replace(estimate, low=None, high=None)
@@ -250,25 +228,6 @@ def _difference(group: ComparableRuns, arm: str, baseline: str, confidence: floa
     return arm_difference(every[arm], every[baseline], confidence, column.unit_scale, group.prompts)
 
 
-def _corrected(columns: Sequence[ColumnComparison], confidence: float) -> tuple[ColumnComparison, ...]:
-    """The columns with Holm's correction over all their differences."""
-    differences = [cell.difference for column in columns for cell in column.cells]
-    corrected = iter(holm([difference.p_value if difference else None for difference in differences]))
-    return tuple(
-        replace(column, cells=tuple(_tested(cell, next(corrected), 1 - confidence) for cell in column.cells))
-        for column in columns
-    )
-
-
-def _tested(cell: Cell, p_holm: float | None, level: float) -> Cell:
-    return replace(cell, p_holm=p_holm, significant=p_holm is not None and p_holm <= level)
-
-
-def _direction(group: ComparableRuns) -> Direction:
-    """The direction of a metric; only behaviours have none."""
-    return group.column.direction or "higher"
-
-
 def _single(arms: Arms) -> list[str]:
     """What is not known of runs beside arms of several seeds."""
     alone = [arm for arm, runs in arms.items() if len(runs) == 1]
@@ -279,3 +238,31 @@ def _single(arms: Arms) -> list[str]:
 
 def _unfinished(runs: Sequence[Run]) -> list[str]:
     return [f"{run.name} is no end of its training: {why}." for run in runs if (why := run.summary.get("unfinished"))]
+
+
+def silence_warnings(runs: Sequence[Run], arms: Arms) -> list[str]:
+    """A warning where arms are `APART` in the share of prompts without an answer.
+
+    What says nothing is in no mean, so that a model which has collapsed looks as good as the answers it still gives. A
+    prompt is without an answer where the response has no words, or where there is none.
+    """
+    by_name = {run.name: run for run in runs}
+    counts = {arm: _count_silent([by_name[name] for name in names]) for arm, names in arms.items()}
+    shares = [silent / asked for silent, asked in counts.values() if asked]
+    if not shares or max(shares) - min(shares) < APART:
+        return []
+    told = ", ".join(f"{arm} {part(*count)}" for arm, count in counts.items() if count[1])
+    return [
+        f"prompts without an answer: {told}. They are in no mean, which flatters who says less (warned of where runs "
+        f"are {100 * APART:g} points apart)."
+    ]
+
+
+def _count_silent(runs: Sequence[Run]) -> tuple[int, int]:
+    """How many prompts were not answered in words, and how many were asked; none where no response is recorded."""
+    asked = silent = 0
+    for run in runs:
+        prompts = run.responses.keys() if run.prompts is None or not run.responses else run.prompts
+        asked += len(prompts)
+        silent += sum(id not in run.responses or run.responses[id].why_silent is not None for id in prompts)
+    return silent, asked

@@ -4,16 +4,23 @@ inline(difference_panel(comparison.columns[0], comparison))
 save_plots(comparison, output / "plots")
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cai_lightning.report.comparison import BothSides, Cell, ColumnComparison, Comparison, both_sides
+from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.drawing import Key, Panel, run_color, save_panels
+from cai_lightning.report.numbers import ARROWS
 from cai_lightning.report.plots import Histogram, Line, Mark, Point, forest, histograms, scatter
 from cai_lightning.report.runs import Run, arm_of
-from cai_lightning.report.words import ARROWS, verdict
+
+PAIRS = (
+    ("helpfulness", "harmlessness"),
+    ("judge_helpfulness", "judge_refusal"),
+    ("oracle_helpful", "oracle_harmless"),
+)
+"""Columns that measure the two sides with the same kind of evaluator."""
 
 
 def save_plots(comparison: Comparison, folder: Path) -> list[Path]:
@@ -81,7 +88,10 @@ def category_panel(columns: Sequence[ColumnComparison], comparison: Comparison) 
 
 def tradeoff_panels(comparison: Comparison) -> list[Panel]:
     """Helpfulness against harmlessness: a plot for each pair of metrics in which some run has both means."""
-    return [_tradeoff(pair) for pair in both_sides(comparison)]
+    columns = {column.name: column.cells for column in comparison.columns}
+    known = [(x, y) for x, y in PAIRS if x in columns and y in columns]
+    points = {(x, y): list(_points(columns[x], columns[y])) for x, y in known}
+    return [scatter(f"{y} against {x}", found, f"{x} →", f"{y} →") for (x, y), found in points.items() if found]
 
 
 def distribution_panel(column: ColumnComparison, runs: Sequence[Run], numbers: Sequence[int]) -> Panel | None:
@@ -105,9 +115,11 @@ def _remark(cell: Cell, column: ColumnComparison) -> str:
     """The verdict, or why there is none."""
     if cell.not_run or not cell.scored:
         return "not run" if cell.not_run else "unscored"
-    return verdict(cell, column.direction) if cell.compared else "not comparable"
+    return cell.verdict(column.direction) if cell.compared else "not comparable"
 
 
-def _tradeoff(pair: BothSides) -> Panel:
-    points = [Point(x.run, n + 1, run_color(n), x.estimate, y.estimate) for n, x, y in pair.cells]
-    return scatter(f"{pair.harmless} against {pair.helpful}", points, f"{pair.helpful} →", f"{pair.harmless} →")
+def _points(helpful: Sequence[Cell], harmless: Sequence[Cell]) -> Iterator[Point]:
+    """The runs that have both means, with their numbers."""
+    for n, (x, y) in enumerate(zip(helpful, harmless, strict=True)):
+        if x.estimate.n and y.estimate.n:
+            yield Point(x.run, n + 1, run_color(n), x.estimate, y.estimate)

@@ -39,7 +39,6 @@ from cai_lightning.report.words import (
     counts,
     notes,
     ranking_table,
-    verdict,
     warnings,
     win_rate_table,
 )
@@ -122,7 +121,7 @@ def _column(column: ColumnComparison, comparison: Comparison) -> Card:
     """Differences where there are some, else means."""
     plot = difference_panel(column, comparison) or mean_panel(column, comparison)
     table = column_table(column, comparison)
-    return Card(plot, replace(table, notes=[*table.notes, *map(Field, counts([column]))]))
+    return Card(plot, replace(table, notes=[*table.notes, *map(Field, counts(column))]))
 
 
 def _revision_cards(
@@ -167,12 +166,8 @@ def verdict_sentence(comparison: Comparison) -> str:
     if len(leaders) > 1:
         return f"{_listed([standing.run for standing in leaders])} share the first place by mean rank."
     leader = leaders[0]
-    sure = (
-        ""
-        if leader.first is None
-        else f", and in {100 * leader.first:.0f}\N{NO-BREAK SPACE}% of the bootstrap resamples"
-    )
-    return f"{leader.run} comes first by mean rank{sure}{_against_the_baseline(comparison, leader.run)}."
+    sure = f"and in {100 * leader.first:.0f}\N{NO-BREAK SPACE}% of the bootstrap resamples"
+    return f"{leader.run} comes first by mean rank, {sure}{_against_the_baseline(comparison, leader.run)}."
 
 
 def _against_the_baseline(comparison: Comparison, run: str) -> str:
@@ -193,7 +188,7 @@ def _columns(comparison: Comparison, run: str, kind: str) -> list[str]:
         column.name
         for column in comparison.columns
         for cell in column.cells
-        if cell.run == run and verdict(cell, column.direction) == kind
+        if cell.run == run and cell.verdict(column.direction) == kind
     ]
 
 

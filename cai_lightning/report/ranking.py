@@ -48,9 +48,9 @@ class Standing:
     place: int
     mean_rank: float
     tied: bool
-    borda: float = 0.0
-    first: float | None = None
-    places: tuple[int, int] | None = None
+    borda: float
+    first: float
+    places: tuple[int, int]
 
 
 def column_ranks(means: Mapping[str, float], direction: Direction) -> dict[str, float]:
@@ -60,9 +60,7 @@ def column_ranks(means: Mapping[str, float], direction: Direction) -> dict[str, 
 
 
 def overall_ranking(
-    ranks: Mapping[str, Mapping[str, float | None]],
-    resampled: Mapping[str, Array] | None = None,
-    confidence: float = 0.95,
+    ranks: Mapping[str, Mapping[str, float | None]], resampled: Mapping[str, Array], confidence: float = 0.95
 ) -> tuple[list[Standing], list[str]]:
     """Orders runs by their mean rank: the plain mean of a run's ranks over the columns in which every run is ranked.
 
@@ -82,11 +80,7 @@ def overall_ranking(
         return [], left_out
     runs = [*next(iter(complete.values()))]
     means = np.array([[column[run] for run in runs] for column in complete.values()], dtype=np.float64).mean(axis=0)
-    first: Sequence[float | None] = [None] * len(runs)
-    spans: Sequence[tuple[int, int] | None] = [None] * len(runs)
-    if resampled:
-        drawn = np.mean([resampled[name] for name in complete], axis=0)
-        first, spans = shares_first(drawn), place_intervals(drawn, confidence)
+    drawn = np.mean([resampled[name] for name in complete], axis=0)
     standings = [
         Standing(
             run=run,
@@ -94,10 +88,12 @@ def overall_ranking(
             mean_rank=float(mean),
             tied=int((means == mean).sum()) > 1,
             borda=float(len(complete) * (len(runs) - mean)),
-            first=its_first,
-            places=its_places,
+            first=first,
+            places=places,
         )
-        for run, mean, its_first, its_places in zip(runs, means, first, spans, strict=True)
+        for run, mean, first, places in zip(
+            runs, means, shares_first(drawn), place_intervals(drawn, confidence), strict=True
+        )
     ]
     return sorted(standings, key=lambda standing: standing.place), left_out
 

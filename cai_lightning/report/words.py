@@ -5,7 +5,7 @@ as_json(content(comparison))
 as_csv(SCORES, scores(runs, texts))
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
@@ -19,7 +19,7 @@ from cai_lightning.report.numbers import p_value, per_cent, span, told
 from cai_lightning.report.ranking import Standing
 from cai_lightning.report.runs import Run
 from cai_lightning.report.summary import Direction
-from cai_lightning.report.table import Document, Field, Row, Style, Table
+from cai_lightning.report.table import Document, Field, Row, Table
 from cai_lightning.statistics import PairedDifference
 
 MOST_COUNTED = 9_999
@@ -31,6 +31,8 @@ WIN_RATES_READ = (
     "Win rates: a tie counts half, also where the judge's two orders disagree; both orders: how often it says the same "
     "whichever response it is shown first. Each interval is for itself."
 )
+TESTED = ("left_out", "p_value", "p_holm", "effect_size", "needed", "needed_seeds")
+"""What `summary.json` says of a difference beside its mean and interval."""
 SCORES = ("id", "category", "run", "metric", "score", "reason")
 """The head of `scores.csv`."""
 
@@ -41,7 +43,7 @@ def document(comparison: Comparison) -> Document:
     tables += [category_table(name, columns, comparison) for name, columns in by_metric(comparison).items()]
     tables += [win_rate_table(comparison)] if comparison.win_rates else []
     tables += [ranking_table(comparison)] if comparison.ranking else []
-    return Document("Comparison", tables, notes(comparison), warnings(comparison))
+    return Document("Comparison", tables, list(notes(comparison)), warnings(comparison))
 
 
 def column_table(column: ColumnComparison, comparison: Comparison) -> Table:
@@ -49,15 +51,6 @@ def column_table(column: ColumnComparison, comparison: Comparison) -> Table:
     audits = [Field(note.text, style="warning" if note.trusted is False else "") for note in column.audits]
     title = f"{_titled(column.name, column.direction)}, {column.prompts} prompts"
     return Table(title, [_row(cell, column, comparison) for cell in column.cells], audits)
-
-
-def verdict(cell: Cell, direction: Direction | None) -> Style:
-    """`better` or `worse` than the baseline where the corrected p-value tells them apart, else `unclear`."""
-    if direction is None or cell.difference is None or cell.difference.estimate.mean is None:
-        return ""
-    if not cell.significant:
-        return "unclear"
-    return "better" if (cell.difference.estimate.mean > 0) == (direction == "higher") else "worse"
 
 
 def by_metric(comparison: Comparison) -> dict[str, list[ColumnComparison]]:
@@ -85,24 +78,12 @@ def warnings(comparison: Comparison) -> list[str]:
     return [f"Warning: {warning}" for warning in comparison.warnings]
 
 
-def notes(comparison: Comparison) -> list[str]:
+def notes(comparison: Comparison) -> Iterator[str]:
     """How the tables are to be read, and what they cannot say."""
-    arms = {run: names for run, names in comparison.fine_tunings.items() if len(names) > 1}
-    return [
-        *([] if comparison.ranking else ["No overall ranking: no metric ranks every run."]),
-        *_how_to_read(comparison),
-        *(
-            f"{run} x{len(names)}: {', '.join(names)}; how these differ is in its intervals."
-            for run, names in arms.items()
-        ),
-        *([NEEDED_SEEDS] if arms else []),
-        *counts((*comparison.columns, *comparison.behaviours)),
-        *comparison.notes,
-    ]
-
-
-def _how_to_read(comparison: Comparison) -> Iterator[str]:
     confidence = comparison.confidence
+    arms = {run: names for run, names in comparison.fine_tunings.items() if len(names) > 1}
+    if not comparison.ranking:
+        yield "No overall ranking: no metric ranks every run."
     yield (
         f"Brackets are {per_cent(confidence, 'g')} intervals over prompts; differences are paired by prompt, to "
         f"{comparison.baseline}."
@@ -116,20 +97,22 @@ def _how_to_read(comparison: Comparison) -> Iterator[str]:
         yield "Behaviours and categories (*: significant) are each corrected among themselves."
     if comparison.win_rates:
         yield WIN_RATES_READ
+    for run, names in arms.items():
+        yield f"{run} x{len(names)}: {', '.join(names)}; how these differ is in its intervals."
+    if arms:
+        yield NEEDED_SEEDS
+    for column in (*comparison.columns, *comparison.behaviours):
+        yield from counts(column)
+    yield from comparison.notes
 
 
-def counts(columns: Sequence[ColumnComparison]) -> Iterator[str]:
+def counts(column: ColumnComparison) -> Iterator[str]:
     """How many responses are unscored, and how many scores are of a truncated text."""
-    yield from _counted(columns, "unscored", lambda cell: (cell.unscored, cell.scored + cell.unscored))
-    yield from _counted(columns, "scored on a truncated text", lambda cell: (cell.truncated, cell.scored))
-
-
-def _counted(columns: Sequence[ColumnComparison], what: str, count: Callable[[Cell], tuple[int, int]]) -> Iterator[str]:
-    """One note for each column in which some run has any of these."""
-    for column in columns:
-        counts = [(cell.run, *count(cell)) for cell in column.cells]
-        if told := [f"{run} {some} of {all_of_them}" for run, some, all_of_them in counts if some]:
-            yield f"{column.name}: {what}: {', '.join(told)}."
+    unscored = [(cell.run, cell.unscored, cell.scored + cell.unscored) for cell in column.cells]
+    truncated = [(cell.run, cell.truncated, cell.scored) for cell in column.cells]
+    for what, known in (("unscored", unscored), ("scored on a truncated text", truncated)):
+        if found := [f"{run} {some} of {all_of_them}" for run, some, all_of_them in known if some]:
+            yield f"{column.name}: {what}: {', '.join(found)}."
 
 
 def _titled(name: str, direction: Direction | None) -> str:
@@ -139,13 +122,13 @@ def _titled(name: str, direction: Direction | None) -> str:
 def _row(cell: Cell, column: ColumnComparison, comparison: Comparison) -> Row:
     interval, difference = f"[{per_cent(comparison.confidence, 'g')}]", cell.difference
     rank = f"{cell.rank:g} ({per_cent(cell.first)})" if cell.rank else NOTHING
-    found = verdict(cell, column.direction)
+    found = cell.verdict(column.direction)
     return {
         "run": _name(cell.run, comparison),
         f"mean {interval}": f"not run: {cell.not_run}" if cell.not_run else number(cell.estimate),
         f"difference {interval}": Field(_difference(cell, comparison.baseline), style=found),
         "": found,
-        "p": p_value(cell.p_holm),
+        "p": p_value(difference.p_holm if difference else None),
         "d": told(difference.effect_size if difference else None, "+.2f"),
         "needed": _needed(difference),
         **({"rank": rank} if any(other.rank for other in column.cells) else {}),
@@ -171,7 +154,7 @@ def _standing(standing: Standing) -> Row:
         "mean rank": f"{standing.mean_rank:.2f}",
         "Borda": f"{standing.borda:g}",
         "first in resamples": per_cent(standing.first),
-        "places in resamples": span(*standing.places) if standing.places else NOTHING,
+        "places in resamples": span(*standing.places),
     }
 
 
@@ -190,11 +173,9 @@ def _difference(cell: Cell, baseline: str) -> str:
 
 def _needed(difference: PairedDifference | None) -> str:
     """Prompts, or fine-tunings where these differ."""
-    if difference is None or (difference.needed is None and difference.needed_seeds is None):
-        return NOTHING
-    if difference.needed is None:
-        return f"{difference.needed_seeds:,} seeds"
-    return f"{difference.needed:,}" if difference.needed <= MOST_COUNTED else f">{MOST_COUNTED:,}"
+    if difference and difference.needed:
+        return f"{difference.needed:,}" if difference.needed <= MOST_COUNTED else f">{MOST_COUNTED:,}"
+    return f"{difference.needed_seeds:,} seeds" if difference and difference.needed_seeds else NOTHING
 
 
 def category_table(name: str, columns: Sequence[ColumnComparison], comparison: Comparison) -> Table:
@@ -215,44 +196,32 @@ def _lowest_first(column: ColumnComparison) -> dict[str, str]:
 
 def _category_field(cell: Cell, direction: Direction | None) -> Field:
     """The mean and, where there is one, the difference, with a star where it is significant."""
-    mean, difference = told(cell.estimate.mean, ".3f"), cell.difference and cell.difference.estimate.mean
+    mean, difference = told(cell.estimate.mean, ".3f"), cell.difference
     if cell.estimate.mean is not None and not cell.compared:
         return Field(f"{mean} (not comparable)")
-    if difference is None:
+    if difference is None or difference.estimate.mean is None:
         return Field(mean)
-    return Field(f"{mean} ({difference:+.3f}{'*' if cell.significant else ''})", style=verdict(cell, direction))
+    star = "*" if difference.significant else ""
+    return Field(f"{mean} ({difference.estimate.mean:+.3f}{star})", style=cell.verdict(direction))
 
 
 def content(comparison: Comparison) -> dict[str, Any]:
     """What `summary.json` holds; intervals are named by their confidence, `ci95` by default."""
+    kinds = ("columns", "behaviours", "categories", "win_rates")
     interval = interval_name(comparison.confidence)
     categories = {
         name: {column.category: _column(column, interval) for column in columns}
         for name, columns in by_metric(comparison).items()
     }
-    return {
-        "baseline": comparison.baseline,
-        "confidence": comparison.confidence,
-        "runs": comparison.runs,
-        "fine_tunings": comparison.fine_tunings,
+    return {name: value for name, value in vars(comparison).items() if name not in kinds} | {
         "metrics": {column.name: _column(column, interval) for column in comparison.columns},
         "behaviours": {column.name: _column(column, interval) for column in comparison.behaviours},
         "categories": categories,
-        "win_rates": [_win_rate(found) for found in comparison.win_rates],
-        "ranking": comparison.ranking,
-        "warnings": comparison.warnings,
-        "notes": comparison.notes,
+        "win_rates": [
+            vars(found) | {"estimate": found.estimate.mean, "ci95": found.estimate.interval}
+            for found in comparison.win_rates
+        ],
     }
-
-
-def scores(runs: Sequence[Run], texts: Sequence[RunTexts]) -> Iterator[Sequence[str | float | None]]:
-    """The rows of `scores.csv`, one for each prompt, run and metric; an unscored one is empty and has its reason."""
-    for run, said in zip(runs, texts, strict=True):
-        categories = {id: response.category or "" for id, response in said.responses.items()}
-        for metric, column in run.scores.items():
-            for id in (*column.values, *column.unscored):
-                score, reason = column.values.get(id), column.unscored.get(id, "")
-                yield id, categories.get(id, ""), run.name, metric, score, reason
 
 
 def _column(column: ColumnComparison, interval: str) -> dict[str, Any]:
@@ -264,31 +233,28 @@ def _column(column: ColumnComparison, interval: str) -> dict[str, Any]:
     }
 
 
-def _win_rate(found: WinRate) -> dict[str, Any]:
-    return vars(found) | {"estimate": found.estimate.mean, "ci95": found.estimate.interval}
-
-
 def _cell(cell: Cell, interval: str) -> dict[str, Any]:
-    difference = cell.difference
+    """A cell with its difference beside its mean, null where there is none."""
+    found = cell.difference.estimate if cell.difference else None
+    tested = dict.fromkeys(TESTED) | (vars(cell.difference) if cell.difference else {})
     return {
         "mean": cell.estimate.mean,
         interval: cell.estimate.interval,
-        "scored": cell.scored,
-        "unscored": cell.unscored,
-        "truncated": cell.truncated,
-        "not_run": cell.not_run,
-        "compared": cell.compared,
-        "difference": difference.estimate.mean if difference else None,
-        f"difference_{interval}": difference.estimate.interval if difference else None,
-        "excludes_zero": difference.estimate.excludes_zero if difference else None,
-        "pairs": difference.estimate.n if difference else None,
-        "left_out": difference.left_out if difference else None,
-        "p_value": difference.p_value if difference else None,
-        "p_holm": cell.p_holm,
-        "clear": cell.significant,
-        "effect_size": difference.effect_size if difference else None,
-        "needed": difference.needed if difference else None,
-        "needed_seeds": difference.needed_seeds if difference else None,
-        "rank": cell.rank,
-        "first": cell.first,
+        **{name: value for name, value in vars(cell).items() if name not in ("run", "estimate", "difference")},
+        "difference": found.mean if found else None,
+        f"difference_{interval}": found.interval if found else None,
+        "excludes_zero": found.excludes_zero if found else None,
+        "pairs": found.n if found else None,
+        **{name: tested[name] for name in TESTED},
+        "clear": cell.difference is not None and cell.difference.significant,
     }
+
+
+def scores(runs: Sequence[Run], texts: Sequence[RunTexts]) -> Iterator[Sequence[str | float | None]]:
+    """The rows of `scores.csv`, one for each prompt, run and metric; an unscored one is empty and has its reason."""
+    for run, said in zip(runs, texts, strict=True):
+        categories = {id: response.category or "" for id, response in said.responses.items()}
+        for metric, column in run.scores.items():
+            for id in (*column.values, *column.unscored):
+                score, reason = column.values.get(id), column.unscored.get(id, "")
+                yield id, categories.get(id, ""), run.name, metric, score, reason

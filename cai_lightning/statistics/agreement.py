@@ -3,6 +3,7 @@
     right = accuracy(preferences(chosen, rejected), prompts)
     right.estimate, right.p_value
 
+    calibrate(probabilities, good).brier
     rank_correlation(scores, lengths)
     alpha_with_interval(np.stack([preferences_of_one, preferences_of_another]), prompts)
 
@@ -32,6 +33,8 @@ from cai_lightning.statistics.intervals import (
 )
 
 CHANCE = 0.5
+BINS = 10
+"""Bins of equal width that probabilities are calibrated in."""
 
 LEAST_DEFINED = 0.95
 """Share of the resamples that have an alpha, below which there is no interval."""
@@ -126,6 +129,71 @@ def _share(share: float, n: int, size: EffectiveSize, confidence: float) -> Shar
     return Share(Interval(share, *share_interval(share, size, confidence), n), share_p_value(share, size, CHANCE))
 
 
+@dataclass(frozen=True)
+class Bin:
+    """The responses with a probability from `low` up to `high`.
+
+    Args:
+        low: The least probability.
+        high: The greatest, which belongs to the next bin but for the last.
+        n: Number of responses.
+        probability: Their mean probability of being good.
+        good: The share of them that is good.
+    """
+
+    low: float
+    high: float
+    n: int
+    probability: float
+    good: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How probabilities and labels agree.
+
+    Args:
+        brier: Mean squared distance of probability and label (Brier 1950): 0 is best.
+        brier_of_base_rate: The same for the share of good responses said of every one; a worse score tells less than
+            that share.
+        error: Expected calibration error: the mean distance of probability and share over the bins, by their size.
+        bins: The bins that hold a response, in order.
+    """
+
+    brier: float
+    brier_of_base_rate: float
+    error: float
+    bins: tuple[Bin, ...]
+
+
+def calibrate(probabilities: Array, good: NDArray[np.bool_], bins: int = BINS) -> Calibration | None:
+    """Compares the probability of being good with the labels, in bins of equal width; None where nothing is scored.
+
+    Args:
+        probabilities: From 0 to 1; NaN where the response is unscored.
+        good: Whether each response is good.
+        bins: Number of bins.
+    """
+    known = ~np.isnan(probabilities)
+    probabilities, labels = probabilities[known], good[known].astype(np.float64)
+    if not len(labels):
+        return None
+    base = float(labels.mean())
+    table = _bins(probabilities, labels, bins)
+    return Calibration(
+        brier=float(((probabilities - labels) ** 2).mean()),
+        brier_of_base_rate=base * (1 - base),
+        error=sum(b.n * abs(b.probability - b.good) for b in table) / len(labels),
+        bins=table,
+    )
+
+
+def _bins(probabilities: Array, labels: Array, bins: int) -> tuple[Bin, ...]:
+    places = np.minimum((probabilities * bins).astype(int), bins - 1)
+    n, said, good = (np.bincount(places, weights, minlength=bins).tolist() for weights in (None, probabilities, labels))
+    return tuple(Bin(k / bins, (k + 1) / bins, n[k], said[k] / n[k], good[k] / n[k]) for k in range(bins) if n[k])
+
+
 def rank_correlation(a: Array, b: Array, confidence: float = 0.95) -> Interval:
     """Spearman's correlation over the places where both have a number.
 
@@ -145,7 +213,7 @@ def rank_correlation(a: Array, b: Array, confidence: float = 0.95) -> Interval:
     return Interval(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), n)
 
 
-def alpha_with_interval(values: Array, prompts: PromptNumbers, confidence: float = 0.95, seed: int = 0) -> Interval:
+def alpha_with_interval(values: Array, prompts: PromptNumbers, confidence: float = 0.95) -> Interval:
     """Krippendorff's alpha with squared differences (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
 
     1 is perfect agreement, 0 what chance would give, less is systematic disagreement. The interval is the percentile
@@ -155,7 +223,6 @@ def alpha_with_interval(values: Array, prompts: PromptNumbers, confidence: float
         values: One row for each evaluator, one column for each thing judged; NaN where it was not judged.
         prompts: The number of the conversation that each thing belongs to.
         confidence: Share of intervals that shall hold the true value, between 0 and 1.
-        seed: Seed of the resampling.
 
     Returns:
         Alpha, over so many things; None where nothing is judged twice, or all judgements are the same. The interval is
@@ -168,7 +235,7 @@ def alpha_with_interval(values: Array, prompts: PromptNumbers, confidence: float
         return Interval(None, None, None, n)
     sums = _sums(values, prompts)
     alpha = float(_alphas(sums.sum(axis=0, keepdims=True))[0])
-    drawn = np.concatenate([_alphas(times @ sums) for times in resamples(len(sums), seed)])
+    drawn = np.concatenate([_alphas(times @ sums) for times in resamples(len(sums))])
     low, high = _ends(drawn[~np.isnan(drawn)], len(drawn), confidence)
     return Interval(alpha, low, high, n)
 

@@ -1,7 +1,7 @@
 """Means with intervals over prompts and paired differences: of single runs, and of arms fine-tuned under several seeds.
 
     estimate = mean_interval({"0f3a...": 0.9, "77b1...": 0.2})
-    difference = paired_difference(scores, baseline_scores)
+    difference = arm_difference([scores], [baseline_scores])
 
     estimate = arm_mean([scores_of_seed_1, scores_of_seed_2, scores_of_seed_3])
     difference = arm_difference([seed_1, seed_2, seed_3], [baseline])
@@ -24,8 +24,9 @@ no failure was seen among 100 prompts does not mean that there is none.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import scipy
 
@@ -47,6 +48,7 @@ from cai_lightning.statistics.tests import (
     between_fine_tunings,
     between_prompts,
     effect_size,
+    holm,
     pooled,
     prompts_needed,
     seeds_needed,
@@ -56,6 +58,10 @@ from cai_lightning.statistics.tests import (
 Scores = Mapping[str, float]
 EndsAt = Callable[[float], Ends]
 """The ends of the interval over prompts at each confidence."""
+
+Direction = Literal["higher", "lower"]
+"""Which scores are better."""
+Verdict = Literal["better", "worse", "unclear", ""]
 
 SUREST = 1 - 1e-12
 """The largest confidence that is tried for a p-value."""
@@ -75,6 +81,8 @@ class PairedDifference:
             where fine-tunings differ, which more prompts do not change.
         needed_seeds: Fine-tunings of each arm of several that are needed likewise, on these prompts; None where they
             do not differ, or where no number is enough.
+        p_holm: The p-value corrected for all differences that are looked at together (`corrected`), or None likewise.
+        significant: Whether the corrected p-value is low enough.
     """
 
     estimate: Interval
@@ -83,10 +91,34 @@ class PairedDifference:
     effect_size: float | None = None
     needed: int | None = None
     needed_seeds: int | None = None
+    p_holm: float | None = None
+    significant: bool = False
+
+    def verdict(self, direction: Direction | None) -> Verdict:
+        """Whether it is for the better; `unclear` where it is not significant, nothing where neither way is better."""
+        if direction is None or self.estimate.mean is None:
+            return ""
+        if not self.significant:
+            return "unclear"
+        return "better" if (self.estimate.mean > 0) == (direction == "higher") else "worse"
+
+
+def corrected(differences: Sequence[PairedDifference | None], level: float) -> list[PairedDifference | None]:
+    """The differences with their p-values corrected for their number by Holm's method.
+
+    Args:
+        differences: All that are looked at together; None, where there is none, stays.
+        level: The corrected p-value up to which a difference is significant.
+    """
+    p_values = holm([difference.p_value if difference else None for difference in differences])
+    return [
+        replace(difference, p_holm=p, significant=p is not None and p <= level) if difference else None
+        for difference, p in zip(differences, p_values, strict=True)
+    ]
 
 
 def mean_interval(
-    values: Scores, confidence: float = 0.95, seed: int = 0, unit_scale: bool = True, prompts: Prompts = NO_PROMPTS
+    values: Scores, confidence: float = 0.95, unit_scale: bool = True, prompts: Prompts = NO_PROMPTS
 ) -> Interval:
     """The mean of scores and its interval: the studentized bootstrap's, or Wilson's where all are 0 or 1.
 
@@ -96,43 +128,17 @@ def mean_interval(
     Args:
         values: Finite scores by id.
         confidence: Share of intervals that shall hold the true mean, between 0 and 1.
-        seed: Seed of the resampling; the order of the values does not matter.
         unit_scale: Whether the scale goes from 0 to 1; on any other, ones are no rate.
         prompts: What each id shares with the others about its prompt.
 
     Returns:
         The mean over all values; its interval is None with fewer than two prompts.
     """
-    return arm_mean([values], confidence, unit_scale, prompts, seed)
-
-
-def paired_difference(
-    a: Scores,
-    b: Scores,
-    confidence: float = 0.95,
-    seed: int = 0,
-    unit_scale: bool = True,
-    prompts: Prompts = NO_PROMPTS,
-) -> PairedDifference:
-    """The mean of `a - b` over the ids scored in both, its interval, and whether it is significant.
-
-    Args:
-        a: Finite scores of a run by id.
-        b: Finite scores of the baseline by id.
-        confidence: As in `mean_interval`; its complement is the level that `needed` is for.
-        seed: Seed of the resampling and of the random signs.
-        unit_scale: As in `mean_interval`.
-        prompts: As in `mean_interval`.
-    """
-    return arm_difference([a], [b], confidence, unit_scale, prompts, seed)
+    return arm_mean([values], confidence, unit_scale, prompts)
 
 
 def arm_mean(
-    fine_tunings: Sequence[Scores],
-    confidence: float = 0.95,
-    unit_scale: bool = True,
-    prompts: Prompts = NO_PROMPTS,
-    seed: int = 0,
+    fine_tunings: Sequence[Scores], confidence: float = 0.95, unit_scale: bool = True, prompts: Prompts = NO_PROMPTS
 ) -> Interval:
     """The mean over fine-tunings and prompts, over the ids scored in all fine-tunings.
 
@@ -141,13 +147,12 @@ def arm_mean(
         confidence: Share of intervals that shall hold the mean of all fine-tunings and prompts.
         unit_scale: As in `mean_interval`.
         prompts: As in `mean_interval`.
-        seed: As in `mean_interval`.
     """
     shared = _on(_common(fine_tunings), fine_tunings)
     clusters, rates = by_prompt(_averages(shared), prompts), unit_scale and _are_rates(shared)
     if len(clusters) < 2:
         return clusters.interval()
-    ends = partial(rate_interval, clusters, averaged=len(shared)) if rates else _ends(clusters, len(shared) > 1, seed)
+    ends = partial(rate_interval, clusters, averaged=len(shared)) if rates else _ends(clusters, len(shared) > 1)
     low, high = _widened(ends, clusters.mean, pooled(_components([shared], prompts)), confidence)
     return clusters.interval((max(0.0, low), min(1.0, high)) if rates else (low, high))
 
@@ -158,9 +163,8 @@ def arm_difference(
     confidence: float = 0.95,
     unit_scale: bool = True,
     prompts: Prompts = NO_PROMPTS,
-    seed: int = 0,
 ) -> PairedDifference:
-    """The difference of two arms, `a - b`, paired by prompt; for single fine-tunings this is `paired_difference`.
+    """The mean of `a - b` over the ids scored in both arms, its interval, and whether it is significant.
 
     The p-value is that at which the interval would end at 0, of single runs that of the sign-flip test. An arm with a
     single fine-tuning adds nothing to the interval for how its fine-tunings vary, which cannot be known from one.
@@ -171,7 +175,6 @@ def arm_difference(
         confidence: As in `arm_mean`; its complement is the level that `needed` and `needed_seeds` are for.
         unit_scale: As in `mean_interval`.
         prompts: As in `mean_interval`.
-        seed: As in `paired_difference`.
     """
     ids = _common([*a, *b])
     left_out = len(set[str]().union(*a, *b)) - len(ids)
@@ -181,13 +184,13 @@ def arm_difference(
     if len(clusters) < 2:
         return PairedDifference(clusters.interval(), left_out)
     several, rates = len(a) + len(b) > 2, unit_scale and _are_rates([*arms[0], *arms[1]])
-    ends = partial(rate_difference_interval, clusters) if rates else _ends(clusters, several, seed)
+    ends = partial(rate_difference_interval, clusters) if rates else _ends(clusters, several)
     components = _components(arms, prompts)
     between, size = pooled(components), effect_size(clusters)
     return PairedDifference(
         estimate=clusters.interval(_widened(ends, clusters.mean, between, confidence)),
         left_out=left_out,
-        p_value=_p_value(clusters, ends, between) if several else sign_flip(clusters.sums, seed),
+        p_value=_p_value(clusters, ends, between) if several else sign_flip(clusters.sums),
         effect_size=size,
         needed=None if between.variance else prompts_needed(size, level=1 - confidence),
         needed_seeds=seeds_needed(clusters.mean, components, between_prompts(clusters), level=1 - confidence),
@@ -212,9 +215,9 @@ def _are_rates(fine_tunings: Sequence[Scores]) -> bool:
     return all(value in (0.0, 1.0) for scores in fine_tunings for value in scores.values())
 
 
-def _ends(clusters: Clusters, several: bool, seed: int) -> EndsAt:
+def _ends(clusters: Clusters, several: bool) -> EndsAt:
     """The interval of a mean that is no rate: Student's for averages of several fine-tunings."""
-    return partial(student_interval, clusters) if several else partial(bootstrap_interval, clusters, seed=seed)
+    return partial(student_interval if several else bootstrap_interval, clusters)
 
 
 def _components(arms: Sequence[Sequence[Scores]], prompts: Prompts) -> list[VarianceComponent]:

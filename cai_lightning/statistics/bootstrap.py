@@ -17,6 +17,8 @@ from cai_lightning.statistics.intervals import Array, Clusters, Ends, student_in
 Draw = Callable[[np.random.Generator, int, int], Array]
 """Draws a row of one number for each of so many prompts, so many times."""
 
+SEED = 0
+"""The same scores have the same intervals, in whatever order they come."""
 RESAMPLES = 5_000
 LARGEST_DRAW = 2_000_000
 """Most numbers that one batch of resamples may hold, so that memory does not grow with the prompts."""
@@ -32,13 +34,13 @@ FEWEST_THAT_BOUND = 20
 """Prompts from which on an interval ends where the values end, so that no score of 0 to 1 seems to pass 1."""
 
 
-def bootstrap_interval(values: Clusters, confidence: float, seed: int = 0) -> Ends:
+def bootstrap_interval(values: Clusters, confidence: float) -> Ends:
     """The studentized interval; Student's where prompts are too few to be resampled, no width where all agree."""
     if values.agree:
         return values.mean, values.mean
     if len(values) < FEWEST_RESAMPLED:
         return student_interval(values, confidence)
-    quantiles = studentized_quantiles(values.sums, values.counts, confidence, seed)
+    quantiles = studentized_quantiles(values.sums, values.counts, confidence)
     high, low = (values.mean - float(quantile) * values.standard_error for quantile in quantiles)
     if len(values) < FEWEST_THAT_BOUND:
         return low, high
@@ -46,20 +48,19 @@ def bootstrap_interval(values: Clusters, confidence: float, seed: int = 0) -> En
     return max(low, float(means.min())), min(high, float(means.max()))
 
 
-def studentized_quantiles(sums: Array, counts: Array, confidence: float, seed: int) -> tuple[Array, Array]:
+def studentized_quantiles(sums: Array, counts: Array, confidence: float) -> tuple[Array, Array]:
     """The quantiles of the bootstrap's t: how far resampled means lie from the mean, in their own standard errors.
 
     Args:
         sums: The sums of N prompts' values in the last axis; other axes hold other experiments on the same counts.
         counts: How many values each of the N prompts has.
         confidence: The share between the two quantiles.
-        seed: Seed of the resampling.
 
     Returns:
         The lower and the upper quantile of each experiment, whose values do not all agree.
     """
     residuals = sums - (sums.sum(axis=-1, keepdims=True) / counts.sum()) * counts
-    ratios = np.concatenate([_ratios(residuals, counts, times) for times in resamples(len(counts), seed)], axis=-1)
+    ratios = np.concatenate([_ratios(residuals, counts, times) for times in resamples(len(counts))], axis=-1)
     low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2], axis=-1, method="nearest")
     return low, high
 
@@ -76,24 +77,24 @@ def _ratios(residuals: Array, counts: Array, times: Array) -> Array:
     return ratios
 
 
-def resamples(prompts: int, seed: int) -> Iterator[Array]:
+def resamples(prompts: int) -> Iterator[Array]:
     """How often each prompt is drawn in each resample, in batches."""
-    return batches(draws, RESAMPLES, prompts, seed)
+    return batches(draws, RESAMPLES, prompts)
 
 
-def batches(draw: Draw, rows: int, prompts: int, seed: int) -> Iterator[Array]:
+def batches(draw: Draw, rows: int, prompts: int) -> Iterator[Array]:
     """So many rows, drawn in batches; one batch alone is kept, for every column of a comparison asks for the same."""
     sizes = batch_sizes(rows, prompts)
     if len(sizes) == 1:
-        yield _kept(draw, rows, prompts, seed)
+        yield _kept(draw, rows, prompts)
     else:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(SEED)
         yield from (draw(rng, prompts, size) for size in sizes)
 
 
 @lru_cache(maxsize=8)
-def _kept(draw: Draw, rows: int, prompts: int, seed: int) -> Array:
-    return draw(np.random.default_rng(seed), prompts, rows)
+def _kept(draw: Draw, rows: int, prompts: int) -> Array:
+    return draw(np.random.default_rng(SEED), prompts, rows)
 
 
 def batch_sizes(rows: int, prompts: int) -> list[int]:

@@ -26,7 +26,7 @@ _MOST_PROMPTS_WRITTEN_OUT = 13
 _ROUNDING = 1e-12
 
 
-def sign_flip(sums: Array, seed: int = 0) -> float:
+def sign_flip(sums: Array) -> float:
     """The two-sided p-value of paired differences whose true mean is 0.
 
     If two runs are alike, then which of the two gave which response to a prompt is chance, and every prompt's
@@ -35,20 +35,19 @@ def sign_flip(sums: Array, seed: int = 0) -> float:
     for refusals and rubric scores is far from normal; for zeros and ones this is McNemar's exact test.
 
     Args:
-        sums: The sum of each prompt's differences.
-        seed: Seed of the random signs; with 13 prompts or fewer all signs are tried.
+        sums: The sum of each prompt's differences; of 13 prompts or fewer all signs are tried, of more random ones.
     """
     least = abs(float(sums.sum())) - _ROUNDING * float(np.abs(sums).sum())
-    reached = sum(int((np.abs(signs @ sums) >= least).sum()) for signs in _signs(len(sums), seed))
+    reached = sum(int((np.abs(signs @ sums) >= least).sum()) for signs in _signs(len(sums)))
     if len(sums) <= _MOST_PROMPTS_WRITTEN_OUT:
         return float(reached / 2 ** len(sums))
     return (reached + 1) / (FLIPS + 1)
 
 
-def _signs(prompts: int, seed: int) -> Iterator[Array]:
+def _signs(prompts: int) -> Iterator[Array]:
     """Rows of -1 and 1: all there are for few prompts, else random ones, in batches."""
     if prompts > _MOST_PROMPTS_WRITTEN_OUT:
-        return batches(_random_signs, FLIPS, prompts, seed)
+        return batches(_random_signs, FLIPS, prompts)
     bits = np.arange(2**prompts)[:, None] >> np.arange(prompts) & 1
     return iter([1.0 - 2.0 * bits.astype(np.float64)])
 
@@ -126,6 +125,7 @@ def pooled(components: Sequence[VarianceComponent]) -> VarianceComponent:
 
 
 POWER = 0.8
+"""Share of experiments that shall see a difference."""
 MOST_PROMPTS = 10**9
 MOST_SEEDS = 1_000
 _DRAWS = (np.arange(500) + 0.5) / 500
@@ -145,44 +145,38 @@ def effect_size(differences: Clusters) -> float | None:
     return differences.mean / (differences.standard_error * math.sqrt(len(differences)))
 
 
-def prompts_needed(size: float | None, level: float = 0.05, power: float = POWER) -> int | None:
-    """The least number of prompts at which a two-sided paired t-test sees an effect as often as asked for.
+def prompts_needed(size: float | None, level: float = 0.05) -> int | None:
+    """The least number of prompts at which a two-sided paired t-test sees an effect in `POWER` of the experiments.
 
     Args:
         size: The effect, as Cohen's d_z.
         level: The p-value up to which a difference counts as seen.
-        power: The share of experiments that shall see it.
 
     Returns:
         The number; None where there is no effect, or one that a billion prompts do not show.
     """
     if not size:
         return None
-    return _least(lambda n: power_of(size, n, level) >= power, MOST_PROMPTS)
+    return _least(lambda n: power_of(size, n, level) >= POWER, MOST_PROMPTS)
 
 
 def seeds_needed(
-    difference: float,
-    arms: Sequence[VarianceComponent],
-    prompts: VarianceComponent,
-    level: float = 0.05,
-    power: float = POWER,
+    difference: float, arms: Sequence[VarianceComponent], prompts: VarianceComponent, level: float = 0.05
 ) -> int | None:
-    """The least number of fine-tunings of each arm at which `arm_difference` sees a difference as often as asked for.
+    """The least number of fine-tunings of each arm at which `arm_difference` sees a difference likewise.
 
     Args:
         difference: The difference.
         arms: The variance of the mean of each arm of several fine-tunings (`between_fine_tunings`).
         prompts: The variance of the difference over draws of prompts, which more fine-tunings do not change.
         level: The p-value up to which a difference counts as seen.
-        power: The share of experiments that shall see it.
 
     Returns:
         The number; None where fine-tunings do not differ, or where a thousand are not enough.
     """
     if not pooled(arms).variance or not difference:
         return None
-    return _least(lambda seeds: power_with(seeds, difference, arms, prompts, level) >= power, MOST_SEEDS)
+    return _least(lambda seeds: power_with(seeds, difference, arms, prompts, level) >= POWER, MOST_SEEDS)
 
 
 def power_with(

@@ -64,10 +64,10 @@ def test_runs_stand_side_by_side_with_intervals_and_paired_differences(report):
 
 
 def test_better_and_worse_follow_the_direction(report):
-    verdicts = {figure.measure.name: figure.cells[1].verdict(figure.measure.direction) for figure in report.figures}
-    assert (verdicts["commentary"], verdicts["cut_critique"], verdicts["words_revision"]) == ("better", "", "")
+    found = {f.measure.name: f.cells[1].difference.verdict(f.measure.direction) for f in report.figures}
+    assert (found["commentary"], found["cut_critique"], found["words_revision"]) == ("better", "unclear", "")
     turned = compute_figures(report.inspections[::-1])
-    assert turned.figures[0].cells[1].verdict("lower") == "worse"
+    assert turned.figures[0].cells[1].difference.verdict("lower") == "worse"
 
 
 def test_p_values_are_corrected_over_all_differences(runs, tmp_path):
@@ -75,15 +75,14 @@ def test_p_values_are_corrected_over_all_differences(runs, tmp_path):
     rows = [make_row(n, n % 2 == 0, finish_reasons=["stop", "stop" if n < 7 else "length", "stop"]) for n in range(60)]
     jsonl.write(tmp_path / "seven" / "revisions.jsonl", rows)
     report = compute_figures([inspect_corpus(corpus) for corpus in read_corpora([*runs, tmp_path / "seven"])])
-    cells = [cell for figure in report.figures for cell in figure.cells]
-    p_values = [cell.difference.p_value if cell.difference else None for cell in cells]
-    assert [cell.p_holm for cell in cells] == holm(p_values)
-    assert sum(p is not None for p in p_values) == 2 * len(report.figures)
+    differences = [cell.difference for figure in report.figures for cell in figure.cells if cell.difference]
+    assert [each.p_holm for each in differences] == holm([each.p_value for each in differences])
+    assert len(differences) == 2 * len(report.figures)
     cut = next(figure for figure in report.figures if figure.measure.name == "cut_critique")
     assert cut.cells[2].difference.estimate.excludes_zero
-    assert cut.cells[2].difference.p_value < 0.05 < cut.cells[2].p_holm
-    assert cut.cells[2].verdict("lower") == ""
-    assert report.figures[0].cells[1].significant
+    assert cut.cells[2].difference.p_value < 0.05 < cut.cells[2].difference.p_holm
+    assert cut.cells[2].difference.verdict("lower") == "unclear"
+    assert report.figures[0].cells[1].difference.significant
 
 
 def test_runs_over_other_prompts_are_not_subtracted(runs, tmp_path):

@@ -13,7 +13,7 @@ from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.runs import Run, arms_of, load_runs, name_runs
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
-from cai_lightning.statistics import holm, mean_interval, paired_difference
+from cai_lightning.statistics import arm_difference, holm, mean_interval
 
 LOW = {f"{n:04x}": n % 10 / 10 for n in range(40)}
 HIGH = {id: value + 0.2 for id, value in LOW.items()}
@@ -36,7 +36,8 @@ def test_means_intervals_and_differences_are_those_of_the_statistics(make_run):
     assert base.estimate == mean_interval(LOW)
     assert tuned.estimate == mean_interval(HIGH)
     assert base.difference is None
-    assert tuned.difference == paired_difference(HIGH, LOW)
+    p = arm_difference([HIGH], [LOW]).p_value
+    assert tuned.difference == replace(arm_difference([HIGH], [LOW]), p_holm=p, significant=True)
     assert tuned.difference.estimate.mean == pytest.approx(0.2)
     assert tuned.difference.estimate.excludes_zero
     assert comparison.notes == ()
@@ -170,10 +171,9 @@ def test_p_values_are_corrected_over_all_metrics(make_run):
         make_run("two", {"m": shifted[2], "n": shifted[3]}),
     )
     compared = [cell for column in comparison.columns for cell in column.cells if cell.difference]
-    assert [cell.p_holm for cell in compared] == holm([cell.difference.p_value for cell in compared])
-    assert [cell.significant for cell in compared] == [cell.p_holm <= 0.05 for cell in compared]
-    assert {cell.significant for cell in compared} == {True, False}
-    assert cells(comparison, "m")["base"].p_holm is None
+    assert [cell.difference.p_holm for cell in compared] == holm([cell.difference.p_value for cell in compared])
+    assert [cell.difference.significant for cell in compared] == [cell.difference.p_holm <= 0.05 for cell in compared]
+    assert {cell.difference.significant for cell in compared} == {True, False}
 
 
 def seeds(make_run, name, shifts):

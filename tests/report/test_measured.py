@@ -74,7 +74,7 @@ def test_repetition_and_cuts_are_worse_where_there_are_more(make_run):
     assert (repetition.cells[2].scored, repetition.cells[2].unscored) == (8, 4)
     assert (cut.name, cut.direction, means(cut)) == ("cut", "lower", [0, 1, None])
     assert (cut.cells[2].unscored, cut.cells[2].not_run) == (12, "no finish reasons")
-    assert cut.cells[1].significant
+    assert cut.cells[1].difference.significant
 
 
 def test_without_responses_there_are_no_behaviours(make_run):

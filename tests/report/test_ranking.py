@@ -16,6 +16,11 @@ def scores(seed, shift=0.0):
     return dict(zip(IDS, np.random.default_rng(seed).normal(shift, size=len(IDS)).tolist(), strict=True))
 
 
+def drawn(ranks):
+    """As if every resample had these ranks."""
+    return {name: np.array([[*column.values()]] * 3, dtype=float) for name, column in ranks.items()}
+
+
 def test_ties_share_the_mean_of_their_places():
     means = {"a": 0.5, "b": 0.75, "c": 0.5, "d": 0.0}
     assert column_ranks(means, "higher") == {"b": 1.0, "a": 2.5, "c": 2.5, "d": 4.0}
@@ -24,15 +29,15 @@ def test_ties_share_the_mean_of_their_places():
 
 def test_the_overall_ranking_is_the_mean_rank():
     ranks = {"m1": {"a": 1.0, "b": 2.0, "c": 3.0}, "m2": {"a": 3.0, "b": 2.0, "c": 1.0}, "m3": {"a": 1.0, "b": None}}
-    standings, left_out = overall_ranking(ranks)
+    standings, left_out = overall_ranking(ranks, drawn(ranks))
     assert left_out == ["m3"]
     assert [(s.run, s.place, s.mean_rank, s.tied) for s in standings] == [(r, 1, 2.0, True) for r in "abc"]
-    assert overall_ranking({}) == ([], [])
+    assert overall_ranking({}, {}) == ([], [])
 
 
 def test_borda_points_count_who_is_behind():
     ranks = {"m1": {"a": 1.0, "b": 2.0, "c": 3.0}, "m2": {"a": 1.5, "b": 1.5, "c": 3.0}}
-    standings, _ = overall_ranking(ranks)
+    standings, _ = overall_ranking(ranks, drawn(ranks))
     assert {s.run: s.borda for s in standings} == {"a": 2 + 1.5, "b": 1 + 1.5, "c": 0.0}
 
 

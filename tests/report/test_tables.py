@@ -118,7 +118,7 @@ def test_tests_and_stability_reach_every_form(make_run):
     cell = comparison.columns[1].cells[3]
     document = json.loads(as_json(content(comparison)))
     found = document["metrics"]["helpfulness"]["runs"]["qwen_contextual"]
-    assert (found["p_value"], found["p_holm"]) == (cell.difference.p_value, cell.p_holm)
+    assert (found["p_value"], found["p_holm"]) == (cell.difference.p_value, cell.difference.p_holm)
     assert (found["effect_size"], found["first"]) == (cell.difference.effect_size, cell.first)
     assert document["fine_tunings"]["qwen_contextual"] == [f"qwen_contextual@{n}" for n in (1, 2, 3)]
     assert set(document["behaviours"]) == {"refusal_rate", "evasiveness", "repetition", "cut"}
@@ -129,7 +129,7 @@ def test_tests_and_stability_reach_every_form(make_run):
 @pytest.mark.parametrize(("p", "words"), [(0.00099, "<0.001"), (0.0123, "0.012"), (1.0, "1.000"), (None, "-")])
 def test_p_values_in_words(comparison, p, words):
     column = comparison.columns[0]
-    cell = replace(column.cells[1], p_holm=p)
+    cell = replace(column.cells[1], difference=replace(column.cells[1].difference, p_holm=p))
     assert column_table(replace(column, cells=(cell,)), comparison).rows[0]["p"] == words
 
 

@@ -103,7 +103,7 @@ def test_resamples_are_those_written_out():
     values, prompts = two_judges(np.random.default_rng(0), 20), np.arange(20)
     values[0, :3] = NAN
     estimate = alpha_with_interval(values, prompts)
-    (times,) = resamples(17, 0)
+    (times,) = resamples(17)
     alphas = [alpha_by_definition(np.repeat(values[:, 3:], row.astype(int), axis=1)) for row in times[:200]]
     written = alpha_with_interval(values, prompts, confidence=0.5)
     assert written.low < np.median(alphas) < written.high

@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from cai_lightning.statistics.calibration import calibrate
+from cai_lightning.statistics.agreement import calibrate
 
 
 def test_by_hand():

@@ -59,7 +59,7 @@ def test_scores(kind):
 def intervals_of(rows):
     """What `mean_interval` gives each row, all rows at once."""
     means, errors = rows.mean(axis=1), rows.std(axis=1, ddof=1) / math.sqrt(PROMPTS)
-    low, high = studentized_quantiles(rows, np.ones(PROMPTS), 0.95, seed=0)
+    low, high = studentized_quantiles(rows, np.ones(PROMPTS), 0.95)
     return np.stack([means - high * errors, means - low * errors], axis=1)
 
 
@@ -73,7 +73,7 @@ def test_differences_of_rates(gained, lost):
 
 
 def difference_interval(gained, lost):
-    """What `paired_difference` gives two rates of which so many prompts differ; its test compares the two."""
+    """What `arm_difference` gives two rates of which so many prompts differ; its test compares the two."""
     values = np.repeat([1.0, -1.0, 0.0], [gained, lost, PROMPTS - gained - lost])
     return rate_difference_interval(gather(values, np.arange(PROMPTS)), 0.95)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai_lightning.run.records import prompt_id
-from cai_lightning.statistics import Interval, PairedDifference, arm_mean, intervals, mean_interval, paired_difference
+from cai_lightning.statistics import Interval, PairedDifference, arm_difference, arm_mean, intervals, mean_interval
 from cai_lightning.statistics.agreement import accuracy
 from cai_lightning.statistics.intervals import mean_of_rows
 
@@ -110,7 +110,7 @@ def test_nothing_scored_has_no_mean():
 def test_one_prompt_has_no_interval_however_often_it_is_repeated():
     assert mean_interval({"a": 0.5}) == Interval(0.5, None, None, 1)
     assert mean_interval({"a": 0.0, "b": 1.0}, prompts={"a": "p", "b": "p"}) == Interval(0.5, None, None, 2)
-    assert paired_difference({"a": 1.0}, {"a": 0.5}) == PairedDifference(Interval(0.5, None, None, 1), left_out=0)
+    assert arm_difference([{"a": 1.0}], [{"a": 0.5}]) == PairedDifference(Interval(0.5, None, None, 1), left_out=0)
 
 
 @given(finite.filter(lambda value: value not in (0, 1)), st.integers(2, 20))
@@ -193,22 +193,22 @@ def test_the_difference_of_two_rates_is_bonett_and_prices():
     lost, gained, n, t = 5, 20, 100, stats.t.ppf(0.975, 99)
     p, q = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
     half = t * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    difference = paired_difference(a, b)
+    difference = arm_difference([a], [b])
     assert difference.estimate.mean == pytest.approx(-0.15)
     assert difference.estimate.interval == pytest.approx([p - q - half, p - q + half])
     assert difference.p_value == pytest.approx(stats.binomtest(5, 25).pvalue, abs=0.003)  # McNemar's exact test
 
 
 def test_two_rates_that_agree_everywhere_may_still_differ():
-    difference = paired_difference(by_prompt([0] * 50), by_prompt([0] * 50))
+    difference = arm_difference([by_prompt([0] * 50)], [by_prompt([0] * 50)])
     assert difference.estimate.low < 0 < difference.estimate.high
     assert (difference.p_value, difference.effect_size, difference.needed) == (1.0, 0.0, None)
 
 
-def test_paired_difference_uses_the_ids_scored_in_both():
+def test_a_difference_uses_the_ids_scored_in_both():
     a = {"a": 1.0, "b": 0.5, "c": 0.75, "only-a": 9.0}
     b = {"a": 0.5, "b": 0.25, "c": 0.25, "only": -9.0, "other": 0.0}
-    difference = paired_difference(a, b)
+    difference = arm_difference([a], [b])
     assert difference.estimate.mean == pytest.approx((0.5 + 0.25 + 0.5) / 3)
     assert difference.estimate.n == 3
     assert difference.left_out == 3
@@ -220,7 +220,7 @@ def test_pairing_sees_what_unpaired_intervals_hide():
     noise = np.random.default_rng(1).normal(scale=0.05, size=60)
     better = {id: value + 0.1 + step for (id, value), step in zip(base.items(), noise, strict=True)}
     assert mean_interval(better).low < mean_interval(base).high
-    difference = paired_difference(better, base)
+    difference = arm_difference([better], [base])
     assert difference.estimate.excludes_zero
     assert difference.p_value == 1e-4  # the least that 9,999 random flips can tell
     steps = 0.1 + noise
@@ -229,7 +229,7 @@ def test_pairing_sees_what_unpaired_intervals_hide():
 
 
 def test_no_common_id_gives_no_difference():
-    difference = paired_difference({"a": 1.0}, {"b": 1.0})
+    difference = arm_difference([{"a": 1.0}], [{"b": 1.0}])
     assert difference.estimate == Interval(None, None, None, 0)
     assert not difference.estimate.excludes_zero
     assert difference.left_out == 2

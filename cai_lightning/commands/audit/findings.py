@@ -27,14 +27,15 @@ from cai_lightning.run.records import UNKNOWN, Conversation, Judgement, Response
 from cai_lightning.statistics import Interval, holm
 from cai_lightning.statistics.agreement import (
     CHANCE,
+    Calibration,
     Share,
     accuracy,
     alpha_with_interval,
     area_under_curve,
+    calibrate,
     preferences,
     rank_correlation,
 )
-from cai_lightning.statistics.calibration import Calibration, calibrate
 from cai_lightning.statistics.intervals import NOTHING, Array, mean_of_rows, number_prompts
 
 LEVEL = 0.05

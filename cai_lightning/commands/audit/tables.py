@@ -24,8 +24,7 @@ from cai_lightning.report.numbers import NOTHING, in_hundredths, over_interval, 
 from cai_lightning.report.plots import DASHED, LEFT, SQUARE, Line, Mark, forest, label_both
 from cai_lightning.report.table import Document, Field, Row, Style, Table
 from cai_lightning.statistics import Interval
-from cai_lightning.statistics.agreement import CHANCE
-from cai_lightning.statistics.calibration import Calibration
+from cai_lightning.statistics.agreement import CHANCE, Calibration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
     inspections = [inspect_corpus(corpus) for corpus in read_corpora(paths)]
     inspections[0].values["commentary"].mean()
     report = compute_figures(inspections)
-    report.figures[0].cells[1].p_holm
+    report.figures[0].cells[1].difference.p_holm
 
 A report has many differences, of which one in twenty would seem to be one by chance. So their p-values are corrected
 for their number, as those of a comparison are.
@@ -15,11 +15,10 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from multiprocessing import get_context
-from typing import Literal
 
 import numpy as np
 import scipy
@@ -28,10 +27,9 @@ from numpy.typing import NDArray
 from cai_lightning.principles.constitution import Constitution
 from cai_lightning.report.corpora import Corpus, Row
 from cai_lightning.report.measures import Measure, measure, measures
-from cai_lightning.report.summary import Direction
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import shared_id
-from cai_lightning.statistics import Interval, PairedDifference, holm
+from cai_lightning.statistics import Interval, PairedDifference, corrected
 from cai_lightning.statistics.intervals import NOTHING, Array, PromptNumbers, gather, mean_of_rows, number_prompts
 from cai_lightning.statistics.tests import t_test
 
@@ -187,21 +185,12 @@ class Cell:
 
     Args:
         estimate: Its mean and interval.
-        difference: That to the first corpus, over the ids in both, or None.
-        p_holm: The p-value of the difference after Holm's correction over all differences of the report, or None.
-        significant: Whether the difference is: `p_holm` is at most one less the confidence.
+        difference: That to the first corpus, over the ids in both, or None; its p-value is corrected over all
+            differences of the report.
     """
 
     estimate: Interval
-    difference: PairedDifference | None = None
-    p_holm: float | None = None
-    significant: bool = False
-
-    def verdict(self, direction: Direction | None) -> Literal["better", "worse", ""]:
-        """Whether this is better or worse than the first corpus: where the difference is significant."""
-        if direction is None or self.difference is None or not self.significant:
-            return ""
-        return "better" if ((self.difference.estimate.mean or 0.0) > 0) == (direction == "higher") else "worse"
+    difference: PairedDifference | None
 
 
 @dataclass(frozen=True)
@@ -234,43 +223,37 @@ def compute_figures(inspections: Sequence[Inspection], confidence: float = 0.95)
         confidence: Share of intervals that shall hold the true value; p-values up to its complement are significant.
     """
     groups = measures(max(inspection.rounds for inspection in inspections))
-    figures = [
-        Figure(heading, measure, tuple(_cell(measure, inspections[0], other, confidence) for other in inspections))
+    shown = [
+        (heading, measure)
         for heading, group in groups.items()
         for measure in group
         if any(measure.name in inspection.values for inspection in inspections)
     ]
-    return Report(tuple(inspections), tuple(_tested(figures, 1 - confidence)), confidence)
+    differences = [
+        _difference(measure.name, inspections[0], inspection, confidence)
+        for _, measure in shown
+        for inspection in inspections
+    ]
+    tested = iter(corrected(differences, 1 - confidence))
+    figures = [
+        Figure(heading, measure, tuple(Cell(_estimate(measure, one, confidence), next(tested)) for one in inspections))
+        for heading, measure in shown
+    ]
+    return Report(tuple(inspections), tuple(figures), confidence)
 
 
-def _cell(measure: Measure, baseline: Inspection, inspection: Inspection, confidence: float) -> Cell:
-    name = measure.name
-    if name not in inspection.values:
-        return Cell(NOTHING)
-    estimate = mean_of_rows(inspection.values[name], inspection.prompts, measure.unit == "share", confidence)
-    if inspection is baseline or name not in baseline.values:
-        return Cell(estimate)
-    return Cell(estimate, _difference(name, baseline, inspection, confidence))
+def _estimate(measure: Measure, inspection: Inspection, confidence: float) -> Interval:
+    if measure.name not in inspection.values:
+        return NOTHING
+    return mean_of_rows(inspection.values[measure.name], inspection.prompts, measure.unit == "share", confidence)
 
 
 def _difference(name: str, baseline: Inspection, inspection: Inspection, confidence: float) -> PairedDifference | None:
     both = [id for id in inspection.places if id in baseline.places]
-    if not both:
+    if inspection is baseline or not both or name not in inspection.values or name not in baseline.values:
         return None
     here, there = [inspection.places[id] for id in both], [baseline.places[id] for id in both]
     differences, prompts = inspection.values[name][here] - baseline.values[name][there], inspection.prompts[here]
     estimate = mean_of_rows(differences, prompts, confidence=confidence)
     left_out = len(inspection.places.keys() ^ baseline.places.keys())
     return PairedDifference(estimate, left_out, t_test(gather(differences, prompts)))
-
-
-def _tested(figures: Sequence[Figure], level: float) -> Iterator[Figure]:
-    """The figures with Holm's correction over all their differences."""
-    differences = [cell.difference for figure in figures for cell in figure.cells]
-    corrected = iter(holm([difference.p_value if difference else None for difference in differences]))
-    for figure in figures:
-        yield replace(figure, cells=tuple(_judged(cell, next(corrected), level) for cell in figure.cells))
-
-
-def _judged(cell: Cell, p_holm: float | None, level: float) -> Cell:
-    return replace(cell, p_holm=p_holm, significant=p_holm is not None and p_holm <= level)

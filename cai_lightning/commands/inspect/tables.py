@@ -103,11 +103,12 @@ def _figures(report: Report) -> Iterator[Row]:
 def _field(cell: Cell, measure: Measure) -> Field:
     """A figure, and its difference below."""
     figure = shown(cell.estimate, measure.unit)
-    if cell.difference is None:
+    difference = cell.difference
+    if difference is None:
         return Field(figure)
-    tested = f", p {p_value(cell.p_holm)}" if cell.p_holm is not None else ""
-    below = shown(cell.difference.estimate, measure.unit, "+") + tested
-    return Field(figure, below, cell.verdict(measure.direction))
+    tested = f", p {p_value(difference.p_holm)}" if difference.p_holm is not None else ""
+    below = shown(difference.estimate, measure.unit, "+") + tested
+    return Field(figure, below, difference.verdict(measure.direction))
 
 
 def shown(estimate: Interval, unit: Unit, sign: str = "") -> str:
@@ -184,9 +185,9 @@ def csv_rows(report: Report) -> Iterator[list[str | float | None]]:
         for name, value in _named_counts(inspection):
             yield [name, inspection.name, value, *[None] * 9]
         for figure in report.figures:
-            cell, difference = figure.cells[place], figure.cells[place].difference
-            compared = [*astuple(difference.estimate), difference.p_value] if difference else [None] * 5
-            yield [figure.measure.name, inspection.name, *astuple(cell.estimate), *compared, cell.p_holm]
+            cell, found = figure.cells[place], figure.cells[place].difference
+            compared = [*astuple(found.estimate), found.p_value, found.p_holm] if found else [None] * 6
+            yield [figure.measure.name, inspection.name, *astuple(cell.estimate), *compared]
 
 
 def _named_counts(inspection: Inspection) -> Iterator[tuple[str, float]]:
