@@ -21,8 +21,7 @@ from cai_lightning.cli.verbs import VERBS
 from cai_lightning.commands.arguments import PROGRAM, summarize, usage_error
 from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.modules import CritiqueRevision, Evaluation
-from cai_lightning.report.failures import tell_failures, tell_missing, told_cuts
-from cai_lightning.report.validation import show_evaluation, write_evaluation
+from cai_lightning.report.results import show_evaluation, tell_failures, tell_missing, told_cuts, write_evaluation
 from cai_lightning.run import manifest
 from cai_lightning.run.config import RUN_VERBS, run_folder
 from cai_lightning.run.errors import UserError

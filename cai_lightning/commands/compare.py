@@ -8,12 +8,10 @@ from cai_lightning.commands.arguments import RUNS, call, check_confidence
 from cai_lightning.report.comparison import Comparison, compare_runs
 from cai_lightning.report.corpora import RunTexts, read_texts
 from cai_lightning.report.evidence import AuditFile, notes_on, read_audits, read_win_rates
-from cai_lightning.report.exports import as_csv, as_json, write_files
-from cai_lightning.report.figures import save_plots
 from cai_lightning.report.page import render_page
-from cai_lightning.report.references import with_references
-from cai_lightning.report.runs import Run, load_runs
-from cai_lightning.report.table import console, tell_written
+from cai_lightning.report.plots import save_plots
+from cai_lightning.report.runs import Run, load_runs, with_references
+from cai_lightning.report.table import as_csv, as_json, console, tell_written, write_files
 from cai_lightning.report.words import SCORES, content, document, scores
 from cai_lightning.run.errors import UserError
 

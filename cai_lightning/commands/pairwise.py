@@ -16,10 +16,9 @@ from cai_lightning.callbacks.progress import recording
 from cai_lightning.callbacks.recording import FILES
 from cai_lightning.commands.arguments import call
 from cai_lightning.metrics.judge import Pair, Preference, prefer
-from cai_lightning.report.exports import as_json, write_files
-from cai_lightning.report.numbers import per_cent, with_interval
 from cai_lightning.report.runs import conversation, name_runs, read_responses, responses_digest
 from cai_lightning.report.summary import read_summary
+from cai_lightning.report.table import as_json, per_cent, with_interval, write_files
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records

@@ -13,27 +13,31 @@ responses, and recorded runs repeat what was said in a round.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import fmean
 
+import numpy as np
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import commentary_spans
-from cai_lightning.report.columns import Column, RunColumn, metric_columns
+from cai_lightning.report.columns import Column, metric_columns
 from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.corpora import Row, RunTexts
 from cai_lightning.report.measures import kept, refuses
 from cai_lightning.report.runs import Run
-from cai_lightning.report.table import Field, Table
+from cai_lightning.report.table import NOTHING, Field, Table, per_cent, told
 from cai_lightning.report.table import Row as TableRow
-from cai_lightning.report.words import NOTHING
 from cai_lightning.run.records import Response
+from cai_lightning.statistics.agreement import rank_correlation
 
 MOST_PRINCIPLES = 30
 MOST_LETTERS = 90
 SIMILARITY = "similarity to the answer before"
 FEWEST = 10
 """Responses below which a correlation says nothing."""
+
+Words = Callable[[float | None], str]
+SCORE, WORDS = partial(told, spec=".2f"), partial(told, spec=".1f")
 
 Said = tuple[str, str]
 """A prompt's id and what was answered to it."""
@@ -71,30 +75,8 @@ def chains(said: RunTexts) -> list[list[Answer]]:
     return [_chain(row) for row in said.revisions.values()]
 
 
-@dataclass(frozen=True)
-class KnownScores:
-    """What a column knows of texts.
-
-    Args:
-        met: All answers that its evaluator was asked about.
-        values: Those that it has scored.
-    """
-
-    met: frozenset[Said]
-    values: Mapping[Said, float]
-
-    def mean(self, answers: Iterable[Answer]) -> float | None:
-        """The mean score of answers to test prompts; None where the evaluator has not met every single one.
-
-        A mean over the ones that happen to be known would flatter: texts that recur in other runs are no fair sample.
-        """
-        said = [(answer.id, answer.text) for answer in answers if answer.id in self._prompts]
-        values = [self.values[each] for each in said if each in self.values]
-        return fmean(values) if values and self.met.issuperset(said) else None
-
-    @cached_property
-    def _prompts(self) -> frozenset[str]:
-        return frozenset(id for id, _ in self.met)
+KnownScores = Mapping[Said, float | None]
+"""The scores of all answers that an evaluator has met, None where it gave none."""
 
 
 def known_scores(
@@ -105,9 +87,29 @@ def known_scores(
     said |= {run.name: run.responses for run in recorded}
     judged = {column.name: column for column in metric_columns([*runs, *recorded])}
     return {
-        column.name: _known(_judged_alike(judged[column.name], comparison.compared(column)), said)
-        for column in comparison.columns
+        column.name: _known(judged[column.name], comparison.compared(column), said) for column in comparison.columns
     }
+
+
+def _known(column: Column, compared: Iterable[str], said: Mapping[str, Mapping[str, Response]]) -> KnownScores:
+    standards, met = [column.runs[run].judged for run in compared], dict[Said, float | None]()
+    for run, measured in column.runs.items():
+        if measured.judged in standards:
+            for id, response in said[run].items():
+                place = id, response.response
+                met[place] = measured.values.get(id, met.get(place))
+    return met
+
+
+def _mean_known(known: KnownScores, answers: Iterable[Answer]) -> float | None:
+    """The mean score of answers to test prompts; None where the evaluator has not met every single one.
+
+    A mean over the ones that happen to be known would flatter: texts that recur in other runs are no fair sample.
+    """
+    prompts = {id for id, _ in known}
+    said = [(answer.id, answer.text) for answer in answers if answer.id in prompts]
+    values = [score for each in said if (score := known.get(each)) is not None]
+    return fmean(values) if values and known.keys() >= set(said) else None
 
 
 Chains = Sequence[Sequence[Answer]]
@@ -116,14 +118,14 @@ Chains = Sequence[Sequence[Answer]]
 def by_round(run: str, chains: Chains, known: Mapping[str, KnownScores]) -> Table:
     """One row for the initial responses and one for each revision; a metric that knows none of them has no column."""
     rounds = [[chain[n] for chain in chains if len(chain) > n] for n in range(max(map(len, chains)))]
-    scores = {name: [scores.mean(answers) for answers in rounds] for name, scores in known.items()}
+    scores = {name: [_mean_known(scores, answers) for answers in rounds] for name, scores in known.items()}
     words = [fmean(len(answer.text.split()) for answer in answers) for answers in rounds]
     columns: dict[str, list[Field]] = {
         "answer": [Field(_label(n), f"{len(answers)} prompts") for n, answers in enumerate(rounds)],
-        **{name: _means(means, _score) for name, means in scores.items() if any(mean is not None for mean in means)},
-        "refuse": _means([fmean(answer.refuses for answer in answers) for answers in rounds], _per_cent),
-        "words": _means(words, "{:.1f}".format),
-        SIMILARITY: _means([_similarity(answers) for answers in rounds], _score),
+        **{name: _means(means, SCORE) for name, means in scores.items() if any(mean is not None for mean in means)},
+        "refuse": _means([fmean(answer.refuses for answer in answers) for answers in rounds], per_cent),
+        "words": _means(words, WORDS),
+        SIMILARITY: _means([_similarity(answers) for answers in rounds], SCORE),
     }
     return Table(run, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
@@ -169,9 +171,9 @@ def _principle(principle: str, answers: Sequence[Answer], run: Run, baseline: Ru
     scores = {name: (baseline.values(name), run.values(name)) for name in columns}
     return {
         "principle": Field(label, f"{len(answers)} revisions", query={"principle": principle}),
-        **{name: _change(_pairs(prompts, *values), _score) for name, values in scores.items()},
-        "refuse": _change(refusals, _per_cent),
-        SIMILARITY: _means([_similarity(answers)], _score)[0],
+        **{name: _change(_pairs(prompts, *values), SCORE) for name, values in scores.items()},
+        "refuse": _change(refusals, per_cent),
+        SIMILARITY: _means([_similarity(answers)], SCORE)[0],
     }
 
 
@@ -181,7 +183,7 @@ def _pairs(
     return [(before[id], after[id]) for id in prompts if id in before and id in after]
 
 
-def _change(pairs: Sequence[tuple[float, float]], words: Callable[[float], str]) -> Field:
+def _change(pairs: Sequence[tuple[float, float]], words: Words) -> Field:
     if not pairs:
         return Field(NOTHING)
     before, after = fmean(a for a, _ in pairs), fmean(b for _, b in pairs)
@@ -189,14 +191,11 @@ def _change(pairs: Sequence[tuple[float, float]], words: Callable[[float], str])
     return Field(f"{words(before)} → {words(after)}", f"n = {len(pairs)}", share=share)
 
 
-def _means(means: Sequence[float | None], words: Callable[[float], str]) -> list[Field]:
+def _means(means: Sequence[float | None], words: Words) -> list[Field]:
     """Means in words, with bars as long as their shares of 1, or of the largest where that is more."""
     known = [mean for mean in means if mean is not None]
     most, least = max([1.0, *known]), min([0.0, *known])
-    return [
-        Field(NOTHING) if mean is None else Field(words(mean), share=None if least < 0 else mean / most)
-        for mean in means
-    ]
+    return [Field(words(mean), share=None if mean is None or least < 0 else mean / most) for mean in means]
 
 
 def _similarity(answers: Sequence[Answer]) -> float | None:
@@ -206,28 +205,6 @@ def _similarity(answers: Sequence[Answer]) -> float | None:
 
 def _label(number: int) -> str:
     return f"revision {number}" if number else "initial response"
-
-
-def _score(value: float) -> str:
-    return f"{value:.2f}"
-
-
-def _per_cent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _judged_alike(column: Column, compared: Iterable[str]) -> dict[str, RunColumn]:
-    anchors = [column.runs[run].judged for run in compared]
-    return {run: measured for run, measured in column.runs.items() if measured.judged in anchors}
-
-
-def _known(measured: Mapping[str, RunColumn], said: Mapping[str, Mapping[str, Response]]) -> KnownScores:
-    met: dict[Said, float | None] = {}
-    for run, one in measured.items():
-        for id, response in said[run].items():
-            place = id, response.response
-            met[place] = one.values.get(id, met.get(place))
-    return KnownScores(frozenset(met), {said: value for said, value in met.items() if value is not None})
 
 
 def _chain(row: Row) -> list[Answer]:
@@ -249,12 +226,7 @@ def _upwards(column: ColumnComparison, comparison: Comparison, runs: Sequence[Ru
 
 def _correlation(a: Scores, b: Scores) -> Field:
     """Spearman's; nothing where too few responses have both scores, or one of the two never varies."""
-    from scipy import stats
-
     both = sorted(a.keys() & b.keys())
-    x, y = [a[key] for key in both], [b[key] for key in both]
-    below = f"n = {len(both)}"
-    if len(both) < FEWEST or min(x) == max(x) or min(y) == max(y):
-        return Field(NOTHING, below)
-    rho = float(stats.spearmanr(x, y).statistic)
-    return Field(_score(rho), below, share=abs(rho))
+    found = rank_correlation(*(np.array([scores[key] for key in both]) for scores in (a, b)))
+    rho = None if found.n < FEWEST else found.mean
+    return Field(told(rho, ".2f"), f"n = {found.n}", share=None if rho is None else abs(rho))

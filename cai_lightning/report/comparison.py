@@ -20,10 +20,10 @@ from cai_lightning.report.columns import (
     notes,
 )
 from cai_lightning.report.evidence import AuditNote, WinRate
-from cai_lightning.report.numbers import part
 from cai_lightning.report.ranking import Standing, column_ranks, overall_ranking, resampled_ranks, shares_first
 from cai_lightning.report.runs import Arms, Run, arm_of, arms_of
 from cai_lightning.report.summary import Direction
+from cai_lightning.report.table import part
 from cai_lightning.statistics import Interval, PairedDifference, Verdict, arm_difference, arm_mean, corrected
 from cai_lightning.statistics.intervals import NOTHING, Array
 

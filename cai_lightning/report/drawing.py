@@ -4,16 +4,14 @@
     save_panels(output / "differences", [panel, another], caption)  # differences.png, differences.svg
 
 matplotlib draws. A panel is as wide as a phone, so that the page can stack panels and a file can put them side by side.
-Text stays text, and what a pointer over a mark tells is its `<title>`. Colors have names, those of the page's
-stylesheet: there a panel is light or dark as the page is, in a file it is light.
+Text stays text, and what a pointer over a mark tells is its `<title>`. Colors have names, from
+which the page's stylesheet takes its variables: there a panel is light or dark as the page is, in a file it is light.
 """
 
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +26,44 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLESHEET, STYLE = (Path(__file__).parent / "html" / name for name in ("page.css", "plots.mplstyle"))
+RUN_COLORS = (
+    ("#66707e", "#98a4b3"),
+    ("#2f6fb3", "#6ba5ea"),
+    ("#c4701a", "#eba058"),
+    ("#24855b", "#5cc594"),
+    ("#8450b8", "#b58ae6"),
+    ("#bf3f77", "#ec83ae"),
+    ("#11828f", "#4fc3d0"),
+    ("#7d7a24", "#c4c05c"),
+)
+"""A run's color by its number, on light and on dark ground; runs beyond these begin again."""
+COLORS = {
+    "ground": ("#f7f7f5", "#11151a"),
+    "card": ("#ffffff", "#191f26"),
+    "ink": ("#1b2430", "#e4e8ee"),
+    "quiet": ("#5b6675", "#98a4b3"),
+    "line": ("#e2e5ea", "#2a323c"),
+    "rail": ("#eef0f3", "#232a33"),
+    "accent": ("#2458a6", "#86b4f2"),
+    "better": ("#16734a", "#62cc93"),
+    "worse": ("#b3261e", "#f28b82"),
+    "against": ("#c9641c", "#e39450"),
+    "fresh": ("#dcf3e4", "#17402b"),
+    **{f"run-{number}": pair for number, pair in enumerate(RUN_COLORS)},
+}
+"""Every color of plots and of the page by its name, light and dark."""
+PAINTED = {
+    "text.color": "ink",
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), "quiet"),
+    "grid.color": "line",
+}
+"""What matplotlib itself paints, by its setting and the color's name."""
+STYLE = Path(__file__).parent / "html" / "plots.mplstyle"
 WIDTH, EDGE, ABOVE, BELOW, KEY, CAPTION = 320.0, 12.0, 26.0, 40.0, 18.0, 26.0
 """Pixels: a panel's width; what is left beside, above and below its axes; the height of a key and of a caption."""
 ACROSS = 3
 DPI = 180
 """Dots of a PNG to 72 pixels."""
-RUN_COLORS = 8
 MOST_LETTERS = 42
 """Letters for which a panel is wide enough."""
 TIP = "tip: "
@@ -134,16 +163,21 @@ def figure(panels: Sequence[Panel], caption: str = "", above: float = ABOVE) -> 
     return drawn
 
 
-@cache
 def colors() -> dict[str, str]:
-    """The light colors of the page's stylesheet by their names."""
-    light = STYLESHEET.read_text(encoding="utf-8").partition("@media")[0]
-    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
+    """The light colors by their names."""
+    return {name: light for name, (light, _) in COLORS.items()}
 
 
 def run_color(number: int) -> str:
     """The name of a run's color."""
-    return f"run-{number % RUN_COLORS}"
+    return f"run-{number % len(RUN_COLORS)}"
+
+
+def stylesheet() -> str:
+    """The colors as variables of the page's stylesheet, and for each run a class that makes its color `--run`."""
+    light, dark = ("".join(f"--{name}: {pair[n]}; " for name, pair in COLORS.items()) for n in (0, 1))
+    classes = "".join(f".run-{n} {{ --run: var(--run-{n}); }}\n" for n in range(len(RUN_COLORS)))
+    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n{classes}"
 
 
 def shortened(name: str, letters: int = MOST_LETTERS) -> str:
@@ -162,7 +196,8 @@ def _styled() -> Iterator[None]:
     """Matplotlib as these panels need it; letters that its font does not have are no matter for the page."""
     import matplotlib
 
-    with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
+    painted = {setting: colors()[name] for setting, name in PAINTED.items()}
+    with matplotlib.rc_context(painted, STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 

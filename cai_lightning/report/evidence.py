@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from cai_lightning.report.numbers import in_hundredths, p_value, with_interval
 from cai_lightning.report.runs import Run, responses_digest
+from cai_lightning.report.table import in_hundredths, p_value, with_interval
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import check
 from cai_lightning.run.records import FOREIGN, Number

@@ -20,8 +20,8 @@ from markupsafe import Markup
 from cai_lightning.report.breakdowns import agreement, by_principle, by_round, chains, known_scores
 from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.corpora import RunTexts
-from cai_lightning.report.drawing import Panel, inline
-from cai_lightning.report.figures import (
+from cai_lightning.report.drawing import Panel, inline, run_color, stylesheet
+from cai_lightning.report.plots import (
     category_panel,
     difference_panel,
     distribution_panel,
@@ -74,8 +74,8 @@ def render_page(
     """
     numbers = [comparison.runs.index(arm_of(run.name, comparison.fine_tunings)) for run in runs]
     baseline = next(run for run, n in zip(runs, numbers, strict=True) if comparison.runs[n] == comparison.baseline)
-    data = viewer_data(texts, runs, comparison, baseline.name) | {"colors": numbers}
-    style, script = _joined(STYLES), f'"use strict";\n(() => {{\n{_joined(SCRIPTS)}}})();\n'
+    data = viewer_data(texts, runs, comparison, baseline.name) | {"colors": list(map(run_color, numbers))}
+    style, script = stylesheet() + _joined(STYLES), f'"use strict";\n(() => {{\n{_joined(SCRIPTS)}}})();\n'
     return (
         _environment()
         .get_template("index.html")
@@ -150,7 +150,7 @@ def _described(run: Run, number: int, said: RunTexts) -> dict[str, Any]:
     """A run with the number of its color, its models and what its summary has counted."""
     models = sorted({response.model for response in said.responses.values() if response.model})
     counts = [f"{count} {name}" for name, count in run.summary.get("counts", {}).items() if count]
-    return {"name": run.name, "number": number, "remark": ", ".join([*models, *counts])}
+    return {"name": run.name, "number": number, "color": run_color(number), "remark": ", ".join([*models, *counts])}
 
 
 MOST_NAMES = 4

@@ -1,23 +1,23 @@
-"""The runs that a comparison joins, each with a name of its own, gathered into arms of one experiment.
+"""The runs that a comparison joins: each with its summary, its scores and a name of its own, gathered into arms.
 
-The runs that a comparison joins, each with its summary, its scores and a name of its own.
+    runs = load_runs([Path("runs/qwen_base"), Path("runs/qwen_contextual@1"), Path("runs/qwen_contextual@2")])
+    arms_of(runs)
+    # {'qwen_base': ('qwen_base',), 'qwen_contextual': ('qwen_contextual@1', 'qwen_contextual@2')}
+    runs = with_references(runs, paths, Path("runs/qwen_base"))
 
-runs = load_runs([Path("runs/qwen_base"), Path("runs/qwen_contextual")])
+An arm is one experiment fine-tuned under several seeds. Folders beside each other whose names share the part before `@`
+are one arm; runs in other folders are of another experiment, whatever their names. An interval takes the fine-tunings
+of an arm for independent draws, so a copy of one is refused.
 
-Runs gathered into arms: fine-tunings of one experiment under several seeds, told by their folders.
-
-    arms_of(load_runs([Path("runs/qwen_base"), Path("runs/qwen_contextual@1"), Path("runs/qwen_contextual@2")]))
-    {'qwen_base': ('qwen_base',), 'qwen_contextual': ('qwen_contextual@1', 'qwen_contextual@2')}
-
-Folders beside each other whose names share the part before `@` are one arm. Runs in other folders are of another
-experiment, whatever their names. An interval takes the fine-tunings of an arm for independent draws, so a copy of one
-is refused.
+Runs that were validated against different references do not compare in their similarity to them. `with_references`
+measures all of them against those of one run, with the encoder that their summaries name. This alone of comparing loads
+a model; nothing is written into the runs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai_lightning.report.summary import ColumnScores, agreeing, read_scores, read_summary
 from cai_lightning.run import manifest
@@ -25,6 +25,9 @@ from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import Conversation, Response, shared_id, user
 from cai_lightning.run.text import printable
+
+if TYPE_CHECKING:
+    from cai_lightning.metrics import SemanticSimilarity
 
 
 @dataclass(frozen=True)
@@ -174,3 +177,73 @@ def _refuse_copies(arm: Sequence[Run]) -> None:
                 f"{other.path} and {run.path} have the same adapter ({adapter}): one fine-tuning, not two seeds of an "
                 "arm. Name only one of them, or give the folders names that differ before the `@`."
             )
+
+
+COLUMN = "semantic_similarity"
+
+
+def with_references(runs: Sequence[Run], paths: Sequence[Path], source: Path) -> list[Run]:
+    """The runs with their similarity to the references of another run in the place of their own.
+
+    Args:
+        runs: The runs.
+        paths: Their folders, in the same order.
+        source: Folder of the run whose references count; it may be one of them.
+
+    Raises:
+        UserError: It has no references, no run measures similarity, or two do so with other encoders.
+    """
+    (origin,) = load_runs([source])
+    references = {id: said.reference for id, said in origin.responses.items() if said.reference}
+    if not references:
+        raise UserError(f"--references {source}: none of its responses has a reference.")
+    metric = _metric(runs, paths)
+    return [_scored(run, metric, references, str(source)) for run in runs]
+
+
+def _metric(runs: Sequence[Run], paths: Sequence[Path]) -> "SemanticSimilarity":
+    """The evaluator of the runs, loaded."""
+    import torch
+
+    from cai_lightning.metrics import SemanticSimilarity
+
+    measured = [(run, path) for run, path in zip(runs, paths, strict=True) if run.entry(COLUMN)]
+    encoders = {path: _encoder(run, path) for run, path in measured}
+    if not encoders:
+        raise UserError(f"--references: none of these runs has {COLUMN} among its metrics.")
+    first, *others = encoders
+    for other in others:
+        if encoders[other] != encoders[first]:
+            raise UserError(
+                f"--references: {first} measures similarity with the encoder {encoders[first]!r}, {other} with "
+                f"{encoders[other]!r}."
+            )
+    metric = SemanticSimilarity(encoders[first])
+    metric.load(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return metric
+
+
+def _encoder(run: Run, path: Path) -> str:
+    """The encoder that a run's similarity was measured with."""
+    evaluator = run.entry(COLUMN).get("evaluator")
+    encoder = evaluator.get("encoder") if isinstance(evaluator, dict) else None
+    if not isinstance(encoder, str):
+        raise UserError(
+            f"{path / 'summary.json'} does not say which encoder --references is to use. Run validate again."
+        )
+    return encoder
+
+
+def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str], source: str) -> Run:
+    responses = [replace(said, reference=references.get(id)) for id, said in run.responses.items()]
+    whys = {said.id: metric.inapplicable(said) for said in responses}
+    column = ColumnScores(values={}, unscored={id: why for id, why in whys.items() if why})
+    if compared := [said for said in responses if not whys[said.id]]:
+        ids, scores = [said.id for said in compared], metric.score(compared)
+        column.values.update(zip(ids, scores.values[COLUMN].tolist(), strict=True))
+        column.details.update(zip(ids, scores.details, strict=True))
+    (similarity,) = metric.columns
+    scale = [similarity.low, similarity.high]
+    entry = {"direction": similarity.direction, "scale": scale, "references": source}
+    metrics = run.summary["metrics"] | {COLUMN: entry}
+    return replace(run, summary=run.summary | {"metrics": metrics}, scores=run.scores | {COLUMN: column})

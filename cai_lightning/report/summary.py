@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from cai_lightning.report.exports import as_json, write_files
+from cai_lightning.report.table import as_json, write_files
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import is_number, parse, read_records

@@ -1,18 +1,31 @@
-"""A table is made once and shown anywhere: in the terminal, in Markdown, on a page.
+"""What people and programs read: figures in words, tables shown anywhere, and the files of a verb.
 
     table = Table("harmlessness", [{"run": "base", "mean": "0.41"}, {"run": "tuned", "mean": Field("0.78", "+0.37")}])
     console().print(table.terminal())
     table.markdown()
+    write_files(output, {"report.md": text, "summary.json": as_json(content), "scores.csv": as_csv(head, rows)})
 
-Names, reasons and whatever else models and files say go in as they are. Whoever shows them makes them printable, and
-escapes what a terminal, Markdown or HTML would obey.
+>>> p_value(0.0123), p_value(0.0001)
+('0.012', '<0.001')
+>>> part(12, 40), part(0, 40, "responses")
+('12 of 40 (30 %)', 'none of 40 responses')
+>>> by_reason({"no verdict": 5, "timeout": 1})
+['5 x no verdict', '1 x timeout']
+
+A table is made once and shown in the terminal, in Markdown and on a page. Names, reasons and whatever else models and
+files say go in as they are. Whoever shows them makes them printable, and escapes what a terminal, Markdown or HTML
+would obey. In JSON, what is no finite number is null; in CSV it is empty, and no text is a formula.
 """
 
+import csv
+import io
+import json
+import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -21,9 +34,14 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from cai_lightning.report.numbers import NOTHING
-from cai_lightning.run.text import escape_markdown, printable
+from cai_lightning.run.files import replace_text
+from cai_lightning.run.text import escape_markdown, printable, spreadsheet_cell
+from cai_lightning.statistics import Direction, Interval
 
+NOTHING = "-"
+ARROWS: dict[Direction | None, str] = {"higher": "↑ higher is better", "lower": "↓ lower is better", None: ""}
+MOST_REASONS = 3
+Write = Callable[[float], str]
 Style = Literal["", "better", "worse", "unclear", "warning"]
 COLORS = {"better": "green", "worse": "red", "warning": "yellow"}
 CROWDED = 7
@@ -36,6 +54,71 @@ _BAR = Markup(
 )
 WIDTH = 100
 """Columns of a terminal that is a file or a pipe."""
+
+
+def number(estimate: Interval, sign: str = "") -> str:
+    """A mean, with this sign where it is not below 0, and its interval; to three digits where all is below 1."""
+    ends = [abs(end) for end in (estimate.mean, *(estimate.interval or ())) if end is not None]
+    digits = 3 if max(ends, default=0.0) < 1 else 2
+    words = with_interval(estimate, f"{{:z.{digits}f}}".format)
+    return words if words.startswith("-") else sign + words
+
+
+def with_interval(estimate: Interval, write: Write, unit: str = "") -> str:
+    """A mean with its interval on one line.
+
+    Args:
+        estimate: The mean and its interval.
+        write: Writes one value.
+        unit: What stands behind the mean, such as ` %`.
+    """
+    return " ".join(filter(None, over_interval(estimate, write, unit)))
+
+
+def over_interval(estimate: Interval, write: Write, unit: str = "") -> tuple[str, str]:
+    """The same as two texts, the interval to stand below the mean."""
+    if estimate.mean is None:
+        return NOTHING, ""
+    interval = f"[{', '.join(map(write, estimate.interval))}]" if estimate.interval else ""
+    return f"{write(estimate.mean)}{unit}", interval
+
+
+def in_hundredths(share: float, digits: int = 1) -> str:
+    """A share in per cent, without that word."""
+    return f"{100 * share:.{digits}f}"
+
+
+def span(low: int, high: int) -> str:
+    """From a number to another one, or that number alone."""
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def told(value: float | None, spec: str) -> str:
+    """A value in this format."""
+    return NOTHING if value is None else format(value, spec)
+
+
+def per_cent(share: float | None, spec: str = ".0f") -> str:
+    """A share in per cent, in this format."""
+    return NOTHING if share is None else f"{100 * share:{spec}} %"
+
+
+def part(count: int, whole: int, of: str = "") -> str:
+    """How many of how many."""
+    all_of_them = f"{whole} {of}".rstrip()
+    return f"{count} of {all_of_them} ({per_cent(count / whole)})" if count else f"none of {all_of_them}"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value to three digits."""
+    return NOTHING if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def by_reason(counts: Mapping[str, int]) -> list[str]:
+    """How many for each of the first reasons, and how many other reasons there are."""
+    told = [f"{count} x {reason}" for reason, count in counts.items()]
+    others = len(told) - MOST_REASONS
+    return [*told[:MOST_REASONS], f"{others} other reasons"] if others > 0 else told
 
 
 @dataclass(frozen=True)
@@ -192,3 +275,41 @@ def _html_field(field: Field, heading: str) -> Markup:
     kind = "nothing" if field.text in ("", NOTHING) else "long" if len(field.text) > LONG else ""
     style = f"{field.style} {kind}".strip()
     return Markup('<td class="{}" data-heading="{}">{}{}{}</td>').format(style, printable(heading), text, below, bar)
+
+
+def write_files(output: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Writes files into a folder, each in one step, and returns them."""
+    for name, text in texts.items():
+        replace_text(output / name, text)
+    return [output / name for name in texts]
+
+
+def as_json(content: Any) -> str:
+    """Lists, mappings and dataclasses as JSON."""
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(head: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
+    """Rows as CSV under a head."""
+    text = io.StringIO()
+    csv.writer(text).writerows([head, *(map(_csv_field, row) for row in rows)])
+    return text.getvalue()
+
+
+def interval_name(confidence: float) -> str:
+    """What an interval is called in a file, `ci95` by default."""
+    return f"ci{100 * confidence:g}"
+
+
+def _plain(content: Any) -> Any:
+    if is_dataclass(content) and not isinstance(content, type):
+        content = asdict(content)
+    if isinstance(content, Mapping):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _csv_field(field: str | float | None) -> Any:
+    return spreadsheet_cell(field) if isinstance(field, str) else _plain(field)

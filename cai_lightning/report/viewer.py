@@ -7,15 +7,15 @@ principles and responses that recur cost a few bytes.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.corpora import Row, RunTexts
 from cai_lightning.report.measures import refuses
-from cai_lightning.report.runs import Run
+from cai_lightning.report.runs import Run, conversation
 from cai_lightning.report.summary import ColumnScores
-from cai_lightning.run.records import Conversation, Response, user
+from cai_lightning.run.records import Response
 
 Data = dict[str, Any]
 
@@ -59,32 +59,31 @@ class _Conversations:
     def conversation(self, id: str) -> Data:
         responses = [texts.responses.get(id) for texts in self.texts]
         known = [response for response in responses if response]
+        opening = conversation(known[0]) if known else []
         references = dict.fromkeys(response.reference for response in known if response.reference is not None)
         return {
             "id": id,
             "category": next((response.category for response in known if response.category), None),
-            "turns": [[turn["role"], self._place(turn["content"])] for turn in _opening(known)],
+            "turns": [[turn["role"], self._place(turn["content"])] for turn in opening],
             "references": [self._place(text) for text in references],
             "responses": [self._response(response) for response in responses],
             "revisions": [self._chain(texts.revisions.get(id)) for texts in self.texts],
             "scores": [[scores.values.get(id) for scores in column] for column in self.scores],
-            "reasons": dict(self._reasons(id)),
-            "details": dict(self._details(id)),
+            "reasons": self._told(lambda scores: scores.unscored.get(id)),
+            "details": self._told(lambda scores: _shown(scores.details.get(id, {}))),
         }
 
-    def _place(self, text: str) -> int:
-        return self.places.setdefault(text, len(self.places))
+    def _place(self, text: str | None) -> int | None:
+        return None if text is None else self.places.setdefault(text, len(self.places))
 
     def _response(self, response: Response | None) -> Data | None:
         if response is None:
             return None
-        text = response.response
-        thought = None if response.thought is None else self._place(response.thought)
         return {
-            "text": self._place(text),
+            "text": self._place(response.response),
             "finish": response.finish_reason,
-            "refused": refuses(text),
-            "thought": thought,
+            "refused": refuses(response.response),
+            "thought": self._place(response.thought),
         }
 
     def _chain(self, row: Row | None) -> Data | None:
@@ -94,7 +93,7 @@ class _Conversations:
             {
                 "principle": self.principles.setdefault((turn.principle_id, turn.principle_used), len(self.principles)),
                 "similarity": turn.similarity,
-                "critique": None if turn.critique is None else self._place(turn.critique),
+                "critique": self._place(turn.critique),
                 "revision": self._place(turn.revision),
             }
             for turn in row.rounds
@@ -102,24 +101,18 @@ class _Conversations:
         return {
             "initial": self._place(row.initial_response),
             "finish": list(row.finish_reasons),
-            "thoughts": [self._place(row.thoughts[stage]) if stage in row.thoughts else None for stage in row.replies],
+            "thoughts": [self._place(row.thoughts.get(stage)) for stage in row.replies],
             "rounds": rounds,
         }
 
-    def _reasons(self, id: str) -> Iterator[tuple[str, int]]:
-        for place, scores in self._cells():
-            if id in scores.unscored:
-                yield place, self._place(scores.unscored[id])
-
-    def _details(self, id: str) -> Iterator[tuple[str, int]]:
-        for place, scores in self._cells():
-            if scores.details.get(id):
-                yield place, self._place(_shown(scores.details[id]))
-
-    def _cells(self) -> Iterator[tuple[str, ColumnScores]]:
-        for column, cells in enumerate(self.scores):
-            for run, scores in enumerate(cells):
-                yield f"{column},{run}", scores
+    def _told(self, tell: Callable[[ColumnScores], str | None]) -> Data:
+        """What is told of the scores of some runs in some columns, by the numbers of column and run."""
+        return {
+            f"{column},{run}": self._place(text)
+            for column, cells in enumerate(self.scores)
+            for run, scores in enumerate(cells)
+            if (text := tell(scores))
+        }
 
 
 def _column(column: ColumnComparison, comparison: Comparison, runs: Sequence[Run]) -> Data:
@@ -129,11 +122,6 @@ def _column(column: ColumnComparison, comparison: Comparison, runs: Sequence[Run
         "direction": column.direction,
         "compared": [run.name in compared for run in runs],
     }
-
-
-def _opening(responses: Sequence[Response]) -> Conversation:
-    """The conversation that was answered; empty where no run has a response."""
-    return (responses[0].turns or [user(responses[0].prompt)]) if responses else []
 
 
 def _shown(detail: Mapping[str, Any]) -> str:

@@ -11,15 +11,23 @@ from typing import Any
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.corpora import RunTexts
 from cai_lightning.report.evidence import WinRate
-from cai_lightning.report.exports import interval_name
-from cai_lightning.report.numbers import ARROWS as ARROWS
-from cai_lightning.report.numbers import NOTHING as NOTHING
-from cai_lightning.report.numbers import number as number
-from cai_lightning.report.numbers import p_value, per_cent, span, told
 from cai_lightning.report.ranking import Standing
 from cai_lightning.report.runs import Run
 from cai_lightning.report.summary import Direction
-from cai_lightning.report.table import Document, Field, Row, Table
+from cai_lightning.report.table import (
+    ARROWS,
+    NOTHING,
+    Document,
+    Field,
+    Row,
+    Table,
+    interval_name,
+    number,
+    p_value,
+    per_cent,
+    span,
+    told,
+)
 from cai_lightning.statistics import PairedDifference
 
 MOST_COUNTED = 9_999

@@ -14,7 +14,7 @@ from cai_lightning.commands.inspect.command import conversation, draw, inspect_r
 from cai_lightning.commands.inspect.figures import compute_figures, inspect_corpus
 from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document
 from cai_lightning.report.corpora import read_corpora
-from cai_lightning.report.exports import as_csv
+from cai_lightning.report.table import as_csv
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.statistics import holm

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 
-from cai_lightning.report.failures import told_cuts
+from cai_lightning.report.results import told_cuts
 from cai_lightning.run import jsonl
 
 TEXTS = {"prompt": "Hi?", "initial_response": "Hm.", "revision": "No."}

@@ -112,7 +112,7 @@ def test_the_seeds_of_an_arm_share_its_color(make_run):
         ("run-1", "arm@1"),
         ("run-1", "arm@2"),
     ]
-    assert data_of(text)["colors"] == [0, 1, 1]
+    assert data_of(text)["colors"] == ["run-0", "run-1", "run-1"]
     (spreads,) = re.findall(r'<section id="distributions">.*?</figure>', text, re.DOTALL)
     assert re.findall(r'<title>(\S+): mean.*?fill="var\(--(run-\d)\)"', spreads) == [
         ("base", "run-0"),

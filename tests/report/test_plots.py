@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.drawing import Key, colors, inline
-from cai_lightning.report.figures import distribution_panel, mean_panel, save_plots, tradeoff_panels
-from cai_lightning.report.plots import Histogram, Line, Mark, bin_edges, forest, histograms
+from cai_lightning.report.plots import (
+    Histogram,
+    Line,
+    Mark,
+    bin_edges,
+    distribution_panel,
+    forest,
+    histograms,
+    mean_panel,
+    save_plots,
+    tradeoff_panels,
+)
 from cai_lightning.report.runs import load_runs
 from cai_lightning.statistics import Interval
 

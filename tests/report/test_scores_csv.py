@@ -4,8 +4,8 @@ import csv
 import io
 
 from cai_lightning.report.corpora import RunTexts
-from cai_lightning.report.exports import as_csv
 from cai_lightning.report.runs import load_runs
+from cai_lightning.report.table import as_csv
 from cai_lightning.report.words import SCORES, scores
 
 

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from cai_lightning.report.comparison import compare_runs, silence_warnings
 from cai_lightning.report.corpora import read_texts
-from cai_lightning.report.exports import as_json
-from cai_lightning.report.failures import silences
 from cai_lightning.report.page import render_page
+from cai_lightning.report.results import silences
 from cai_lightning.report.runs import arms_of, load_runs
+from cai_lightning.report.table import as_json
 from cai_lightning.report.words import content, document
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Response

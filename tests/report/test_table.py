@@ -7,9 +7,18 @@ import math
 import pytest
 from rich.console import Console
 
-from cai_lightning.report.exports import as_csv, as_json, write_files
-from cai_lightning.report.numbers import by_reason, number, part, span
-from cai_lightning.report.table import Document, Field, Table
+from cai_lightning.report.table import (
+    Document,
+    Field,
+    Table,
+    as_csv,
+    as_json,
+    by_reason,
+    number,
+    part,
+    span,
+    write_files,
+)
 from cai_lightning.statistics import Interval
 
 HOSTILE = "[red]x[/red] | <b>y</b>\x1b[31m\n# `z`"

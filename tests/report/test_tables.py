@@ -13,9 +13,9 @@ from rich.console import Console
 from cai_lightning.commands.compare import compare
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.corpora import read_texts
-from cai_lightning.report.exports import as_json
 from cai_lightning.report.page import render_page
 from cai_lightning.report.runs import load_runs
+from cai_lightning.report.table import as_json
 from cai_lightning.report.words import column_table, content, document
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError

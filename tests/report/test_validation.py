@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cai_lightning.report.validation import summary_table, told_counts
+from cai_lightning.report.results import summary_table, told_counts
 
 
 def entry(**more):

@@ -29,9 +29,8 @@ from cai_lightning.data.labelled import FORMATS, read_labelled
 from cai_lightning.metrics import Judge, ResponseMetric
 from cai_lightning.metrics.judge import Pair
 from cai_lightning.metrics.scoring import Outcome, Scorer, metric_digest
-from cai_lightning.report.exports import as_json, write_files
 from cai_lightning.report.summary import read_scores
-from cai_lightning.report.table import console, tell_written
+from cai_lightning.report.table import as_json, console, tell_written, write_files
 from cai_lightning.run import manifest
 from cai_lightning.run.config import Configuration, config_option, read_configurations
 from cai_lightning.run.errors import UserError, WriteError

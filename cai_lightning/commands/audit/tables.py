@@ -20,9 +20,21 @@ from cai_lightning.commands.audit.findings import (
     SingleFindings,
 )
 from cai_lightning.report.drawing import Key, Panel, colors, run_color, save_panels
-from cai_lightning.report.numbers import NOTHING, in_hundredths, over_interval, p_value, per_cent, told, with_interval
 from cai_lightning.report.plots import DASHED, LEFT, SQUARE, Line, Mark, forest, label_both
-from cai_lightning.report.table import Document, Field, Row, Style, Table
+from cai_lightning.report.table import (
+    NOTHING,
+    Document,
+    Field,
+    Row,
+    Style,
+    Table,
+    in_hundredths,
+    over_interval,
+    p_value,
+    per_cent,
+    told,
+    with_interval,
+)
 from cai_lightning.statistics import Interval
 from cai_lightning.statistics.agreement import CHANCE, Calibration
 

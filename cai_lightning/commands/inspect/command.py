@@ -19,8 +19,7 @@ from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document, 
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.principles.constitution import open_constitution
 from cai_lightning.report.corpora import Corpus, Row, read_corpora
-from cai_lightning.report.exports import as_csv, write_files
-from cai_lightning.report.table import console, tell_written
+from cai_lightning.report.table import as_csv, console, tell_written, write_files
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Round, user
 from cai_lightning.run.text import printable, printable_lines

@@ -16,11 +16,20 @@ from numpy.typing import NDArray
 
 from cai_lightning.commands.inspect.figures import Cell, Inspection, Report
 from cai_lightning.report.drawing import Key, Panel, run_color, save_panels
-from cai_lightning.report.exports import interval_name
 from cai_lightning.report.measures import Measure, Unit
-from cai_lightning.report.numbers import NOTHING, p_value, per_cent, span, with_interval
 from cai_lightning.report.plots import Line, Mark, forest
-from cai_lightning.report.table import Document, Field, Row, Table
+from cai_lightning.report.table import (
+    NOTHING,
+    Document,
+    Field,
+    Row,
+    Table,
+    interval_name,
+    p_value,
+    per_cent,
+    span,
+    with_interval,
+)
 from cai_lightning.statistics import Interval
 
 DECILES = [10, 20, 30, 40, 50, 60, 70, 80, 90]

@@ -37,7 +37,7 @@ class Conversations {
       const said = response?.refused ? "refused" : response ? "answered" : "no response";
       const title = `${run}: ${said}, ${this.report.columns[column]?.name ?? "no metric"} ${shownScore(score)}`;
       const kind = response?.refused ? "mark refused" : "mark";
-      return element("span", { class: `${kind} run-${this.report.colors[n] % 8}`, title }, shownScore(score));
+      return element("span", { class: `${kind} ${this.report.colors[n]}`, title }, shownScore(score));
     });
   }
 
@@ -126,7 +126,7 @@ class Conversations {
 
   response(conversation, run, n) {
     const response = conversation.responses[n];
-    const name = element("h3", { class: `run run-${this.report.colors[n] % 8}` }, visible(run));
+    const name = element("h3", { class: `run ${this.report.colors[n]}` }, visible(run));
     const scores = element("dl", { class: "scores" }, ...this.scores(conversation, n));
     if (!response) return element("section", {}, name, element("p", { class: "folded" }, "No response."), scores);
     const remarks = [response.refused ? "refuses" : "", shownEnding(response.finish)].filter(Boolean).join(", ");

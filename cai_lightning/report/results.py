@@ -1,29 +1,38 @@
-"""What `validate` has found: handed to the summary, and printed at its end with the reasons of rows without a score.
+"""What a verb says at its end: what `validate` has found, which rows failed, and how many replies were cut.
 
 write_evaluation(run, model, data)
 show_evaluation(run)
+
+tell_failures(["timeout"], tried=40, where="set aside in failed.jsonl")
+told_cuts(Path("runs/qwen_contextual/revisions.jsonl"))
+# "cut at their limit of tokens: 3 of 64 responses (5 %), 10 of 64 critiques (16 %), none of 64 revisions"
 """
 
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cai_lightning.data.corpus import read_journal
 from cai_lightning.data.defects import CUT, LOOPING, repeated_ngrams
 from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.metrics.base import estimate_in
 from cai_lightning.metrics.scoring import Outcome, metric_digest
 from cai_lightning.modules import Evaluation
-from cai_lightning.report.failures import SILENCES, silences
-from cai_lightning.report.numbers import ARROWS, by_reason, with_interval
 from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
-from cai_lightning.report.table import Field, Row, Table, console
+from cai_lightning.report.table import ARROWS, Field, Row, Table, by_reason, console, part, with_interval
 from cai_lightning.run import manifest
+from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import UNKNOWN, Response
 from cai_lightning.run.text import printable
 from cai_lightning.statistics import Interval
 
+MOST_NAMED = 3
+MOST_LETTERS = 160
+SILENCES = {"empty response": "empty responses", "unfinished thought": "unfinished thoughts"}
+"""Why a response says nothing, with the name of its count in a summary."""
 UNTRACKED = ("cut at max_new_tokens", "looping", *SILENCES.values())
 """Counts of responses that show that a model has come off its track."""
 
@@ -120,3 +129,69 @@ def _columns(outcome: Outcome, model: Evaluation) -> list[ColumnReport]:
         )
         for column in metric.columns
     ]
+
+
+def silences(responses: Iterable[Response]) -> dict[str, int]:
+    """How many responses say nothing, by the name of the count in a summary."""
+    counts = Counter(response.why_silent for response in responses)
+    return {name: counts[why] for why, name in SILENCES.items()}
+
+
+def tell_failures(reasons: Sequence[str], tried: int, where: str) -> None:
+    """Warns of rows that failed.
+
+    Args:
+        reasons: Why, one reason for each row.
+        tried: How many rows the verb has tried.
+        where: Where they stand, such as `set aside in failed.jsonl`.
+
+    Raises:
+        UserError: All of them failed.
+    """
+    if not reasons:
+        return
+    text = (
+        f"{len(reasons)} of the {tried} rows tried failed and are {where}: {_by_reason(reasons)}. "
+        "The same command tries them again."
+    )
+    if len(reasons) == tried:
+        raise UserError(text)
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def tell_missing(ids: Sequence[str], tests: int, path: Path) -> None:
+    """Warns of test prompts that got no response and were not to get one.
+
+    Args:
+        ids: Those without a response.
+        tests: How many test prompts there are.
+        path: The file of responses.
+    """
+    if not ids:
+        return
+    shown = ", ".join(ids[:MOST_NAMED]) + (", ..." if len(ids) > MOST_NAMED else "")
+    print(f"warning: {len(ids)} of the {tests} test prompts have no response in {path}: {shown}", file=sys.stderr)
+
+
+def _by_reason(reasons: Sequence[str]) -> str:
+    counts = Counter(reason if len(reason) <= MOST_LETTERS else f"{reason[:MOST_LETTERS]}..." for reason in reasons)
+    return printable("; ".join(by_reason(dict(counts.most_common()))))
+
+
+def told_cuts(path: Path) -> str:
+    """How many of the responses, critiques and revisions of a run were cut, in words.
+
+    Args:
+        path: The run's `revisions.jsonl`.
+    """
+    made = Counter(responses=0, critiques=0, revisions=0)
+    cut: Counter[str] = Counter()
+    for _, row in read_journal(path).values():
+        for stage, reason in row.endings.items():
+            kind = f"{stage.partition(' ')[0]}s" if reason not in (None, UNKNOWN) else "unknown"
+            made[kind] += 1
+            cut[kind] += reason in CUT
+    unknown = made.pop("unknown", 0)
+    parts = [part(cut[kind], count, kind) for kind, count in made.items() if count]
+    parts += [f"the end of {unknown} replies is not known"] if unknown else []
+    return f"cut at their limit of tokens: {', '.join(parts)}" if parts else ""
