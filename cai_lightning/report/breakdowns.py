@@ -227,6 +227,7 @@ def _upwards(column: ColumnComparison, comparison: Comparison, runs: Sequence[Ru
 def _correlation(a: Scores, b: Scores) -> Field:
     """Spearman's; nothing where too few responses have both scores, or one of the two never varies."""
     both = sorted(a.keys() & b.keys())
-    found = rank_correlation(*(np.array([scores[key] for key in both]) for scores in (a, b)))
+    x, y = (np.array([scores[key] for key in both]) for scores in (a, b))
+    found = rank_correlation(x, y)
     rho = None if found.n < FEWEST else found.mean
     return Field(told(rho, ".2f"), f"n = {found.n}", share=None if rho is None else abs(rho))

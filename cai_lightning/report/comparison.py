@@ -125,7 +125,11 @@ class Comparison:
 
     def compared(self, column: ColumnComparison) -> frozenset[str]:
         """The runs, or the single runs of arms, that compare in a column."""
-        return frozenset(run for arm in column.compared for run in self.fine_tunings.get(arm, (arm,)))
+        return frozenset(run for arm in column.compared for run in self.fine_tunings[arm])
+
+    def number(self, run: str) -> int:
+        """The place among `runs` of a run, or of the arm that it belongs to."""
+        return self.runs.index(arm_of(run, self.fine_tunings))
 
 
 def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -> Comparison:

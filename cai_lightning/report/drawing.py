@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -196,7 +196,7 @@ def _styled() -> Iterator[None]:
     """Matplotlib as these panels need it; letters that its font does not have are no matter for the page."""
     import matplotlib
 
-    painted = {setting: colors()[name] for setting, name in PAINTED.items()}
+    painted: Any = {setting: colors()[name] for setting, name in PAINTED.items()}
     with matplotlib.rc_context(painted, STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

@@ -29,7 +29,7 @@ from cai_lightning.report.plots import (
     tradeoff_panels,
     win_rate_panel,
 )
-from cai_lightning.report.runs import Run, arm_of
+from cai_lightning.report.runs import Run
 from cai_lightning.report.table import Field, Table
 from cai_lightning.report.viewer import viewer_data
 from cai_lightning.report.words import (
@@ -42,7 +42,7 @@ from cai_lightning.report.words import (
     warnings,
     win_rate_table,
 )
-from cai_lightning.run.text import printable_lines
+from cai_lightning.run.text import printable, printable_lines
 
 TEMPLATES = Path(__file__).parent / "html"
 STYLES = ("page.css", "plots.css", "viewer.css")
@@ -72,12 +72,12 @@ def render_page(
         texts: What was said in each of them.
         recorded: Runs that repeat what was said in a round of a chain; they are in no table, but score its answers.
     """
-    numbers = [comparison.runs.index(arm_of(run.name, comparison.fine_tunings)) for run in runs]
+    numbers = [comparison.number(run.name) for run in runs]
     baseline = next(run for run, n in zip(runs, numbers, strict=True) if comparison.runs[n] == comparison.baseline)
     data = viewer_data(texts, runs, comparison, baseline.name) | {"colors": list(map(run_color, numbers))}
     style, script = stylesheet() + _joined(STYLES), f'"use strict";\n(() => {{\n{_joined(SCRIPTS)}}})();\n'
     return (
-        _environment()
+        environment()
         .get_template("index.html")
         .render(
             comparison=comparison,
@@ -174,22 +174,14 @@ def _against_the_baseline(comparison: Comparison, run: str) -> str:
     baseline = comparison.baseline
     if run == baseline:
         return "; it is the baseline that the others are measured against"
-    found = {kind: _columns(comparison, run, kind) for kind in ("better", "worse", "unclear")}
-    parts = [
-        f"{kind} than {baseline} in {_listed(names)}" for kind, names in found.items() if names and kind != "unclear"
-    ]
-    if found["unclear"]:
-        parts.append(f"not distinguishable from it in {_listed(found['unclear'])}")
+    cells = [(column, cell) for column in comparison.columns for cell in column.cells if cell.run == run]
+    verdicts = {column.name: cell.verdict(column.direction) for column, cell in cells}
+    words = {"unclear": "not distinguishable from it"} | {
+        kind: f"{kind} than {baseline}" for kind in ("better", "worse")
+    }
+    names = {kind: [name for name, its in verdicts.items() if its == kind] for kind in ("better", "worse", "unclear")}
+    parts = [f"{words[kind]} in {_listed(names[kind])}" for kind in names if names[kind]]
     return f": {', '.join(parts)}" if parts else ""
-
-
-def _columns(comparison: Comparison, run: str, kind: str) -> list[str]:
-    return [
-        column.name
-        for column in comparison.columns
-        for cell in column.cells
-        if cell.run == run and cell.verdict(column.direction) == kind
-    ]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -203,7 +195,8 @@ def page_data(data: dict[str, Any]) -> Markup:
     return htmlsafe_json_dumps(data, allow_nan=False, separators=(",", ":"))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates; whatever they are given is escaped, and what a browser would obey is printable."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -214,6 +207,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.globals["inline"] = inline
+    environment.filters["line"] = printable
     return environment
 
 

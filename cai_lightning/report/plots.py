@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
 from cai_lightning.report.drawing import EDGE, MOST_LETTERS, Key, Panel, colors, run_color, save_panels, shortened, tip
-from cai_lightning.report.runs import Run, arm_of
+from cai_lightning.report.runs import Run
 from cai_lightning.report.table import ARROWS, number
 from cai_lightning.run.text import printable
 from cai_lightning.statistics import Interval
@@ -283,7 +283,7 @@ def win_rate_panel(comparison: Comparison) -> Panel:
     lines = [
         Line(
             f"{found.run} against {found.other}",
-            [Mark(found.estimate, run_color(comparison.runs.index(arm_of(found.run, comparison.fine_tunings))))],
+            [Mark(found.estimate, run_color(comparison.number(found.run)))],
         )
         for found in comparison.win_rates
     ]

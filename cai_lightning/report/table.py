@@ -26,9 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlencode
 
-from markupsafe import Markup
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -46,12 +44,6 @@ Style = Literal["", "better", "worse", "unclear", "warning"]
 COLORS = {"better": "green", "worse": "red", "warning": "yellow"}
 CROWDED = 7
 """Columns from which on they stand closer together in the terminal."""
-LONG = 36
-"""Letters from which on a field may have several lines on a page."""
-_BAR = Markup(
-    '<svg class="bar" aria-hidden="true"><rect class="rail" width="100%" height="100%"/>'
-    '<rect width="{:.2f}%" height="100%"/></svg>'
-)
 WIDTH = 100
 """Columns of a terminal that is a file or a pipe."""
 
@@ -114,6 +106,11 @@ def p_value(p: float | None) -> str:
     return NOTHING if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def in_markdown(text: str) -> str:
+    """A text on one line of Markdown, shown and not obeyed."""
+    return escape_markdown(printable(text))
+
+
 def by_reason(counts: Mapping[str, int]) -> list[str]:
     """How many for each of the first reasons, and how many other reasons there are."""
     told = [f"{count} x {reason}" for reason, count in counts.items()]
@@ -171,6 +168,12 @@ class Table:
         """The headings of all columns, in the order in which rows have them."""
         return list(dict.fromkeys(heading for row in self.rows for heading in row))
 
+    @property
+    def grid(self) -> list[list[Field]]:
+        """The fields of each row, one for each column."""
+        fields = ([row.get(heading, "") for heading in self.head] for row in self.rows)
+        return [[field if isinstance(field, Field) else Field(field) for field in row] for row in fields]
+
     def terminal(self) -> RichTable:
         """The table for rich."""
         head = self.head
@@ -181,31 +184,24 @@ class Table:
         table.title_style = ""
         for heading in head:
             table.add_column(Text(printable(heading)), overflow="fold")
-        for row in self.rows:
-            table.add_row(
-                *(field.terminal("bold" if len(row) == 1 < len(head) else "") for field in _fields(row, head))
-            )
+        for row, fields in zip(self.rows, self.grid, strict=True):
+            style = "bold" if len(row) == 1 < len(head) else ""
+            table.add_row(*(field.terminal(style) for field in fields))
         return table
 
-    def markdown(self, write: Callable[[str], str] | None = None) -> str:
+    def markdown(self, write: Callable[[str], str] = in_markdown) -> str:
         """The table in Markdown, under its title.
 
         Args:
             write: Writes the text of a field; escaped by default.
         """
-        title, head = [f"## {_markdown(self.title)}"] if self.title else [], self.head
-        lines = [[*map(_markdown, head)], ["---"] * len(head)]
-        lines += [_markdown_fields(row, head, write or _markdown) for row in self.rows]
+        title, head = [f"## {in_markdown(self.title)}"] if self.title else [], self.head
+        lines = [[*map(in_markdown, head)], ["---"] * len(head)]
+        for row, fields in zip(self.rows, self.grid, strict=True):
+            first, *others = ("<br>".join(map(write, filter(None, (f.text, f.below)))) for f in fields)
+            lines.append([f"**{first}**" if len(row) == 1 < len(head) else first, *others])
         grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return "\n\n".join([*title, *(_markdown(note.text) for note in self.notes), grid])
-
-    def html(self) -> Markup:
-        """The table for a page, without its title and its notes."""
-        names = self.head
-        head = Markup().join(Markup('<th scope="col">{}</th>').format(printable(name)) for name in names)
-        rows = (Markup().join(map(_html_field, _fields(row, names), names)) for row in self.rows)
-        body = Markup("\n").join(Markup("<tr>{}</tr>").format(row) for row in rows)
-        return Markup("<table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>\n</table>").format(head, body)
+        return "\n\n".join([*title, *(in_markdown(note.text) for note in self.notes), grid])
 
 
 @dataclass(frozen=True)
@@ -235,8 +231,8 @@ class Document:
     def markdown(self) -> str:
         """The document in Markdown."""
         picture = ["![{}]({})".format(*self.picture)] if self.picture else []
-        warnings = [f"**{_markdown(warning)}**" for warning in self.warnings]
-        notes = "\n".join(f"- {_markdown(note)}" for note in self.notes)
+        warnings = [f"**{in_markdown(warning)}**" for warning in self.warnings]
+        notes = "\n".join(f"- {in_markdown(note)}" for note in self.notes)
         tables = [table.markdown() for table in self.tables]
         return "\n\n".join([f"# {self.title}", *picture, *warnings, *tables, "## Notes", notes]) + "\n"
 
@@ -249,32 +245,6 @@ def console() -> Console:
 def tell_written(files: Sequence[Path]) -> None:
     """Says which files a verb has written."""
     console().print(f"Written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
-
-
-def _fields(row: Row, head: Sequence[str]) -> list[Field]:
-    fields = (row.get(heading, "") for heading in head)
-    return [field if isinstance(field, Field) else Field(field) for field in fields]
-
-
-def _markdown(text: str) -> str:
-    return escape_markdown(printable(text))
-
-
-def _markdown_fields(row: Row, head: Sequence[str], write: Callable[[str], str]) -> list[str]:
-    first, *others = ("<br>".join(map(write, filter(None, (f.text, f.below)))) for f in _fields(row, head))
-    return [f"**{first}**" if len(row) == 1 < len(head) else first, *others]
-
-
-def _html_field(field: Field, heading: str) -> Markup:
-    """A field that knows the heading of its column, for screens without room for a table."""
-    text = printable(field.text)
-    if field.query:
-        text = Markup('<a href="#{}">{}</a>').format(urlencode(field.query), text)
-    below = Markup("<small>{}</small>").format(printable(field.below)) if field.below else ""
-    bar = "" if field.share is None else _BAR.format(100 * field.share)
-    kind = "nothing" if field.text in ("", NOTHING) else "long" if len(field.text) > LONG else ""
-    style = f"{field.style} {kind}".strip()
-    return Markup('<td class="{}" data-heading="{}">{}{}{}</td>').format(style, printable(heading), text, below, bar)
 
 
 def write_files(output: Path, texts: Mapping[str, str]) -> list[Path]:

@@ -8,6 +8,7 @@ from scipy import stats
 from cai_lightning.report.breakdowns import agreement, by_principle, by_round, chains, known_scores
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.corpora import Row, RunTexts
+from cai_lightning.report.page import environment
 from cai_lightning.report.runs import load_runs
 from cai_lightning.run.records import Response, Round
 
@@ -124,4 +125,4 @@ def test_a_principle_leads_to_its_conversations(runs, texts):
     base, last = runs
     table = by_principle(last, base, chains(texts[1]), ["harmless"])
     assert [row["principle"].query for row in table.rows] == [{"principle": "a"}, {"principle": "b"}]
-    assert '<a href="#principle=a">a</a>' in table.html()
+    assert '<a href="#principle=a">a</a>' in environment().get_template("table.html").render(table=table)

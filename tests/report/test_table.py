@@ -7,6 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
+from cai_lightning.report.page import environment
 from cai_lightning.report.table import (
     Document,
     Field,
@@ -66,7 +67,7 @@ def test_markdown_has_as_many_fields_in_every_row():
 
 
 def test_a_page_gets_text_and_the_class_of_what_it_amounts_to():
-    text = TABLE.html()
+    text = environment().get_template("table.html").render(table=TABLE)
     assert '<td class="better" data-heading="mean">0.50<small>+0.25</small></td>' in text
     assert r'<td class="" data-heading="run">[red]x[/red] | &lt;b&gt;y&lt;/b&gt;\x1b[31m # `z`</td>' in text
     assert text.count("<th") - text.count("<thead") == 3
