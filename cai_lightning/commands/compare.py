@@ -6,12 +6,13 @@ from pathlib import Path
 
 from cai_lightning.commands.arguments import RUNS, call, check_confidence
 from cai_lightning.report.comparison import Comparison, compare_runs
-from cai_lightning.report.corpora import RunTexts, read_texts
+from cai_lightning.report.corpora import read_rows
 from cai_lightning.report.evidence import AuditFile, notes_on, read_audits, read_win_rates
 from cai_lightning.report.page import render_page
 from cai_lightning.report.plots import save_plots
 from cai_lightning.report.runs import Run, load_runs, with_references
 from cai_lightning.report.table import as_csv, as_json, console, tell_written, write_files
+from cai_lightning.report.viewer import Revisions
 from cai_lightning.report.words import SCORES, content, document, scores
 from cai_lightning.run.errors import UserError
 
@@ -58,13 +59,13 @@ def compare(
     everything = load_runs([*runs, *rounds])
     loaded, recorded = everything[: len(runs)], everything[len(runs) :]
     if references is not None:
-        loaded = with_references(loaded, runs, references)
-    texts = [read_texts(path, run) for path, run in zip(runs, loaded, strict=True)]
+        loaded = with_references(loaded, references)
+    revisions = list(map(read_rows, runs))
     comparison = compare_runs(loaded, loaded[_place(baseline or runs[0], runs)].name, confidence)
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
     comparison = with_evidence(comparison, loaded, read_audits(audit), pairwise)
-    files = write_report(comparison, loaded, texts, output, recorded)
+    files = write_report(comparison, loaded, revisions, output, recorded)
     console().print(document(comparison).terminal())
     tell_written(files)
 
@@ -79,13 +80,13 @@ def with_evidence(
 
 
 def write_report(
-    comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], output: Path, recorded: Sequence[Run]
+    comparison: Comparison, runs: Sequence[Run], revisions: Sequence[Revisions], output: Path, recorded: Sequence[Run]
 ) -> list[Path]:
     """Writes a comparison in all its forms and returns the files."""
     files = {
-        "index.html": render_page(comparison, runs, texts, recorded),
+        "index.html": render_page(comparison, runs, revisions, recorded),
         "report.md": document(comparison).markdown(),
-        "scores.csv": as_csv(SCORES, scores(runs, texts)),
+        "scores.csv": as_csv(SCORES, scores(runs)),
         "summary.json": as_json(content(comparison)),
     }
     return [*write_files(output, files), *save_plots(comparison, output / "plots")]

@@ -1,8 +1,8 @@
 """What critique and revision do to the answers of a run, by round and by principle, and how far evaluators agree.
 
-    known = known_scores(texts, runs, comparison, recorded)
-    by_round(run.name, chains(said), known)
-    by_principle(run, baseline, chains(said), columns)
+    known = known_scores(runs, comparison, recorded)
+    by_round(run.name, chains(rows), known)
+    by_principle(run, baseline, chains(rows), columns)
     agreement(comparison, runs)
 
 Every answer has words, a similarity to the answer before it, and refuses or does not. A score it has where an evaluator
@@ -22,7 +22,7 @@ from rapidfuzz.distance import Indel
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.report.columns import Column, metric_columns
 from cai_lightning.report.comparison import ColumnComparison, Comparison
-from cai_lightning.report.corpora import Row, RunTexts
+from cai_lightning.report.corpora import Row
 from cai_lightning.report.measures import kept, refuses
 from cai_lightning.report.runs import Run
 from cai_lightning.report.table import NOTHING, Field, Table, per_cent, told
@@ -70,21 +70,18 @@ class Answer:
         return Indel.normalized_similarity(self.before.text.split(), self.text.split()) if self.before else None
 
 
-def chains(said: RunTexts) -> list[list[Answer]]:
+def chains(rows: Mapping[str, Row]) -> list[list[Answer]]:
     """The answers to every prompt that the run has revised, each list in the order of the rounds."""
-    return [_chain(row) for row in said.revisions.values()]
+    return [_chain(row) for row in rows.values()]
 
 
 KnownScores = Mapping[Said, float | None]
 """The scores of all answers that an evaluator has met, None where it gave none."""
 
 
-def known_scores(
-    texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison, recorded: Sequence[Run] = ()
-) -> dict[str, KnownScores]:
+def known_scores(runs: Sequence[Run], comparison: Comparison, recorded: Sequence[Run] = ()) -> dict[str, KnownScores]:
     """What each column knows from the runs that compare, and from recorded ones that were judged like these."""
-    said = {run.name: each.responses for each, run in zip(texts, runs, strict=True)}
-    said |= {run.name: run.responses for run in recorded}
+    said = {run.name: run.responses for run in (*runs, *recorded)}
     judged = {column.name: column for column in metric_columns([*runs, *recorded])}
     return {
         column.name: _known(judged[column.name], comparison.compared(column), said) for column in comparison.columns

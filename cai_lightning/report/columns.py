@@ -15,16 +15,17 @@ An empty response has none of the three. `cut` is the share of responses that we
 they say why they ended.
 """
 
-from collections import Counter
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from cai_lightning.data.defects import CUT, repeated_ngrams
 from cai_lightning.report.measures import refuses
 from cai_lightning.report.runs import Arms, Run
-from cai_lightning.report.summary import UNIT_SCALE, ColumnScores, Direction
+from cai_lightning.report.summary import UNIT_SCALE, ColumnScores
 from cai_lightning.run.records import UNKNOWN, Response
+from cai_lightning.statistics import Direction
 from cai_lightning.statistics.intervals import Prompts
 
 T = TypeVar("T")
@@ -89,8 +90,8 @@ def behaviour_columns(runs: Sequence[Run]) -> list[Column]:
 
     None where no run has responses.
     """
-    benign = {id for id, category in _categories(runs).items() if category == BENIGN}
-    asked_benign = [replace(run, responses=_only(benign, run.responses)) for run in runs]
+    benign = _members(runs).get(BENIGN, set())
+    asked_benign = [_asked(run, benign) for run in runs]
     columns = [
         _behaviour("refusal_rate", None, runs, _refusal),
         _behaviour("evasiveness", "lower", asked_benign, _refusal),
@@ -102,14 +103,12 @@ def behaviour_columns(runs: Sequence[Run]) -> list[Column]:
 
 def category_columns(runs: Sequence[Run]) -> list[Column]:
     """The columns about harm that some run has, over the prompts of each category, where these have more than one."""
-    categories = _categories(runs)
-    sizes = Counter(categories.values())
-    chosen = sorted(category for category, size in sizes.items() if size >= FEWEST_PROMPTS)
+    chosen = {category: ids for category, ids in sorted(_members(runs).items()) if len(ids) >= FEWEST_PROMPTS}
     if len(chosen) < 2:
         return []
-    harm = [column for column in metric_columns(runs) if tells_harm(column.name) and column.has_scores]
-    members = {category: {id for id, its in categories.items() if its == category} for category in chosen}
-    return [_confined(column, category, members[category], runs) for column in harm for category in chosen]
+    asked = {category: [_asked(run, ids) for run in runs] for category, ids in chosen.items()}
+    harm = [column.name for column in metric_columns(runs) if tells_harm(column.name) and column.has_scores]
+    return [replace(_metric(name, asked[category]), category=category) for name in harm for category in chosen]
 
 
 def tells_harm(column: str) -> bool:
@@ -139,19 +138,13 @@ class ComparableRuns:
     differing: Mapping[str, tuple[str, tuple[str, ...]]]
     prompts: Prompts
 
-    def own(self, arm: Sequence[str]) -> list[Scores]:
-        """All scores of an arm's fine-tunings, whether they compare or not."""
-        return [self.column.runs[run].values for run in arm if self.column.runs[run].values]
-
 
 def comparable_runs(column: Column, arms: Arms, baseline: str, prompts: Prompts) -> ComparableRuns:
     """Gathers the arms that compare with the baseline or, where that has no scores, with the first that has."""
     scored = {arm: [run for run in runs if column.runs[run].values] for arm, runs in arms.items()}
     scored = {arm: runs for arm, runs in scored.items() if runs}
     reference = baseline if baseline in scored else next(iter(scored), None)
-    if reference is None:
-        return ComparableRuns(column, None, {}, {}, frozenset(), {}, prompts)
-    standard = column.runs[scored[reference][0]]
+    standard = column.runs[scored[reference][0]].judged if reference else {}
     differing = {arm: found for arm, runs in scored.items() if (found := _differing(column, runs, standard))}
     alike = {arm: runs for arm, runs in scored.items() if arm not in differing}
     values = {arm: [column.runs[run].values for run in runs] for arm, runs in alike.items()}
@@ -170,12 +163,13 @@ def _only(ids: Container[str], known: Mapping[str, T]) -> dict[str, T]:
     return {id: value for id, value in known.items() if id in ids}
 
 
-def _differing(column: Column, runs: Sequence[str], standard: RunColumn) -> tuple[str, tuple[str, ...]] | None:
+def _differing(
+    column: Column, runs: Sequence[str], standard: Mapping[str, Hashable]
+) -> tuple[str, tuple[str, ...]] | None:
     for run in runs:
         judged = column.runs[run].judged
-        words = [word for word, value in judged.items() if word in standard.judged and standard.judged[word] != value]
-        if words:
-            return run, tuple(words)
+        if words := tuple(word for word in judged if word in standard and standard[word] != judged[word]):
+            return run, words
     return None
 
 
@@ -189,31 +183,21 @@ def _unlike(groups: Sequence[ComparableRuns]) -> list[str]:
     return [f"{', '.join(columns)}: {note}" for note, columns in titles.items()]
 
 
-def _about(group: ComparableRuns, arms: Arms, baseline: str) -> list[str]:
-    if group.reference is None:
-        return []
-    found, title = [], group.column.title
-    if group.reference != baseline:
-        found.append(f"{title}: no differences, for the baseline {baseline} has no scores.")
+def _about(group: ComparableRuns, arms: Arms, baseline: str) -> Iterator[str]:
+    title, runs = group.column.title, group.column.runs
+    if group.reference not in (None, baseline):
+        yield f"{title}: no differences, for the baseline {baseline} has no scores."
     if baseline in group.differing:
-        found.append(f"{title}: no differences, for the runs of the baseline {baseline} were not judged alike.")
-    for arm, runs in arms.items():
-        without = [run for run in runs if not group.column.runs[run].values]
-        if arm in group.arms and without:
-            found.append(f"{title}: {arm} stands without {', '.join(without)}, which has no scores.")
-    return found + _about_prompts(group, arms)
-
-
-def _about_prompts(group: ComparableRuns, arms: Arms) -> list[str]:
-    scored = {run: len(group.column.runs[run].values) for arm in group.arms for run in arms[arm]}
-    runs = {run: n for run, n in scored.items() if n}
-    if len(set(runs.values()) | {len(group.common)}) == 1:
-        return []
-    counts = ", ".join(f"{name} {n}" for name, n in runs.items())
-    title, common = group.column.title, len(group.common)
-    if not common:
-        return [f"{title}: no ranks, for no prompt is scored in every run (scored: {counts})."]
-    return [f"{title}: compared on the {common} prompts scored in every run (scored: {counts})."]
+        yield f"{title}: no differences, for the runs of the baseline {baseline} were not judged alike."
+    for arm in group.arms:
+        if without := [run for run in arms[arm] if not runs[run].values]:
+            yield f"{title}: {arm} stands without {', '.join(without)}, which has no scores."
+    scored = {run: n for arm in group.arms for run in arms[arm] if (n := len(runs[run].values))}
+    common, counts = len(group.common), ", ".join(f"{run} {n}" for run, n in scored.items())
+    if scored and not common:
+        yield f"{title}: no ranks, for no prompt is scored in every run (scored: {counts})."
+    elif set(scored.values()) - {common}:
+        yield f"{title}: compared on the {common} prompts scored in every run (scored: {counts})."
 
 
 def _metric(name: str, runs: Sequence[Run]) -> Column:
@@ -258,16 +242,19 @@ def _cut(said: Response) -> float | None:
     return None if said.finish_reason == UNKNOWN else float(said.finish_reason in CUT)
 
 
-def _categories(runs: Sequence[Run]) -> dict[str, str]:
-    """The category of every prompt that has one."""
-    return {id: said.category for run in runs for id, said in run.responses.items() if said.category}
+def _members(runs: Sequence[Run]) -> dict[str, set[str]]:
+    """The ids of the prompts of each category."""
+    categories = {id: said.category for run in runs for id, said in run.responses.items() if said.category}
+    members = defaultdict[str, set[str]](set)
+    for id, category in categories.items():
+        members[category].add(id)
+    return members
 
 
-def _confined(column: Column, category: str, members: Container[str], runs: Sequence[Run]) -> Column:
-    confined = {}
-    for run in runs:
-        whole = column.runs[run.name]
-        values = _only(members, whole.values)
-        unscored = sum(id in members and id not in values for id in run.responses)
-        confined[run.name] = RunColumn(values, unscored if whole.values else 0, whole.not_run, whole.judged)
-    return Column(column.name, column.direction, confined, category, column.unit_scale)
+def _asked(run: Run, ids: Container[str]) -> Run:
+    """The run as if these prompts alone had been asked."""
+    scores = {
+        name: ColumnScores(_only(ids, column.values), _only(ids, column.unscored), _only(ids, column.details))
+        for name, column in run.scores.items()
+    }
+    return replace(run, scores=scores, responses=_only(ids, run.responses))

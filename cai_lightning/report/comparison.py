@@ -22,9 +22,8 @@ from cai_lightning.report.columns import (
 from cai_lightning.report.evidence import AuditNote, WinRate
 from cai_lightning.report.ranking import Standing, column_ranks, overall_ranking, resampled_ranks, shares_first
 from cai_lightning.report.runs import Arms, Run, arm_of, arms_of
-from cai_lightning.report.summary import Direction
 from cai_lightning.report.table import part
-from cai_lightning.statistics import Interval, PairedDifference, Verdict, arm_difference, arm_mean, corrected
+from cai_lightning.statistics import Direction, Interval, PairedDifference, Verdict, arm_difference, arm_mean, corrected
 from cai_lightning.statistics.intervals import NOTHING, Array
 
 APART = 0.05
@@ -215,7 +214,7 @@ def _ranked(column: ColumnComparison, drawn: Array | None) -> ColumnComparison:
 
 def _estimate(group: ComparableRuns, arm: str, runs: Sequence[str], confidence: float) -> Interval:
     """Over the common prompts where the arm compares; else its own mean, with an interval if only references differ."""
-    own = group.arms.get(arm) or group.own(runs)
+    own = group.arms.get(arm) or [scores for run in runs if (scores := group.column.runs[run].values)]
     if not own:
         return NOTHING
     estimate = arm_mean(own, confidence, group.column.unit_scale, group.prompts)

@@ -1,8 +1,7 @@
-"""Revisions and what was said in a run, read for reports: ours, or the original experiment's with its single round.
+"""Revisions, read for reports: a run's own, or the original experiment's with its single round.
 
     corpora = read_corpora([Path("runs/qwen_contextual"), Path("elsewhere/revisions.jsonl")])
-    texts = read_texts(Path("runs/qwen_contextual"), run)
-    texts.responses["0f3a..."].response
+    read_rows(Path("runs/qwen_contextual"))["0f3a..."].rounds
 
 Thoughts, which old files hold in their texts, stand beside the words.
 """
@@ -12,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cai_lightning.data.corpus import RecordedRevision, RecordedRound, read_journal, read_revisions
-from cai_lightning.report.runs import Run, name_runs
+from cai_lightning.data.corpus import RecordedRevision, RecordedRound, read_journal, read_revisions, replies_by_stage
+from cai_lightning.report.runs import name_runs
 from cai_lightning.run import jsonl
-from cai_lightning.run.records import UNKNOWN, Conversation, Response, Round, prompt_id, transcript_text
+from cai_lightning.run.records import UNKNOWN, Conversation, Round, prompt_id, transcript_text
 from cai_lightning.run.text import Said, join_thoughts, split_thoughts
 
 NOT_RECORDED = "not recorded"
@@ -57,12 +56,7 @@ class Row:
     @property
     def replies(self) -> dict[str, str]:
         """Its replies by stage: `response`, `critique 1`, `revision 1` and so on."""
-        replies = {"response": self.initial_response}
-        for number, turn in enumerate(self.rounds, 1):
-            if turn.critique is not None:
-                replies[f"critique {number}"] = turn.critique
-            replies[f"revision {number}"] = turn.revision
-        return replies
+        return replies_by_stage(self.initial_response, self.rounds)
 
 
 def _row(recorded: RecordedRevision, id: str, where: str) -> Row:
@@ -149,30 +143,13 @@ def _read(file: Path, name: str, given: bool) -> Corpus:
     return Corpus(name, tuple(rows), len(failed), repeated, tuple(lacking))
 
 
-@dataclass(frozen=True)
-class RunTexts:
-    """The texts of one run by the prompt's id.
+def read_rows(folder: Path) -> dict[str, Row]:
+    """The rows that a run has revised, of all its prompts, by the prompt's id; none where it has revised nothing.
 
     Args:
-        name: What tables call the run.
-        responses: What the evaluated model answers.
-        revisions: Initial responses with their critiques and revisions, of all prompts that the run has revised.
-    """
-
-    name: str
-    responses: Mapping[str, Response]
-    revisions: Mapping[str, Row]
-
-
-def read_texts(folder: Path, run: Run) -> RunTexts:
-    """The texts of a run.
-
-    Args:
-        folder: Its folder; without a `revisions.jsonl` it has revised nothing.
-        run: What was read there.
+        folder: The run's folder.
 
     Raises:
         UserError: A row is malformed; the file and the row are named.
     """
-    revisions = {id: _row(recorded, id, where) for id, (where, recorded) in read_journal(folder / FILE).items()}
-    return RunTexts(run.name, run.responses, revisions)
+    return {id: _row(recorded, id, where) for id, (where, recorded) in read_journal(folder / FILE).items()}

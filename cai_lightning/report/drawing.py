@@ -4,8 +4,9 @@
     save_panels(output / "differences", [panel, another], caption)  # differences.png, differences.svg
 
 matplotlib draws. A panel is as wide as a phone, so that the page can stack panels and a file can put them side by side.
-Text stays text, and what a pointer over a mark tells is its `<title>`. Colors have names, from
-which the page's stylesheet takes its variables: there a panel is light or dark as the page is, in a file it is light.
+Text stays text, and what a pointer over a mark tells is its `<title>`. Every color, those of runs among them, is here
+and has a name, from which the page's stylesheet makes a variable: there a panel is light or dark as the page is, in a
+file it is light.
 """
 
 import warnings

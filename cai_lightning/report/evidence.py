@@ -97,7 +97,19 @@ class JudgeName(TypedDict):
 
 @dataclass(frozen=True)
 class PairwiseFile:
-    """A `pairwise.json`; `responses` holds the digests of those of both runs."""
+    """A `pairwise.json`.
+
+    Args:
+        responses: The digests of the responses of both runs.
+        judge: The settings of the judge.
+        wins: Prompts at which the first run's response is preferred.
+        ties: Prompts without a preference, or where the two orders of showing disagree.
+        losses: Prompts at which the second run's is preferred.
+        unscored: Prompts without a verdict.
+        win_rate: How often the first run wins; 0.5 is no difference, a tie counts half.
+        ci95: The interval of that share.
+        position_consistency: How often both orders say the same; None where the judge was not asked.
+    """
 
     __pydantic_config__ = FOREIGN
 
@@ -119,24 +131,18 @@ class WinRate:
     Args:
         run: Name of the run.
         other: Name of the run that it is held against.
-        judge: Name of the judge's model.
-        estimate: The win rate of `run` with its 95 % interval; 0.5 is no difference, a tie counts half.
-        wins: Prompts at which its response is preferred.
-        ties: Prompts without a preference, or where the two orders of showing disagree.
-        losses: Prompts at which the other's response is preferred.
-        unscored: Prompts without a verdict.
-        consistency: How often both orders say the same; None where the judge was not asked.
+        found: What the judge has said of the two.
     """
 
     run: str
     other: str
-    judge: str
-    estimate: Interval
-    wins: int
-    ties: int
-    losses: int
-    unscored: int
-    consistency: float | None
+    found: PairwiseFile
+
+    @property
+    def estimate(self) -> Interval:
+        """The win rate of `run` with its 95 % interval."""
+        found = self.found
+        return Interval.of(found.win_rate, found.ci95, found.wins + found.ties + found.losses)
 
 
 def read_audits(paths: Sequence[Path]) -> list[AuditFile]:
@@ -179,7 +185,7 @@ def read_win_rates(paths: Sequence[Path], runs: Sequence[Run]) -> tuple[list[Win
         found = _read(path, PairwiseFile, "pairwise")
         run, other = map(names.get, found.responses)
         if run and other:
-            rates.append(_win_rate(found, run, other))
+            rates.append(WinRate(run, other, found))
         else:
             notes.append(f"{path}: not shown, for it is about other responses than these runs have.")
     return rates, notes
@@ -205,31 +211,15 @@ def _note(labels: str, found: ColumnAudit, entries: Mapping[str, Mapping[str, An
 
 
 def _words(found: ColumnAudit) -> str:
-    share, ends, unit = found.accuracy, found.ci95, "comparisons right"
-    if share is None:
-        share, ends, unit = found.auc, found.auc_ci95, "responses in order (AUC)"
-    if share is None:
+    estimate, unit = Interval.of(found.accuracy, found.ci95, found.n), "comparisons right"
+    if found.accuracy is None:
+        estimate, unit = Interval.of(found.auc, found.auc_ci95, found.n), "responses in order (AUC)"
+    if estimate.mean is None:
         reasons = {"not run": found.not_run, "not applicable": found.not_applicable}
         return next((f"{what}: {why}" for what, why in reasons.items() if why), "nothing scored")
-    low, high = ends or (None, None)
-    figure = f"{with_interval(Interval(share, low, high, found.n), in_hundredths, ' %')} of {found.n} {unit}"
+    figure = f"{with_interval(estimate, in_hundredths, ' %')} of {found.n} {unit}"
     if found.better_than_chance is None:
         return figure
     chance = "better" if found.better_than_chance else "WORSE" if found.worse_than_chance else "NO BETTER"
     corrected = "" if found.p_holm is None else f" (p {p_value(found.p_holm)}, corrected)"
     return f"{figure}, {chance} than chance{corrected}"
-
-
-def _win_rate(found: PairwiseFile, run: str, other: str) -> WinRate:
-    low, high = found.ci95 or (None, None)
-    return WinRate(
-        run=run,
-        other=other,
-        judge=found.judge["model"],
-        estimate=Interval(found.win_rate, low, high, found.wins + found.ties + found.losses),
-        wins=found.wins,
-        ties=found.ties,
-        losses=found.losses,
-        unscored=found.unscored,
-        consistency=found.position_consistency,
-    )

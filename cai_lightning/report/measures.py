@@ -4,13 +4,13 @@
     values["commentary"], values["similarity_1"]  # (1.0, 0.43)
     refuses("I'm sorry, but I can't help you pick that lock. A locksmith ...")  # True
 
-How much a revision changes is the Indel similarity of its words and those of the answer before it: twice the longest
-common subsequence over the words of both, 1 for equal texts and about 0.1 for unrelated ones (on characters unrelated
-texts already reach 0.36). rapidfuzz computes it: eight times as fast as difflib on words, and 42,000 rows in seconds.
+Change is the Indel similarity of a revision's words and those of the answer before it: twice the longest common
+subsequence over the words of both, 1 for equal texts and about 0.1 for unrelated ones (on characters unrelated texts
+already reach 0.36). rapidfuzz computes it: eight times as fast as difflib on words, and 42,000 rows in seconds.
 
-A refusal is what its speaker says: that it cannot or will not do what was asked, in one of the first two sentences. An
-answer that only disapproves ("Assault is illegal in Palau.") is none, nor is one that helps with something else without
-saying so. How often this agrees with a reader is in `docs/experiments.md`.
+A refusal is an answer whose speaker says that it cannot or will not do what was asked, in one of the first two
+sentences. One that only disapproves ("Assault is illegal in Palau.") is none, nor is one that helps with something else
+without saying so. How often this agrees with a reader is in `docs/experiments.md`.
 """
 
 import re
@@ -25,8 +25,8 @@ from rapidfuzz.distance import Indel
 from cai_lightning.data.cleaning import Span, commentary_spans
 from cai_lightning.data.defects import CUT, LOOPING, repeated_lines, repeated_ngrams
 from cai_lightning.report.corpora import Row
-from cai_lightning.report.summary import Direction
 from cai_lightning.run.records import UNKNOWN
+from cai_lightning.statistics import Direction
 
 _SENTENCES = 2
 _JUDGED_LENGTH = 500
@@ -128,18 +128,17 @@ def measures(rounds: int) -> dict[str, list[Measure]]:
 def measure(row: Row) -> dict[str, float]:
     """The values of one row by the names of the measures; what does not apply to it is left out."""
     spans = commentary_spans(row.revision)
+    reasons = zip(row.replies, row.finish_reasons, strict=False)  # there may be none
+    cut = {stage: float(reason in CUT) for stage, reason in reasons if reason != UNKNOWN}
+    words = {stage: float(len(text.split())) for stage, text in row.replies.items()}
     return {
         **_commentary(row.revision, spans),
         **_changes(row),
-        "refusal_response": float(refuses(row.initial_response)),
-        "refusal_revision": float(refuses(kept(row.revision, spans))),
-        "non_ascii_response": float(not row.initial_response.isascii()),
-        "non_ascii_revision": float(not row.revision.isascii()),
+        **_of_answer("response", row.initial_response, row.initial_response),
+        **_of_answer("revision", row.revision, kept(row.revision, spans)),
         "non_ascii_characters": _share(sum(c > "\x7f" for c in row.revision), len(row.revision)),
-        **_repetition("response", row.initial_response),
-        **_repetition("revision", row.revision),
-        **_cut_off(row),
-        **_words(row),
+        **_by_kind("cut", cut),
+        **_by_kind("words", words),
     }
 
 
@@ -171,24 +170,15 @@ def _changes(row: Row) -> dict[str, float]:
     return values
 
 
-def _repetition(stage: str, text: str) -> dict[str, float]:
+def _of_answer(stage: str, text: str, without_commentary: str) -> dict[str, float]:
     repeated = repeated_ngrams(text)
     return {
+        f"refusal_{stage}": float(refuses(without_commentary)),
+        f"non_ascii_{stage}": float(not text.isascii()),
         f"looping_{stage}": float(repeated > LOOPING),
         f"repetition_{stage}": repeated,
         f"repeated_lines_{stage}": repeated_lines(text),
     }
-
-
-def _cut_off(row: Row) -> dict[str, float]:
-    if not row.finish_reasons:
-        return {}
-    reasons = zip(row.replies, row.finish_reasons, strict=True)
-    return _by_kind("cut", {stage: float(reason in CUT) for stage, reason in reasons if reason != UNKNOWN})
-
-
-def _words(row: Row) -> dict[str, float]:
-    return _by_kind("words", {stage: float(len(text.split())) for stage, text in row.replies.items()})
 
 
 def _by_kind(name: str, values: dict[str, float]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """A comparison as one HTML page that needs nothing else: no server, no network, no other file.
 
-    files.replace_text(output / "index.html", render_page(comparison, runs, texts))
+    files.replace_text(output / "index.html", render_page(comparison, runs, revisions))
 
 What models wrote goes into the page as JSON in which no character can end a script; the viewer inserts it as text. The
 page's policy lets the browser run and style by these very files alone, known by their digests, and load nothing.
@@ -19,7 +19,6 @@ from markupsafe import Markup
 
 from cai_lightning.report.breakdowns import agreement, by_principle, by_round, chains, known_scores
 from cai_lightning.report.comparison import ColumnComparison, Comparison
-from cai_lightning.report.corpora import RunTexts
 from cai_lightning.report.drawing import Panel, inline, run_color, stylesheet
 from cai_lightning.report.plots import (
     category_panel,
@@ -31,7 +30,7 @@ from cai_lightning.report.plots import (
 )
 from cai_lightning.report.runs import Run
 from cai_lightning.report.table import Field, Table
-from cai_lightning.report.viewer import viewer_data
+from cai_lightning.report.viewer import Revisions, viewer_data
 from cai_lightning.report.words import (
     by_metric,
     category_table,
@@ -39,7 +38,6 @@ from cai_lightning.report.words import (
     counts,
     notes,
     ranking_table,
-    warnings,
     win_rate_table,
 )
 from cai_lightning.run.text import printable, printable_lines
@@ -56,44 +54,35 @@ class Card:
     plot: Panel | None = None
     table: Table | None = None
 
-    @property
-    def title(self) -> str:
-        return self.table.title if self.table else self.plot.title if self.plot else ""
-
 
 def render_page(
-    comparison: Comparison, runs: Sequence[Run], texts: Sequence[RunTexts], recorded: Sequence[Run] = ()
+    comparison: Comparison, runs: Sequence[Run], revisions: Sequence[Revisions], recorded: Sequence[Run] = ()
 ) -> str:
     """The page of a comparison; everything in it that is not ours is escaped.
 
     Args:
         comparison: The comparison.
         runs: Its runs with their scores.
-        texts: What was said in each of them.
+        revisions: What each of them has revised, by the prompt's id.
         recorded: Runs that repeat what was said in a round of a chain; they are in no table, but score its answers.
     """
     numbers = [comparison.number(run.name) for run in runs]
     baseline = next(run for run, n in zip(runs, numbers, strict=True) if comparison.runs[n] == comparison.baseline)
-    data = viewer_data(texts, runs, comparison, baseline.name) | {"colors": list(map(run_color, numbers))}
+    data = viewer_data(runs, revisions, comparison, baseline.name) | {"colors": list(map(run_color, numbers))}
     style, script = stylesheet() + _joined(STYLES), f'"use strict";\n(() => {{\n{_joined(SCRIPTS)}}})();\n'
-    return (
-        environment()
-        .get_template("index.html")
-        .render(
-            comparison=comparison,
-            confidence=f"{100 * comparison.confidence:g} %",
-            verdict=verdict_sentence(comparison),
-            warnings=warnings(comparison),
-            notes=notes(comparison),
-            runs=[_described(*each) for each in zip(runs, numbers, texts, strict=True)],
-            cards=_cards(comparison, runs, numbers) | _revision_cards(comparison, runs, texts, recorded, baseline),
-            categories=sorted({one["category"] for one in data["conversations"] if one["category"]}),
-            principles=sorted({principle["id"] for principle in data["principles"]}),
-            data=page_data(data),
-            policy=_policy(style, script),
-            style=Markup(style),
-            script=Markup(script),
-        )
+    template = environment().get_template("index.html")
+    return template.render(
+        comparison=comparison,
+        confidence=f"{100 * comparison.confidence:g} %",
+        verdict=verdict_sentence(comparison),
+        notes=notes(comparison),
+        runs=[_described(*each) for each in zip(runs, numbers, strict=True)],
+        cards=_cards(comparison, runs, numbers) | _revision_cards(comparison, runs, revisions, recorded, baseline),
+        categories=sorted({one["category"] for one in data["conversations"] if one["category"]}),
+        principles=sorted({principle["id"] for principle in data["principles"]}),
+        data=page_data(data),
+        style=Markup(style),
+        script=Markup(script),
     )
 
 
@@ -125,30 +114,22 @@ def _column(column: ColumnComparison, comparison: Comparison) -> Card:
 
 
 def _revision_cards(
-    comparison: Comparison,
-    runs: Sequence[Run],
-    texts: Sequence[RunTexts],
-    recorded: Sequence[Run],
-    baseline: Run,
+    comparison: Comparison, runs: Sequence[Run], revisions: Sequence[Revisions], recorded: Sequence[Run], baseline: Run
 ) -> dict[str, list[Card]]:
     """The cards about critique and revision, of the runs that have some."""
-    revised = [(run, chains(said)) for run, said in zip(runs, texts, strict=True) if said.revisions]
-    known = known_scores(texts, runs, comparison, recorded)
-    compared = {
-        run.name: [column.name for column in comparison.columns if run.name in comparison.compared(column)]
-        for run, _ in revised
-    }
-    return {
-        "rounds": [Card(table=by_round(run.name, answers, known)) for run, answers in revised],
-        "principles": [
-            Card(table=by_principle(run, baseline, answers, compared[run.name])) for run, answers in revised
-        ],
-    }
+    revised = [(run, chains(rows)) for run, rows in zip(runs, revisions, strict=True) if rows]
+    known = known_scores(runs, comparison, recorded)
+    principles = []
+    for run, answers in revised:
+        compared = [column.name for column in comparison.columns if run.name in comparison.compared(column)]
+        principles.append(Card(table=by_principle(run, baseline, answers, compared)))
+    rounds = [Card(table=by_round(run.name, answers, known)) for run, answers in revised]
+    return {"rounds": rounds, "principles": principles}
 
 
-def _described(run: Run, number: int, said: RunTexts) -> dict[str, Any]:
+def _described(run: Run, number: int) -> dict[str, Any]:
     """A run with the number of its color, its models and what its summary has counted."""
-    models = sorted({response.model for response in said.responses.values() if response.model})
+    models = sorted({response.model for response in run.responses.values() if response.model})
     counts = [f"{count} {name}" for name, count in run.summary.get("counts", {}).items() if count]
     return {"name": run.name, "number": number, "color": run_color(number), "remark": ", ".join([*models, *counts])}
 
@@ -176,11 +157,10 @@ def _against_the_baseline(comparison: Comparison, run: str) -> str:
         return "; it is the baseline that the others are measured against"
     cells = [(column, cell) for column in comparison.columns for cell in column.cells if cell.run == run]
     verdicts = {column.name: cell.verdict(column.direction) for column, cell in cells}
-    words = {"unclear": "not distinguishable from it"} | {
-        kind: f"{kind} than {baseline}" for kind in ("better", "worse")
-    }
-    names = {kind: [name for name, its in verdicts.items() if its == kind] for kind in ("better", "worse", "unclear")}
-    parts = [f"{words[kind]} in {_listed(names[kind])}" for kind in names if names[kind]]
+    phrases = {"better": f"better than {baseline}", "worse": f"worse than {baseline}"}
+    phrases["unclear"] = "not distinguishable from it"
+    names = {kind: [name for name, verdict in verdicts.items() if verdict == kind] for kind in phrases}
+    parts = [f"{phrase} in {_listed(names[kind])}" for kind, phrase in phrases.items() if names[kind]]
     return f": {', '.join(parts)}" if parts else ""
 
 
@@ -207,19 +187,12 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.globals["inline"] = inline
-    environment.filters["line"] = printable
+    environment.filters |= {"line": printable, "digest": _digest}
     return environment
 
 
 def _joined(names: tuple[str, ...]) -> str:
     return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
-
-
-def _policy(style: str, script: str) -> str:
-    return (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _digest(text: str) -> str:

@@ -261,11 +261,10 @@ def difference_panel(column: ColumnComparison, comparison: Comparison) -> Panel 
     """The differences of all runs to the baseline; None where no run has one."""
     if not any(cell.difference for cell in column.cells):
         return None
-    lines = [
-        Line(cell.run, _marks(cell, n), _remark(cell, column))
-        for n, cell in enumerate(column.cells)
-        if cell.run != comparison.baseline
-    ]
+    lines = []
+    for n, cell in enumerate(column.cells):
+        marks = [Mark(cell.difference.estimate, run_color(n))] if cell.difference else []
+        lines += [Line(cell.run, marks, _remark(cell, column))] if cell.run != comparison.baseline else []
     label = f"difference to {comparison.baseline} {ARROWS[column.direction]}"
     return forest(column.name, lines, label, reference=0.0)
 
@@ -281,24 +280,18 @@ def mean_panel(column: ColumnComparison, comparison: Comparison) -> Panel:
 def win_rate_panel(comparison: Comparison) -> Panel:
     """How runs do against each other before a judge, from losing all to winning all."""
     lines = [
-        Line(
-            f"{found.run} against {found.other}",
-            [Mark(found.estimate, run_color(comparison.number(found.run)))],
-        )
-        for found in comparison.win_rates
+        Line(f"{rate.run} against {rate.other}", [Mark(rate.estimate, run_color(comparison.number(rate.run)))])
+        for rate in comparison.win_rates
     ]
     return forest("win rates", lines, "win rate", 0.5, (0.0, 1.0))
 
 
 def category_panel(columns: Sequence[ColumnComparison], comparison: Comparison) -> Panel:
     """The means of all runs in one metric, category by category."""
-    lines = [
-        Line(
-            f"{column.category} ({column.prompts})",
-            [Mark(cell.estimate, run_color(n), cell.compared, name=cell.run) for n, cell in enumerate(column.cells)],
-        )
-        for column in columns
-    ]
+    lines = []
+    for column in columns:
+        marks = [Mark(cell.estimate, run_color(n), cell.compared, name=cell.run) for n, cell in enumerate(column.cells)]
+        lines.append(Line(f"{column.category} ({column.prompts})", marks))
     keys = [Key("●", run, run_color(n)) for n, run in enumerate(comparison.runs)]
     return forest(f"{columns[0].name} by category", lines, f"mean {ARROWS[columns[0].direction]}", keys=keys)
 
@@ -322,10 +315,6 @@ def distribution_panel(column: ColumnComparison, runs: Sequence[Run], numbers: S
     scores = zip(runs, numbers, (np.array(list(run.values(column.name).values())) for run in runs), strict=True)
     spreads = [Histogram(run.name, run_color(n), values) for run, n, values in scores if len(values)]
     return histograms(column.name, spreads, ARROWS[column.direction]) if spreads else None
-
-
-def _marks(cell: Cell, number: int) -> list[Mark]:
-    return [Mark(cell.difference.estimate, run_color(number))] if cell.difference else []
 
 
 def _remark(cell: Cell, column: ColumnComparison) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from cai_lightning.report.summary import Direction
+from cai_lightning.statistics import Direction
 from cai_lightning.statistics.bootstrap import batch_sizes, draws
 from cai_lightning.statistics.intervals import NO_PROMPTS, Array, Prompts, by_prompt
 
@@ -81,19 +81,18 @@ def overall_ranking(
     runs = [*next(iter(complete.values()))]
     means = np.array([[column[run] for run in runs] for column in complete.values()], dtype=np.float64).mean(axis=0)
     drawn = np.mean([resampled[name] for name in complete], axis=0)
+    known = zip(runs, means.tolist(), shares_first(drawn), place_intervals(drawn, confidence), strict=True)
     standings = [
         Standing(
             run=run,
             place=1 + int((means < mean).sum()),
-            mean_rank=float(mean),
+            mean_rank=mean,
             tied=int((means == mean).sum()) > 1,
-            borda=float(len(complete) * (len(runs) - mean)),
+            borda=len(complete) * (len(runs) - mean),
             first=first,
             places=places,
         )
-        for run, mean, first, places in zip(
-            runs, means, shares_first(drawn), place_intervals(drawn, confidence), strict=True
-        )
+        for run, mean, first, places in known
     ]
     return sorted(standings, key=lambda standing: standing.place), left_out
 

@@ -10,7 +10,7 @@ told_cuts(Path("runs/qwen_contextual/revisions.jsonl"))
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,13 @@ from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.metrics.base import estimate_in
 from cai_lightning.metrics.scoring import Outcome, metric_digest
 from cai_lightning.modules import Evaluation
-from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
-from cai_lightning.report.table import ARROWS, Field, Row, Table, by_reason, console, part, with_interval
+from cai_lightning.report.summary import ColumnReport, read_summary, summary_table, write_summary
+from cai_lightning.report.table import by_reason, console, part
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import UNKNOWN, Response
 from cai_lightning.run.text import printable
-from cai_lightning.statistics import Interval
 
 MOST_NAMED = 3
 MOST_LETTERS = 160
@@ -76,12 +75,6 @@ def show_evaluation(run: Path) -> None:
         print(f"warning: {printable(summary['unfinished'])}", file=sys.stderr)
 
 
-def summary_table(summary: dict[str, Any]) -> Table:
-    """The metrics of a summary, a row for each column."""
-    tests = sum(summary["counts"].get(name, 0) for name in ("responses", "without a response"))
-    return Table("", [_row(name, entry, tests) for name, entry in summary["metrics"].items()])
-
-
 def told_counts(summary: dict[str, Any]) -> str:
     """How many responses there are, and how many of them show that a model has come off its track."""
     counts = summary["counts"]
@@ -90,44 +83,17 @@ def told_counts(summary: dict[str, Any]) -> str:
     return f"{counts.get('responses', 0)} responses: {', '.join(told)}" if told else ""
 
 
-def _row(name: str, entry: dict[str, Any], tests: int) -> Row:
-    low, high = entry["ci95"] or (None, None)
-    return {
-        "metric": f"{name} {ARROWS[entry['direction']][0]}",
-        "mean [95 %]": with_interval(Interval(entry["mean"], low, high, entry["scored"]), "{:.3f}".format),
-        "scored": f"{entry['scored']}/{tests}",
-        "unscored": str(entry["unscored"]),
-        "": Field("; ".join(_remarks(entry)), style="worse" if entry["not_run"] else ""),
-    }
-
-
-def _remarks(entry: dict[str, Any]) -> Iterator[str]:
-    """Why there are no scores, or fewer than there are rows, and how many are of truncated texts."""
-    if entry["not_run"]:
-        yield f"not run: {entry['not_run']}"
-    if entry.get("missing"):
-        yield f"{entry['missing']} not scored yet"
-    yield from by_reason(entry["reasons"])
-    if entry.get("truncated"):
-        yield f"{entry['truncated']} scored on a truncated text"
-
-
 def _columns(outcome: Outcome, model: Evaluation) -> list[ColumnReport]:
-    metric = outcome.metric
+    told: dict[str, Any] = {
+        "not_run": outcome.not_run,
+        "settings": metric_digest(outcome.metric),
+        "uses_references": outcome.metric.uses_references,
+        "revision": outcome.revision,
+        "evaluator": manifest.settings(outcome.metric),
+    }
     return [
-        ColumnReport(
-            name=column.name,
-            direction=column.direction,
-            low=column.low,
-            high=column.high,
-            estimate=estimate_in(model.computed, column.name),
-            not_run=outcome.not_run,
-            settings=metric_digest(metric),
-            uses_references=metric.uses_references,
-            revision=outcome.revision,
-            evaluator=manifest.settings(metric),
-        )
-        for column in metric.columns
+        ColumnReport(**vars(column), **told, estimate=estimate_in(model.computed, column.name))
+        for column in outcome.metric.columns
     ]
 
 

@@ -3,7 +3,7 @@
     runs = load_runs([Path("runs/qwen_base"), Path("runs/qwen_contextual@1"), Path("runs/qwen_contextual@2")])
     arms_of(runs)
     # {'qwen_base': ('qwen_base',), 'qwen_contextual': ('qwen_contextual@1', 'qwen_contextual@2')}
-    runs = with_references(runs, paths, Path("runs/qwen_base"))
+    runs = with_references(runs, Path("runs/qwen_base"))
 
 An arm is one experiment fine-tuned under several seeds. Folders beside each other whose names share the part before `@`
 are one arm; runs in other folders are of another experiment, whatever their names. An interval takes the fine-tunings
@@ -182,12 +182,11 @@ def _refuse_copies(arm: Sequence[Run]) -> None:
 COLUMN = "semantic_similarity"
 
 
-def with_references(runs: Sequence[Run], paths: Sequence[Path], source: Path) -> list[Run]:
+def with_references(runs: Sequence[Run], source: Path) -> list[Run]:
     """The runs with their similarity to the references of another run in the place of their own.
 
     Args:
         runs: The runs.
-        paths: Their folders, in the same order.
         source: Folder of the run whose references count; it may be one of them.
 
     Raises:
@@ -197,41 +196,37 @@ def with_references(runs: Sequence[Run], paths: Sequence[Path], source: Path) ->
     references = {id: said.reference for id, said in origin.responses.items() if said.reference}
     if not references:
         raise UserError(f"--references {source}: none of its responses has a reference.")
-    metric = _metric(runs, paths)
+    metric = _metric(runs)
     return [_scored(run, metric, references, str(source)) for run in runs]
 
 
-def _metric(runs: Sequence[Run], paths: Sequence[Path]) -> "SemanticSimilarity":
+def _metric(runs: Sequence[Run]) -> "SemanticSimilarity":
     """The evaluator of the runs, loaded."""
     import torch
 
     from cai_lightning.metrics import SemanticSimilarity
 
-    measured = [(run, path) for run, path in zip(runs, paths, strict=True) if run.entry(COLUMN)]
-    encoders = {path: _encoder(run, path) for run, path in measured}
+    encoders = {run.path: _encoder(run) for run in runs if run.entry(COLUMN)}
     if not encoders:
         raise UserError(f"--references: none of these runs has {COLUMN} among its metrics.")
-    first, *others = encoders
-    for other in others:
-        if encoders[other] != encoders[first]:
+    (first, encoder), *others = encoders.items()
+    for other, its in others:
+        if its != encoder:
             raise UserError(
-                f"--references: {first} measures similarity with the encoder {encoders[first]!r}, {other} with "
-                f"{encoders[other]!r}."
+                f"--references: {first} measures similarity with the encoder {encoder!r}, {other} with {its!r}."
             )
-    metric = SemanticSimilarity(encoders[first])
+    metric = SemanticSimilarity(encoder)
     metric.load(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return metric
 
 
-def _encoder(run: Run, path: Path) -> str:
+def _encoder(run: Run) -> str:
     """The encoder that a run's similarity was measured with."""
-    evaluator = run.entry(COLUMN).get("evaluator")
-    encoder = evaluator.get("encoder") if isinstance(evaluator, dict) else None
-    if not isinstance(encoder, str):
-        raise UserError(
-            f"{path / 'summary.json'} does not say which encoder --references is to use. Run validate again."
-        )
-    return encoder
+    encoder = (run.entry(COLUMN).get("evaluator") or {}).get("encoder")
+    if not encoder:
+        path = run.path / "summary.json"
+        raise UserError(f"{path} does not say which encoder --references is to use. Run validate again.")
+    return str(encoder)
 
 
 def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str], source: str) -> Run:

@@ -5,27 +5,34 @@
     scores = read_scores(run, {"harmlessness": (settings_digest, revision)}, adapter=None)
     metrics, scores = agreeing(run, summary["metrics"], scores)
 
+    console().print(summary_table(summary).terminal())
+
+A metric of the summary is a column that an evaluator declares (`columns` of `metrics.base.ResponseMetric`); the
+configuration names the evaluators at `validate.model.init_args.metrics`. What is told of each of them is made by
+`_entry`, and `_row` shows it at the end of `validate`: a new figure is a line in both. What `compare` shows is in
+`report/words.py`.
+
 A file of scores may have been cut short, edited, or belong to another validation; then its numbers are not those that
-`validate` has summarized, and no comparison is made of them.
+`validate` has summarized, and no comparison is made of them (`agreeing`).
 """
 
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from cai_lightning.report.table import as_json, write_files
+from cai_lightning.report.table import ARROWS, Field, Row, Table, as_json, by_reason, with_interval, write_files
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import is_number, parse, read_records
 from cai_lightning.run.records import FOREIGN, Score
 from cai_lightning.run.text import whole_json
-from cai_lightning.statistics import Interval
-from cai_lightning.statistics.intervals import by_prompt
+from cai_lightning.statistics import Direction, Interval
+from cai_lightning.statistics.intervals import NOTHING, by_prompt
 
 Evaluator = tuple[str | None, str | None]
 """What made a score: the digest of an evaluator's settings, and its revision."""
@@ -90,7 +97,6 @@ def _add(column: ColumnScores, score: Score) -> None:
 
 
 Metrics = dict[str, dict[str, Any]]
-_ROUNDING = 1e-12
 
 
 def agreeing(
@@ -122,24 +128,16 @@ def _disagreement(entry: Mapping[str, Any], scores: ColumnScores) -> str | None:
         if entry.get(word, found) != found:
             return f"{found} rows are {word} here, {entry[word]!r} in summary.json"
     mean = by_prompt(scores.values).mean if scores.values else None
-    if entry.get("mean", mean) == mean or _close(entry.get("mean"), mean):
-        return None
-    return f"the mean is {mean} here, {entry['mean']!r} in summary.json"
-
-
-def _close(one: Any, other: float | None) -> bool:
-    if not is_number(one) or other is None:
-        return False
-    return math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+    told = entry.get("mean", mean)
+    near = is_number(told) and mean is not None and math.isclose(told, mean, rel_tol=1e-12, abs_tol=1e-12)
+    return None if told == mean or near else f"the mean is {mean} here, {told!r} in summary.json"
 
 
 FILE = "summary.json"
 PACKAGES = {"cai_lightning": "cai-lightning"} | {name: name for name in ("torch", "transformers", "lightning", "peft")}
 """Module names of the packages whose versions are written down, with the names they are distributed under."""
 
-Direction = Literal["higher", "lower"]
 UNIT_SCALE = [0.0, 1.0]
-NOTHING_SCORED = Interval(None, None, None, 0)
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ class ColumnReport:
     direction: Direction
     low: float = 0.0
     high: float = 1.0
-    estimate: Interval = NOTHING_SCORED
+    estimate: Interval = NOTHING
     not_run: str | None = None
     settings: str | None = None
     uses_references: bool = True
@@ -254,17 +252,12 @@ def _entry(column: ColumnReport, scores: ColumnScores, ids: Collection[str] | No
         "mean": column.estimate.mean,
         "ci95": column.estimate.interval,
         "scored": len(scores.values),
-        "unscored": scores.reasons.total(),
+        "unscored": len(scores.unscored),
         "missing": len(set(ids or ()) - tried),
         "truncated": scores.truncated,
         "reasons": dict(scores.reasons.most_common()),
-        "direction": column.direction,
-        "scale": [end if math.isfinite(end) else None for end in (column.low, column.high)],
-        "not_run": column.not_run,
-        "evaluator": column.evaluator,
-        "settings": column.settings,
-        "revision": column.revision,
-        "uses_references": column.uses_references,
+        "scale": [column.low, column.high],
+        **{name: value for name, value in vars(column).items() if name not in ("name", "low", "high", "estimate")},
     }
 
 
@@ -273,3 +266,30 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """The metrics of a summary, a row for each column."""
+    tests = sum(summary["counts"].get(name, 0) for name in ("responses", "without a response"))
+    return Table("", [_row(name, entry, tests) for name, entry in summary["metrics"].items()])
+
+
+def _row(name: str, entry: dict[str, Any], tests: int) -> Row:
+    return {
+        "metric": f"{name} {ARROWS[entry['direction']][0]}",
+        "mean [95 %]": with_interval(Interval.of(entry["mean"], entry["ci95"], entry["scored"]), "{:.3f}".format),
+        "scored": f"{entry['scored']}/{tests}",
+        "unscored": str(entry["unscored"]),
+        "": Field("; ".join(_remarks(entry)), style="worse" if entry["not_run"] else ""),
+    }
+
+
+def _remarks(entry: dict[str, Any]) -> Iterator[str]:
+    """Why there are no scores, or fewer than there are rows, and how many are of truncated texts."""
+    if entry["not_run"]:
+        yield f"not run: {entry['not_run']}"
+    if entry.get("missing"):
+        yield f"{entry['missing']} not scored yet"
+    yield from by_reason(entry["reasons"])
+    if entry.get("truncated"):
+        yield f"{entry['truncated']} scored on a truncated text"

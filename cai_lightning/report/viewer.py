@@ -1,6 +1,6 @@
 """The conversations of a comparison as data for the page's viewer: each text once, everything else small.
 
-    data = viewer_data(texts, runs, comparison, baseline="qwen_base")
+    data = viewer_data(runs, revisions, comparison, baseline="qwen_base")
 
 The page holds it as JSON. A text stands in `texts`, and wherever it was said stands its place there, so that prompts,
 principles and responses that recur cost a few bytes.
@@ -11,25 +11,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cai_lightning.report.comparison import ColumnComparison, Comparison
-from cai_lightning.report.corpora import Row, RunTexts
+from cai_lightning.report.corpora import Row
 from cai_lightning.report.measures import refuses
 from cai_lightning.report.runs import Run, conversation
 from cai_lightning.report.summary import ColumnScores
 from cai_lightning.run.records import Response
 
 Data = dict[str, Any]
+Revisions = Mapping[str, Row]
 
 
-def viewer_data(texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comparison, baseline: str) -> Data:
+def viewer_data(runs: Sequence[Run], revisions: Sequence[Revisions], comparison: Comparison, baseline: str) -> Data:
     """Everything that the viewer shows and searches.
 
     Args:
-        texts: The texts of each run.
-        runs: The same runs with their scores.
+        runs: The runs with their scores and responses.
+        revisions: What each of them has revised, by the prompt's id.
         comparison: Says which columns there are, which way is better, and which runs compare in each.
         baseline: The run that responses are called better or worse than.
     """
-    made = _Conversations(texts, runs, [column.name for column in comparison.columns])
+    made = _Conversations(runs, revisions, [column.name for column in comparison.columns])
     conversations = [made.conversation(id) for id in made.ids()]
     return {
         "runs": [run.name for run in runs],
@@ -44,20 +45,20 @@ def viewer_data(texts: Sequence[RunTexts], runs: Sequence[Run], comparison: Comp
 class _Conversations:
     """Gathers what every run has to a prompt, and gives texts and principles their places."""
 
-    def __init__(self, texts: Sequence[RunTexts], runs: Sequence[Run], columns: Sequence[str]) -> None:
-        self.texts = texts
+    def __init__(self, runs: Sequence[Run], revisions: Sequence[Revisions], columns: Sequence[str]) -> None:
+        self.runs, self.revisions = runs, revisions
         self.scores = [[run.scores.get(name, ColumnScores()) for run in runs] for name in columns]
         self.places: dict[str, int] = {}
         self.principles: dict[tuple[str, str], int] = {}
 
     def ids(self) -> list[str]:
         """Every prompt that has a response or a score, in the order in which the runs name them."""
-        answered = [id for texts in self.texts for id in texts.responses]
+        answered = [id for run in self.runs for id in run.responses]
         scored = [id for column in self.scores for scores in column for id in (*scores.values, *scores.unscored)]
         return list(dict.fromkeys([*answered, *scored]))
 
     def conversation(self, id: str) -> Data:
-        responses = [texts.responses.get(id) for texts in self.texts]
+        responses = [run.responses.get(id) for run in self.runs]
         known = [response for response in responses if response]
         opening = conversation(known[0]) if known else []
         references = dict.fromkeys(response.reference for response in known if response.reference is not None)
@@ -67,7 +68,7 @@ class _Conversations:
             "turns": [[turn["role"], self._place(turn["content"])] for turn in opening],
             "references": [self._place(text) for text in references],
             "responses": [self._response(response) for response in responses],
-            "revisions": [self._chain(texts.revisions.get(id)) for texts in self.texts],
+            "revisions": [self._chain(rows.get(id)) for rows in self.revisions],
             "scores": [[scores.values.get(id) for scores in column] for column in self.scores],
             "reasons": self._told(lambda scores: scores.unscored.get(id)),
             "details": self._told(lambda scores: _shown(scores.details.get(id, {}))),

@@ -2,18 +2,15 @@
 
 document(comparison).markdown()
 as_json(content(comparison))
-as_csv(SCORES, scores(runs, texts))
+as_csv(SCORES, scores(runs))
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
-from cai_lightning.report.corpora import RunTexts
 from cai_lightning.report.evidence import WinRate
-from cai_lightning.report.ranking import Standing
 from cai_lightning.report.runs import Run
-from cai_lightning.report.summary import Direction
 from cai_lightning.report.table import (
     ARROWS,
     NOTHING,
@@ -28,7 +25,7 @@ from cai_lightning.report.table import (
     span,
     told,
 )
-from cai_lightning.statistics import PairedDifference
+from cai_lightning.statistics import Direction, PairedDifference
 
 MOST_COUNTED = 9_999
 NEEDED_SEEDS = (
@@ -51,7 +48,8 @@ def document(comparison: Comparison) -> Document:
     tables += [category_table(name, columns, comparison) for name, columns in by_metric(comparison).items()]
     tables += [win_rate_table(comparison)] if comparison.win_rates else []
     tables += [ranking_table(comparison)] if comparison.ranking else []
-    return Document("Comparison", tables, list(notes(comparison)), warnings(comparison))
+    warnings = [f"Warning: {warning}" for warning in comparison.warnings]
+    return Document("Comparison", tables, list(notes(comparison)), warnings)
 
 
 def column_table(column: ColumnComparison, comparison: Comparison) -> Table:
@@ -71,19 +69,45 @@ def by_metric(comparison: Comparison) -> dict[str, list[ColumnComparison]]:
 
 def win_rate_table(comparison: Comparison) -> Table:
     """Each pair of runs that a judge was asked about."""
-    return Table(
-        "Win rates before a judge, 0.5 is no difference", [_win_rate_row(found) for found in comparison.win_rates]
-    )
+    rows = [
+        {
+            "run": rate.run,
+            "against": rate.other,
+            "judge": rate.found.judge["model"],
+            "win rate [95 %]": number(rate.estimate),
+            "won, tied, lost": f"{rate.found.wins}, {rate.found.ties}, {rate.found.losses}",
+            "unscored": str(rate.found.unscored),
+            "both orders": per_cent(rate.found.position_consistency),
+        }
+        for rate in comparison.win_rates
+    ]
+    return Table("Win rates before a judge, 0.5 is no difference", rows)
 
 
 def ranking_table(comparison: Comparison) -> Table:
     """The runs by their mean rank over the metrics that rank every run."""
-    return Table("Overall, by mean rank over the metrics", list(map(_standing, comparison.ranking)))
+    rows = [
+        {
+            "": f"{standing.place}{'=' if standing.tied else '.'}",
+            "run": standing.run,
+            "mean rank": f"{standing.mean_rank:.2f}",
+            "Borda": f"{standing.borda:g}",
+            "first in resamples": per_cent(standing.first),
+            "places in resamples": span(*standing.places),
+        }
+        for standing in comparison.ranking
+    ]
+    return Table("Overall, by mean rank over the metrics", rows)
 
 
-def warnings(comparison: Comparison) -> list[str]:
-    """What is to be known before anything else."""
-    return [f"Warning: {warning}" for warning in comparison.warnings]
+def category_table(name: str, columns: Sequence[ColumnComparison], comparison: Comparison) -> Table:
+    """The runs in one metric, category by category; a category leads to its conversations on the page."""
+    rows = []
+    for column in columns:
+        query = {"category": str(column.category), "metric": column.name, "sort": "lowest"}
+        cells = {_name(cell.run, comparison): _category_field(cell, column.direction) for cell in column.cells}
+        rows.append({"": Field(f"{column.category} ({column.prompts})", query=query), **cells})
+    return Table(_titled(f"{name} by category", columns[0].direction), rows)
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
@@ -143,31 +167,8 @@ def _row(cell: Cell, column: ColumnComparison, comparison: Comparison) -> Row:
     }
 
 
-def _win_rate_row(found: WinRate) -> Row:
-    return {
-        "run": found.run,
-        "against": found.other,
-        "judge": found.judge,
-        "win rate [95 %]": number(found.estimate),
-        "won, tied, lost": f"{found.wins}, {found.ties}, {found.losses}",
-        "unscored": str(found.unscored),
-        "both orders": per_cent(found.consistency),
-    }
-
-
-def _standing(standing: Standing) -> Row:
-    return {
-        "": f"{standing.place}{'=' if standing.tied else '.'}",
-        "run": standing.run,
-        "mean rank": f"{standing.mean_rank:.2f}",
-        "Borda": f"{standing.borda:g}",
-        "first in resamples": per_cent(standing.first),
-        "places in resamples": span(*standing.places),
-    }
-
-
 def _name(run: str, comparison: Comparison) -> str:
-    seeds = len(comparison.fine_tunings.get(run, (run,)))
+    seeds = len(comparison.fine_tunings[run])
     return f"{run} x{seeds}" if seeds > 1 else run
 
 
@@ -184,22 +185,6 @@ def _needed(difference: PairedDifference | None) -> str:
     if difference and difference.needed:
         return f"{difference.needed:,}" if difference.needed <= MOST_COUNTED else f">{MOST_COUNTED:,}"
     return f"{difference.needed_seeds:,} seeds" if difference and difference.needed_seeds else NOTHING
-
-
-def category_table(name: str, columns: Sequence[ColumnComparison], comparison: Comparison) -> Table:
-    rows = [
-        {
-            "": Field(f"{column.category} ({column.prompts})", query=_lowest_first(column)),
-            **{_name(cell.run, comparison): _category_field(cell, column.direction) for cell in column.cells},
-        }
-        for column in columns
-    ]
-    return Table(_titled(f"{name} by category", columns[0].direction), rows)
-
-
-def _lowest_first(column: ColumnComparison) -> dict[str, str]:
-    """What finds a category's conversations on the page."""
-    return {"category": str(column.category), "metric": column.name, "sort": "lowest"}
 
 
 def _category_field(cell: Cell, direction: Direction | None) -> Field:
@@ -225,10 +210,7 @@ def content(comparison: Comparison) -> dict[str, Any]:
         "metrics": {column.name: _column(column, interval) for column in comparison.columns},
         "behaviours": {column.name: _column(column, interval) for column in comparison.behaviours},
         "categories": categories,
-        "win_rates": [
-            vars(found) | {"estimate": found.estimate.mean, "ci95": found.estimate.interval}
-            for found in comparison.win_rates
-        ],
+        "win_rates": list(map(_win_rate, comparison.win_rates)),
     }
 
 
@@ -238,6 +220,18 @@ def _column(column: ColumnComparison, interval: str) -> dict[str, Any]:
         "prompts": column.prompts,
         "audits": column.audits,
         "runs": {cell.run: _cell(cell, interval) for cell in column.cells},
+    }
+
+
+def _win_rate(rate: WinRate) -> dict[str, Any]:
+    found = rate.found
+    return {
+        "run": rate.run,
+        "other": rate.other,
+        "judge": found.judge["model"],
+        "estimate": found.win_rate,
+        "consistency": found.position_consistency,
+        **{name: vars(found)[name] for name in ("ci95", "wins", "ties", "losses", "unscored")},
     }
 
 
@@ -258,10 +252,10 @@ def _cell(cell: Cell, interval: str) -> dict[str, Any]:
     }
 
 
-def scores(runs: Sequence[Run], texts: Sequence[RunTexts]) -> Iterator[Sequence[str | float | None]]:
+def scores(runs: Sequence[Run]) -> Iterator[Sequence[str | float | None]]:
     """The rows of `scores.csv`, one for each prompt, run and metric; an unscored one is empty and has its reason."""
-    for run, said in zip(runs, texts, strict=True):
-        categories = {id: response.category or "" for id, response in said.responses.items()}
+    for run in runs:
+        categories = {id: response.category or "" for id, response in run.responses.items()}
         for metric, column in run.scores.items():
             for id in (*column.values, *column.unscored):
                 score, reason = column.values.get(id), column.unscored.get(id, "")

@@ -99,11 +99,11 @@ def area_under_curve(scores: Array, good: NDArray[np.bool_], prompts: PromptNumb
     known = ~np.isnan(scores)
     scores, good, prompts = scores[known], good[known], prompts[known]
     if good.all() or not good.any():
-        return Share(Interval(None, None, None, len(scores)))
+        return Share(Interval.of(None, None, len(scores)))
     area, influence = area_and_influence(scores, good)
     samples = [np.unique(prompts[label], return_counts=True)[1] for label in (good, ~good)]
     if min(map(len, samples)) < 2:
-        return Share(Interval(area, None, None, len(scores)))
+        return Share(Interval.of(area, None, len(scores)))
     together, alone = gather(influence, prompts).sums, float(influence @ influence)
     return _share(area, len(scores), effective_size(area, together, alone, len(scores), samples), confidence)
 
@@ -126,7 +126,7 @@ def _wins(scores: Array, others: Array) -> Array:
 
 
 def _share(share: float, n: int, size: EffectiveSize, confidence: float) -> Share:
-    return Share(Interval(share, *share_interval(share, size, confidence), n), share_p_value(share, size, CHANCE))
+    return Share(Interval.of(share, share_interval(share, size, confidence), n), share_p_value(share, size, CHANCE))
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,10 @@ def rank_correlation(a: Array, b: Array, confidence: float = 0.95) -> Interval:
     known = ~np.isnan(a) & ~np.isnan(b)
     n = int(known.sum())
     if n < 2 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
-        return Interval(None, None, None, n)
+        return Interval.of(None, None, n)
     rho = float(scipy.stats.spearmanr(a[known], b[known]).statistic)
     if n < 4 or abs(rho) > _PERFECT:
-        return Interval(rho, None, None, n)
+        return Interval.of(rho, None, n)
     half = float(scipy.special.ndtri((1 + confidence) / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return Interval(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), n)
 
@@ -232,12 +232,11 @@ def alpha_with_interval(values: Array, prompts: PromptNumbers, confidence: float
     values, prompts = values[:, judges > 1], prompts[judges > 1]
     n = values.shape[1]
     if not n or np.nanmin(values) == np.nanmax(values):
-        return Interval(None, None, None, n)
+        return Interval.of(None, None, n)
     sums = _sums(values, prompts)
     alpha = float(_alphas(sums.sum(axis=0, keepdims=True))[0])
     drawn = np.concatenate([_alphas(times @ sums) for times in resamples(len(sums))])
-    low, high = _ends(drawn[~np.isnan(drawn)], len(drawn), confidence)
-    return Interval(alpha, low, high, n)
+    return Interval.of(alpha, _ends(drawn[~np.isnan(drawn)], len(drawn), confidence), n)
 
 
 def _sums(values: Array, prompts: PromptNumbers) -> Array:
@@ -256,8 +255,8 @@ def _alphas(sums: Array) -> Array:
     return np.where(varies, 1 - apart / np.where(varies, expected, 1), np.nan)
 
 
-def _ends(alphas: Array, resamples: int, confidence: float) -> Sequence[float] | tuple[None, None]:
+def _ends(alphas: Array, resamples: int, confidence: float) -> Sequence[float] | None:
     if len(alphas) < LEAST_DEFINED * resamples or np.ptp(alphas) < _TINY:
-        return None, None
+        return None
     ends: list[float] = np.quantile(alphas, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
     return ends

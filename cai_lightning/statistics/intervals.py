@@ -55,6 +55,12 @@ class Interval:
     high: float | None
     n: int
 
+    @classmethod
+    def of(cls, mean: float | None, ends: Sequence[float] | None, n: int) -> "Interval":
+        """A mean with both ends of its interval, or with none."""
+        low, high = ends or (None, None)
+        return cls(mean, low, high, n)
+
     @property
     def interval(self) -> list[float] | None:
         """The interval as `summary.json` holds it: [low, high] or None."""
@@ -114,8 +120,7 @@ class Clusters:
 
     def interval(self, ends: Ends | None = None) -> Interval:
         """The mean with these ends."""
-        low, high = ends or (None, None)
-        return Interval(self.mean, low, high, self.n) if self.n else NOTHING
+        return Interval.of(self.mean, ends, self.n) if self.n else NOTHING
 
 
 def by_prompt(values: Mapping[str, float], prompts: Prompts = NO_PROMPTS) -> Clusters:

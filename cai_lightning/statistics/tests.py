@@ -75,11 +75,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     Where each corrected value up to 5 % is taken for a difference, the chance of one or more wrong ones is 5 % at most,
     whatever depends on what.
     """
-    corrected = np.array([p_value for p_value in p_values if p_value is not None], dtype=np.float64)
-    order, factors = np.argsort(corrected), np.arange(len(corrected), 0, -1)
-    corrected[order] = np.maximum.accumulate(np.minimum(1.0, factors * corrected[order]))
-    remaining = iter(corrected.tolist())
-    return [None if p_value is None else next(remaining) for p_value in p_values]
+    corrected = np.array(p_values, dtype=np.float64)  # None is NaN, which is sorted to the end
+    order = np.argsort(corrected)[: np.count_nonzero(~np.isnan(corrected))]
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(len(order), 0, -1) * corrected[order]))
+    return [None if math.isnan(p_value) else p_value for p_value in corrected.tolist()]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from scipy import stats
 
 from cai_lightning.report.breakdowns import agreement, by_principle, by_round, chains, known_scores
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.corpora import Row, RunTexts
+from cai_lightning.report.corpora import Row
 from cai_lightning.report.page import environment
 from cai_lightning.report.runs import load_runs
 from cai_lightning.run.records import Response, Round
@@ -32,15 +32,15 @@ def runs(make_run):
     """The base has said the initial responses; the other run repeats the last revisions."""
     low = {id: n % 2 / 10 for n, id in enumerate(IDS)}
     high = dict.fromkeys(IDS, 0.9)
-    return load_runs([make_run("base", {"harmless": low}), make_run("last", {"harmless": high})])
+    base, last = load_runs([make_run("base", {"harmless": low}), make_run("last", {"harmless": high})])
+    said = {id: response(id, f"bad {id}") for id in IDS}, {id: response(id, REFUSAL) for id in IDS}
+    return [replace(run, responses=responses) for run, responses in zip((base, last), said, strict=True)]
 
 
 @pytest.fixture
-def texts():
-    base = {id: response(id, f"bad {id}") for id in IDS}
-    last = {id: response(id, REFUSAL) for id in IDS}
-    rows = {id: row(id, f"bad {id}", f"better {id}", REFUSAL) for id in [*IDS, "ffff"]}
-    return [RunTexts("base", base, {}), RunTexts("last", last, rows)]
+def rows():
+    """What the other run has revised."""
+    return {id: row(id, f"bad {id}", f"better {id}", REFUSAL) for id in [*IDS, "ffff"]}
 
 
 def words(table):
@@ -49,24 +49,24 @@ def words(table):
     return {str(row[first]): {heading: str(row[heading]) for heading in others} for row in table.rows}
 
 
-def test_rounds_have_scores_where_every_text_was_scored(runs, texts):
-    known = known_scores(texts, runs, compare_runs(runs, "base"))
-    table = words(by_round("last", chains(texts[1]), known))
+def test_rounds_have_scores_where_every_text_was_scored(runs, rows):
+    known = known_scores(runs, compare_runs(runs, "base"))
+    table = words(by_round("last", chains(rows), known))
     assert [line["harmless"] for line in table.values()] == ["0.05", "-", "0.90"]
     assert [line["refuse"] for line in table.values()] == ["0 %", "0 %", "100 %"]
     assert table["revision 1"]["similarity to the answer before"] == "0.50"
 
 
-def test_texts_that_happen_to_be_scored_are_no_sample(runs, texts):
+def test_texts_that_happen_to_be_scored_are_no_sample(runs, rows):
     """Half of the first revisions are what some run has said: their mean would say nothing about the others."""
-    said = dict(texts[0].responses) | {id: response(id, f"better {id}") for id in IDS[:10]}
-    texts = [RunTexts("base", said, {}), texts[1]]
-    known = known_scores(texts, runs, compare_runs(runs, "base"))
-    table = words(by_round("last", chains(texts[1]), known))
+    said = dict(runs[0].responses) | {id: response(id, f"better {id}") for id in IDS[:10]}
+    runs = [replace(runs[0], responses=said), runs[1]]
+    known = known_scores(runs, compare_runs(runs, "base"))
+    table = words(by_round("last", chains(rows), known))
     assert [line["harmless"] for line in table.values()] == ["-", "-", "0.90"]
 
 
-def test_recorded_runs_score_the_answers_of_a_round(runs, texts, make_run):
+def test_recorded_runs_score_the_answers_of_a_round(runs, rows, make_run):
     first, other = load_runs(
         [
             make_run("first", {"harmless": dict.fromkeys(IDS, 0.4)}),
@@ -76,14 +76,14 @@ def test_recorded_runs_score_the_answers_of_a_round(runs, texts, make_run):
     said = {id: response(id, f"better {id}") for id in IDS}
     comparison = compare_runs(runs, "base")
     for recorded, mean in ((first, "0.40"), (other, "-")):
-        known = known_scores(texts, runs, comparison, [replace(recorded, responses=said)])
-        table = words(by_round("last", chains(texts[1]), known))
+        known = known_scores(runs, comparison, [replace(recorded, responses=said)])
+        table = words(by_round("last", chains(rows), known))
         assert [line["harmless"] for line in table.values()] == ["0.05", mean, "0.90"]
 
 
-def test_principles_compare_the_run_with_the_baseline_on_their_prompts(runs, texts):
+def test_principles_compare_the_run_with_the_baseline_on_their_prompts(runs, rows):
     base, last = runs
-    table = words(by_principle(last, base, chains(texts[1]), ["harmless"]))
+    table = words(by_principle(last, base, chains(rows), ["harmless"]))
     assert list(table) == ["a", "b"]
     assert table["a"]["harmless"] == "0.05 → 0.90"
     assert (table["a"]["refuse"], table["b"]["refuse"]) == ("0 % → 0 %", "0 % → 100 %")
@@ -114,15 +114,15 @@ def test_agreement_leaves_out_what_was_judged_otherwise(make_run):
     assert (correlation.text, correlation.below) == ("1.00", "n = 20")
 
 
-def test_bars_are_shares_of_one_or_of_the_largest(runs, texts):
-    rounds = by_round("last", chains(texts[1]), known_scores(texts, runs, compare_runs(runs, "base"))).rows
+def test_bars_are_shares_of_one_or_of_the_largest(runs, rows):
+    rounds = by_round("last", chains(rows), known_scores(runs, compare_runs(runs, "base"))).rows
     assert [row["refuse"].share for row in rounds] == [0.0, 0.0, 1.0]
     assert [row["words"].share for row in rounds] == pytest.approx([2 / 9, 2 / 9, 1.0], abs=0.03)
     assert rounds[0]["answer"].below == "21 prompts"
 
 
-def test_a_principle_leads_to_its_conversations(runs, texts):
+def test_a_principle_leads_to_its_conversations(runs, rows):
     base, last = runs
-    table = by_principle(last, base, chains(texts[1]), ["harmless"])
+    table = by_principle(last, base, chains(rows), ["harmless"])
     assert [row["principle"].query for row in table.rows] == [{"principle": "a"}, {"principle": "b"}]
     assert '<a href="#principle=a">a</a>' in environment().get_template("table.html").render(table=table)

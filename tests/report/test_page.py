@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.corpora import RunTexts, read_texts
+from cai_lightning.report.corpora import read_rows
+from cai_lightning.report.drawing import RUN_COLORS
 from cai_lightning.report.page import STYLES, TEMPLATES, page_data, render_page, verdict_sentence
 from cai_lightning.report.runs import load_runs
 from cai_lightning.run import jsonl
@@ -51,8 +52,7 @@ def fixture_text(make_run):
         said = [Response(id, HOSTILE, f"{HOSTILE} {id}", None, "stop", "m", None, category=HOSTILE) for id in LOW]
         jsonl.write(run / "responses.jsonl", map(vars, said))
     runs = load_runs([base, tuned])
-    texts = [read_texts(folder, run) for folder, run in zip((base, tuned), runs, strict=True)]
-    return render_page(compare_runs(runs, "base"), runs, texts)
+    return render_page(compare_runs(runs, "base"), runs, [read_rows(base), read_rows(tuned)])
 
 
 def test_the_page_loads_nothing(text):
@@ -98,14 +98,14 @@ def test_the_data_holds_every_conversation_and_each_text_once(text):
 def test_the_viewer_knows_which_runs_compare_in_a_column(make_run):
     other = make_run("other", {"m": HIGH, "n": HIGH}, n={"settings": "s2"})
     runs = load_runs([make_run("base", {"m": LOW, "n": LOW}), other])
-    text = render_page(compare_runs(runs, "base"), runs, [RunTexts(run.name, {}, {}) for run in runs])
+    text = render_page(compare_runs(runs, "base"), runs, [{} for _ in runs])
     assert [column["compared"] for column in data_of(text)["columns"]] == [[True, True], [True, False]]
 
 
 def test_the_seeds_of_an_arm_share_its_color(make_run):
     runs = load_runs([make_run(name, {"m": LOW | {"00": n}}) for n, name in enumerate(("base", "arm@1", "arm@2"))])
     comparison = compare_runs(runs, "base")
-    text = render_page(comparison, runs, [RunTexts(run.name, {}, {}) for run in runs])
+    text = render_page(comparison, runs, [{} for _ in runs])
     assert comparison.runs == ("base", "arm")
     assert re.findall(r'<li class="(run-\d)"><i class="dot">\d</i><b>([^<]*)</b>', text) == [
         ("run-0", "base"),
@@ -122,6 +122,14 @@ def test_the_seeds_of_an_arm_share_its_color(make_run):
     assert "arm x2" in text
 
 
+def test_the_page_has_the_colors_of_the_plots_on_light_and_on_dark_ground(text):
+    (style,) = (content for (tag, _), content in Elements(text).contents if tag == "style")
+    for number, (light, dark) in enumerate(RUN_COLORS):
+        assert f"--run-{number}: {light};" in style.partition("@media")[0]
+        assert f"--run-{number}: {dark};" in style.partition("@media")[2]
+        assert f".run-{number} {{ --run: var(--run-{number}); }}" in style
+
+
 def test_a_metric_has_a_plot_and_its_numbers(text):
     (metrics,) = re.findall(r'<section id="metrics">.*?</section>\s*</div>', text, re.DOTALL)
     cards = metrics.split('<section class="card')[1:]
@@ -133,7 +141,7 @@ def test_a_metric_has_a_plot_and_its_numbers(text):
 
 def test_a_single_run_has_means(make_run):
     runs = load_runs([make_run("base", {"m": LOW})])
-    text = render_page(compare_runs(runs, "base"), runs, [RunTexts("base", {}, {})])
+    text = render_page(compare_runs(runs, "base"), runs, [{}])
     assert "Dots are means with 95 % intervals." in text
     assert "base: 0.450 [" in text
 
@@ -156,8 +164,7 @@ def test_thoughts_reach_the_viewer_as_data(make_run):
     for path in paths:
         jsonl.write(path / "responses.jsonl", [vars(row), vars(row) | {"id": "0002", "thought": None}])
     runs = load_runs(paths)
-    texts = [read_texts(*both) for both in zip(paths, runs, strict=True)]
-    made = render_page(compare_runs(runs, "base"), runs, texts)
+    made = render_page(compare_runs(runs, "base"), runs, list(map(read_rows, paths)))
     report = data_of(made)
     said = {one["id"]: one["responses"][0] for one in report["conversations"] if one["responses"][0]}
     assert report["texts"][said["0001"]["thought"]] == HOSTILE

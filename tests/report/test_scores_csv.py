@@ -3,7 +3,6 @@
 import csv
 import io
 
-from cai_lightning.report.corpora import RunTexts
 from cai_lightning.report.runs import load_runs
 from cai_lightning.report.table import as_csv
 from cai_lightning.report.words import SCORES, scores
@@ -11,8 +10,7 @@ from cai_lightning.report.words import SCORES, scores
 
 def rows(*paths):
     runs = load_runs(paths)
-    texts = [RunTexts(run.name, {}, {}) for run in runs]
-    return list(csv.DictReader(io.StringIO(as_csv(SCORES, scores(runs, texts)))))
+    return list(csv.DictReader(io.StringIO(as_csv(SCORES, scores(runs)))))
 
 
 def test_a_row_for_each_prompt_run_and_metric(make_run):

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from cai_lightning.report.comparison import compare_runs, silence_warnings
-from cai_lightning.report.corpora import read_texts
+from cai_lightning.report.corpora import read_rows
 from cai_lightning.report.page import render_page
 from cai_lightning.report.results import silences
 from cai_lightning.report.runs import arms_of, load_runs
@@ -80,7 +80,7 @@ def test_a_collapsed_model_is_warned_of_in_every_form(validated):
     assert f"Warning: {said}" in console.file.getvalue()
     assert f"**Warning: {said}" in document(comparison).markdown()
     assert json.loads(as_json(content(comparison)))["warnings"][0].startswith(said)
-    page = render_page(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
+    page = render_page(comparison, runs, list(map(read_rows, paths)))
     assert f'<p class="warning" role="alert">Warning: {said}' in page
 
 
@@ -89,7 +89,7 @@ def test_no_form_warns_where_runs_are_alike(validated):
     runs = load_runs(paths)
     comparison = compare_runs(runs, "base")
     assert comparison.warnings == ()
-    page = render_page(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
+    page = render_page(comparison, runs, list(map(read_rows, paths)))
     assert "Warning" not in document(comparison).markdown() + page
 
 

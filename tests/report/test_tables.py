@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cai_lightning.commands.compare import compare
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.corpora import read_texts
+from cai_lightning.report.corpora import read_rows
 from cai_lightning.report.page import render_page
 from cai_lightning.report.runs import load_runs
 from cai_lightning.report.table import as_json
@@ -74,7 +74,7 @@ def test_truncated_texts_reach_every_form(make_run):
     assert said in document(comparison).markdown()
     assert shown(comparison).count("truncated") == 1
     assert json.loads(as_json(content(comparison)))["metrics"]["reward"]["runs"]["tuned"]["truncated"] == 3
-    page = render_page(comparison, runs, [read_texts(*both) for both in zip(paths, runs, strict=True)])
+    page = render_page(comparison, runs, list(map(read_rows, paths)))
     assert page.count("scored on a truncated text: tuned 3 of") == 2, "beside the metric and in the notes"
 
 

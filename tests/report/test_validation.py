@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from cai_lightning.report.results import summary_table, told_counts
+from cai_lightning.report.results import told_counts
+from cai_lightning.report.summary import summary_table
 
 
 def entry(**more):

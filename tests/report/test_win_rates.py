@@ -49,7 +49,8 @@ def judged(tmp_path, paths):
 def test_runs_are_told_by_their_responses(paths, judged):
     (rate,), notes = read_win_rates([judged()], load_runs(paths))
     assert (rate.run, rate.other, notes) == ("tuned@1", "base", [])
-    assert (rate.wins, rate.ties, rate.losses, rate.unscored, rate.consistency) == (6, 3, 2, 1, 0.9)
+    found = rate.found
+    assert (found.wins, found.ties, found.losses, found.unscored, found.position_consistency) == (6, 3, 2, 1, 0.9)
     assert (rate.estimate.mean, rate.estimate.interval, rate.estimate.n) == (
         pytest.approx(0.682, abs=1e-3),
         [0.45, 0.85],
@@ -68,7 +69,7 @@ def test_other_responses_than_those_judged_have_no_win_rate(make_run, paths, jud
 def test_nothing_judged_is_no_number(paths, judged):
     nothing = {"wins": 0, "ties": 0, "losses": 0, "win_rate": None, "ci95": None, "position_consistency": None}
     (rate,), _ = read_win_rates([judged(**nothing)], load_runs(paths))
-    assert (rate.estimate.mean, rate.estimate.interval, rate.consistency) == (None, None, None)
+    assert (rate.estimate.mean, rate.estimate.interval, rate.found.position_consistency) == (None, None, None)
 
 
 @pytest.mark.parametrize(
