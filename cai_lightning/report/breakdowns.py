@@ -165,19 +165,11 @@ def _principle(principle: str, answers: Sequence[Answer], run: Run, baseline: Ru
     prompts = {answer.id for answer in answers}
     refusals = [(answer.before.refuses, answer.refuses) for answer in answers if answer.before]
     label = principle if len(principle) <= MOST_LETTERS else f"{principle[:MOST_LETTERS]}..."
-    scores = {name: (baseline.values(name), run.values(name)) for name in columns}
-    return {
-        "principle": Field(label, f"{len(answers)} revisions", query={"principle": principle}),
-        **{name: _change(_pairs(prompts, *values), SCORE) for name, values in scores.items()},
-        "refuse": _change(refusals, per_cent),
-        SIMILARITY: _means([_similarity(answers)], SCORE)[0],
-    }
-
-
-def _pairs(
-    prompts: Iterable[str], before: Mapping[str, float], after: Mapping[str, float]
-) -> list[tuple[float, float]]:
-    return [(before[id], after[id]) for id in prompts if id in before and id in after]
+    row = {"principle": Field(label, f"{len(answers)} revisions", query={"principle": principle})}
+    for name in columns:
+        before, after = baseline.values(name), run.values(name)
+        row[name] = _change([(before[id], after[id]) for id in prompts & before.keys() & after.keys()], SCORE)
+    return row | {"refuse": _change(refusals, per_cent), SIMILARITY: _means([_similarity(answers)], SCORE)[0]}
 
 
 def _change(pairs: Sequence[tuple[float, float]], words: Words) -> Field:

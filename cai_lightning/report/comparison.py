@@ -23,6 +23,7 @@ from cai_lightning.report.evidence import AuditNote, WinRate
 from cai_lightning.report.ranking import Standing, column_ranks, overall_ranking, resampled_ranks, shares_first
 from cai_lightning.report.runs import Arms, Run, arm_of, arms_of
 from cai_lightning.report.table import part
+from cai_lightning.run.records import shared_id
 from cai_lightning.statistics import Direction, Interval, PairedDifference, Verdict, arm_difference, arm_mean, corrected
 from cai_lightning.statistics.intervals import NOTHING, Array
 
@@ -145,7 +146,7 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     arms = arms_of(runs)
     arm = arm_of(baseline, arms)
     kinds = [metric_columns(runs), behaviour_columns(runs), category_columns(runs)]
-    prompts = {id: prompt for run in runs for id, prompt in run.prompt_ids.items()}
+    prompts = {id: shared_id(response) for run in runs for id, response in run.responses.items()}
     groups = [[comparable_runs(column, arms, arm, prompts) for column in columns] for columns in kinds]
     ranked = {one.column.name: (one.column.direction or "higher", one.arms) for one in groups[0] if one.common}
     resampled = resampled_ranks(ranked, prompts=prompts)

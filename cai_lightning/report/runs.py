@@ -23,7 +23,7 @@ from cai_lightning.report.summary import ColumnScores, agreeing, read_scores, re
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import Conversation, Response, shared_id, user
+from cai_lightning.run.records import Conversation, Response, user
 from cai_lightning.run.text import printable
 
 if TYPE_CHECKING:
@@ -52,11 +52,6 @@ class Run:
 
     def values(self, column: str) -> dict[str, float]:
         return self.scores[column].values if column in self.scores else {}
-
-    @property
-    def prompt_ids(self) -> dict[str, str]:
-        """What each response shares with the others to its prompt, by id."""
-        return {id: shared_id(response) for id, response in self.responses.items()}
 
     def entry(self, column: str) -> dict[str, Any]:
         """What the summary says about a column; empty where this run does not have it."""

@@ -148,7 +148,7 @@ def arm_mean(
         unit_scale: As in `mean_interval`.
         prompts: As in `mean_interval`.
     """
-    shared = _on(_common(fine_tunings), fine_tunings)
+    shared = _shared(fine_tunings)
     clusters, rates = by_prompt(_averages(shared), prompts), unit_scale and _are_rates(shared)
     if len(clusters) < 2:
         return clusters.interval()
@@ -176,14 +176,14 @@ def arm_difference(
         unit_scale: As in `mean_interval`.
         prompts: As in `mean_interval`.
     """
-    ids = _common([*a, *b])
-    left_out = len(set[str]().union(*a, *b)) - len(ids)
-    arms = _on(ids, a), _on(ids, b)
+    shared = _shared([*a, *b])
+    arms = shared[: len(a)], shared[len(a) :]
+    left_out = len(set[str]().union(*a, *b)) - len(shared[0])
     averages, baseline = map(_averages, arms)
-    clusters = by_prompt({id: averages[id] - baseline[id] for id in ids}, prompts)
+    clusters = by_prompt({id: averages[id] - baseline[id] for id in averages}, prompts)
     if len(clusters) < 2:
         return PairedDifference(clusters.interval(), left_out)
-    several, rates = len(a) + len(b) > 2, unit_scale and _are_rates([*arms[0], *arms[1]])
+    several, rates = len(shared) > 2, unit_scale and _are_rates(shared)
     ends = partial(rate_difference_interval, clusters) if rates else _ends(clusters, several)
     components = _components(arms, prompts)
     between, size = pooled(components), effect_size(clusters)
@@ -197,11 +197,9 @@ def arm_difference(
     )
 
 
-def _common(fine_tunings: Sequence[Scores]) -> frozenset[str]:
-    return frozenset.intersection(*(frozenset(scores) for scores in fine_tunings))
-
-
-def _on(ids: frozenset[str], fine_tunings: Sequence[Scores]) -> list[Scores]:
+def _shared(fine_tunings: Sequence[Scores]) -> list[Scores]:
+    """The scores of the ids that all of them have."""
+    ids = frozenset.intersection(*map(frozenset, fine_tunings))
     return [{id: scores[id] for id in ids} for scores in fine_tunings]
 
 
