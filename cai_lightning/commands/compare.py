@@ -6,13 +6,12 @@ from pathlib import Path
 
 from cai_lightning.commands.arguments import RUNS, call, check_confidence
 from cai_lightning.report.comparison import Comparison, compare_runs
-from cai_lightning.report.corpora import read_rows
+from cai_lightning.report.corpora import Revisions, read_rows
 from cai_lightning.report.evidence import AuditFile, notes_on, read_audits, read_win_rates
 from cai_lightning.report.page import render_page
 from cai_lightning.report.plots import save_plots
 from cai_lightning.report.runs import Run, load_runs, with_references
 from cai_lightning.report.table import as_csv, as_json, console, tell_written, write_files
-from cai_lightning.report.viewer import Revisions
 from cai_lightning.report.words import SCORES, content, document, scores
 from cai_lightning.run.errors import UserError
 

@@ -22,7 +22,7 @@ from rapidfuzz.distance import Indel
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.report.columns import Column, metric_columns
 from cai_lightning.report.comparison import ColumnComparison, Comparison
-from cai_lightning.report.corpora import Row
+from cai_lightning.report.corpora import Revisions, Row
 from cai_lightning.report.measures import kept, refuses
 from cai_lightning.report.runs import Run
 from cai_lightning.report.table import NOTHING, Field, Table, per_cent, told
@@ -36,8 +36,8 @@ SIMILARITY = "similarity to the answer before"
 FEWEST = 10
 """Responses below which a correlation says nothing."""
 
-Words = Callable[[float | None], str]
-SCORE, WORDS = partial(told, spec=".2f"), partial(told, spec=".1f")
+Format = Callable[[float | None], str]
+SCORE, LENGTH = partial(told, spec=".2f"), partial(told, spec=".1f")
 
 Said = tuple[str, str]
 """A prompt's id and what was answered to it."""
@@ -70,7 +70,7 @@ class Answer:
         return Indel.normalized_similarity(self.before.text.split(), self.text.split()) if self.before else None
 
 
-def chains(rows: Mapping[str, Row]) -> list[list[Answer]]:
+def chains(rows: Revisions) -> list[list[Answer]]:
     """The answers to every prompt that the run has revised, each list in the order of the rounds."""
     return [_chain(row) for row in rows.values()]
 
@@ -121,7 +121,7 @@ def by_round(run: str, chains: Chains, known: Mapping[str, KnownScores]) -> Tabl
         "answer": [Field(_label(n), f"{len(answers)} prompts") for n, answers in enumerate(rounds)],
         **{name: _means(means, SCORE) for name, means in scores.items() if any(mean is not None for mean in means)},
         "refuse": _means([fmean(answer.refuses for answer in answers) for answers in rounds], per_cent),
-        "words": _means(words, WORDS),
+        "words": _means(words, LENGTH),
         SIMILARITY: _means([_similarity(answers) for answers in rounds], SCORE),
     }
     return Table(run, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
@@ -172,7 +172,7 @@ def _principle(principle: str, answers: Sequence[Answer], run: Run, baseline: Ru
     return row | {"refuse": _change(refusals, per_cent), SIMILARITY: _means([_similarity(answers)], SCORE)[0]}
 
 
-def _change(pairs: Sequence[tuple[float, float]], words: Words) -> Field:
+def _change(pairs: Sequence[tuple[float, float]], words: Format) -> Field:
     if not pairs:
         return Field(NOTHING)
     before, after = fmean(a for a, _ in pairs), fmean(b for _, b in pairs)
@@ -180,7 +180,7 @@ def _change(pairs: Sequence[tuple[float, float]], words: Words) -> Field:
     return Field(f"{words(before)} → {words(after)}", f"n = {len(pairs)}", share=share)
 
 
-def _means(means: Sequence[float | None], words: Words) -> list[Field]:
+def _means(means: Sequence[float | None], words: Format) -> list[Field]:
     """Means in words, with bars as long as their shares of 1, or of the largest where that is more."""
     known = [mean for mean in means if mean is not None]
     most, least = max([1.0, *known]), min([0.0, *known])

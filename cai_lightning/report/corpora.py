@@ -143,7 +143,11 @@ def _read(file: Path, name: str, given: bool) -> Corpus:
     return Corpus(name, tuple(rows), len(failed), repeated, tuple(lacking))
 
 
-def read_rows(folder: Path) -> dict[str, Row]:
+Revisions = Mapping[str, Row]
+"""What a run has revised, by the prompt's id."""
+
+
+def read_rows(folder: Path) -> Revisions:
     """The rows that a run has revised, of all its prompts, by the prompt's id; none where it has revised nothing.
 
     Args:

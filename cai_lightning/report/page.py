@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from cai_lightning.report.breakdowns import agreement, by_principle, by_round, chains, known_scores
 from cai_lightning.report.comparison import ColumnComparison, Comparison
+from cai_lightning.report.corpora import Revisions
 from cai_lightning.report.drawing import Panel, inline, run_color, stylesheet
 from cai_lightning.report.plots import (
     category_panel,
@@ -30,7 +31,7 @@ from cai_lightning.report.plots import (
 )
 from cai_lightning.report.runs import Run
 from cai_lightning.report.table import Field, Table
-from cai_lightning.report.viewer import Revisions, viewer_data
+from cai_lightning.report.viewer import viewer_data
 from cai_lightning.report.words import (
     by_metric,
     category_table,

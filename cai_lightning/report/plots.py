@@ -263,8 +263,9 @@ def difference_panel(column: ColumnComparison, comparison: Comparison) -> Panel 
         return None
     lines = []
     for n, cell in enumerate(column.cells):
-        marks = [Mark(cell.difference.estimate, run_color(n))] if cell.difference else []
-        lines += [Line(cell.run, marks, _remark(cell, column))] if cell.run != comparison.baseline else []
+        if cell.run != comparison.baseline:
+            marks = [Mark(cell.difference.estimate, run_color(n))] if cell.difference else []
+            lines.append(Line(cell.run, marks, _remark(cell, column)))
     label = f"difference to {comparison.baseline} {ARROWS[column.direction]}"
     return forest(column.name, lines, label, reference=0.0)
 
