@@ -198,8 +198,8 @@ def _label(number: int) -> str:
 
 def _chain(row: Row) -> list[Answer]:
     answers = [Answer(row.id, row.initial_response)]
-    for turn in row.rounds:
-        answers.append(Answer(row.id, turn.revision, answers[-1], turn.principle_id))
+    for made in row.rounds:
+        answers.append(Answer(row.id, made.revision, answers[-1], made.principle_id))
     return answers
 
 

@@ -162,7 +162,7 @@ def _commentary(text: str, spans: Sequence[Span]) -> dict[str, float]:
 
 
 def _changes(row: Row) -> dict[str, float]:
-    answers = [row.initial_response, *(turn.revision for turn in row.rounds)]
+    answers = [row.initial_response, *(made.revision for made in row.rounds)]
     values = {}
     for number, (before, after) in enumerate(pairwise(answers), 1):
         values[f"similarity_{number}"] = Indel.normalized_similarity(before.split(), after.split())

@@ -91,12 +91,12 @@ class _Conversations:
             return None
         rounds = [
             {
-                "principle": self.principles.setdefault((turn.principle_id, turn.principle_used), len(self.principles)),
-                "similarity": turn.similarity,
-                "critique": self._place(turn.critique),
-                "revision": self._place(turn.revision),
+                "principle": self.principles.setdefault((made.principle_id, made.principle_used), len(self.principles)),
+                "similarity": made.similarity,
+                "critique": self._place(made.critique),
+                "revision": self._place(made.revision),
             }
-            for turn in row.rounds
+            for made in row.rounds
         ]
         return {
             "initial": self._place(row.initial_response),
