@@ -25,13 +25,17 @@ from typing import Any
 import numpy as np
 
 from cai_lightning.cli.main import main as command_line
+from cai_lightning.report.comparison import compare_runs
+from cai_lightning.report.runs import load_runs
+from cai_lightning.report.words import document
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = f"{ROOT}/cai_lightning/"
 CONFIG = "configs/sandbox_contextual.yaml"  # from the root of the project, as its checkpoints
-EVALUATORS = "[cai_lightning.sandbox.oracle.Oracle, {class_path: cai_lightning.metrics.SemanticSimilarity, init_args: "
-EVALUATORS += "{encoder: checkpoints/sandbox/encoder}}]"
+ENCODER = "init_args: {encoder: checkpoints/sandbox/encoder}"
+EVALUATORS = f"[{{class_path: cai_lightning.metrics.SemanticSimilarity, {ENCODER}}}]"
 PROMPTS = "40"  # the first that are in the test part, and others
+RECORDED = "{{class_path: cai_lightning.engines.RecordedEngine, init_args: {{path: {}, field: initial_response}}}}"
 COLUMN = "semantic_similarity"  # its scores are like no other number of the run
 LOOKED_AT = 3000  # values within one argument
 
@@ -76,25 +80,37 @@ def main() -> None:
 
 
 def walk(folder: Path) -> dict[str, Follower]:
-    """Both walks; each command runs once before it is followed, so that modules are imported and marks are known."""
+    """Both walks; all runs once before it is followed, so that modules are imported and what to look for is known."""
+    first, again = folder / "first", folder / "again"
     predict = ["predict", "--config", CONFIG, "--data.limit", PROMPTS, "--run"]
     validate = ["validate", "--config", CONFIG, "--data.limit", PROMPTS, "--model.adapter", "null"]
-    validate += ["--data.references", f"{folder}/first/revisions.jsonl", "--model.metrics", EVALUATORS, "--run"]
-    compare = ["compare", f"{folder}/again", f"{folder}/first", "--output", f"{folder}/report"]
-    run([*predict, f"{folder}/first"], [*validate, f"{folder}/first"])
-    revisions = {row["id"]: row for row in map(json.loads, (folder / "first/revisions.jsonl").open(encoding="utf-8"))}
-    responses = map(json.loads, (folder / "first/responses.jsonl").open(encoding="utf-8"))
-    scores = map(json.loads, (folder / "first/scores.jsonl").open(encoding="utf-8"))
-    response = next(row for row in responses if len(row["response"]) > 20)
-    score = next(row["score"] for row in scores if row["id"] == response["id"] and row["metric"] == COLUMN)
-    mean = json.loads((folder / "first/summary.json").read_text(encoding="utf-8"))["metrics"][COLUMN]["mean"]
-    prompt = Follower({response["id"], revisions[response["id"]]["prompt"]})
-    cell = Follower({response["response"], score, mean})
+    validate += ["--model.engine", RECORDED.format(first / "revisions.jsonl")]
+    validate += ["--data.references", f"{first}/revisions.jsonl", "--model.metrics", EVALUATORS, "--run"]
+    run([*predict, f"{first}"], [*validate, f"{first}"])
+    tables(first)
+    response = next(row for row in rows(first / "responses.jsonl") if len(row["response"]) > 20)
+    id = response["id"]
+    score = next(row["score"] for row in rows(first / "scores.jsonl") if row["id"] == id and row["metric"] == COLUMN)
+    mean = json.loads((first / "summary.json").read_text(encoding="utf-8"))["metrics"][COLUMN]["mean"]
+    prompt = Follower({id, response["prompt"]})
+    cell = Follower({response["response"], score, mean, f"{mean:.3f}"})
     with prompt.following():
-        run([*predict, f"{folder}/again"])
+        run([*predict, f"{again}"])
     with cell.following():
-        run([*validate, f"{folder}/again"], compare)
+        run([*validate, f"{again}"])
+        table = tables(first, again)
+    assert f"{mean:.3f}" in table
     return {"prompt to line": prompt, "response to cell": cell}
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def tables(*folders: Path) -> str:
+    """The tables of a comparison, without its page and plots."""
+    runs = load_runs(folders)
+    return document(compare_runs(runs, runs[0].name)).markdown()
 
 
 def run(*commands: list[str]) -> None:
