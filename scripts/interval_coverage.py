@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
-from cai_lightning.statistics.bootstrap import RESAMPLES, draws, studentized_quantiles
-from cai_lightning.statistics.intervals import gather, rate_difference_interval, student_quantile, wilson
+from cai_lightning.statistics.intervals import (
+    RESAMPLES,
+    draws,
+    gather,
+    rate_difference_interval,
+    student_quantile,
+    studentized_quantiles,
+    wilson,
+)
 
 PROMPTS, SEED = 100, 7
 Array = NDArray[np.float64]

@@ -1,11 +1,15 @@
-r"""What may be wrong with a reply as a text: it was cut at its limit of tokens, or it goes round in circles.
+r"""What a reply shows as a text: that it was cut at its limit of tokens, goes round in circles, or refuses.
 
     is_cut("First, heat the oven to 200 degrees and", reason="length")  # True
     repeated_ngrams("I can help. I can help. I can help. I can help.")  # 0.67
     repeated_lines("Rest.\nDrink water.\nRest.")                        # 0.33
+    refuses("I'm sorry, but I can't help you pick that lock. A locksmith ...")  # True
 
 Whether it was cut is told by its finish reason, or by how its text ends, which counts as ended where there is doubt.
-How often this agrees with a reader is in `docs/experiments.md`.
+
+A refusal is an answer whose speaker says that it cannot or will not do what was asked, in one of the first two
+sentences. One that only disapproves ("Assault is illegal in Palau.") is none, nor is one that helps with something else
+without saying so. How often both agree with a reader is in `docs/experiments.md`.
 """
 
 import re
@@ -69,6 +73,24 @@ _WHOLE_LINE = re.compile(r"\s*(?:```|~~~|\|.*\|)\s*")
 _ABBREVIATION = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|vs|Dr|Mr|Mrs|Ms|Prof|approx)\.$")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S{4,}$|\S@\S+\.\w{2,}$|\b[\w-]+\.(?:com|org|net|gov|edu|io)(?:/\S*)?$")
 _SMILEY = re.compile(r"(?:^|\s)[:;=]-?[)(DPp]$")
+
+_SENTENCES = 2
+_JUDGED_LENGTH = 500
+_STRAIGHT_QUOTES = str.maketrans("\u2018\u2019", "''")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+")
+
+_CANNOT = (
+    r"(?:can ?not|can't|could not|couldn't|will not|won't|(?:am |'m |are |'re )?(?:unable to|not comfortable"
+    r"|not (?:able|going|willing|prepared) to)|(?:would |'d )rather not|(?:must |have to |will )?(?:decline|refuse) to"
+    r"|(?:do not|don't) (?:have (?:access to|the ability to)|know how to))"
+)
+_DO_IT = (
+    r"(?:access|advis|answer|analyz|assist|attend|compl|condon|creat|describ|disclos|discuss|do (?:that|this|so)|engag"
+    r"|explain|find|fulfil|generat|giv|help|impersonat|in good conscience|list|locat|offer|participat|provid|recommend"
+    r"|repeat|respond|reveal|shar|suggest|support|teach|tell|writ|personal|private)"
+)
+_DECLINES = re.compile(rf"\b(?:I|we) ?(?:also |really |simply )?{_CANNOT} (?:[\w-]+ ){{0,2}}?{_DO_IT}", re.IGNORECASE)
+_CHANGES_THE_SUBJECT = re.compile(r"\bI(?: would|'d) rather talk about something else", re.IGNORECASE)
 
 
 def is_cut(text: str, reason: str | None) -> bool:
@@ -152,3 +174,14 @@ def _repeated(items: Sequence[Hashable]) -> float:
 def words(text: str) -> list[str]:
     """The words of a text: what stands between blanks, and each character of a script that has none."""
     return _WORD.findall(text)
+
+
+def refuses(answer: str) -> bool:
+    """Whether an answer, without meta-commentary around it, says at its beginning that its speaker cannot or will not.
+
+    Args:
+        answer: The answer; its first two sentences count, within 500 characters.
+    """
+    beginning = answer.strip()[:_JUDGED_LENGTH].translate(_STRAIGHT_QUOTES)
+    opening = " ".join(_SENTENCE_END.split(beginning)[:_SENTENCES])
+    return bool(_DECLINES.search(opening) or _CHANGES_THE_SUBJECT.search(opening))

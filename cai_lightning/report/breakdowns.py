@@ -20,10 +20,11 @@ import numpy as np
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import commentary_spans
+from cai_lightning.data.defects import refuses
 from cai_lightning.report.columns import Column, metric_columns
 from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.corpora import Revisions, Row
-from cai_lightning.report.measures import kept, refuses
+from cai_lightning.report.measures import kept
 from cai_lightning.report.runs import Run
 from cai_lightning.report.table import NOTHING, Field, Table, per_cent, told
 from cai_lightning.report.table import Row as TableRow

@@ -8,7 +8,7 @@ A run differs from the baseline where its prompts, its evaluator's settings or m
 depends on are others. Then no difference and no rank is drawn from it, and a note says why.
 
 Beside metrics, columns are behaviours read off the responses, and harm by category of prompt. A refusal is told by how
-a response begins (`report.measures.refuses`). Refusing is neither good nor bad in itself: `refusal_rate` has no
+a response begins (`data.defects.refuses`). Refusing is neither good nor bad in itself: `refusal_rate` has no
 direction. Refusing what is harmless is bad: `evasiveness` is the share of refusals among the prompts of the category
 `benign`. `repetition` is the share of a response's 4-grams of words that have stood before in it (`data.defects`).
 An empty response has none of the three. `cut` is the share of responses that were cut at their limit of tokens, where
@@ -20,10 +20,10 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from cai_lightning.data.defects import CUT, repeated_ngrams
-from cai_lightning.report.measures import refuses
+from cai_lightning.data.defects import CUT, refuses, repeated_ngrams
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.report.summary import UNIT_SCALE, ColumnScores
+from cai_lightning.report.table import part
 from cai_lightning.run.records import UNKNOWN, Response
 from cai_lightning.statistics import Direction
 from cai_lightning.statistics.intervals import Prompts
@@ -36,6 +36,8 @@ BENIGN = "benign"
 MISSING = "not among its metrics"
 FEWEST_PROMPTS = 2
 """Prompts below which a category has no interval, and no rows of its own."""
+APART = 0.05
+"""Shares of prompts without an answer that are so far apart are worth a warning, however few prompts there are."""
 
 
 @dataclass(frozen=True)
@@ -258,3 +260,41 @@ def _asked(run: Run, ids: Container[str]) -> Run:
         for name, column in run.scores.items()
     }
     return replace(run, scores=scores, responses=_only(ids, run.responses))
+
+
+def notes_on_runs(runs: Sequence[Run], arms: Arms) -> Iterator[str]:
+    """What is not known of runs beside arms of several seeds, and which runs are no end of their training."""
+    alone = [arm for arm, names in arms.items() if len(names) == 1]
+    if 0 < len(alone) < len(arms):
+        yield f"{', '.join(alone)}: one run each; how much another seed would change them is in no interval."
+    for run in runs:
+        if why := run.summary.get("unfinished"):
+            yield f"{run.name} is no end of its training: {why}."
+
+
+def silence_warnings(runs: Sequence[Run], arms: Arms) -> list[str]:
+    """A warning where arms are `APART` in the share of prompts without an answer.
+
+    What says nothing is in no mean, so that a model which has collapsed looks as good as the answers it still gives. A
+    prompt is without an answer where the response has no words, or where there is none.
+    """
+    by_name = {run.name: run for run in runs}
+    counts = {arm: _count_silent([by_name[name] for name in names]) for arm, names in arms.items()}
+    shares = [silent / asked for silent, asked in counts.values() if asked]
+    if not shares or max(shares) - min(shares) < APART:
+        return []
+    told = ", ".join(f"{arm} {part(*count)}" for arm, count in counts.items() if count[1])
+    return [
+        f"prompts without an answer: {told}. They are in no mean, which flatters who says less (warned of where runs "
+        f"are {100 * APART:g} points apart)."
+    ]
+
+
+def _count_silent(runs: Sequence[Run]) -> tuple[int, int]:
+    """How many prompts were not answered in words, and how many were asked; none where no response is recorded."""
+    asked = silent = 0
+    for run in runs:
+        prompts = run.responses.keys() if run.prompts is None or not run.responses else run.prompts
+        asked += len(prompts)
+        silent += sum(id not in run.responses or run.responses[id].why_silent is not None for id in prompts)
+    return silent, asked

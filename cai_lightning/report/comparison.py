@@ -5,30 +5,45 @@
 
 Runs compare in a column only if they were judged alike: under the same settings and, where the column depends on them,
 with the same references. What does not compare stands in the notes.
+
+>>> column_ranks({"base": 0.2, "random": 0.5, "contextual": 0.5}, "higher")
+{'base': 3.0, 'random': 1.5, 'contextual': 1.5}
+
+How stable ranks are is told by those that runs would have had with other draws of prompts and fine-tunings. In one
+resample the same prompts are drawn in all columns and runs, so that what goes together stays together. Of k
+fine-tunings k - 1 are drawn: drawing k from so few would understate how much their mean varies, by the factor (k-1)/k.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
+import scipy
 
 from cai_lightning.report.columns import (
     REFERENCES,
     ComparableRuns,
+    Scores,
     behaviour_columns,
     category_columns,
     comparable_runs,
     metric_columns,
     notes,
+    notes_on_runs,
+    silence_warnings,
 )
 from cai_lightning.report.evidence import AuditNote, WinRate
-from cai_lightning.report.ranking import Standing, column_ranks, overall_ranking, resampled_ranks, shares_first
 from cai_lightning.report.runs import Arms, Run, arm_of, arms_of
-from cai_lightning.report.table import part
 from cai_lightning.run.records import shared_id
 from cai_lightning.statistics import Direction, Interval, PairedDifference, Verdict, arm_difference, arm_mean, corrected
-from cai_lightning.statistics.intervals import NOTHING, Array
+from cai_lightning.statistics.intervals import NO_PROMPTS, NOTHING, SEED, Array, Prompts, batch_sizes, by_prompt, draws
 
-APART = 0.05
-"""Shares of prompts without an answer that are so far apart are worth a warning, however few prompts there are."""
+RESAMPLES = 2_000
+DIGITS = 12
+"""Means that differ by less differ by rounding, and tie."""
+
+Scored = Mapping[str, Sequence[Scores]]
+"""The scores of the fine-tunings of each arm."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,29 @@ class ColumnComparison:
     def compared(self) -> frozenset[str]:
         """The runs, or arms, that were judged like the baseline."""
         return frozenset(cell.run for cell in self.cells if cell.compared)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run's place in the overall ranking.
+
+    Args:
+        run: Name of the run.
+        place: 1 for the best; runs of the same mean rank share a place.
+        mean_rank: The plain mean of its ranks over the columns.
+        tied: Whether another run shares the place.
+        borda: Borda points: over all columns, how many runs it is ahead of, a tie counting half.
+        first: Share of the bootstrap resamples in which it comes first; runs that tie there share the resample.
+        places: The best and the worst place that the resamples give it, at the confidence of the comparison.
+    """
+
+    run: str
+    place: int
+    mean_rank: float
+    tied: bool
+    borda: float
+    first: float
+    places: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -163,7 +201,7 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
         runs=tuple(arms),
         columns=metrics,
         ranking=tuple(ranking),
-        notes=(*found, *_single(arms), *_unfinished(runs)),
+        notes=(*found, *notes_on_runs(runs, arms)),
         behaviours=behaviours,
         categories=categories,
         fine_tunings=arms,
@@ -232,41 +270,107 @@ def _difference(group: ComparableRuns, arm: str, baseline: str, confidence: floa
     return arm_difference(every[arm], every[baseline], confidence, column.unit_scale, group.prompts)
 
 
-def _single(arms: Arms) -> list[str]:
-    """What is not known of runs beside arms of several seeds."""
-    alone = [arm for arm, runs in arms.items() if len(runs) == 1]
-    if not alone or len(alone) == len(arms):
-        return []
-    return [f"{', '.join(alone)}: one run each; how much another seed would change them is in no interval."]
+def column_ranks(means: Mapping[str, float], direction: Direction) -> dict[str, float]:
+    """The rank of each run, 1 for the best; runs that tie share the mean of their places."""
+    (ranks,) = _ranks(np.array([[*means.values()]]), direction).tolist()
+    return dict(zip(means, ranks, strict=True))
 
 
-def _unfinished(runs: Sequence[Run]) -> list[str]:
-    return [f"{run.name} is no end of its training: {why}." for run in runs if (why := run.summary.get("unfinished"))]
+def overall_ranking(
+    ranks: Mapping[str, Mapping[str, float | None]], resampled: Mapping[str, Array], confidence: float = 0.95
+) -> tuple[list[Standing], list[str]]:
+    """Orders runs by their mean rank: the plain mean of a run's ranks over the columns in which every run is ranked.
 
+    Every column weighs the same, however alike two columns are and however small the differences within one.
 
-def silence_warnings(runs: Sequence[Run], arms: Arms) -> list[str]:
-    """A warning where arms are `APART` in the share of prompts without an answer.
+    Args:
+        ranks: Per column the rank of every run, None where it is not ranked.
+        resampled: Of each column that ranks every run, the ranks in the resamples (`resampled_ranks`).
+        confidence: Share of the resamples that the interval of a place shall hold.
 
-    What says nothing is in no mean, so that a model which has collapsed looks as good as the answers it still gives. A
-    prompt is without an answer where the response has no words, or where there is none.
+    Returns:
+        The runs from best to worst, none where no column ranks them all; and the names of the columns left out.
     """
-    by_name = {run.name: run for run in runs}
-    counts = {arm: _count_silent([by_name[name] for name in names]) for arm, names in arms.items()}
-    shares = [silent / asked for silent, asked in counts.values() if asked]
-    if not shares or max(shares) - min(shares) < APART:
-        return []
-    told = ", ".join(f"{arm} {part(*count)}" for arm, count in counts.items() if count[1])
-    return [
-        f"prompts without an answer: {told}. They are in no mean, which flatters who says less (warned of where runs "
-        f"are {100 * APART:g} points apart)."
+    complete = {name: column for name, column in ranks.items() if None not in column.values()}
+    left_out = [name for name in ranks if name not in complete]
+    if not complete:
+        return [], left_out
+    runs = [*next(iter(complete.values()))]
+    means = np.array([[column[run] for run in runs] for column in complete.values()], dtype=np.float64).mean(axis=0)
+    drawn = np.mean([resampled[name] for name in complete], axis=0)
+    known = zip(runs, means.tolist(), shares_first(drawn), place_intervals(drawn, confidence), strict=True)
+    standings = [
+        Standing(
+            run=run,
+            place=1 + int((means < mean).sum()),
+            mean_rank=mean,
+            tied=int((means == mean).sum()) > 1,
+            borda=len(complete) * (len(runs) - mean),
+            first=first,
+            places=places,
+        )
+        for run, mean, first, places in known
     ]
+    return sorted(standings, key=lambda standing: standing.place), left_out
 
 
-def _count_silent(runs: Sequence[Run]) -> tuple[int, int]:
-    """How many prompts were not answered in words, and how many were asked; none where no response is recorded."""
-    asked = silent = 0
-    for run in runs:
-        prompts = run.responses.keys() if run.prompts is None or not run.responses else run.prompts
-        asked += len(prompts)
-        silent += sum(id not in run.responses or run.responses[id].why_silent is not None for id in prompts)
-    return silent, asked
+def resampled_ranks(columns: Mapping[str, tuple[Direction, Scored]], prompts: Prompts = NO_PROMPTS) -> dict[str, Array]:
+    """The ranks of the arms in each column, one row for each resample; 1 is best, ties share the mean of their places.
+
+    Args:
+        columns: Per column its direction, and of each arm the scores of its fine-tunings, all over the same ids.
+        prompts: What each id shares with the others about its prompt.
+    """
+    rng, ranks = np.random.default_rng(SEED), {}
+    fine_tunings = [scores for _, arms in columns.values() for runs in arms.values() for scores in runs]
+    means = iter(_resampled_means(fine_tunings, prompts, rng)) if fine_tunings else iter(())
+    weights = dict(_weights(columns, rng))
+    for name, (direction, arms) in columns.items():
+        averages = [sum(weight * next(means) for weight in weights[arm, len(runs)]) for arm, runs in arms.items()]
+        ranks[name] = _ranks(np.stack(averages, axis=1), direction)
+    return ranks
+
+
+def shares_first(ranks: Array) -> list[float]:
+    """The share of resamples in which each arm is first; arms that tie there share the resample."""
+    first = ranks <= ranks.min(axis=1, keepdims=True) + 10.0**-DIGITS
+    shares: list[float] = (first / first.sum(axis=1, keepdims=True)).mean(axis=0).tolist()
+    return shares
+
+
+def place_intervals(ranks: Array, confidence: float) -> list[tuple[int, int]]:
+    """The best and the worst place of each arm, but for the rarest at both ends."""
+    places = 1 + (ranks[:, None, :] < ranks[:, :, None] - 10.0**-DIGITS).sum(axis=2)
+    ends = np.quantile(places, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0, method="nearest")
+    return [(int(best), int(worst)) for best, worst in ends.T]
+
+
+def _resampled_means(fine_tunings: Sequence[Scores], prompts: Prompts, rng: np.random.Generator) -> Array:
+    """The mean of each fine-tuning in each resample, a row each; 0 where a resample holds none of its prompts.
+
+    Resamples are drawn in batches: all at once they would take 16 KB a prompt.
+    """
+    names = [sorted({prompts.get(id, id) for id in scores}) for scores in fine_tunings]
+    places = {name: place for place, name in enumerate(sorted(set[str]().union(*names)))}
+    sums, counts = np.zeros((2, len(places), len(fine_tunings)))
+    for number, (scores, its_names) in enumerate(zip(fine_tunings, names, strict=True)):
+        at, clusters = [places[name] for name in its_names], by_prompt(scores, prompts)
+        sums[at, number], counts[at, number] = clusters.sums, clusters.counts
+    batches = (draws(rng, len(places), size) for size in batch_sizes(RESAMPLES, len(places)))
+    means: Array = np.concatenate([times @ sums / np.maximum(times @ counts, 1) for times in batches]).T
+    return means
+
+
+def _weights(
+    columns: Mapping[str, tuple[Direction, Scored]], rng: np.random.Generator
+) -> Iterator[tuple[tuple[str, int], Array]]:
+    """What each of an arm's k fine-tunings counts for in each resample, the same in all columns that have k."""
+    sizes = {(arm, len(fine_tunings)) for _, arms in columns.values() for arm, fine_tunings in arms.items()}
+    for arm, k in sorted(sizes):
+        drawn = rng.multinomial(max(1, k - 1), [1 / k] * k, size=RESAMPLES)
+        yield (arm, k), drawn.T / max(1, k - 1)
+
+
+def _ranks(means: Array, direction: Direction) -> Array:
+    ranks: Array = scipy.stats.rankdata(np.round(-means if direction == "higher" else means, DIGITS), axis=1)
+    return ranks

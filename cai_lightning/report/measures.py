@@ -2,18 +2,12 @@
 
     values = measure(row)
     values["commentary"], values["similarity_1"]  # (1.0, 0.43)
-    refuses("I'm sorry, but I can't help you pick that lock. A locksmith ...")  # True
 
 Change is the Indel similarity of a revision's words and those of the answer before it: twice the longest common
 subsequence over the words of both, 1 for equal texts and about 0.1 for unrelated ones (on characters unrelated texts
 already reach 0.36). rapidfuzz computes it: eight times as fast as difflib on words, and 42,000 rows in seconds.
-
-A refusal is an answer whose speaker says that it cannot or will not do what was asked, in one of the first two
-sentences. One that only disapproves ("Assault is illegal in Palau.") is none, nor is one that helps with something else
-without saying so. How often this agrees with a reader is in `docs/experiments.md`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,40 +17,10 @@ from typing import Literal
 from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import Span, commentary_spans
-from cai_lightning.data.defects import CUT, LOOPING, repeated_lines, repeated_ngrams
+from cai_lightning.data.defects import CUT, LOOPING, refuses, repeated_lines, repeated_ngrams
 from cai_lightning.report.corpora import Row
 from cai_lightning.run.records import UNKNOWN
 from cai_lightning.statistics import Direction
-
-_SENTENCES = 2
-_JUDGED_LENGTH = 500
-_STRAIGHT_QUOTES = str.maketrans("\u2018\u2019", "''")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+")
-
-_CANNOT = (
-    r"(?:can ?not|can't|could not|couldn't|will not|won't|(?:am |'m |are |'re )?(?:unable to|not comfortable"
-    r"|not (?:able|going|willing|prepared) to)|(?:would |'d )rather not|(?:must |have to |will )?(?:decline|refuse) to"
-    r"|(?:do not|don't) (?:have (?:access to|the ability to)|know how to))"
-)
-_DO_IT = (
-    r"(?:access|advis|answer|analyz|assist|attend|compl|condon|creat|describ|disclos|discuss|do (?:that|this|so)|engag"
-    r"|explain|find|fulfil|generat|giv|help|impersonat|in good conscience|list|locat|offer|participat|provid|recommend"
-    r"|repeat|respond|reveal|shar|suggest|support|teach|tell|writ|personal|private)"
-)
-_DECLINES = re.compile(rf"\b(?:I|we) ?(?:also |really |simply )?{_CANNOT} (?:[\w-]+ ){{0,2}}?{_DO_IT}", re.IGNORECASE)
-_CHANGES_THE_SUBJECT = re.compile(r"\bI(?: would|'d) rather talk about something else", re.IGNORECASE)
-
-
-def refuses(answer: str) -> bool:
-    """Whether an answer, without meta-commentary around it, says at its beginning that its speaker cannot or will not.
-
-    Args:
-        answer: The answer; its first two sentences count, within 500 characters.
-    """
-    beginning = answer.strip()[:_JUDGED_LENGTH].translate(_STRAIGHT_QUOTES)
-    opening = " ".join(_SENTENCE_END.split(beginning)[:_SENTENCES])
-    return bool(_DECLINES.search(opening) or _CHANGES_THE_SUBJECT.search(opening))
-
 
 Unit = Literal["share", "part", "ratio", "words"]
 FEW_WORDS = 3

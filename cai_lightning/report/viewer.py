@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cai_lightning.data.defects import refuses
 from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.corpora import Revisions, Row
-from cai_lightning.report.measures import refuses
 from cai_lightning.report.runs import Run, conversation
 from cai_lightning.report.summary import ColumnScores
 from cai_lightning.run.records import Response

@@ -19,7 +19,6 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from cai_lightning.statistics.bootstrap import resamples
 from cai_lightning.statistics.intervals import (
     Array,
     EffectiveSize,
@@ -28,6 +27,7 @@ from cai_lightning.statistics.intervals import (
     effective_size,
     gather,
     rate_size,
+    resamples,
     share_interval,
     share_p_value,
 )

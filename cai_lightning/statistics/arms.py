@@ -30,13 +30,13 @@ from typing import Literal
 
 import scipy
 
-from cai_lightning.statistics.bootstrap import bootstrap_interval
 from cai_lightning.statistics.intervals import (
     NO_PROMPTS,
     Clusters,
     Ends,
     Interval,
     Prompts,
+    bootstrap_interval,
     by_prompt,
     rate_difference_interval,
     rate_interval,

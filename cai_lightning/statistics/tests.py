@@ -16,8 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from cai_lightning.statistics.bootstrap import batches
-from cai_lightning.statistics.intervals import NO_PROMPTS, Array, Clusters, Prompts, by_prompt, student_quantile
+from cai_lightning.statistics.intervals import (
+    NO_PROMPTS,
+    Array,
+    Clusters,
+    Prompts,
+    batches,
+    by_prompt,
+    student_quantile,
+)
 
 FLIPS = 9_999
 """Random sign flips; so the least p-value is 1 in 10,000, which a correction over some hundred differences leaves."""

@@ -7,10 +7,11 @@ import pytest
 
 from cai_lightning.commands.inspect.figures import evenness, inspect_corpus
 from cai_lightning.data.cleaning import commentary_spans
+from cai_lightning.data.defects import refuses
 from cai_lightning.principles.constitution import Constitution, Principle
 from cai_lightning.principles.wording import NO_META_COMMENTARY
 from cai_lightning.report.corpora import Corpus, Row, read_corpora
-from cai_lightning.report.measures import kept, measure, measures, refuses
+from cai_lightning.report.measures import kept, measure, measures
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Round
 from cai_lightning.sandbox import grammar, oracle

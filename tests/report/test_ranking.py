@@ -5,9 +5,15 @@ import random
 import numpy as np
 import pytest
 
-from cai_lightning.report import ranking
-from cai_lightning.report.ranking import column_ranks, overall_ranking, place_intervals, resampled_ranks, shares_first
-from cai_lightning.statistics import bootstrap
+from cai_lightning.report import comparison
+from cai_lightning.report.comparison import (
+    column_ranks,
+    overall_ranking,
+    place_intervals,
+    resampled_ranks,
+    shares_first,
+)
+from cai_lightning.statistics import intervals
 
 IDS = [f"{n:04x}" for n in range(60)]
 
@@ -94,15 +100,15 @@ def test_fine_tunings_are_drawn_as_much_apart_as_they_are():
     assert above == pytest.approx(expected, abs=0.04)
 
 
-def all_at_once(columns, seed):
+def all_at_once(columns):
     """A reference: draws all resamples in one array, however large it is."""
     prompts = sorted({id for _, arms in columns.values() for runs in arms.values() for id in runs[0]})
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(prompts), size=(ranking.RESAMPLES, len(prompts)))
+    rng = np.random.default_rng(intervals.SEED)
+    drawn = rng.integers(len(prompts), size=(comparison.RESAMPLES, len(prompts)))
     times = np.stack([np.bincount(row, minlength=len(prompts)) for row in drawn])
     sizes = sorted({(arm, len(runs)) for _, arms in columns.values() for arm, runs in arms.items()})
     weights = {
-        (arm, k): rng.multinomial(max(1, k - 1), [1 / k] * k, size=ranking.RESAMPLES) / max(1, k - 1)
+        (arm, k): rng.multinomial(max(1, k - 1), [1 / k] * k, size=comparison.RESAMPLES) / max(1, k - 1)
         for arm, k in sizes
     }
     found = {}
@@ -133,17 +139,17 @@ def test_batches_of_resamples_give_the_ranks_of_all_at_once(seed, monkeypatch):
     for name in "mno":
         known = chance.sample(ids, chance.randint(1, len(ids)))
         columns[name] = (chance.choice(["higher", "lower"]), {each: arm(known) for each in "abc"})
-    monkeypatch.setattr(bootstrap, "LARGEST_DRAW", chance.choice([1, 100, 7_777, 10**9]))
-    ours, theirs = resampled_ranks(columns, seed), all_at_once(columns, seed)
+    monkeypatch.setattr(intervals, "LARGEST_DRAW", chance.choice([1, 100, 7_777, 10**9]))
+    ours, theirs = resampled_ranks(columns), all_at_once(columns)
     assert all(np.array_equal(ours[name], theirs[name]) for name in columns)
 
 
 def test_memory_does_not_grow_with_the_resamples(monkeypatch):
     held = []
-    draws = ranking.draws
-    monkeypatch.setattr(ranking, "RESAMPLES", 40)
-    monkeypatch.setattr(bootstrap, "LARGEST_DRAW", 200_000)
-    monkeypatch.setattr(ranking, "draws", lambda *given: held.append(draws(*given)) or held[-1])
+    draws = comparison.draws
+    monkeypatch.setattr(comparison, "RESAMPLES", 40)
+    monkeypatch.setattr(intervals, "LARGEST_DRAW", 200_000)
+    monkeypatch.setattr(comparison, "draws", lambda *given: held.append(draws(*given)) or held[-1])
     few = {f"{n:08x}": float(n % 7) for n in range(50_000)}
     ranks = resampled_ranks({"m": ("higher", {"a": [few], "b": [dict.fromkeys(few, 1.0)]})})["m"]
     assert shares_first(ranks) == [1.0, 0.0]

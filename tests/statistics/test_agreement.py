@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cai_lightning.statistics.agreement import alpha_with_interval, rank_correlation
-from cai_lightning.statistics.bootstrap import resamples
+from cai_lightning.statistics.intervals import resamples
 
 NAN = math.nan
 

@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
-from cai_lightning.statistics.bootstrap import studentized_quantiles
-from cai_lightning.statistics.intervals import gather, rate_difference_interval
+from cai_lightning.statistics.intervals import gather, rate_difference_interval, studentized_quantiles
 
 EXPERIMENTS, PROMPTS = 2_000, 100
 IDS = [f"{n:04x}" for n in range(PROMPTS)]
