@@ -23,11 +23,10 @@ from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.data.defects import refuses
 from cai_lightning.report.columns import Column, metric_columns
 from cai_lightning.report.comparison import ColumnComparison, Comparison
-from cai_lightning.report.corpora import Revisions, Row
+from cai_lightning.report.corpora import Revisions
 from cai_lightning.report.measures import kept
 from cai_lightning.report.runs import Run
-from cai_lightning.report.table import NOTHING, Field, Table, per_cent, told
-from cai_lightning.report.table import Row as TableRow
+from cai_lightning.report.table import NOTHING, Field, Row, Table, per_cent, told
 from cai_lightning.run.records import Response
 from cai_lightning.statistics.agreement import rank_correlation
 
@@ -73,7 +72,13 @@ class Answer:
 
 def chains(rows: Revisions) -> list[list[Answer]]:
     """The answers to every prompt that the run has revised, each list in the order of the rounds."""
-    return [_chain(row) for row in rows.values()]
+    found = []
+    for row in rows.values():
+        answers = [Answer(row.id, row.initial_response)]
+        for made in row.rounds:
+            answers.append(Answer(row.id, made.revision, answers[-1], made.principle_id))
+        found.append(answers)
+    return found
 
 
 KnownScores = Mapping[Said, float | None]
@@ -118,8 +123,9 @@ def by_round(run: str, chains: Chains, known: Mapping[str, KnownScores]) -> Tabl
     rounds = [[chain[n] for chain in chains if len(chain) > n] for n in range(max(map(len, chains)))]
     scores = {name: [_mean_known(scores, answers) for answers in rounds] for name, scores in known.items()}
     words = [fmean(len(answer.text.split()) for answer in answers) for answers in rounds]
+    labels = ["initial response", *(f"revision {n}" for n in range(1, len(rounds)))]
     columns: dict[str, list[Field]] = {
-        "answer": [Field(_label(n), f"{len(answers)} prompts") for n, answers in enumerate(rounds)],
+        "answer": [Field(label, f"{len(answers)} prompts") for label, answers in zip(labels, rounds, strict=True)],
         **{name: _means(means, SCORE) for name, means in scores.items() if any(mean is not None for mean in means)},
         "refuse": _means([fmean(answer.refuses for answer in answers) for answers in rounds], per_cent),
         "words": _means(words, LENGTH),
@@ -154,15 +160,15 @@ def agreement(comparison: Comparison, runs: Sequence[Run]) -> Table:
         comparison: The comparison, whose columns have their directions.
         runs: The runs with their scores.
     """
-    scores = {column.name: _upwards(column, comparison, runs) for column in comparison.columns}
-    known = {name: values for name, values in scores.items() if values}
-    rows: list[TableRow] = [
+    columns = comparison.columns
+    known = {column.name: scores for column in columns if (scores := _upwards(column, comparison, runs))}
+    rows: list[Row] = [
         {"": name, **{other: _correlation(known[name], known[other]) for other in known}} for name in known
     ]
     return Table("Rank correlations", rows)
 
 
-def _principle(principle: str, answers: Sequence[Answer], run: Run, baseline: Run, columns: Iterable[str]) -> TableRow:
+def _principle(principle: str, answers: Sequence[Answer], run: Run, baseline: Run, columns: Iterable[str]) -> Row:
     prompts = {answer.id for answer in answers}
     refusals = [(answer.before.refuses, answer.refuses) for answer in answers if answer.before]
     label = principle if len(principle) <= MOST_LETTERS else f"{principle[:MOST_LETTERS]}..."
@@ -191,17 +197,6 @@ def _means(means: Sequence[float | None], words: Format) -> list[Field]:
 def _similarity(answers: Sequence[Answer]) -> float | None:
     values = [answer.similarity for answer in answers if answer.similarity is not None]
     return fmean(values) if values else None
-
-
-def _label(number: int) -> str:
-    return f"revision {number}" if number else "initial response"
-
-
-def _chain(row: Row) -> list[Answer]:
-    answers = [Answer(row.id, row.initial_response)]
-    for made in row.rounds:
-        answers.append(Answer(row.id, made.revision, answers[-1], made.principle_id))
-    return answers
 
 
 Scores = Mapping[tuple[str, str], float]

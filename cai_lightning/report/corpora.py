@@ -14,7 +14,7 @@ from pathlib import Path
 from cai_lightning.data.corpus import RecordedRevision, RecordedRound, read_journal, read_revisions, replies_by_stage
 from cai_lightning.report.runs import name_runs
 from cai_lightning.run import jsonl
-from cai_lightning.run.records import UNKNOWN, Conversation, Round, prompt_id, transcript_text
+from cai_lightning.run.records import UNKNOWN, Conversation, Round, prompt_id
 from cai_lightning.run.text import Said, join_thoughts, split_thoughts
 
 NOT_RECORDED = "not recorded"
@@ -47,11 +47,6 @@ class Row:
     turns: Conversation | None = None
     prompt_id: str | None = None
     thoughts: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def opening(self) -> str:
-        """The text by which two prompts are the same."""
-        return transcript_text(self.turns) if self.turns else self.prompt
 
     @property
     def replies(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ save_plots(comparison, output / "plots")
 
 forest("harmlessness", [Line("qwen_contextual", [Mark(estimate, "run-1")], "better")], "difference", reference=0.0)
 histograms("helpfulness", [Histogram("qwen_base", "run-0", scores)])
-scatter("both sides", [Point("qwen_base", 1, "run-0", helpful, harmless)], "helpfulness", "harmlessness")
+scatter("both sides", [Point(Key("1", "qwen_base", "run-0"), helpful, harmless)], "helpfulness", "harmlessness")
 """
 
 from collections.abc import Iterator, Sequence
@@ -88,17 +88,11 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Point:
-    """A numbered dot with its intervals in both directions."""
+    """A dot with its intervals in both directions, and the sign and name that it has below the axes."""
 
-    name: str
-    number: int
-    color: str
+    key: Key
     across: Interval
     up: Interval
-
-    @property
-    def words(self) -> str:
-        return f"{self.name}: {number(self.across)}, {number(self.up)}"
 
 
 def forest(
@@ -168,15 +162,13 @@ def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Panel:
         across: What the axis to the right measures.
         up: What the axis upwards measures.
     """
-    keys = [Key(str(point.number), point.name, point.color, point.words) for point in points]
-
     def draw(axis: "Axes") -> None:
         for point in points:
             _draw_point(axis, point)
         axis.set(xlim=_limits([point.across for point in points]), ylim=_limits([point.up for point in points]))
         label_both(axis, across, up)
 
-    return Panel(title, draw, SQUARE, LEFT, keys)
+    return Panel(title, draw, SQUARE, LEFT, [point.key for point in points])
 
 
 def label_both(axis: "Axes", across: str, up: str) -> None:
@@ -223,15 +215,15 @@ def _draw_mark(axis: "Axes", y: float, mark: Mark, name: str) -> None:
 
 
 def _draw_point(axis: "Axes", point: Point) -> None:
-    x, y, color = point.across, point.up, colors()[point.color]
+    x, y, color, about = point.across, point.up, colors()[point.key.color], tip(point.key.tip)
     if x.mean is None or y.mean is None:
         return
     if x.interval and y.interval:
         axis.plot(x.interval, [y.mean, y.mean], color=color, linewidth=2)
         axis.plot([x.mean, x.mean], y.interval, color=color, linewidth=2)
-    axis.plot(x.mean, y.mean, "o", color=color, markersize=15, zorder=3, gid=tip(point.words))
-    words = axis.text(x.mean, y.mean, str(point.number), ha="center", va="center_baseline", weight="bold", zorder=3)
-    words.set(color=colors()["card"], gid=tip(point.words))
+    axis.plot(x.mean, y.mean, "o", color=color, markersize=15, zorder=3, gid=about)
+    words = axis.text(x.mean, y.mean, point.key.sign, ha="center", va="center_baseline", weight="bold", zorder=3)
+    words.set(color=colors()["card"], gid=about)
 
 
 def _limits(estimates: Sequence[Interval]) -> Limits:
@@ -329,4 +321,5 @@ def _points(helpful: Sequence[Cell], harmless: Sequence[Cell]) -> Iterator[Point
     """The runs that have both means, with their numbers."""
     for n, (x, y) in enumerate(zip(helpful, harmless, strict=True)):
         if x.estimate.n and y.estimate.n:
-            yield Point(x.run, n + 1, run_color(n), x.estimate, y.estimate)
+            words = f"{x.run}: {number(x.estimate)}, {number(y.estimate)}"
+            yield Point(Key(str(n + 1), x.run, run_color(n), words), x.estimate, y.estimate)

@@ -86,7 +86,13 @@ def name_runs(paths: Sequence[Path]) -> list[str]:
 
 def shortest_names(places: Sequence[Path]) -> list[str]:
     """The last part of each path, with as many parents before it as tell it from the others."""
-    return [_shortest_name(place, [other for other in places if other != place]) for place in places]
+    names = []
+    for place in places:
+        length, others = 1, [other for other in places if other != place]
+        while any(place.parts[-length:] == other.parts[-length:] for other in others):
+            length += 1
+        names.append(printable("/".join(place.parts[-length:])))
+    return names
 
 
 def read_responses(path: Path, summary: Mapping[str, Any]) -> dict[str, Response]:
@@ -118,13 +124,6 @@ def _load(path: Path, name: str) -> Run:
 def _prompts(summary: Mapping[str, Any]) -> frozenset[str] | None:
     listed = summary.get("prompts")
     return None if listed is None else frozenset(listed)
-
-
-def _shortest_name(place: Path, others: Sequence[Path]) -> str:
-    length = 1
-    while any(place.parts[-length:] == other.parts[-length:] for other in others):
-        length += 1
-    return printable("/".join(place.parts[-length:]))
 
 
 SEED = "@"

@@ -20,13 +20,13 @@ would obey. In JSON, what is no finite number is null; in CSV it is empty, and n
 import csv
 import io
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic_core import to_jsonable_python
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -256,7 +256,8 @@ def write_files(output: Path, texts: Mapping[str, str]) -> list[Path]:
 
 def as_json(content: Any) -> str:
     """Lists, mappings and dataclasses as JSON."""
-    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    plain = to_jsonable_python(content, inf_nan_mode="null")
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def as_csv(head: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
@@ -271,15 +272,5 @@ def interval_name(confidence: float) -> str:
     return f"ci{100 * confidence:g}"
 
 
-def _plain(content: Any) -> Any:
-    if is_dataclass(content) and not isinstance(content, type):
-        content = asdict(content)
-    if isinstance(content, Mapping):
-        return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
 def _csv_field(field: str | float | None) -> Any:
-    return spreadsheet_cell(field) if isinstance(field, str) else _plain(field)
+    return spreadsheet_cell(field) if isinstance(field, str) else to_jsonable_python(field, inf_nan_mode="null")

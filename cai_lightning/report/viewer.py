@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cai_lightning.data.defects import refuses
-from cai_lightning.report.comparison import ColumnComparison, Comparison
+from cai_lightning.report.comparison import Comparison
 from cai_lightning.report.corpora import Revisions, Row
 from cai_lightning.report.runs import Run, conversation
 from cai_lightning.report.summary import ColumnScores
@@ -31,10 +31,14 @@ def viewer_data(runs: Sequence[Run], revisions: Sequence[Revisions], comparison:
     """
     made = _Conversations(runs, revisions, [column.name for column in comparison.columns])
     conversations = [made.conversation(id) for id in made.ids()]
+    compared = [(column, comparison.compared(column)) for column in comparison.columns]
     return {
         "runs": [run.name for run in runs],
         "baseline": [run.name for run in runs].index(baseline),
-        "columns": [_column(column, comparison, runs) for column in comparison.columns],
+        "columns": [
+            {"name": column.name, "direction": column.direction, "compared": [run.name in names for run in runs]}
+            for column, names in compared
+        ],
         "principles": [{"id": id, "request": request} for id, request in made.principles],
         "conversations": conversations,
         "texts": list(made.places),
@@ -57,7 +61,7 @@ class _Conversations:
         return list(dict.fromkeys([*answered, *scored]))
 
     def conversation(self, id: str) -> Data:
-        responses = [run.responses.get(id) for run in self.runs]
+        responses, revisions = [run.responses.get(id) for run in self.runs], [rows.get(id) for rows in self.revisions]
         known = [response for response in responses if response]
         opening = conversation(known[0]) if known else []
         references = dict.fromkeys(response.reference for response in known if response.reference is not None)
@@ -66,8 +70,8 @@ class _Conversations:
             "category": next((response.category for response in known if response.category), None),
             "turns": [[turn["role"], self._place(turn["content"])] for turn in opening],
             "references": [self._place(text) for text in references],
-            "responses": [self._response(response) for response in responses],
-            "revisions": [self._chain(rows.get(id)) for rows in self.revisions],
+            "responses": [self._response(one) if one else None for one in responses],
+            "revisions": [self._chain(row) if row else None for row in revisions],
             "scores": [[scores.values.get(id) for scores in column] for column in self.scores],
             "reasons": self._told(lambda scores: scores.unscored.get(id)),
             "details": self._told(lambda scores: _shown(scores.details.get(id, {}))),
@@ -76,9 +80,7 @@ class _Conversations:
     def _place(self, text: str | None) -> int | None:
         return None if text is None else self.places.setdefault(text, len(self.places))
 
-    def _response(self, response: Response | None) -> Data | None:
-        if response is None:
-            return None
+    def _response(self, response: Response) -> Data:
         return {
             "text": self._place(response.response),
             "finish": response.finish_reason,
@@ -86,9 +88,7 @@ class _Conversations:
             "thought": self._place(response.thought),
         }
 
-    def _chain(self, row: Row | None) -> Data | None:
-        if row is None:
-            return None
+    def _chain(self, row: Row) -> Data:
         rounds = [
             {
                 "principle": self.principles.setdefault((made.principle_id, made.principle_used), len(self.principles)),
@@ -113,15 +113,6 @@ class _Conversations:
             for run, scores in enumerate(cells)
             if (text := tell(scores))
         }
-
-
-def _column(column: ColumnComparison, comparison: Comparison, runs: Sequence[Run]) -> Data:
-    compared = comparison.compared(column)
-    return {
-        "name": column.name,
-        "direction": column.direction,
-        "compared": [run.name in compared for run in runs],
-    }
 
 
 def _shown(detail: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from cai_lightning.data.prompts import prompt_text
 from cai_lightning.principles.constitution import Constitution
 from cai_lightning.report.corpora import Corpus, Row
 from cai_lightning.report.measures import Measure, measure, measures
@@ -80,7 +81,7 @@ class Inspection:
     @property
     def repeated_prompts(self) -> int:
         """How many rows have exactly the prompt of one before them."""
-        return len(self.corpus.rows) - len({row.opening for row in self.corpus.rows})
+        return len(self.corpus.rows) - len(set(map(prompt_text, self.corpus.rows)))
 
     @property
     def repeated_revisions(self) -> int:
