@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import bench_model
@@ -31,6 +30,7 @@ from rich.table import Table
 
 from cai_lightning.callbacks.costs import matrix_rate, peak_bytes
 from cai_lightning.data.batches import Batches, Example, Sizes, encode, pack, plan
+from cai_lightning.data.prompts import Sample
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.run.processes import quiet
 from cai_lightning.run.records import user
@@ -171,8 +171,8 @@ def measure(args: argparse.Namespace) -> dict:
     lines = args.corpus.read_text(encoding="utf-8").splitlines()[: args.rows]
     rows = [json.loads(line) for line in lines]
     module = SupervisedFineTuning(str(args.model), base_dtype=args.dtype, attn_implementation=args.attn)
-    word = partial(encode, module.tokenizer, max_length=args.max_length)
-    examples = [word(str(n), [user(r["prompt"])], r["revision"]) for n, r in enumerate(rows)]
+    samples = [Sample(str(n), [user(r["prompt"])], r["revision"]) for n, r in enumerate(rows)]
+    examples = [encode(module.tokenizer, sample, args.max_length) for sample in samples]
     clock = Clock()
     trainer = Trainer(
         accelerator="auto", devices=1, max_epochs=1, logger=False, enable_checkpointing=False, callbacks=[clock],

@@ -1,6 +1,6 @@
 """From conversations to batches: worded and cut, planned into optimizer steps, packed or padded.
 
-    example = encode(tokenizer, id, [user("Hi")], "Hello.", max_length=512)    # tokens, and which of them are learned
+    example = encode(tokenizer, Sample(id, [user("Hi")], "Hello."), max_length=512)  # tokens, and which are learned
     shares = plan(examples, Sizes(batch_size=8, max_tokens=4096), seed, epoch)  # for each process its batches
     batch = pack([examples[row] for row in shares[0][0].rows], shares[0][0].step_tokens)
 
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from cai_lightning.models.template import Frame, frame, render, tokens
+from cai_lightning.data.prompts import Sample
+from cai_lightning.models.template import frame, render, tokens
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.records import Conversation
 
 IGNORED = -100
 """The label of a token that is not learned."""
@@ -43,14 +43,7 @@ class Example:
         return sum(label != IGNORED for label in self.labels)
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerBase,
-    id: str,
-    opening: Conversation,
-    response: str,
-    max_length: int,
-    finished: bool = True,
-) -> Example:
+def encode(tokenizer: PreTrainedTokenizerBase, sample: Sample, max_length: int) -> Example:
     """Words a conversation with the chat template; its response and end of turn are what is learned.
 
     The tokens before the response are those that an engine asks the model with. White space around it is not learned.
@@ -59,12 +52,9 @@ def encode(
 
     Args:
         tokenizer: Its chat template words the turns.
-        id: The record's id, for messages.
-        opening: The turns before the response.
-        response: What the assistant shall say.
+        sample: The conversation; the words of a response that is not finished are learned, and no end of turn stands
+            behind them.
         max_length: Tokens kept.
-        finished: Whether the response has come to its end; the words of one that was cut are learned, and no end of
-            turn stands behind them.
 
     Raises:
         UserError: Nothing of the response is left to learn, or the chat template is not fit for training.
@@ -72,22 +62,23 @@ def encode(
     around = frame(tokenizer)
     if around.length >= max_length:
         raise UserError(
-            f"row {id}: none of its response is left to learn: the chat template alone takes {around.length} of "
+            f"row {sample.id}: none of its response is left to learn: the chat template alone takes {around.length} of "
             f"{max_length} tokens. Raise data.max_length."
         )
-    asked = render(tokenizer, opening, prompt=True)
+    asked = render(tokenizer, sample.opening, prompt=True)
     start = tokens(tokenizer, asked)
-    end = around.end if finished else ""
-    reply = _reply(tokenizer, around, asked, start, response.strip(), end)
+    reply = _reply(tokenizer, sample, asked, start)
     prompt = _cut(start, max(max_length - len(reply), max_length // 2), tokenizer.bos_token_id)
     kept = reply[: max_length - len(prompt)]
-    return Example(id, prompt + kept, [IGNORED] * len(prompt) + kept, truncated=len(start) + len(reply) > max_length)
+    return Example(
+        sample.id, prompt + kept, [IGNORED] * len(prompt) + kept, truncated=len(start) + len(reply) > max_length
+    )
 
 
-def _reply(
-    tokenizer: PreTrainedTokenizerBase, around: Frame, asked: str, start: list[int], response: str, end: str
-) -> list[int]:
+def _reply(tokenizer: PreTrainedTokenizerBase, sample: Sample, asked: str, start: list[int]) -> list[int]:
     """The tokens of a response and what ends its turn, as they follow those of the prompt."""
+    around, response = frame(tokenizer), sample.response.strip()
+    end = around.end if sample.finished else ""
     if any(token in response for token in around.control):
         spelt = tokenizer(response, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [*tokens(tokenizer, around.before), *spelt, *tokens(tokenizer, end)]

@@ -111,14 +111,10 @@ class RecordedRevision(RecordedRound):
     @property
     def endings(self) -> dict[str, str | None]:
         """The finish reason of each reply by its stage, null where it was not recorded."""
-        return self._by_stage(self.finish_reasons)
+        return self.by_stage(self.finish_reasons)
 
-    @property
-    def thought_before(self) -> dict[str, str | None]:
-        """What was thought before each reply by its stage, null where it was nothing."""
-        return self._by_stage(self.thoughts)
-
-    def _by_stage(self, values: Sequence[str | None] | None) -> dict[str, str | None]:
+    def by_stage(self, values: Sequence[str | None] | None) -> dict[str, str | None]:
+        """What is recorded of each reply, in their order, by its stage; null where it was not recorded."""
         replies = self.replies
         return dict(zip(replies, values or [None] * len(replies), strict=True))
 
@@ -145,24 +141,16 @@ def read_revisions(path: Path, own: bool = False) -> tuple[list[tuple[str, Recor
     """
     if not path.exists() and not jsonl.rank_files(path):
         raise UserError(f"{path}: no revisions there. Run predict first, or name another run or file.")
+    repeated = 0
     if own:
-        rows, repeated = list(read_journal(path).values()), 0
+        rows = read_journal(path)
     else:
-        rows, repeated = _read_different(path)
+        found = jsonl.read_parts(path, lambda line, where: (line, parse_revision(line, where)))
+        rows = {json.dumps(json.loads(line), sort_keys=True): (where, row) for where, (line, row) in found}
+        repeated = len(found) - len(rows)
     if not rows:
         raise UserError(f"{path}: the file holds no revisions.")
-    return rows, repeated
-
-
-def _read_different(path: Path) -> tuple[list[tuple[str, RecordedRevision]], int]:
-    """Each row that is not exactly one before it, and how many are; only rows of one answer can be."""
-    found = jsonl.read_parts(path, lambda line, where: (line, parse_revision(line, where)))
-    answers = Counter((row.prompt, row.revision) for _, (_, row) in found)
-    kept: dict[str, tuple[str, RecordedRevision]] = {}
-    for where, (line, row) in found:
-        alone = answers[row.prompt, row.revision] == 1
-        kept.setdefault(where if alone else json.dumps(json.loads(line), sort_keys=True), (where, row))
-    return list(kept.values()), len(found) - len(kept)
+    return list(rows.values()), repeated
 
 
 def read_journal(path: Path) -> dict[str, tuple[str, RecordedRevision]]:

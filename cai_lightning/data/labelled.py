@@ -158,11 +158,8 @@ def _one_response(row: Row, where: str) -> LabelledResponse | str:
     conversation, response, label = _conversation(row, where), _response(row, "response", where), row["label"]
     if label not in (0, 1):
         raise UserError(f"{where}: 'label' must be true (good) or false (bad), not {excerpt(label)}")
-    return (
-        LabelledResponse(conversation, response, bool(label), optional_text_of(row, "reference", where))
-        if response
-        else EMPTY
-    )
+    reference = optional_text_of(row, "reference", where)
+    return LabelledResponse(conversation, response, bool(label), reference) if response else EMPTY
 
 
 def _split(transcript: str, where: str) -> tuple[Conversation, str]:

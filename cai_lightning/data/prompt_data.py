@@ -24,13 +24,14 @@ from cai_lightning.run.text import split_thoughts
 T = TypeVar("T")
 
 
-def check_numbers(**numbers: int | None) -> None:
-    """Makes sure that settings of a data module are at least 1; null sets no bound.
+def check_numbers(data: LightningDataModule, *names: str) -> None:
+    """Makes sure that these settings of a data module are at least 1; null sets no bound.
 
     Raises:
         ValueError: One is smaller.
     """
-    for name, number in numbers.items():
+    for name in names:
+        number = getattr(data, name)
         if number is not None and number < 1:
             raise ValueError(f"data.{name}: must be ≥ 1, not {number}")
 
@@ -90,7 +91,7 @@ class PromptData(RowData):
 
     def __post_init__(self) -> None:
         super().__init__()
-        check_numbers(limit=self.limit, samples=self.samples)
+        check_numbers(self, "limit", "samples")
         self.done = 0
         self.missing: list[Prompt] = []
         self.first: int | None = None
@@ -183,7 +184,7 @@ class ResponseData(RowData):
 
     def __post_init__(self) -> None:
         super().__init__()
-        check_numbers(limit=self.limit)
+        check_numbers(self, "limit")
         self.order: list[str] = []
         self.tests: list[ReferencedPrompt] = []
 

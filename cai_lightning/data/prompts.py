@@ -14,10 +14,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
-from cai_lightning.principles.constitution import EVALUATION_FILES, evaluation_files
+from cai_lightning.principles.constitution import EVALUATION_FILES, find_file
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import Row, check
@@ -26,7 +28,6 @@ from cai_lightning.run.records import (
     Conversation,
     Prompt,
     Role,
-    Turn,
     assistant,
     number_ids,
     prompt_id,
@@ -124,23 +125,23 @@ def read_prompts(source: str, column: str = "prompt", split: str = "train") -> l
 
 
 def _without_ids(source: str, column: str, split: str) -> Iterator[Prompt]:
-    path = evaluation_files() if source == "anthropic" else Path(source).expanduser()
-    if path.is_dir():
-        return _evaluations(path)
+    path = Path(source).expanduser()
+    if source == "anthropic" or path.is_dir():
+        return _evaluations(source)
     origin = source if source.startswith("hf:") else path.name
-    kinds = (
-        "Prompts come from a JSON Lines file, a folder with Anthropic's evaluation files, `anthropic`, or `hf:NAME`."
-    )
-    return (_prompt(row, where, origin, column) for where, row in _read_rows(source, split, kinds))
+    return (_prompt(row, where, origin, column) for where, row in _read_rows(source, split))
 
 
-def _read_rows(source: str, split: str, kinds: str) -> Iterator[tuple[str, Row]]:
-    """The rows of a file or a dataset with their places; where there is neither, `kinds` says what a source can be."""
+def _read_rows(source: str, split: str) -> Iterator[tuple[str, Row]]:
+    """The rows of a file or a dataset with their places."""
     if source.startswith("hf:"):
         return _read_dataset(source.removeprefix("hf:"), split)
     path = Path(source).expanduser()
     if not path.exists():
-        raise UserError(f"{source}: no such file or folder. {kinds}")
+        raise UserError(
+            f"{source}: no such file or folder. Rows come from a JSON Lines file or `hf:NAME`, prompts also from a "
+            "folder with Anthropic's evaluation files, or `anthropic`."
+        )
     return jsonl.read_lines(path)
 
 
@@ -177,14 +178,12 @@ def _last_asked(transcript: str, where: str, origin: str) -> Prompt:
     return Prompt("", turns[-1]["content"], origin, turns=turns if len(turns) > 1 else None)
 
 
-def _evaluations(folder: Path) -> Iterator[Prompt]:
+def _evaluations(source: str) -> Iterator[Prompt]:
     """The first human turn of every row of the paper's three evaluation files, in the order of the original."""
-    if not (folder / EVALUATION_FILES[0]).exists() and (folder / "evals").is_dir():
-        folder = folder / "evals"
     for name in EVALUATION_FILES:
-        path = folder / name
+        path = find_file(source, f"evals/{name}")
         if not path.is_file():
-            raise UserError(f"{folder}: not found here: {name}. The folder must hold {', '.join(EVALUATION_FILES)}.")
+            raise UserError(f"{source}: not found here: {name}. The folder must hold {', '.join(EVALUATION_FILES)}.")
         for where, row in jsonl.read_lines(path):
             yield _evaluation(row, where, path.stem)
 
@@ -228,8 +227,7 @@ def read_chats(source: str, split: str = "train") -> list[Sample]:
     Raises:
         UserError: The source is missing or empty, or a row is malformed; the message names file, line and value.
     """
-    rows = _read_rows(source, split, "A mixture names a JSON Lines file or `hf:NAME`.")
-    chats = [_chat(row, where) for where, row in rows]
+    chats = [_chat(row, where) for where, row in _read_rows(source, split)]
     if not chats:
         raise UserError(f"{source}: there is no conversation in it.")
     return chats
@@ -258,13 +256,10 @@ def turns_of(transcript: str, where: str) -> Conversation:
     before, *parts = _SPEAKER.split(transcript)
     if before.strip() or not parts or parts[0] != "Human":
         raise UserError(f"{where}: a transcript begins with 'Human:', this one with {excerpt(transcript)}")
-    turns: list[Turn] = []
-    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
-        said = content.removeprefix(" ")
-        if turns and turns[-1]["role"] == _ROLES[speaker]:
-            turns[-1]["content"] += f"\n\n{said}"
-        else:
-            turns.append({"role": _ROLES[speaker], "content": said})
+    turns: Conversation = []
+    for speaker, run in groupby(zip(parts[::2], parts[1::2], strict=True), key=itemgetter(0)):
+        said = "\n\n".join(content.removeprefix(" ") for _, content in run)
+        turns.append({"role": _ROLES[speaker], "content": said})
     return turns
 
 

@@ -93,8 +93,7 @@ class RevisionData(LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        sizes = {"batch_size": self.batch_size, "max_tokens": self.max_tokens, "max_length": self.max_length}
-        check_numbers(**sizes, limit=self.limit)
+        check_numbers(self, "batch_size", "max_tokens", "max_length", "limit")
         if self.max_repetition is not None and not 0 <= self.max_repetition <= 1:
             raise ValueError(f"data.max_repetition: must be a share from 0 to 1, not {self.max_repetition}")
         self.examples: dict[Part, list[Example]] = {}
@@ -122,13 +121,11 @@ class RevisionData(LightningDataModule):
         self._corpus = self._read(Path(trainer.default_root_dir))
         for part in ("train", "validation"):
             samples = self._corpus.parts[part]
-            self.examples[part] = [
-                encode(self._tokenizer, s.id, s.opening, s.response, self.max_length, s.finished) for s in samples
-            ]
+            self.examples[part] = [encode(self._tokenizer, sample, self.max_length) for sample in samples]
 
     def train_dataloader(self) -> Batches:
         trainer = cast(Trainer, self.trainer)
-        sizes = self._sizes(trainer.accumulate_grad_batches, trainer.world_size)
+        sizes = Sizes(self.batch_size, self.max_tokens, trainer.accumulate_grad_batches, trainer.world_size)
         rows, rank = self.examples["train"], trainer.global_rank
         self._train = self._batches(
             "train", lambda: plan(rows, sizes, self.seed, trainer.current_epoch)[rank], self._done
@@ -147,7 +144,7 @@ class RevisionData(LightningDataModule):
         lengths = [len(example.input_ids) for example in self.examples["validation"]]
         by_length = sorted(range(len(lengths)), key=lambda row: -lengths[row])
         trainer = cast(Trainer, self.trainer)
-        every = [Planned(rows, 0) for rows in fill(by_length, lengths, self._sizes())]
+        every = [Planned(rows, 0) for rows in fill(by_length, lengths, Sizes(self.batch_size, self.max_tokens))]
         every += [Planned((), 0)] * (-len(every) % trainer.world_size)
         return self._batches("validation", lambda: every[trainer.global_rank :: trainer.world_size])
 
@@ -160,9 +157,6 @@ class RevisionData(LightningDataModule):
             corpus = read_corpus(path, wanted, self.shares, prompts, self.limit, own=self.corpus is None)
             self._corpora[path] = mix(corpus, self.mixture or (), self.shares, self.seed)
         return self._corpora[path]
-
-    def _sizes(self, batches_per_step: int = 1, world_size: int = 1) -> Sizes:
-        return Sizes(self.batch_size, self.max_tokens, batches_per_step, world_size)
 
     def _batches(self, part: Part, planned: Callable[[], Sequence[Planned]], done: int = 0) -> Batches:
         examples = self.examples[part]
@@ -181,7 +175,7 @@ class RevisionData(LightningDataModule):
     @property
     def most_tokens(self) -> int:
         """Tokens of the largest batch of the first epoch, with its padding where it has any."""
-        (batches,) = plan(self.examples["train"], self._sizes(), self.seed, 0)
+        (batches,) = plan(self.examples["train"], Sizes(self.batch_size, self.max_tokens), self.seed, 0)
         lengths = [[len(self.examples["train"][row].input_ids) for row in batch.rows] for batch in batches]
         return max(sum(rows) if self.packing else len(rows) * max(rows) for rows in lengths)
 

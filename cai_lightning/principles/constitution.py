@@ -1,7 +1,7 @@
 """A constitution: the principles by which responses are critiqued and revised; and the paper's own files.
 
     constitution = open_constitution("default")
-    folder = evaluation_files()
+    path = find_file("anthropic", "evals/438HHHEvaluations.jsonl")
 
 Three layouts are read: ours, `{"name", "principles": [{"id", "critique_request", "revision_request"}]}`; Anthropic's
 `CritiqueRevisionInstructions.json`, which is fetched when it is asked for as `anthropic`; and Hugging Face's
@@ -61,6 +61,8 @@ class Constitution:
         principles: The principles; their ids are distinct.
     """
 
+    __pydantic_config__ = WRITTEN
+
     name: str
     principles: tuple[Principle, ...]
 
@@ -81,42 +83,33 @@ def open_constitution(source: str | Path) -> Constitution:
         UserError: The file is missing or malformed, or cannot be fetched; the message names the file, the place and
             what stands there.
     """
-    path = _DEFAULT if source == "default" else find_prompt_file(source, INSTRUCTIONS)
-    name, principles = _read(path)
-    if not principles:
+    path = _DEFAULT if source == "default" else find_file(source, f"prompts/{INSTRUCTIONS}")
+    constitution = _read(path)
+    if not constitution.principles:
         raise UserError(f"{path}: the constitution has no principles")
-    id, count = Counter(principle.id for principle in principles).most_common(1)[0]
+    id, count = Counter(principle.id for principle in constitution.principles).most_common(1)[0]
     if count > 1:
         raise UserError(f"{path}: {count} principles have the id {id!r}; each needs its own")
-    return Constitution(name, tuple(principles))
+    return constitution
 
 
-def find_prompt_file(source: str | Path, name: str) -> Path:
-    """Where one of the paper's prompt files is.
+def find_file(source: str | Path, file: str) -> Path:
+    """Where one of the paper's files is.
 
     Args:
-        source: `anthropic` fetches it; a folder holds it, itself or in `prompts`; any other path is that of a file.
-        name: `CritiqueRevisionInstructions.json`, the 16 principles of critique and revision, or
-            `CritiqueRevisionFewShotPrompts.json`, the examples that stand in front of them.
+        source: `anthropic` fetches it; a folder holds it, itself or in `prompts` or `evals`; any other path is that of
+            a file.
+        file: Its path in the paper's repository, such as `prompts/CritiqueRevisionInstructions.json`, the 16 principles
+            of critique and revision.
 
     Raises:
-        UserError: The file can neither be found in the cache nor fetched.
+        UserError: The file can neither be found in the cache nor fetched, or is not the one expected.
     """
     if source == "anthropic":
-        return _fetch(f"prompts/{name}")
-    folder = Path(source)
-    held = [path for path in (folder / name, folder / "prompts" / name) if path.is_file()]
+        return _fetch(file)
+    folder = Path(source).expanduser()
+    held = [path for path in (folder / Path(file).name, folder / file) if path.is_file()]
     return held[0] if held else folder
-
-
-def evaluation_files() -> Path:
-    """The folder that holds the paper's three evaluation files.
-
-    Raises:
-        UserError: A file can neither be found in the cache nor fetched, or is not the one expected.
-    """
-    first, *_ = [_fetch(f"evals/{name}") for name in EVALUATION_FILES]
-    return first.parent
 
 
 def _fetch(path: str) -> Path:
@@ -131,14 +124,6 @@ def _fetch(path: str) -> Path:
             "evaluation files for `data.prompts`, the file of principles for `model.constitution` and that of examples "
             "for `model.few_shots`."
         ) from error
-
-
-@dataclass(frozen=True)
-class _Ours:
-    __pydantic_config__ = WRITTEN
-
-    name: str
-    principles: list[Principle]
 
 
 @dataclass(frozen=True)
@@ -159,18 +144,18 @@ class _Anthropic:
     edit_request: str
 
 
-def _read(path: Path) -> tuple[str, list[Principle]]:
-    """The name and the principles of a file in one of the layouts."""
+def _read(path: Path) -> Constitution:
+    """What a file in one of the layouts holds."""
     content = check(dict[str, Any], load_json(path, "constitution"), str(path))
     if "principles" in content:
-        ours = check(_Ours, content, str(path))
-        return ours.name, ours.principles
+        return check(Constitution, content, str(path))
     if "constitutions" in content:
         pairs = check(list[_HuggingFace], content["constitutions"], str(path), "constitutions")
-        return path.stem, [Principle(f"hf{n}", pair.critic, pair.revision) for n, pair in enumerate(pairs)]
+        read = [Principle(f"hf{n}", pair.critic, pair.revision) for n, pair in enumerate(pairs)]
+        return Constitution(path.stem, tuple(read))
     if any(isinstance(value, dict) and "edit_request" in value for value in content.values()):
         found = check(dict[str, _Anthropic], content, str(path))
-        return path.stem, [_without_labels(path, id, texts) for id, texts in found.items()]
+        return Constitution(path.stem, tuple(_without_labels(path, id, texts) for id, texts in found.items()))
     raise UserError(
         f"{path}: unknown layout; expected the key 'principles' (ours), 'constitutions' (Hugging Face) or objects with"
         f" 'prompt' and 'edit_request' (Anthropic), found the keys {excerpt(list(content))}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cai_lightning.principles import wording
-from cai_lightning.principles.constitution import Principle, find_prompt_file
+from cai_lightning.principles.constitution import Principle, find_file
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import check, load_json
@@ -82,7 +82,7 @@ def open_few_shots(source: str) -> FewShots:
     """
     if source == "none":
         return FewShots("none")
-    path = _DEFAULT if source == "default" else find_prompt_file(source, DIALOGUES)
+    path = _DEFAULT if source == "default" else find_file(source, f"prompts/{DIALOGUES}")
     content = load_json(path, "file of few-shot examples")
     if isinstance(content, list):
         name, examples = path.stem, [_dialogue(path, f"[{n}]", value) for n, value in enumerate(content)]

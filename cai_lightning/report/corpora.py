@@ -58,7 +58,8 @@ def _row(recorded: RecordedRevision, id: str, where: str) -> Row:
     """The row with its thoughts, those that were left in its texts among them, beside its words."""
     said = {stage: split_thoughts(text) for stage, text in recorded.replies.items()}
     recorded.first_response(where)
-    thoughts = {stage: join_thoughts([known, said[stage].thought]) for stage, known in recorded.thought_before.items()}
+    known = recorded.by_stage(recorded.thoughts)
+    thoughts = {stage: join_thoughts([known[stage], one.thought]) for stage, one in said.items()}
     return Row(
         id=id,
         prompt=recorded.prompt,

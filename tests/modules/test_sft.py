@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai_lightning.data.batches import Sizes, encode, pack, pad, plan
 from cai_lightning.data.corpus import read_corpus
-from cai_lightning.data.prompts import part
+from cai_lightning.data.prompts import Sample, part
 from cai_lightning.models.adapters import Lora, check_adapter
 from cai_lightning.models.hub import load_config
 from cai_lightning.modules.sft import SupervisedFineTuning
@@ -38,7 +38,7 @@ def tuning(tiny_model):
 @pytest.fixture(scope="module")
 def rows(tuning):
     replies = ["No.", "No.", "Sure, and here is a long reply. " * 4, "A reply of its own."]
-    return [encode(tuning.tokenizer, str(n), [user("Hi")], reply, 512) for n, reply in enumerate(replies)]
+    return [encode(tuning.tokenizer, Sample(str(n), [user("Hi")], reply), 512) for n, reply in enumerate(replies)]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_loss_is_the_models_own(tuning, rows, tiny_model, packed):
 
 def test_every_token_counts_the_same_however_a_step_is_accumulated(tuning, rows, monkeypatch):
     """The gradients of 1 x 8, 2 x 4, 4 x 2 and 8 x 1 batches agree, and are those of the mean over all tokens."""
-    rows = [*rows, *(encode(tuning.tokenizer, str(n), [user("Hi")], "No. " * n, 512) for n in range(4, 8))]
+    rows = [*rows, *(encode(tuning.tokenizer, Sample(str(n), [user("Hi")], "No. " * n), 512) for n in range(4, 8))]
     monkeypatch.setattr(tuning, "log", lambda *args, **kwargs: None)
     trainer = SimpleNamespace(world_size=1)
     monkeypatch.setattr(SupervisedFineTuning, "trainer", trainer)
@@ -149,7 +149,7 @@ def test_fit_learns_and_leaves_an_adapter(experiment, tiny_model):
     policy = PeftModel.from_pretrained(base, experiment.run / "adapter")
     tokenizer = AutoTokenizer.from_pretrained(experiment.run / "adapter")
     assert tokenizer.chat_template
-    row = encode(tokenizer, "x", [user("How do I bake a boat?")], "I will not help with that, sorry.", 512)
+    row = encode(tokenizer, Sample("x", [user("How do I bake a boat?")], "I will not help with that, sorry."), 512)
     batch = {name: torch.tensor([getattr(row, name)]) for name in ("input_ids", "labels")}
     assert policy(**batch).loss < 0.5 * experiment.logged("val_loss")[0]
     with policy.disable_adapter():

@@ -10,7 +10,7 @@ import pytest
 from cai_lightning.principles import constitution as anthropic
 from cai_lightning.run.errors import UserError
 
-NAME = "CritiqueRevisionInstructions.json"
+FILE = "prompts/CritiqueRevisionInstructions.json"
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -38,34 +38,32 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_files_are_fetched_once(repository):
-    path = anthropic.find_prompt_file("anthropic", NAME)
-    (repository / "prompts" / NAME).unlink()
-    assert (
-        anthropic.find_prompt_file("anthropic", NAME).read_text() == path.read_text() == f"contents of prompts/{NAME}"
-    )
+    path = anthropic.find_file("anthropic", FILE)
+    (repository / FILE).unlink()
+    assert anthropic.find_file("anthropic", FILE).read_text() == path.read_text() == f"contents of {FILE}"
 
 
-def test_the_folder_holds_the_three_evaluations(repository):
-    folder = anthropic.evaluation_files()
-    assert {file.name for file in folder.iterdir()} == set(anthropic.EVALUATION_FILES)
+def test_the_three_evaluations_are_fetched(repository):
+    for name in anthropic.EVALUATION_FILES:
+        assert anthropic.find_file("anthropic", f"evals/{name}").read_text() == f"contents of evals/{name}"
 
 
 def test_a_changed_file_is_refused(repository):
-    (repository / "prompts" / NAME).write_text("tampered with")
-    with pytest.raises(UserError, match=rf"{anthropic.BASE_URL}prompts/{NAME}.*hash"):
-        anthropic.find_prompt_file("anthropic", NAME)
+    (repository / FILE).write_text("tampered with")
+    with pytest.raises(UserError, match=rf"{anthropic.BASE_URL}{FILE}.*hash"):
+        anthropic.find_file("anthropic", FILE)
 
 
 def test_a_missing_file_names_the_url_and_the_way_out(repository):
     (repository / "evals" / anthropic.EVALUATION_FILES[0]).unlink()
     with pytest.raises(UserError, match=rf"{anthropic.BASE_URL}evals/.*name a copy instead"):
-        anthropic.evaluation_files()
+        anthropic.find_file("anthropic", f"evals/{anthropic.EVALUATION_FILES[0]}")
 
 
 def test_no_network_is_one_error(repository, monkeypatch):
     monkeypatch.setattr(anthropic, "BASE_URL", "http://127.0.0.1:9/")
     with pytest.raises(UserError, match="Without a network"):
-        anthropic.evaluation_files()
+        anthropic.find_file("anthropic", f"evals/{anthropic.EVALUATION_FILES[0]}")
 
 
 @pytest.mark.parametrize("path", anthropic.CHECKSUMS)

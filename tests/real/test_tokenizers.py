@@ -15,6 +15,7 @@ from tiktoken.load import load_tiktoken_bpe
 from write_tokenizers import QWEN_SYSTEM, carried
 
 from cai_lightning.data.batches import IGNORED, encode
+from cai_lightning.data.prompts import Sample
 from cai_lightning.engines import transcripts as engines
 from cai_lightning.models.template import render
 from cai_lightning.run.records import assistant, user
@@ -137,10 +138,10 @@ def test_what_is_learned_is_a_turn_worded_alone(opened, name):
         response = text(random.Random(-case - 1)).strip()
         before = [token for turn in turns(name, talk) for token in ids(turn)] + ids("<|im_start|>assistant\n")
         learned = ids(f"{response}<|im_end|>")
-        example = encode(tokenizer, "x", talk, response, 10_000)
+        example = encode(tokenizer, Sample("x", talk, response), 10_000)
         assert example.input_ids == before + learned, case
         assert example.labels == [IGNORED] * len(before) + learned, case
-        cut = encode(tokenizer, "x", talk, response, 10_000, finished=False)
+        cut = encode(tokenizer, Sample("x", talk, response, finished=False), 10_000)
         assert cut.labels == [IGNORED] * len(before) + ids(response), case
 
 
