@@ -4,7 +4,7 @@ The data modules are imported when they are asked for, so that cleaning and read
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cai_lightning.data.prompt_data import PromptData, ResponseData
@@ -15,8 +15,7 @@ __all__ = ["PromptData", "ResponseData", "RevisionData"]
 _HOMES = {"PromptData": "prompt_data", "ResponseData": "prompt_data", "RevisionData": "revision_data"}
 
 
-def __getattr__(name: str) -> type:
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    kind: type = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return kind
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from cai_lightning.data.characters import Ascii, CharacterChange, blocks, in_place, plain
-from cai_lightning.data.commentary import Kind, Topic, introduces, judge, leading, topics_of
+from cai_lightning.data.commentary import INTRODUCTION, Kind, Topic, judge, leading, topics_of
 from cai_lightning.run.text import split_thoughts
 
 PieceKind = Kind | Literal["code", "rule"]
@@ -235,7 +235,7 @@ def _leads_to(header: Piece, text: str, kept: Sequence[Piece]) -> bool:
     if header.kind == "speaker":
         return words.endswith("?")
     is_on_its_line = len(kept) == 1 and "\n" not in text[kept[0].start : header.start]
-    return introduces(words) or (header.kind == "label" and is_on_its_line)
+    return bool(INTRODUCTION.match(words)) or (header.kind == "label" and is_on_its_line)
 
 
 def _resumes(text: str, remark: Piece, rest: Sequence[Piece]) -> bool:

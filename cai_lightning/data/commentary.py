@@ -164,11 +164,13 @@ _GOES_ON = leading(
     rf"(?: \w+(?:ed|en))? (?!seems to me){_DOES}"
 )
 
-_INTRODUCTION = _compiled(
+INTRODUCTION = _compiled(
     rf"(?:{_INTERJECTION}$|(?:{_INTERJECTION})?(?:i(?:'d be|'m| am| would be) (?:happy|glad) to|i (?:can|will) help|"
     r"i understand|i apologi[sz]e|i'm sorry for (?:any|the) confusion|i appreciate|thank you|thanks|you're right)\b)"
     r"(?!.*\b(?:can't|cannot|unable|won't)\b)"
 )
+"""How an introduction to an answer begins, such as `Certainly!` or `I understand ...`."""
+
 _TOPICS: dict[Topic, re.Pattern[str]] = {
     "responses": _compiled(
         r"\b(?:immune|stress|flight|inflammatory|emotional|physiological|allergic|emergency|body'?s|fear|pain|startle|"
@@ -225,8 +227,3 @@ def _kind(beginning: str, topics: Container[Topic], after: str) -> Kind:
     if after in ("comment", "aside") and _GOES_ON.match(beginning):
         return "comment" if after == "comment" else "aside"
     return "answer"
-
-
-def introduces(text: str) -> bool:
-    """Whether a text begins as an introduction to an answer does, such as `Certainly!` or `I understand ...`."""
-    return _INTRODUCTION.match(text) is not None

@@ -122,9 +122,7 @@ def _read(row: Row, where: str) -> LabelledPair | LabelledResponse | str:
         return _two_responses(row, where) if asks else _two_transcripts(row, where, "chosen", "rejected")
     if asks and {"response", "label"} <= row.keys():
         return _one_response(row, where)
-    raise UserError(
-        f"{where}: no labels in the fields {excerpt(sorted(row))}. Read are rows with {'; '.join(FORMATS)}."
-    )
+    raise UserError(f"{where}: no labels in the fields {excerpt(sorted(row))}. A row has {'; '.join(FORMATS)}.")
 
 
 def _two_transcripts(row: Row, where: str, better: str, worse: str) -> LabelledPair | str:

@@ -149,9 +149,7 @@ class PromptData(RowData):
     def _references(self, run: Path) -> dict[str, RecordedRevision]:
         path = self.references or run / "revisions.jsonl"
         if not path.exists() and not jsonl.rank_files(path):
-            raise UserError(
-                f"{path}: the references are missing. Run predict first, or name another file in data.references."
-            )
+            raise UserError(f"{path}: the references are missing. Run predict first, or change data.references.")
         return {id: row for id, (_, row) in read_journal(path).items() if not row.sample}
 
     def _tested(self) -> list[Prompt]:
@@ -185,8 +183,6 @@ class ResponseData(RowData):
     def __post_init__(self) -> None:
         super().__init__()
         check_numbers(self, "limit")
-        self.order: list[str] = []
-        self.tests: list[ReferencedPrompt] = []
 
     def reference_digest(self, run: Path) -> str:
         """16 hex digits that stand for the references that came with the responses."""

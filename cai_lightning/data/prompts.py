@@ -61,9 +61,7 @@ class Shares:
 
     def __post_init__(self) -> None:
         if not (self.test >= 0 and self.validation >= 0 and self.test + self.validation <= 1):
-            raise ValueError(
-                f"shares: test {self.test} and validation {self.validation} must be ≥ 0, and at most 1 together."
-            )
+            raise ValueError(f"shares: test {self.test} and validation {self.validation} must be ≥ 0, together ≤ 1.")
 
 
 def part(text: str, shares: Shares = Shares()) -> Part:
