@@ -188,9 +188,7 @@ class Batches:
         done: How many batches of the first epoch were done before, in a training that is resumed.
     """
 
-    def __init__(
-        self, planned: Callable[[], Sequence[Planned]], make: Callable[[Planned], Batch], done: int = 0
-    ) -> None:
+    def __init__(self, planned: Callable[[], list[Planned]], make: Callable[[Planned], Batch], done: int = 0) -> None:
         self._planned = planned
         self._make = make
         self._before = done

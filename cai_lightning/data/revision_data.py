@@ -1,7 +1,7 @@
 """The cleaned revisions as Lightning's data module: what fit trains and validates on."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -158,7 +158,7 @@ class RevisionData(LightningDataModule):
             self._corpora[path] = mix(corpus, self.mixture or (), self.shares, self.seed)
         return self._corpora[path]
 
-    def _batches(self, part: Part, planned: Callable[[], Sequence[Planned]], done: int = 0) -> Batches:
+    def _batches(self, part: Part, planned: Callable[[], list[Planned]], done: int = 0) -> Batches:
         examples = self.examples[part]
         shortest = min(examples, key=lambda example: len(example.input_ids))
         idle = replace(shortest, labels=[IGNORED] * len(shortest.labels))
@@ -217,10 +217,9 @@ class RevisionData(LightningDataModule):
         learned = [sample for part in self.examples for sample in self._corpus.parts[part]]
         found = [repeated_ngrams(sample.response) for sample in learned]
         looping = sum(share > LOOPING for share in found)
-        told = (
+        most, count = self.max_repetition, self._corpus.counts["repetitive"]
+        dropped = "" if most is None else f"; {count} dropped for more than {100 * most:g} %"
+        return (
             f"repetition: {100 * sum(found) / len(found):.1f} % of a response's 4-grams have stood before in it on "
-            f"average, over {100 * LOOPING:g} % in {looping} of {len(found)} responses"
+            f"average, over {100 * LOOPING:g} % in {looping} of {len(found)} responses{dropped}"
         )
-        if self.max_repetition is None:
-            return told
-        return f"{told}; {self._corpus.counts['repetitive']} dropped for more than {100 * self.max_repetition:g} %"
