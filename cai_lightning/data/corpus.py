@@ -146,7 +146,9 @@ def read_revisions(path: Path, own: bool = False) -> tuple[list[tuple[str, Recor
         rows = read_journal(path)
     else:
         found = jsonl.read_parts(path, lambda line, where: (line, parse_revision(line, where)))
-        rows = {json.dumps(json.loads(line), sort_keys=True): (where, row) for where, (line, row) in found}
+        rows = {}
+        for where, (line, row) in found:
+            rows.setdefault(json.dumps(json.loads(line), sort_keys=True), (where, row))
         repeated = len(found) - len(rows)
     if not rows:
         raise UserError(f"{path}: the file holds no revisions.")

@@ -18,7 +18,7 @@ def parse(**fields):
 
 def test_finish_reasons_and_thoughts_follow_the_replies():
     assert parse(rounds=ROUNDS, finish_reasons=STAGES).endings == dict(zip(STAGES, STAGES, strict=True))
-    assert parse(rounds=ROUNDS, thoughts=STAGES).thought_before == dict(zip(STAGES, STAGES, strict=True))
+    assert parse(rounds=ROUNDS).by_stage(STAGES) == dict(zip(STAGES, STAGES, strict=True))
     assert parse(rounds=ROUNDS).endings == dict.fromkeys(STAGES)
     with pytest.raises(UserError, match="x: 5 'finish_reasons' for 6 replies"):
         parse(rounds=ROUNDS, finish_reasons=STAGES[1:])
