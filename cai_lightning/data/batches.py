@@ -149,17 +149,16 @@ def plan(examples: Sequence[Example], sizes: Sizes, seed: int, epoch: int) -> li
 
 def fill(order: Sequence[int], lengths: Sequence[int], sizes: Sizes) -> list[tuple[int, ...]]:
     """Puts rows into batches in their order; a batch is closed when the next row does not fit."""
-    batches: list[tuple[int, ...]] = []
-    batch: list[int] = []
+    batches: list[list[int]] = []
     tokens = 0
     for row in order:
-        full = sizes.max_tokens is not None and tokens + lengths[row] > sizes.max_tokens
-        if batch and (len(batch) == sizes.batch_size or full):
-            batches.append(tuple(batch))
-            batch, tokens = [], 0
-        batch.append(row)
         tokens += lengths[row]
-    return [*batches, tuple(batch)] if batch else batches
+        is_over = sizes.max_tokens is not None and tokens > sizes.max_tokens
+        if not batches or len(batches[-1]) == sizes.batch_size or is_over:
+            batches.append([])
+            tokens = lengths[row]
+        batches[-1].append(row)
+    return [tuple(batch) for batch in batches]
 
 
 class Batch(TypedDict):

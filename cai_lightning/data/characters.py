@@ -168,12 +168,10 @@ def blocks(text: str) -> Iterator[tuple[int, int, bool]]:
     start, code = 0, None
     for line in text.splitlines(keepends=True):
         end = start + len(line)
-        is_fence = FENCE.match(line) is not None
-        if code is None and is_fence:
-            code = start
-        elif code is not None and is_fence:
-            yield code, end, True
-            code = None
+        if FENCE.match(line):
+            if code is not None:
+                yield code, end, True
+            code = start if code is None else None
         elif code is None:
             yield start, end, False
         start = end

@@ -267,11 +267,11 @@ def read_corpus(
     asked: Sequence[AboutPrompt] = [row for _, row in rows] if prompts is None else prompts
     chosen = set(list(dict.fromkeys(map(shared_id, asked)))[:limit])
     taken = [(where, row) for where, row in rows if shared_id(row) in chosen]
+    further = len(taken) - len({shared_id(row) for _, row in taken})
+    counts = Counter(rows=len(taken), repeated=repeated, other_prompt=len(rows) - len(taken), further=further)
     texts = {prompt_text(row) for _, row in rows}
     aside = frozenset(normalised(text) for text in texts if part(text, shares) != "train")
-    corpus = Corpus({"train": [], "validation": [], "test": []}, Counter(), aside)
-    further = len(taken) - len({shared_id(row) for _, row in taken})
-    corpus.counts.update(rows=len(taken), repeated=repeated, other_prompt=len(rows) - len(taken), further=further)
+    corpus = Corpus({"train": [], "validation": [], "test": []}, counts, aside)
     for where, row in taken:
         corpus.parts[part(prompt_text(row), shares)] += _samples(row, where, wanted, corpus.counts)
     for name in ("train", "validation"):

@@ -93,22 +93,16 @@ def read_labelled(path: Path, limit: int | None = None) -> Labelled:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file of labelled comparisons.")
-    found: list[LabelledPair | LabelledResponse] = []
-    left_out: Counter[str] = Counter()
-    for where, row in islice(jsonl.read_lines(path), limit):
-        labelled = _read(row, where)
-        if isinstance(labelled, str):
-            left_out[labelled] += 1
-        else:
-            found.append(labelled)
-    if not found:
+    rows = [_read(row, where) for where, row in islice(jsonl.read_lines(path), limit)]
+    pairs = [row for row in rows if isinstance(row, LabelledPair)]
+    singles = [row for row in rows if isinstance(row, LabelledResponse)]
+    left_out = Counter(row for row in rows if isinstance(row, str))
+    if not pairs and not singles:
         why = "; ".join(f"{reason}: {count}" for reason, count in left_out.items())
         raise UserError(f"{path}: no labelled response in it{f' ({why})' if why else ''}.")
-    pairs = [row for row in found if isinstance(row, LabelledPair)]
-    singles = [row for row in found if isinstance(row, LabelledResponse)]
     if pairs and singles:
         raise UserError(f"{path}: comparisons and single responses are mixed; give each a file of its own.")
-    return Labelled(pairs, singles, len(found) + left_out.total(), left_out)
+    return Labelled(pairs, singles, len(rows), left_out)
 
 
 def _read(row: Row, where: str) -> LabelledPair | LabelledResponse | str:
