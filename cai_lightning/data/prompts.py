@@ -169,9 +169,9 @@ def _prompt(row: Row, where: str, origin: str, column: str) -> Prompt:
 def _last_asked(transcript: str, where: str, origin: str) -> Prompt:
     """A transcript up to its last human turn; one that has a single human turn is an ordinary prompt."""
     turns = turns_of(transcript, where)
-    while turns and turns[-1]["role"] != "user":
+    if turns[-1]["role"] != "user":
         turns.pop()
-    if not turns or not turns[-1]["content"].strip():
+    if not turns[-1]["content"].strip():
         raise UserError(f"{where}: the transcript must end in a human turn that says something: {excerpt(transcript)}")
     return Prompt("", turns[-1]["content"], origin, turns=turns if len(turns) > 1 else None)
 
@@ -250,7 +250,7 @@ def _turns(row: Row, where: str) -> Conversation:
 
 
 def turns_of(transcript: str, where: str) -> Conversation:
-    """The turns of a transcript; what one speaker says twice running is one turn, as chat templates demand."""
+    """The turns of a transcript, user and assistant in turn: what one says twice running is one turn."""
     before, *parts = _SPEAKER.split(transcript)
     if before.strip() or not parts or parts[0] != "Human":
         raise UserError(f"{where}: a transcript begins with 'Human:', this one with {excerpt(transcript)}")

@@ -126,10 +126,11 @@ class RevisionData(LightningDataModule):
     def train_dataloader(self) -> Batches:
         trainer = cast(Trainer, self.trainer)
         sizes = Sizes(self.batch_size, self.max_tokens, trainer.accumulate_grad_batches, trainer.world_size)
-        rows, rank = self.examples["train"], trainer.global_rank
-        self._train = self._batches(
-            "train", lambda: plan(rows, sizes, self.seed, trainer.current_epoch)[rank], self._done
-        )
+
+        def planned() -> list[Planned]:
+            return plan(self.examples["train"], sizes, self.seed, trainer.current_epoch)[trainer.global_rank]
+
+        self._train = self._batches("train", planned, self._done)
         return self._train
 
     def state_dict(self) -> dict[str, int]:
