@@ -70,9 +70,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, sample: Sample, max_length: int) 
     reply = _reply(tokenizer, sample, asked, start)
     prompt = _cut(start, max(max_length - len(reply), max_length // 2), tokenizer.bos_token_id)
     kept = reply[: max_length - len(prompt)]
-    return Example(
-        sample.id, prompt + kept, [IGNORED] * len(prompt) + kept, truncated=len(start) + len(reply) > max_length
-    )
+    truncated = len(start) + len(reply) > max_length
+    return Example(sample.id, prompt + kept, [IGNORED] * len(prompt) + kept, truncated)
 
 
 def _reply(tokenizer: PreTrainedTokenizerBase, sample: Sample, asked: str, start: list[int]) -> list[int]:

@@ -162,6 +162,7 @@ def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Panel:
         across: What the axis to the right measures.
         up: What the axis upwards measures.
     """
+
     def draw(axis: "Axes") -> None:
         for point in points:
             _draw_point(axis, point)
