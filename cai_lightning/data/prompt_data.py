@@ -183,6 +183,8 @@ class ResponseData(RowData):
     def __post_init__(self) -> None:
         super().__init__()
         check_numbers(self, "limit")
+        self.order: list[str] = []
+        self.tests: list[ReferencedPrompt] = []
 
     def reference_digest(self, run: Path) -> str:
         """16 hex digits that stand for the references that came with the responses."""
