@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
 
+from cai_lightning.models.policy import trained_state
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.files import replace_file, replacing
@@ -95,8 +96,7 @@ class LastCheckpoint(Checkpoint):
 def _validation_follows(trainer: Trainer) -> bool:
     """What Lightning asks itself right after the batch."""
     loop = trainer.fit_loop
-    assert loop._data_fetcher is not None
-    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]
 
 
 def _save(trainer: Trainer) -> None:
@@ -108,9 +108,6 @@ class Saveable(Protocol):
 
     output: Literal["adapter", "model"]
     """The folder of the run in which the best one is kept."""
-
-    def trained_state(self) -> dict[str, Tensor]:
-        """What is trained, gathered from all processes."""
 
     def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
         """Writes what was gathered, ready for `from_pretrained`."""
@@ -128,12 +125,10 @@ class BestCheckpoint(Callback):
         loss = float(trainer.callback_metrics["val_loss"])
         if not math.isfinite(loss):
             raise UserError(f"epoch {trainer.current_epoch}: the validation loss is {loss}; lower model.learning_rate.")
-        if self.best is None or loss < self.best:
-            self.best = loss
-            self._write(trainer, cast(Saveable, pl_module))
-
-    def _write(self, trainer: Trainer, policy: Saveable) -> None:
-        run, trained = Path(trainer.default_root_dir), policy.trained_state()
+        if self.best is not None and loss >= self.best:
+            return
+        self.best, policy = loss, cast(Saveable, pl_module)
+        run, trained = Path(trainer.default_root_dir), trained_state(pl_module)
         if trainer.is_global_zero:
             with replacing(run / policy.output) as fresh:
                 policy.save(fresh, trained)
@@ -153,9 +148,21 @@ class FirstValidation(Callback):
         data: LightningDataModule = trainer.datamodule  # type: ignore[attr-defined]
         interval = getattr(trainer, "val_check_interval", None)  # there is none where the clock tells
         if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None:
-            _check_interval(interval, sized_len(data.train_dataloader()))
-        if isinstance(trainer.limit_val_batches, float) and 0 < trainer.limit_val_batches < 1:
-            _check_share(trainer.limit_val_batches, sized_len(data.val_dataloader()))
+            batches = sized_len(data.train_dataloader())
+            if batches is not None and interval > batches:
+                raise UserError(
+                    f"trainer.val_check_interval: a validation after {interval} batches was asked for, and an epoch "
+                    f"has {batches}. Take a smaller number, or count over all epochs: trainer.check_val_every_n_epoch "
+                    "null."
+                )
+        share = trainer.limit_val_batches
+        if isinstance(share, float) and 0 < share < 1:
+            batches = sized_len(data.val_dataloader())
+            if batches is not None and int(share * batches) == 0:
+                raise UserError(
+                    f"trainer.limit_val_batches: {share} of {batches} batches is less than one. Take a larger share, "
+                    "or a number of batches."
+                )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         first, steps = _first_validation(trainer), trainer.estimated_stepping_batches
@@ -167,22 +174,6 @@ class FirstValidation(Callback):
             )
 
 
-def _check_interval(interval: int, batches: int | None) -> None:
-    if batches is not None and interval > batches:
-        raise UserError(
-            f"trainer.val_check_interval: a validation after {interval} batches was asked for, and an epoch has "
-            f"{batches}. Take a smaller number, or count over all epochs: trainer.check_val_every_n_epoch null."
-        )
-
-
-def _check_share(share: float, batches: int | None) -> None:
-    if batches is not None and int(share * batches) == 0:
-        raise UserError(
-            f"trainer.limit_val_batches: {share} of {batches} batches is less than one. Take a larger share, or a "
-            "number of batches."
-        )
-
-
 def _first_validation(trainer: Trainer) -> float:
     """The optimizer step after which the model is validated first."""
     together, batches = trainer.accumulate_grad_batches, trainer.val_check_batch
@@ -190,8 +181,6 @@ def _first_validation(trainer: Trainer) -> float:
         return 0
     if not trainer.enable_validation or math.isinf(batches):
         return math.inf
-    if trainer.check_val_every_n_epoch is None:  # batches are counted over all epochs
-        full, rest = divmod(batches, trainer.num_training_batches)
-        return full * math.ceil(trainer.num_training_batches / together) + math.ceil(rest / together)
-    before = (trainer.check_val_every_n_epoch - 1) * math.ceil(trainer.num_training_batches / together)
-    return before + math.ceil(batches / together)
+    every = trainer.check_val_every_n_epoch  # without it, batches are counted over all epochs
+    epochs, rest = divmod(batches, trainer.num_training_batches) if every is None else (every - 1, batches)
+    return epochs * math.ceil(trainer.num_training_batches / together) + math.ceil(rest / together)

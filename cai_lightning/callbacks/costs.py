@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.benchmark import Timer
 
 from cai_lightning.models.adapters import Policy, base_of, head_of
 
@@ -179,13 +180,8 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations per second of a device that multiplies matrices."""
     size = MATRIX.get(device.type, MATRIX["cpu"])
     matrix = torch.ones(size, size, device=device, dtype=dtype)
-    _ = matrix @ matrix
-    _wait(device)
-    began = time.perf_counter()
-    for _ in range(3):
-        matrix @ matrix
-    _wait(device)
-    return 3 * 2 * size**3 / (time.perf_counter() - began)
+    product = Timer("matrix @ matrix", globals={"matrix": matrix}, num_threads=torch.get_num_threads())
+    return 2 * size**3 / product.timeit(3).mean  # warmed up, and waited for on a GPU
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -193,11 +189,6 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _dtype(precision: str) -> torch.dtype:

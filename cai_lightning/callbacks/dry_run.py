@@ -11,7 +11,6 @@ from rich.table import Column, Table
 
 from cai_lightning.callbacks.recording import RecordListener
 from cai_lightning.data.prompt_data import PromptData
-from cai_lightning.engines import Reply
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Failure, Record
 
@@ -69,14 +68,15 @@ class DryRun(RecordListener):
         self._width, self._price = chain.engine.concurrency, chain.price or Price()
         self._data.first = min(self._width, MOST_ROWS)
         self._ended: list[float] = []
-        self._replies: list[Reply] = []
+        self._prompt_tokens, self._tokens = 0, 0
         self._failures: list[Failure] = []
 
     def on_stage(self, name: str, total: int, done: int) -> None:
         self._began = time.monotonic()
 
-    def on_reply(self, reply: Reply) -> None:
-        self._replies.append(reply)
+    def on_reply(self, prompt_tokens: int, tokens: int, cut: bool) -> None:
+        self._prompt_tokens += prompt_tokens
+        self._tokens += tokens
 
     def on_record(self, record: Record) -> None:
         if isinstance(record, Failure):
@@ -92,17 +92,13 @@ class DryRun(RecordListener):
         missing = len(self._data.missing)
         console.print(f"dry run: {missing} of {len(self._data.sampled)} rows are to be made", highlight=False)
         if self._ended:
-            trial = self._trial()
+            n = len(self._ended)
+            trial = Trial(n, sum(self._ended) / n, self._prompt_tokens / n, self._tokens / n)
             console.print(_table(trial, missing, processes, self._width, self._price))
             console.print(_note(trial, processes, self._width), highlight=False, soft_wrap=True)
         if self._failures:
             tried, last = len(self._ended) + len(self._failures), self._failures[-1]
             raise UserError(f"{len(self._failures)} of {tried} rows failed, one in its {last.stage}: {last.reason}")
-
-    def _trial(self) -> Trial:
-        n = len(self._ended)
-        prompt_tokens = sum(reply.prompt_tokens for reply in self._replies)
-        return Trial(n, sum(self._ended) / n, prompt_tokens / n, sum(reply.tokens for reply in self._replies) / n)
 
 
 def _table(trial: Trial, rows: int, processes: int, width: int, price: Price) -> Table:

@@ -28,7 +28,6 @@ from cai_lightning.callbacks.recording import (
     Sink,
     merge_records,
 )
-from cai_lightning.engines import Reply
 from cai_lightning.run.records import Record
 
 
@@ -92,8 +91,8 @@ class RowProgress(RecordListener):
         self._bar.add_task(self._name, total=total, completed=done, state="")
         self._say()
 
-    def on_reply(self, reply: Reply) -> None:
-        self._counts.update(tokens=reply.tokens, replies=1, cut=int(reply.finish_reason == "length"))
+    def on_reply(self, prompt_tokens: int, tokens: int, cut: bool) -> None:
+        self._counts.update(tokens=tokens, replies=1, cut=int(cut))
         self._show()
 
     def on_row(self, failed: bool = False) -> None:

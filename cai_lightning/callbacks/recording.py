@@ -28,8 +28,8 @@ class RecordListener(Callback):
     def on_stage(self, name: str, total: int, done: int) -> None:
         """A stage begins: its name, how many rows it has on this process, and how many are done already."""
 
-    def on_reply(self, reply: Reply) -> None:
-        """The engine has answered."""
+    def on_reply(self, prompt_tokens: int, tokens: int, cut: bool) -> None:
+        """The engine has answered: a conversation of so many tokens by so many, which are cut at their limit or not."""
 
     def on_record(self, record: Record) -> None:
         """A record is finished."""
@@ -60,7 +60,7 @@ class Sink:
 
     def reply(self, reply: Reply) -> None:
         for listener in self._listeners:
-            listener.on_reply(reply)
+            listener.on_reply(reply.prompt_tokens, reply.tokens, reply.finish_reason == "length")
 
     def record(self, *records: Record) -> None:
         for listener in self._listeners:
@@ -130,21 +130,17 @@ class RecordWriter(RecordListener):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.close()
-        _wait_for_all(trainer)
+        try:
+            trainer.strategy.barrier("records are written")
+        except RuntimeError as error:
+            raise UserError(
+                "another process of this run has ended before its time; what is finished is kept, and the same command "
+                f"goes on from here ({' '.join(str(error).split())})"
+            ) from error
         if trainer.is_global_zero:
             order: list[str] = trainer.datamodule.order  # type: ignore[attr-defined]
             merge_records(Path(trainer.default_root_dir), self.kinds, order)
         trainer.strategy.barrier("records are merged")
-
-
-def _wait_for_all(trainer: Trainer) -> None:
-    try:
-        trainer.strategy.barrier("records are written")
-    except RuntimeError as error:
-        raise UserError(
-            "another process of this run has ended before its time; what is finished is kept, and the same command "
-            f"goes on from here ({' '.join(str(error).split())})"
-        ) from error
 
 
 def merge_records(run: Path, kinds: Iterable[type[Record]], order: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from cai_lightning.principles import wording
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import parse
-from cai_lightning.run.records import FOREIGN, AboutPrompt, Conversation, Number, Prompt, Round, shared_id
+from cai_lightning.run.records import FOREIGN, AboutPrompt, Number, Prompt, Round, shared_id
 from cai_lightning.run.text import split_thoughts
 
 Target = Literal["revision", "rounds", "initial"]
@@ -58,33 +58,25 @@ class RecordedRound:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordedRevision(RecordedRound):
+class RecordedRevision(RecordedRound, AboutPrompt):
     """One row, which is itself the only round where it has no `rounds`.
 
     Args:
-        prompt: The human's words; of a transcript its last human turn.
-        initial_response: What the model answered first; null where others leave it out, see `first_response`.
         id: The prompt's id; others have none.
+        initial_response: What the model answered first; null where others leave it out, see `first_response`.
         rounds: The rounds, at least one; null where the row is the only one.
         finish_reasons: One of each reply, in the order of `replies`; null or none where they were not recorded.
         thoughts: What was thought before each reply, likewise.
-        turns: The whole transcript; null for a single prompt.
-        prompt_id: What it shares with the other rows about its prompt.
-        sample: Which sample of the prompt, from 0.
         model: Who wrote it.
         constitution: Name and digest of the principles.
         few_shots: Name and digest of the examples.
     """
 
-    prompt: str
+    id: str | None = None  # type: ignore[assignment]
     initial_response: str | None = None
-    id: str | None = None
     rounds: Annotated[list[RecordedRound], MinLen(1)] | None = None
     finish_reasons: list[str | None] | None = None
     thoughts: list[str | None] | None = None
-    turns: Conversation | None = None
-    prompt_id: str | None = None
-    sample: int = 0
     model: Any = None
     constitution: Any = None
     few_shots: Any = None

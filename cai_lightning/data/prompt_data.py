@@ -18,7 +18,7 @@ from cai_lightning.data.prompts import Shares, part, prompt_text, read_prompts
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import Prompt, Response, samples_of, shared_id
+from cai_lightning.run.records import Prompt, Response, about, samples_of, shared_id
 from cai_lightning.run.text import split_thoughts
 
 T = TypeVar("T")
@@ -204,5 +204,4 @@ def _responses(run: Path) -> dict[str, Response]:
 
 
 def _test(made: Response) -> ReferencedPrompt:
-    prompt = Prompt(made.id, made.prompt, None, made.category, made.turns, shared_id(made), made.sample)
-    return ReferencedPrompt(prompt, made.reference)
+    return ReferencedPrompt(Prompt(**about(made), category=made.category), made.reference)

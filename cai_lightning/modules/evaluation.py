@@ -53,7 +53,9 @@ class Evaluation(LightningModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        _check_columns(self.metrics)
+        names = [column.name for metric in self.metrics for column in metric.columns]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"Evaluation: the column {min(twice)!r} is given by more than one evaluator.")
         self.metrics = nn.ModuleList(self.metrics)  # type: ignore[assignment]  # whose devices Lightning looks after
         self.sink = Sink()
         self.outcomes: list[Outcome] = []
@@ -218,10 +220,3 @@ def _adapter_of(path: Path) -> str | None:
         names = ", ".join(sorted(map(str, adapters)))
         raise UserError(f"{path}: responses of {len(adapters)} adapters ({names}); keep those of one.")
     return adapters.pop()
-
-
-def _check_columns(metrics: list[ResponseMetric]) -> None:
-    names = [column.name for metric in metrics for column in metric.columns]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"Evaluation: the column {min(twice)!r} is given by more than one evaluator.")

@@ -210,7 +210,7 @@ class PolicyModule(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the frozen base out of the checkpoint."""
-        checkpoint["state_dict"] = self.trained_state()
+        checkpoint["state_dict"] = trained_state(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes sure that all that is trained is there.
@@ -223,16 +223,12 @@ class PolicyModule(LightningModule, ABC):
             state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
         check_state(self, state, self.output)
 
-    def trained_state(self) -> dict[str, Tensor]:
-        """The parameters that are trained, gathered from all processes where they are shared out."""
-        return trained_state(self)
-
     def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
         """Writes the adapter, or the whole model, and the tokenizer.
 
         Args:
             folder: Where it is written.
-            trained: What `trained_state` has gathered.
+            trained: What `models.policy.trained_state` has gathered.
         """
         state = {name.removeprefix("policy."): value for name, value in trained.items()}
         save_policy(self.policy, state, folder)

@@ -14,38 +14,30 @@ from pathlib import Path
 from cai_lightning.data.corpus import RecordedRevision, RecordedRound, read_journal, read_revisions, replies_by_stage
 from cai_lightning.report.runs import name_runs
 from cai_lightning.run import jsonl
-from cai_lightning.run.records import UNKNOWN, Conversation, Round, prompt_id
+from cai_lightning.run.records import UNKNOWN, AboutPrompt, Round, prompt_id
 from cai_lightning.run.text import Said, join_thoughts, split_thoughts
 
 NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(AboutPrompt):
     """A prompt with its initial response and its rounds; what a foreign corpus does not record is empty.
 
     Args:
-        id: The prompt's id.
-        prompt: The human's words; of a transcript its last human turn.
         initial_response: What the model answered first.
         rounds: The rounds, at least one; a direct revision has no critique.
         revision: The revision of the last round.
         finish_reasons: Of every reply, in the order of `stages`; or none.
         model: Who wrote it.
-        turns: The whole transcript; None for a single prompt.
-        prompt_id: What it shares with the other rows about its prompt, where that is recorded.
         thoughts: What was thought before each reply, by stage; recorded, or left in the text by others.
     """
 
-    id: str
-    prompt: str
     initial_response: str
     rounds: tuple[Round, ...]
     revision: str
     finish_reasons: tuple[str, ...] = ()
     model: str = ""
-    turns: Conversation | None = None
-    prompt_id: str | None = None
     thoughts: Mapping[str, str] = field(default_factory=dict)
 
     @property

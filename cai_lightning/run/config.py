@@ -14,7 +14,7 @@ Dictionaries are merged and everything else is replaced; another `class_path` dr
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,10 +108,16 @@ def read_configuration(path: Path, shared: Mapping[str, Any] | None = None) -> C
     return Configuration(path, kept)
 
 
-def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
-    """The words of a command line, with every `--config FILE` as what it names.
+def cut_configurations(
+    args: Iterable[str], cut: Callable[[Configuration], Mapping[str, Any]]
+) -> tuple[list[str], list[Configuration]]:
+    """The words of a command line, with what is needed of each file in the place of its `--config FILE`, and the files.
 
     Words `--shared.KEY VALUE` are taken out: they go over the section `shared` of the first file.
+
+    Args:
+        args: The words.
+        cut: What is needed of a file.
 
     Raises:
         UserError: See `read_configuration`; or a shared value is none, no YAML, or no file is there for it.
@@ -125,12 +131,12 @@ def read_configurations(args: Iterable[str]) -> list[str | Configuration]:
             shared[option.removeprefix("--")] = _parse(value if equals else next(remaining, ""), option)
         else:
             words.append(arg)
-    first = next((word for word in words if isinstance(word, Path)), None)
-    if shared and first is None:
+    paths = [word for word in words if isinstance(word, Path)]
+    if shared and not paths:
         raise UserError(f"--{next(iter(shared))} goes over a value of a file; name one with --config.")
-    return [
-        word if isinstance(word, str) else read_configuration(word, shared if word is first else None) for word in words
-    ]
+    files = [read_configuration(path, None if number else shared) for number, path in enumerate(paths)]
+    options = (f"--config={yaml.safe_dump(dict(cut(file)), sort_keys=False)}" for file in files)
+    return [word if isinstance(word, str) else next(options) for word in words], files
 
 
 def cut_sections(verb: str, args: Iterable[str]) -> list[str]:
@@ -139,10 +145,8 @@ def cut_sections(verb: str, args: Iterable[str]) -> list[str]:
     Raises:
         UserError: A file is missing, is no YAML, or has no section for the verb.
     """
-    words = read_configurations(args)
-    names = [word.path.stem for word in words if isinstance(word, Configuration)]
-    cut = [word if isinstance(word, str) else config_option(word.section(verb)) for word in words]
-    return [f"--run=runs/{names[0]}", *cut] if names else cut
+    words, files = cut_configurations(args, lambda file: file.section(verb))
+    return [f"--run=runs/{files[0].path.stem}", *words] if files else words
 
 
 def run_folder(name: str) -> Path:
@@ -154,11 +158,6 @@ def run_folder(name: str) -> Path:
     if not name.strip() or "\0" in name:
         raise UserError(f"--run: the name of a folder expected, found {name!r}.")
     return Path(name)
-
-
-def config_option(settings: Mapping[str, Any]) -> str:
-    """Settings as an option that jsonargparse reads."""
-    return f"--config={yaml.safe_dump(dict(settings), sort_keys=False)}"
 
 
 def merge(below: Any, above: Any) -> Any:

@@ -23,7 +23,7 @@ import zlib
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -46,7 +46,7 @@ Row = dict[str, Any]
 SECONDS_BETWEEN_SYNCS = 1.0
 
 
-class JournalWriter:
+class JournalWriter(AbstractContextManager["JournalWriter"]):
     """The one writer of a rank's file.
 
     When `append` returns, the system has the line: however the process ends, it is kept. A power cut keeps what the
@@ -85,9 +85,6 @@ class JournalWriter:
         """Lets go of the file; what a full disk did not take is tried once more."""
         with writing(self.path):
             self._held.close()
-
-    def __enter__(self) -> "JournalWriter":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -142,7 +139,7 @@ def read(path: Path) -> dict[Hashable, Row]:
         UserError: A line is no JSON object, or has no id; the message names file, line and what stands there.
     """
     rows = dict[Hashable, Row]()
-    for where, row in read_parts(path, parse_row):
+    for where, row in read_parts(path, _parse_row):
         if "id" not in row:
             raise UserError(f"{where}: no 'id' in this row, which has {', '.join(row)}.")
         rows[key_of(row)] = row
@@ -177,7 +174,7 @@ def read_parts(path: Path, make: Callable[[bytes, str], T]) -> list[tuple[str, T
 
 def read_lines(path: Path) -> Iterator[tuple[str, Row]]:
     """The rows of one file, see `lines`."""
-    return ((where, parse_row(line, where)) for where, line in lines(path))
+    return ((where, _parse_row(line, where)) for where, line in lines(path))
 
 
 def lines(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -213,19 +210,8 @@ def _tell_mended(path: Path, rows: int) -> None:
     log.warning("%s: %d rows hold half a character (a lone surrogate), read as U+FFFD", path, rows)
 
 
-def parse_row(line: bytes, where: str) -> Row:
-    """The JSON object in a line.
-
-    Raises:
-        UserError: There is none.
-    """
-    try:
-        row = json.loads(line)  # in whole characters already, see `lines`
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error}): {excerpt(line)}") from None
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {excerpt(line)}")
-    return row
+def _parse_row(line: bytes, where: str) -> Row:
+    return parse(Row, line, where)
 
 
 def parse(kind: type[T], text: str | bytes, where: str, field: str = "") -> T:

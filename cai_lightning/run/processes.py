@@ -100,10 +100,6 @@ def quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric"):
         for handler in logging.getLogger(name).handlers:
-            handler.addFilter(_is_no_tip)
+            handler.addFilter(lambda record: not any(tip in record.getMessage() for tip in TIPS))
     for text in DELIBERATE:
         warnings.filterwarnings("ignore", text)
-
-
-def _is_no_tip(record: logging.LogRecord) -> bool:
-    return not any(tip in record.getMessage() for tip in TIPS)

@@ -5,11 +5,12 @@ prompt = Prompt(id=prompt_id("How do I pick a lock?"), prompt="How do I pick a l
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, Protocol
+from itertools import count
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Interval
 from typing_extensions import TypedDict
@@ -55,26 +56,38 @@ def assistant(content: str) -> Turn:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """One red-team prompt, or a transcript that ends in a human turn.
+class AboutPrompt:
+    """What every record says of what was asked.
 
     Args:
         id: First 16 hex digits of the SHA-256 of the text, see `prompt_id`.
         prompt: The human's words; of a transcript its last human turn.
-        source: Where the prompt was read.
-        category: Kind of harm, where the source knows it.
         turns: The whole transcript; null for a single prompt.
         prompt_id: The id that all rows about the same prompt share, its repetitions and samples; null in older files.
         sample: Which sample of it, from 0.
     """
 
+    __pydantic_config__ = STRICT
+
     id: str
     prompt: str
-    source: str | None = None
-    category: str | None = None
+    _: KW_ONLY
     turns: Conversation | None = None
     prompt_id: str | None = None
     sample: int = 0
+
+
+@dataclass(frozen=True)
+class Prompt(AboutPrompt):
+    """One red-team prompt, or a transcript that ends in a human turn.
+
+    Args:
+        source: Where the prompt was read.
+        category: Kind of harm, where the source knows it.
+    """
+
+    source: str | None = None
+    category: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Revision:
+class Revision(AboutPrompt):
     """A prompt with its initial response and every round of critique and revision; ids are those of the prompt.
 
     Args:
@@ -98,8 +111,6 @@ class Revision:
             it never did.
     """
 
-    id: str
-    prompt: str
     initial_response: str
     rounds: list[Round]
     revision: str
@@ -110,15 +121,12 @@ class Revision:
     seed: int
     constitution: dict[str, str]
     created: str
-    turns: Conversation | None = None
     few_shots: dict[str, str] | None = None
-    prompt_id: str | None = None
-    sample: int = 0
     thoughts: list[str | None] | None = None
 
 
 @dataclass(frozen=True)
-class Response:
+class Response(AboutPrompt):
     """What the evaluated model answers to a test prompt, and the reference it is compared with.
 
     Args:
@@ -126,19 +134,12 @@ class Response:
         thought: What it thought before them; null where it did not.
     """
 
-    __pydantic_config__ = STRICT
-
-    id: str
-    prompt: str
     response: str
     reference: str | None
     finish_reason: str
     model: str
     adapter: str | None
     category: str | None = None
-    turns: Conversation | None = None
-    prompt_id: str | None = None
-    sample: int = 0
     thought: str | None = None
 
     @property
@@ -200,7 +201,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(AboutPrompt):
     """A row that could not be made, though it was tried again; the next run tries it once more.
 
     Args:
@@ -208,16 +209,9 @@ class Failure:
         silent_draws: How many draws of a reply came to no words, by stage; the next run goes on behind them.
     """
 
-    __pydantic_config__ = STRICT
-
-    id: str
-    prompt: str
     stage: str
     reason: str
     created: str
-    turns: Conversation | None = None
-    prompt_id: str | None = None
-    sample: int = 0
     silent_draws: dict[str, Annotated[int, Ge(0)]] | None = None
 
 
@@ -229,8 +223,7 @@ _LEFT_OUT = ("turns", "category", "few_shots", "prompt_id", "thoughts", "thought
 
 def to_json(record: Record) -> str:
     """The record as one line of JSON without its newline; what is null for want of it is left out."""
-    fields = asdict(record)
-    kept = {k: v for k, v in fields.items() if v is not None or k not in _LEFT_OUT}
+    kept = {k: v for k, v in asdict(record).items() if v is not None or k not in _LEFT_OUT}
     return json.dumps(kept, ensure_ascii=False)
 
 
@@ -251,22 +244,9 @@ def prompt_id(text: str, occurrence: int = 1, sample: int = 0) -> str:
     return digest + (f"-{occurrence}" if occurrence > 1 else "") + (f".{sample}" if sample else "")
 
 
-def samples_of(prompt: Prompt, count: int) -> list[Prompt]:
+def samples_of(prompt: Prompt, samples: int) -> list[Prompt]:
     """A prompt as often as it is sampled, each time under an id, and so with random numbers, of its own."""
-    return [prompt, *(replace(prompt, id=f"{prompt.id}.{sample}", sample=sample) for sample in range(1, count))]
-
-
-class AboutPrompt(Protocol):
-    """A record that says what was asked."""
-
-    @property
-    def prompt(self) -> str: ...
-
-    @property
-    def turns(self) -> Conversation | None: ...
-
-    @property
-    def prompt_id(self) -> str | None: ...
+    return [prompt, *(replace(prompt, id=f"{prompt.id}.{sample}", sample=sample) for sample in range(1, samples))]
 
 
 def shared_id(record: AboutPrompt) -> str:
@@ -282,17 +262,12 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def about(prompt: Prompt) -> dict[str, Any]:
+def about(asked: AboutPrompt) -> dict[str, Any]:
     """The fields by which every record says what was asked."""
-    names = {"id": prompt.id, "prompt": prompt.prompt, "turns": prompt.turns}
-    return {**names, "prompt_id": shared_id(prompt), "sample": prompt.sample}
+    return {each.name: getattr(asked, each.name) for each in fields(AboutPrompt)} | {"prompt_id": shared_id(asked)}
 
 
 def number_ids(texts: Iterable[str]) -> list[str]:
     """The ids of the texts of one source, in their order; repeated texts are numbered."""
-    seen: Counter[str] = Counter()
-    ids = []
-    for text in texts:
-        seen[text] += 1
-        ids.append(prompt_id(text, seen[text]))
-    return ids
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
+    return [prompt_id(text, next(numbers[text])) for text in texts]

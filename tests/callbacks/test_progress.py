@@ -5,7 +5,6 @@ from rich.console import Console
 
 from cai_lightning.callbacks import progress
 from cai_lightning.callbacks.progress import RowProgress
-from cai_lightning.engines import Reply
 
 
 class Process:
@@ -34,7 +33,7 @@ def test_the_state_is_reckoned_from_this_runs_rows(monkeypatch, clock):
     assert shown._state() == "20/100 rows"
     clock[0] += 10
     for n in range(5):
-        shown.on_reply(Reply("text", "stop", 2000))
+        shown.on_reply(0, 2000, cut=False)
         shown.on_row(failed=n == 0)
     assert shown._state() == "24/100 rows, 1 failed, 1,000 tokens/s, 0:02:30 left"
     for _ in range(75):
@@ -44,8 +43,8 @@ def test_the_state_is_reckoned_from_this_runs_rows(monkeypatch, clock):
 
 def test_replies_that_were_cut_are_counted(monkeypatch, clock):
     shown = started(monkeypatch)
-    for reason in ("stop", "length", "stop"):
-        shown.on_reply(Reply("text", reason, 0))
+    for cut in (False, True, False):
+        shown.on_reply(0, 0, cut)
     assert shown._state() == "20/100 rows, 1 of 3 replies cut"
 
 

@@ -273,7 +273,7 @@ def test_a_foreign_row_is_told_what_it_needs(tmp_path):
         read_corpus(tmp_path / "foreign.jsonl")
     message = str(error.value)
     assert message.startswith(
-        f"{tmp_path / 'foreign.jsonl'}, line 1: no 'revision', 'prompt' in this row, which has question, answer"
+        f"{tmp_path / 'foreign.jsonl'}, line 1: no 'prompt', 'revision' in this row, which has question, answer"
     )
     assert "needs the texts prompt, initial_response, revision" in message
     example = json.loads(message[message.index("{") : message.index("}") + 1])

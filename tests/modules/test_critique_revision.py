@@ -25,8 +25,8 @@ class Ledger(RecordListener):
     def __init__(self):
         self.tokens, self.records = [], []
 
-    def on_reply(self, reply):
-        self.tokens.append(reply.tokens)
+    def on_reply(self, prompt_tokens, tokens, cut):
+        self.tokens.append(tokens)
 
     def on_record(self, record):
         self.records.append(record)

@@ -22,6 +22,7 @@ from cai_lightning.data.corpus import read_corpus
 from cai_lightning.data.prompts import Sample, part
 from cai_lightning.models.adapters import Lora, check_adapter
 from cai_lightning.models.hub import load_config
+from cai_lightning.models.policy import trained_state
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
@@ -121,7 +122,7 @@ def test_a_checkpoint_lacks_the_base_and_comes_back(tuning, tiny_model):
     other.configure_model()
     other.on_load_checkpoint(checkpoint)
     other.load_state_dict(checkpoint["state_dict"], strict=other.strict_loading)
-    assert all(torch.equal(saved[name], value) for name, value in other.trained_state().items())
+    assert all(torch.equal(saved[name], value) for name, value in trained_state(other).items())
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tuning):
@@ -132,7 +133,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tuning):
 def test_a_checkpoint_of_another_shape_is_refused_where_layers_are_shared_out(tuning, tmp_path, monkeypatch):
     """As Lightning's ModelParallelStrategy does it: it loads what fits, and hands on the rest of the checkpoint."""
     monkeypatch.setattr(SupervisedFineTuning, "trainer", SimpleNamespace(ckpt_path=tmp_path / "last.ckpt"))
-    trained = tuning.trained_state()
+    trained = trained_state(tuning)
     torch.save({"state_dict": trained}, tmp_path / "last.ckpt")
     tuning.on_load_checkpoint({"epoch": 1})
     trained.pop(min(trained))

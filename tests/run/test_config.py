@@ -7,11 +7,11 @@ import yaml
 
 from cai_lightning.run.config import (
     Configuration,
+    cut_configurations,
     cut_sections,
     load_yaml,
     merge,
     read_configuration,
-    read_configurations,
 )
 from cai_lightning.run.errors import UserError
 
@@ -141,7 +141,8 @@ def test_dictionaries_merge_and_another_class_drops_the_settings_of_the_one_befo
 def test_a_shared_value_is_overridden_wherever_it_is_referred_to(config, write):
     other = write("more.yaml", "predict: {limit: 5}\n")
     words = ["--shared.engine.init_args.size=7", f"--config={config}", "--shared.model", "my/model", f"-c={other}"]
-    first, second = read_configurations([*words, "--x"])[:2]
+    cut, (first, second) = cut_configurations([*words, "--x"], lambda file: {"from": file.path.name})
+    assert cut == ["--config=from: mine.yaml\n", "--config=from: more.yaml\n", "--x"]
     assert first.section("predict")["model"]["init_args"] == {"model": "my/model", "size": 7}
     assert first.section("fit")["model"] == "my/model"
     assert second == Configuration(other, {"predict": {"limit": 5}})

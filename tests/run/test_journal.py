@@ -79,7 +79,7 @@ def test_a_file_of_nothing_but_a_torn_line_is_empty(path, torn):
     ("line", "message"),
     [
         (b'{"id": "b"', "not JSON"),
-        (b"[1]", "expected a JSON object, found '\\[1\\]'"),
+        (b"[1]", "expected a JSON object, found \\[1\\]"),
         (b"\xff\xfe\xfa", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b'{"prompt": "p"}', "no 'id' in this row, which has prompt"),

@@ -16,7 +16,8 @@ from cai_lightning.run.records import Failure, Judgement, Response, Score, Turn,
 GOOD = Response("0f3a", "Hi", "Hello.", None, "stop", "tiny", None)
 SCORE = Score("0f3a", "harmlessness", 0.5, detail={"windows": 1}, settings="s1", revision="r1", key="k1")
 JUDGEMENT = Judgement("0f3a", "first", "tie", "tie", None, False, ["Both are fine."], "k1")
-FAILURE = Failure("0f3a", "Hi", "critique 1", "no answer", "2026-01-01", [user("Hi"), assistant("Yes?"), user("So.")])
+TURNS = [user("Hi"), assistant("Yes?"), user("So.")]
+FAILURE = Failure("0f3a", "Hi", "critique 1", "no answer", "2026-01-01", turns=TURNS)
 
 
 def write(path, record=GOOD, **changes):

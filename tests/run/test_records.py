@@ -74,7 +74,7 @@ def test_a_transcript_stands_for_itself_as_compact_json():
 @given(anything, anything, st.none() | st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": anything})))
 def test_a_revision_survives_json(prompt, text, turns):
     rounds = [Round("p", None, text, text, text, text), Round("q", 0.5, text, text, None, text)]
-    revision = Revision("id", prompt, text, rounds, text, ["stop"], "m", "e", {}, 1, {"name": text}, "now", turns)
+    revision = Revision("id", prompt, text, rounds, text, ["stop"], "m", "e", {}, 1, {"name": text}, "now", turns=turns)
     line = to_json(revision)
     assert "\n" not in line
     fields = json.loads(line)
@@ -96,4 +96,4 @@ def test_a_score_survives_json(value, reason):
 
 def test_what_design_names_is_always_there_and_absent_turns_are_not():
     fields = json.loads(to_json(Response("id", "p", "r", None, "stop", "m", None)))
-    assert list(fields) == ["id", "prompt", "response", "reference", "finish_reason", "model", "adapter", "sample"]
+    assert list(fields) == ["id", "prompt", "sample", "response", "reference", "finish_reason", "model", "adapter"]

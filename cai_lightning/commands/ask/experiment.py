@@ -27,7 +27,7 @@ from cai_lightning.commands.arguments import PROGRAM, summarize
 from cai_lightning.engines import Engine
 from cai_lightning.modules import CritiqueRevision, Evaluation
 from cai_lightning.modules.evaluation import own_output
-from cai_lightning.run.config import Configuration, config_option, read_configurations, run_folder
+from cai_lightning.run.config import Configuration, cut_configurations, run_folder
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Prompt, Revision, Round
 
@@ -88,8 +88,7 @@ def read_experiment(options: Sequence[str]) -> Experiment:
     Raises:
         UserError: There is no configuration, one says nothing about these models, or a value in it is wrong.
     """
-    words = read_configurations(options)
-    files = [word for word in words if isinstance(word, Configuration)]
+    words, files = cut_configurations(options, _model_settings)
     if not files:
         raise UserError("ask needs --config FILE, the experiment whose models answer.")
     for file in files:
@@ -111,12 +110,10 @@ def read_experiment(options: Sequence[str]) -> Experiment:
     return Experiment(chain, evaluation, run_folder(settings.run))
 
 
-def _arguments(words: Sequence[str | Configuration], verbs: Sequence[str]) -> Iterator[str]:
+def _arguments(words: Sequence[str], verbs: Sequence[str]) -> Iterator[str]:
     """The options as the parser knows them: a setting of the model stands below its section's name."""
     for word in words:
-        if isinstance(word, Configuration):
-            yield config_option(_model_settings(word))
-        elif word.startswith(("--seed=", "--model.")):
+        if word.startswith(("--seed=", "--model.")):
             key, _, value = word.removeprefix("--").removeprefix("model.").partition("=")
             yield from (f"--{verb}.model.{key}={value}" for verb in _takers(key, verbs))
         else:

@@ -32,7 +32,7 @@ from cai_lightning.metrics.scoring import Outcome, Scorer, metric_digest
 from cai_lightning.report.summary import read_scores
 from cai_lightning.report.table import as_json, console, tell_written, write_files
 from cai_lightning.run import manifest
-from cai_lightning.run.config import Configuration, config_option, read_configurations
+from cai_lightning.run.config import Configuration, cut_configurations
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.files import locked
 from cai_lightning.run.processes import quiet
@@ -63,12 +63,10 @@ def main(args: Sequence[str]) -> None:
         UserError: The configuration or the file of labels is not as it should be.
     """
     quiet()
-    words = read_configurations(args)
-    files = [word for word in words if isinstance(word, Configuration)]
+    words, files = cut_configurations(args, _evaluators)
     if not files and not {"-h", "--help"} & set(args):
         raise UserError(f"audit needs --config FILE, the experiment whose evaluators are audited.\nusage: {USAGE}")
-    cut = [word if isinstance(word, str) else config_option(_evaluators(word)) for word in words]
-    arguments = read_arguments(audit, cut, "audit", ABOUT, CONFIG, usage=USAGE, print_config=None)
+    arguments = read_arguments(audit, words, "audit", ABOUT, CONFIG, usage=USAGE, print_config=None)
     del arguments["config"]
     labels = arguments["comparisons"].name.partition(".")[0]
     arguments["output"] = arguments["output"] or Path("runs", files[0].path.stem, "audit", labels)
