@@ -17,9 +17,6 @@ from torch.utils.benchmark import Timer
 
 from cai_lightning.models.adapters import Policy, base_of, head_of
 
-MATRIX = {"cuda": 8192, "cpu": 1024}
-"""Rows of the square matrices by whose product the device's rate is measured."""
-
 HEAP = 1.4
 """How many times their size activations take on a CPU, measured with SmolLM2 in float32 and bfloat16: the heap does not
 give back what is freed between those that are kept."""
@@ -178,7 +175,7 @@ def _operations(layer: nn.Linear) -> int:
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations per second of a device that multiplies matrices."""
-    size = MATRIX.get(device.type, MATRIX["cpu"])
+    size = 8192 if device.type == "cuda" else 1024
     matrix = torch.ones(size, size, device=device, dtype=dtype)
     product = Timer("matrix @ matrix", globals={"matrix": matrix}, num_threads=torch.get_num_threads())
     return 2 * size**3 / product.timeit(3).mean  # warmed up, and waited for on a GPU

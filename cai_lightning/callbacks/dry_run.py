@@ -85,11 +85,9 @@ class DryRun(RecordListener):
             self._ended.append(time.monotonic() - self._began)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if trainer.is_global_zero:
-            self._tell(Console(), trainer.world_size)
-
-    def _tell(self, console: Console, processes: int) -> None:
-        missing = len(self._data.missing)
+        if not trainer.is_global_zero:
+            return
+        console, processes, missing = Console(), trainer.world_size, len(self._data.missing)
         console.print(f"dry run: {missing} of {len(self._data.sampled)} rows are to be made", highlight=False)
         if self._ended:
             n = len(self._ended)

@@ -171,10 +171,9 @@ class StepLines(Callback):
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, soft_wrap=True)
-        self._has_bar = has_bar()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._shown = trainer.is_global_zero and not self._has_bar
+        self._shown = trainer.is_global_zero and not has_bar()
         self._total, self._first = int(trainer.estimated_stepping_batches), trainer.global_step
         self._began = time.monotonic()
         self._restart()

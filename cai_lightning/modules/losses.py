@@ -104,17 +104,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, target: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         exact = _exact(hidden)
-        by_hidden, by_weight, by_bias = ctx.needs_input_grad[0], ctx.needs_input_grad[2], ctx.needs_input_grad[3]
-        grad_hidden = torch.empty_like(hidden) if by_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=exact) if by_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=exact) if by_bias and bias is not None else None
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight, dtype=exact) if ctx.needs_input_grad[2] else None
+        grad_bias = torch.zeros_like(bias, dtype=exact) if bias is not None and ctx.needs_input_grad[3] else None
         total = hidden.new_zeros((), dtype=exact)
         typed = weight.to(hidden.dtype)
         for rows in _chunks(len(hidden), len(weight)):
             logits = _logits(hidden[rows], typed, bias)
             normalizer = logits.logsumexp(-1, keepdim=True)
             total += (normalizer - logits.gather(1, target[rows, None])).sum()
-            if not (by_hidden or by_weight or by_bias):
+            if not any(ctx.needs_input_grad):
                 continue
             change = logits.sub_(normalizer).exp_()
             change.scatter_add_(1, target[rows, None], change.new_full((len(change), 1), -1.0))

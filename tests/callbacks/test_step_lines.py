@@ -60,10 +60,10 @@ def test_a_line_comes_every_half_minute_and_after_every_validation(clock, capsys
     assert len(said) == 11
 
 
-def test_a_terminal_has_a_bar_and_other_processes_say_nothing(clock, capsys):
+def test_a_terminal_has_a_bar_and_other_processes_say_nothing(clock, capsys, monkeypatch):
     for rank, terminal in ((1, False), (0, True)):
         lines, training = StepLines(), trainer(rank, 2)
-        lines._has_bar = terminal
+        monkeypatch.setattr(progress, "has_bar", lambda terminal=terminal: terminal)
         lines.on_train_start(training, None)
         trained(lines, training, clock, 10)
         lines.on_validation_end(training, None)
