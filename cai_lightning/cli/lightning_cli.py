@@ -131,14 +131,10 @@ class CAICLI(LightningCLI):
     def _callbacks(self) -> list[Callback]:
         if self._dry:
             return [EndOnTermination(), RowProgress(), DryRun()]
-        if self._is_training:
+        if self.subcommand == "fit":
             kept = [FirstValidation(), BestCheckpoint(), LastCheckpoint(self._get(self.config, "checkpoint_every"))]
             return [EndOnTermination(), *kept, Throughput(), Statement(), StepLines()]
         return [EndOnTermination(), RecordWriter(*self._recorder.records), RowProgress()]
-
-    @property
-    def _is_training(self) -> bool:
-        return self.subcommand == "fit"
 
     @property
     def _dry(self) -> bool:
@@ -153,7 +149,7 @@ class CAICLI(LightningCLI):
 
     @property
     def _outputs(self) -> manifest.Outputs:
-        return TRAINED if self._is_training else self._recorder.outputs
+        return TRAINED if self.subcommand == "fit" else self._recorder.outputs
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs a verb; what it locks is free when it has ended. Lightning makes an exit of Ctrl-C, which is undone."""
@@ -162,7 +158,7 @@ class CAICLI(LightningCLI):
                 super()._run_subcommand(subcommand)
             except (KeyboardInterrupt, SystemExit) as end:
                 if KeyboardInterrupt in (type(end), type(end.__context__)):
-                    kept = lightning_trainer.told_interrupt(self.run) if self._is_training else ""
+                    kept = lightning_trainer.told_interrupt(self.run) if subcommand == "fit" else ""
                     raise KeyboardInterrupt(kept) from None
                 raise
 
@@ -217,7 +213,7 @@ class CAICLI(LightningCLI):
         Rank files of an interrupted run are merged here, before other ranks read them.
         """
         outputs, data, found = self._outputs, self.datamodule, self._fingerprint() | dict(more or {})
-        records = () if self._is_training else self._recorder.records
+        records = () if self.subcommand == "fit" else self._recorder.records
         self.run.mkdir(parents=True, exist_ok=True)
         self._locks.enter_context(locked(self.run / f"{self.subcommand}.json"))
         if self._get(self.config, "fresh") and (folder := manifest.set_aside(self.run, outputs)):

@@ -42,6 +42,9 @@ STEP = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_c
 LENGTH = ("max_epochs", "max_steps", "val_check_interval", "check_val_every_n_epoch", "limit_val_batches")
 """Settings that change what fit learns: what a step computes; how long it goes on, and when the best of it is kept."""
 
+LAST = Path("checkpoints", "last.ckpt")
+"""Where in a run's folder the checkpoint lies that a training goes on from."""
+
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others, whose rows may take hours longer; Lightning gives up after half an hour."""
 
@@ -50,11 +53,8 @@ def filled_in(verb: str, trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that are left to us, and those that a verb does not leave to the user."""
     if verb != "fit":
         return {"logger": trainer["logger"] or False, "enable_progress_bar": False, "enable_checkpointing": False}
-    found: dict[str, Any] = {}
-    if trainer["logger"] is None:
-        found["logger"] = CSVLogger(trainer["default_root_dir"], name="logs")
-    if trainer["enable_progress_bar"] is None:
-        found["enable_progress_bar"] = has_bar()
+    ours = {"logger": CSVLogger(trainer["default_root_dir"], name="logs"), "enable_progress_bar": has_bar()}
+    found: dict[str, Any] = {name: value for name, value in ours.items() if trainer[name] is None}
     if trainer["plugins"] is None and isinstance(trainer["strategy"], str):
         found["plugins"] = WholeCheckpoints()
     return found
@@ -98,8 +98,7 @@ def count_before_share(parser: LightningArgumentParser) -> None:
     for action in parser._actions:
         kinds = get_args(getattr(action, "_typehint", None))
         if int in kinds and float in kinds:
-            ordered = sorted(kinds, key=lambda kind: kind is not int)
-            action._typehint = reduce(or_, ordered)  # type: ignore[attr-defined]
+            action._typehint = reduce(or_, sorted(kinds, key=lambda kind: kind is not int))  # type: ignore[attr-defined]
 
 
 def check_tasks() -> None:
@@ -171,7 +170,7 @@ def train(trainer: Trainer, run: Path, arguments: Mapping[str, Any]) -> None:
         run: The run's folder.
         arguments: Those of `Trainer.fit`.
     """
-    begun, last = arguments["ckpt_path"], _last_checkpoint(run)
+    begun, last = arguments["ckpt_path"], run / LAST
     if begun in (None, "last"):
         begun = str(last) if last.exists() else None
     if begun:
@@ -212,11 +211,7 @@ def has_ended(trainer: Trainer) -> bool:
 
 def told_interrupt(run: Path) -> str:
     """What there is of a training that is interrupted."""
-    last = _last_checkpoint(run)
+    last = run / LAST
     if last.exists():
         return f"the same command goes on from {last}"
     return "there is no checkpoint yet, so the same command begins anew"
-
-
-def _last_checkpoint(run: Path) -> Path:
-    return run / "checkpoints" / "last.ckpt"

@@ -40,6 +40,7 @@ DRY_RUN = (
     "Makes the first rows, throws them away, and says what tokens, hours and money the missing ones would take (money "
     "by model.price). Writes nothing."
 )
+CHECKPOINTS = "Optimizer steps between two checkpoints to go on from; the end of an epoch is one, too."
 
 VERBS = {
     "predict": Verb(
@@ -53,13 +54,7 @@ VERBS = {
         EXPERIMENT,
         "LoRA fine-tuning on the revisions → runs/X/adapter/",
         classes=("cai_lightning.modules.SupervisedFineTuning", "cai_lightning.data.RevisionData"),
-        options={
-            "--checkpoint_every": {
-                "type": int,
-                "default": 100,
-                "help": "Optimizer steps between two checkpoints to go on from; the end of an epoch is one, too.",
-            }
-        },
+        options={"--checkpoint_every": {"type": int, "default": 100, "help": CHECKPOINTS}},
     ),
     "validate": Verb(
         EXPERIMENT,

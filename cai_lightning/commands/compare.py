@@ -7,7 +7,7 @@ from pathlib import Path
 from cai_lightning.commands.arguments import RUNS, call, check_confidence
 from cai_lightning.report.comparison import Comparison, compare_runs
 from cai_lightning.report.corpora import Revisions, read_rows
-from cai_lightning.report.evidence import AuditFile, notes_on, read_audits, read_win_rates
+from cai_lightning.report.evidence import notes_on, read_audits, read_win_rates
 from cai_lightning.report.page import render_page
 from cai_lightning.report.plots import save_plots
 from cai_lightning.report.runs import Run, load_runs, with_references
@@ -63,19 +63,12 @@ def compare(
     comparison = compare_runs(loaded, loaded[_place(baseline or runs[0], runs)].name, confidence)
     if not comparison.columns:
         raise UserError("None of these runs has a metric to compare; name some at validate.model.init_args.metrics.")
-    comparison = with_evidence(comparison, loaded, read_audits(audit), pairwise)
+    audits, (rates, notes) = read_audits(audit), read_win_rates(pairwise, loaded)
+    columns = tuple(replace(column, audits=notes_on(column.name, loaded, audits)) for column in comparison.columns)
+    comparison = replace(comparison, columns=columns, win_rates=tuple(rates), notes=(*comparison.notes, *notes))
     files = write_report(comparison, loaded, revisions, output, recorded)
     console().print(document(comparison).terminal())
     tell_written(files)
-
-
-def with_evidence(
-    comparison: Comparison, runs: Sequence[Run], audits: Sequence[AuditFile], pairwise: Sequence[Path]
-) -> Comparison:
-    """The comparison with what audits say beside each column, and with the win rates in these files of `pairwise`."""
-    columns = [replace(column, audits=notes_on(column.name, runs, audits)) for column in comparison.columns]
-    rates, notes = read_win_rates(pairwise, runs)
-    return replace(comparison, columns=tuple(columns), win_rates=tuple(rates), notes=(*comparison.notes, *notes))
 
 
 def write_report(

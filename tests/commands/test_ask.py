@@ -145,7 +145,7 @@ def test_an_interrupt_promises_nothing(told, monkeypatch, capsys):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cai_lightning.commands.ask.command.ask_fine_tuned", interrupt)
+    monkeypatch.setattr("cai_lightning.commands.ask.command.ask_evaluated", interrupt)
     assert told("ask", "How?") == 130
     captured = capsys.readouterr()
     assert "Sure." in captured.out

@@ -148,7 +148,7 @@ def test_unused_principles_of_a_known_constitution_count_zero_and_foreign_texts_
     foreign = Row("b", "Why?", "So.", (Round("Is it?", None, "Is it?", "", None, ""),), "")
     inspection = inspect_corpus(Corpus("c", (make_row(), foreign)), constitution)
     assert inspection.principles == {"harm": 2, "law": 0}
-    assert (inspection.unused, inspection.evenness) == (["law"], 0)
+    assert (inspection.unused, evenness(inspection.principles.values())) == (["law"], 0)
     with pytest.raises(UserError, match="'harm', which is no principle of other"):
         inspect_corpus(Corpus("c", (make_row(),)), Constitution("other", constitution.principles[1:]))
 

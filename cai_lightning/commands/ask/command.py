@@ -10,13 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
-from pathlib import Path
 from textwrap import shorten
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.status import Status
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cai_lightning.commands.ask.experiment import (
@@ -28,7 +27,7 @@ from cai_lightning.commands.ask.experiment import (
     Passage,
     Step,
     ask_base,
-    ask_fine_tuned,
+    ask_evaluated,
     device,
     read_experiment,
     serving,
@@ -97,7 +96,7 @@ def _ask_once(experiment: Experiment, prompt: Prompt) -> None:
     try:
         if adapter:
             with waiting("the fine-tuned model answers"):
-                exchange.answers.append(ask_fine_tuned(experiment, adapter, prompt))
+                exchange.answers.append(ask_evaluated(experiment, adapter, prompt))
     finally:
         show(exchange, experiment.note)
 
@@ -141,19 +140,14 @@ def converse(experiment: Experiment) -> None:
     evaluation, adapter = experiment.evaluation, experiment.adapter
     try:
         with serving(evaluation.answerer, lambda: evaluation.answerer.start(device(), adapter)) as runner:
-            print(_greeting(experiment, adapter))
+            who = f"{FINE_TUNED if adapter else BASE}: {experiment.name(adapter)}"
+            lines = filter(None, [who, experiment.note, f"{RESET} begins anew, {QUIT} leaves."])
+            print(printable_lines("\n".join(lines)) + "\n")
             talk: Conversation = []
             for line in takewhile(lambda line: line != QUIT, _lines()):
                 talk = [] if line == RESET else _turn(runner, evaluation, talk, line)
     except KeyboardInterrupt:
         print()
-
-
-def _greeting(experiment: Experiment, adapter: Path | None) -> str:
-    """Who speaks, and how the user leaves."""
-    who = f"{FINE_TUNED if adapter else BASE}: {experiment.name(adapter)}"
-    lines = [who, *([experiment.note] if experiment.note else []), f"{RESET} begins anew, {QUIT} leaves."]
-    return printable_lines("\n".join(lines)) + "\n"
 
 
 def _turn(runner: asyncio.Runner, evaluation: Evaluation, talk: Conversation, line: str) -> Conversation:
@@ -162,15 +156,14 @@ def _turn(runner: asyncio.Runner, evaluation: Evaluation, talk: Conversation, li
     try:
         with waiting("the model answers"):
             reply = runner.run(evaluation.answerer.reply(asked, f"{evaluation.seed}:chat{len(talk)}"))
+        print(folded(reply.thought), end="", flush=True)
+        if reply.why_silent:
+            raise ReplyError(reply.why_silent)
     except ReplyError as error:
         print(f"error: no reply: {error}", file=sys.stderr)
         return talk
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return talk
-    print("".join(f"{line}\n" for line in folded(reply.thought)), end="", flush=True)
-    if reply.why_silent:
-        print(f"error: no reply: {reply.why_silent}", file=sys.stderr)
         return talk
     cut = f"\n{CUT}" if reply.finish_reason == "length" else ""
     print(f"model> {printable_lines(reply.text)}{cut}\n", flush=True)
@@ -197,12 +190,12 @@ def _lines() -> Iterator[str]:
             yield line
 
 
-def folded(thought: str | None) -> list[str]:
+def folded(thought: str | None) -> str:
     """A thought as one line that tells how it begins; no line where there is none."""
     if thought is None:
-        return []
+        return ""
     words = printable_lines(thought).split()
-    return [f"[thought of {len(words)} words: {shorten(' '.join(words), BEGINNING, placeholder=' ...')}]"]
+    return f"[thought of {len(words)} words: {shorten(' '.join(words), BEGINNING, placeholder=' ...')}]\n"
 
 
 def show(exchange: Exchange, note: str | None = None) -> None:
@@ -222,9 +215,7 @@ def waiting(what: str) -> Status:
 
 
 def _panels(exchange: Exchange) -> Group:
-    beside = Table.grid(expand=True)
-    for _ in exchange.answers:
-        beside.add_column(ratio=1)
+    beside = Table.grid(*(Column(ratio=1) for _ in exchange.answers), expand=True)
     beside.add_row(*(_panel(answer.heading, _said(answer)) for answer in exchange.answers))
     steps = (_panel(step.heading, Group(*_turns(step))) for step in exchange.steps)
     return Group(_panel("prompt", Text(printable_lines(exchange.prompt))), beside, *steps)
@@ -247,14 +238,12 @@ def _said(passage: Passage) -> Text:
 
 def _words(passage: Passage) -> Text:
     """What was thought before, the words, and whether they were cut."""
-    thought = "".join(f"{line}\n" for line in folded(passage.thought))
     cut = f"\n{CUT}" if passage.cut else ""
-    return Text.assemble((thought, "dim"), printable_lines(passage.text), (cut, "yellow"))
+    return Text.assemble((folded(passage.thought), "dim"), printable_lines(passage.text), (cut, "yellow"))
 
 
 def _paragraphs(exchange: Exchange) -> Iterator[str]:
-    yield _paragraph(Passage("prompt", exchange.prompt))
-    yield from map(_paragraph, exchange.answers)
+    yield from map(_paragraph, [Passage("prompt", exchange.prompt), *exchange.answers])
     for step in exchange.steps:
         yield f"== {printable_lines(step.heading)} =="
         yield from map(_paragraph, step.passages)

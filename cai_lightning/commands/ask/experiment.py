@@ -2,7 +2,7 @@
 
     experiment = read_experiment(["--config=configs/qwen_contextual.yaml", "--model.revisions=2"])
     exchange = ask_base(experiment, prompt)
-    exchange.answers.append(ask_fine_tuned(experiment, adapter, prompt))
+    exchange.answers.append(ask_evaluated(experiment, adapter, prompt))
 
     with serving(engine, lambda: engine.start(device(), adapter)) as runner:
         reply = runner.run(engine.reply(conversation, seed))
@@ -39,7 +39,6 @@ BASE = "base model"
 FINE_TUNED = "fine-tuned model"
 
 
-@dataclass(frozen=True)
 class Experiment:
     """What there is to ask.
 
@@ -47,31 +46,22 @@ class Experiment:
         chain: Critique and revision; null where the configuration has no section `predict`.
         evaluation: The model with its adapter; that of the chain where there is no section `validate`.
         run: Folder of the run.
+
+    Attributes:
+        adapter: The adapter of the fine-tuned model; None for a base model, and where fit has not made the run's own
+            yet.
+        note: What is to be said where the fine-tuned model is asked for before fit has made it, or has finished it.
+
+    Raises:
+        UserError: The configuration names an adapter that is missing.
     """
 
-    chain: CritiqueRevision | None
-    evaluation: Evaluation
-    run: Path
-
-    @property
-    def adapter(self) -> Path | None:
-        """The adapter of the fine-tuned model; None for a base model, and where fit has not made the run's own yet.
-
-        Raises:
-            UserError: The configuration names a folder that is missing.
-        """
-        return None if self._is_missing else self.evaluation.adapter_folder(self.run)
-
-    @property
-    def note(self) -> str | None:
-        """What is to be said where the fine-tuned model is asked for before fit has made it, or has finished it."""
-        if self._is_missing:
-            return f"{self.run}: no fine-tuned model there yet; fit makes one."
-        return self.evaluation.why_unfinished(self.run)
-
-    @property
-    def _is_missing(self) -> bool:
-        return self.evaluation.adapter == "run" and not own_output(self.run).is_dir()
+    def __init__(self, chain: CritiqueRevision | None, evaluation: Evaluation, run: Path) -> None:
+        self.chain, self.evaluation = chain, evaluation
+        missing = evaluation.adapter == "run" and not own_output(run).is_dir()
+        self.adapter = None if missing else evaluation.adapter_folder(run)
+        none_yet = f"{run}: no fine-tuned model there yet; fit makes one."
+        self.note = none_yet if missing else evaluation.why_unfinished(run)
 
     def name(self, adapter: Path | None) -> str:
         """The evaluated model by its name, with the adapter where there is one."""
@@ -166,15 +156,15 @@ class Passage:
         heading: What it is.
         text: The words.
         cut: Whether the model came to its maximum of tokens in it.
+        thought: What was thought before; None where nothing was.
         model: Which model it is from, where that is not told by what stands around it.
-        thought: What it thought before; None where it did not.
     """
 
     heading: str
     text: str
     cut: bool = False
-    model: str = ""
     thought: str | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,42 +188,35 @@ def ask_base(experiment: Experiment, prompt: Prompt) -> Exchange:
     """Asks the model before any fine-tuning, which revises its answer where the experiment has a chain."""
     chain = experiment.chain
     if chain is None:
-        return Exchange(prompt.prompt, [_answer(BASE, experiment, None, prompt)])
+        return Exchange(prompt.prompt, [ask_evaluated(experiment, None, prompt)])
     chain.to(device())
     with serving(chain.engine, lambda: chain.prepare([prompt], 1)) as runner:
         return _exchange(runner.run(chain.revise(prompt)))
 
 
-def ask_fine_tuned(experiment: Experiment, adapter: Path, prompt: Prompt) -> Passage:
-    """Asks the model with its adapter, by the same draw as validate."""
-    return _answer(FINE_TUNED, experiment, adapter, prompt)
-
-
-def _answer(heading: str, experiment: Experiment, adapter: Path | None, prompt: Prompt) -> Passage:
+def ask_evaluated(experiment: Experiment, adapter: Path | None, prompt: Prompt) -> Passage:
+    """Asks the evaluated model, with its adapter or without one, by the same draw as validate."""
     evaluation = experiment.evaluation
     with serving(evaluation.answerer, lambda: evaluation.answerer.start(device(), adapter)) as runner:
         reply = runner.run(evaluation.reply(prompt))
-    return Passage(heading, reply.text, reply.finish_reason == "length", experiment.name(adapter), reply.thought)
+    heading = FINE_TUNED if adapter else BASE
+    return Passage(heading, reply.text, reply.finish_reason == "length", reply.thought, experiment.name(adapter))
 
 
 def _exchange(revision: Revision) -> Exchange:
     thoughts = revision.thoughts or [None] * len(revision.finish_reasons)
-    ends = zip(revision.finish_reasons, thoughts, strict=True)
-
-    def reply(heading: str, text: str, model: str = "") -> Passage:
-        """The next reply, with how it ended and what was thought before it."""
-        reason, thought = next(ends)
-        return Passage(heading, text, reason == "length", model, thought)
-
-    base = reply(BASE, revision.initial_response, revision.model)
-    steps = [_step(number, made, reply) for number, made in enumerate(revision.rounds, 1)]
+    ends = zip((reason == "length" for reason in revision.finish_reasons), thoughts, strict=True)
+    base = Passage(BASE, revision.initial_response, *next(ends), revision.model)
+    steps = [_step(number, made, ends) for number, made in enumerate(revision.rounds, 1)]
     return Exchange(revision.prompt, [base], steps)
 
 
-def _step(number: int, made: Round, reply: Callable[[str, str], Passage]) -> Step:
+def _step(number: int, made: Round, ends: Iterator[tuple[bool, str | None]]) -> Step:
+    """A round, given whether each further reply was cut, and what was thought before it."""
     similarity = "" if made.similarity is None else f", similarity {made.similarity:.2f}"
     passages = []
     if made.critique is not None:
-        passages += [Passage("Critique request", made.principle_used), reply("Critique", made.critique)]
-    passages += [Passage("Revision request", made.revision_request), reply("Revision", made.revision)]
+        passages += [Passage("Critique request", made.principle_used), Passage("Critique", made.critique, *next(ends))]
+    passages.append(Passage("Revision request", made.revision_request))
+    passages.append(Passage("Revision", made.revision, *next(ends)))
     return Step(f"Round {number}: principle {made.principle_id}{similarity}", passages)

@@ -118,20 +118,14 @@ def audit(
     judges = [metric for metric in metrics if pairwise and labels.chosen and isinstance(metric, Judge)]
     output.mkdir(parents=True, exist_ok=True)
     with locked(output / "audit.json"):
-        columns = score_labels(metrics, labels, output, place, score_batch_size)
+        scored = score_labels(metrics, labels, output, place, score_batch_size)
         positions = tuple(judge_positions(judge, labels, output) for judge in judges)
-    found = Audit(
-        file=comparisons.name,
-        digest=manifest.file_digest(comparisons),
-        labels=labels,
-        columns=audit_columns(columns, labels),
-        agreement=compare_columns(columns, labels),
-        positions=positions,
-    )
+    columns, agreement = audit_columns(scored, labels), compare_columns(scored, labels)
+    found = Audit(comparisons.name, manifest.file_digest(comparisons), labels, columns, agreement, positions)
     console().print(document(found).terminal())
     files = {"audit.md": document(found).markdown(), "audit.json": as_json(content(found))}
     tell_written([*write_files(output, files), *save_plot(found, output / PLOT)])
-    missing = [column.column.name for column in columns if column.not_run]
+    missing = [one.column.name for one in scored if one.not_run]
     if missing and strict:
         raise UserError(f"every other score is kept, but these evaluators did not run: {', '.join(missing)}")
 
@@ -177,12 +171,11 @@ def judge_positions(metric: Judge, labels: Labels, output: Path) -> PositionFind
     pairs = [Pair(id, row.conversation, row.chosen, row.rejected) for id, row in zip(ids, rows, strict=True)]
     try:
         revision = asking.revision()
-        judgements = judge_pairs(asking, revision, output, pairs)
+        return compare_orders(replace(judge, revision=revision), judge_pairs(asking, revision, output, pairs), labels)
     except WriteError:
         raise
     except UserError as error:
         return replace(judge, not_run=str(error))
-    return compare_orders(replace(judge, revision=revision), judgements, labels)
 
 
 def _device(name: str | None) -> torch.device:

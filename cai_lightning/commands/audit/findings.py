@@ -206,8 +206,7 @@ class ColumnFindings:
 def audit_columns(columns: Sequence[ScoredColumn], labels: Labels) -> tuple[ColumnFindings, ...]:
     """Computes everything about the columns of an audit, and nothing about those that could not run."""
     look = _pairs if labels.chosen else _singles
-    idle = [bool(column.not_run or column.not_applicable) for column in columns]
-    found = [None if none else look(column, labels) for column, none in zip(columns, idle, strict=True)]
+    found = [None if column.not_run or column.not_applicable else look(column, labels) for column in columns]
     corrected = holm([each.right.p_value if each else None for each in found])
     return tuple(map(ColumnFindings, columns, found, corrected))
 
@@ -274,21 +273,16 @@ def compare_columns(columns: Sequence[ScoredColumn], labels: Labels) -> Agreemen
     """Compares every two columns that have scores."""
     ids = [response.id for response in labels.responses]
     scored = [column for column in columns if column.scores.values]
-    preferred = [preferences(column.oriented(labels.chosen), column.oriented(labels.rejected)) for column in scored]
 
-    def alpha(preferred: Sequence[Array]) -> Interval:
+    def alpha(columns: Sequence[ScoredColumn]) -> Interval:
+        preferred = [preferences(one.oriented(labels.chosen), one.oriented(labels.rejected)) for one in columns]
         return alpha_with_interval(np.stack(preferred), labels.prompts) if labels.chosen else NOTHING
 
-    pairs = [
-        PairAgreement(
-            a.column.name,
-            b.column.name,
-            rank_correlation(a.oriented(ids), b.oriented(ids)),
-            alpha([preferred_by_a, preferred_by_b]),
-        )
-        for (a, preferred_by_a), (b, preferred_by_b) in combinations(zip(scored, preferred, strict=True), 2)
-    ]
-    return Agreement(tuple(pairs), alpha(preferred) if pairs else NOTHING)
+    pairs = tuple(
+        PairAgreement(a.column.name, b.column.name, rank_correlation(a.oriented(ids), b.oriented(ids)), alpha([a, b]))
+        for a, b in combinations(scored, 2)
+    )
+    return Agreement(pairs, alpha(scored) if pairs else NOTHING)
 
 
 @dataclass(frozen=True)

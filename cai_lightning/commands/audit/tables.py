@@ -228,8 +228,7 @@ def _alpha_apart(found: Agreement | PairAgreement) -> dict[str, Any]:
 
 def _column(column: ColumnFindings) -> dict[str, Any]:
     scored, estimate = column.scored, column.estimate
-    share, interval = ("auc", "auc_ci95") if isinstance(column.found, SingleFindings) else ("accuracy", "ci95")
-    none = dict.fromkeys(("accuracy", "ci95", "auc", "auc_ci95"))
+    names = ("auc", "auc_ci95") if isinstance(column.found, SingleFindings) else ("accuracy", "ci95")
     figures = {name: value for name, value in vars(column.found).items() if name != "right"} if column.found else {}
     return {
         "settings": scored.settings,
@@ -238,9 +237,8 @@ def _column(column: ColumnFindings) -> dict[str, Any]:
         "not_run": scored.not_run,
         "not_applicable": scored.not_applicable,
         "n": estimate.n,
-        **none,
-        share: estimate.mean,
-        interval: estimate.interval,
+        **dict.fromkeys(("accuracy", "ci95", "auc", "auc_ci95")),
+        **dict(zip(names, (estimate.mean, estimate.interval), strict=True)),
         **figures,
         "p_value": column.right.p_value,
         "p_holm": column.p_holm,

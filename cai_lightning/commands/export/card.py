@@ -88,10 +88,9 @@ def model_card(run: Path, weights: Weights, name: str) -> str:
         UserError: A note of the run is broken.
     """
     front = yaml.safe_dump(_front(weights), sort_keys=False, allow_unicode=True)
-    parts = [*_usage(weights, name), *_training(run), *_evaluation(run, weights)]
-    return (
-        "\n\n".join([f"---\n{front}---", f"# {code_span(run.resolve().name)}", _about(weights), *parts, LIMITS]) + "\n"
-    )
+    head = [f"---\n{front}---", f"# {code_span(run.resolve().name)}", _about(weights)]
+    parts = [*head, *_usage(weights, name), *_training(run), *_evaluation(run, weights), LIMITS]
+    return "\n\n".join(parts) + "\n"
 
 
 def _front(weights: Weights) -> dict[str, Any]:
@@ -275,9 +274,7 @@ def licence(base: str) -> dict[str, str]:
     try:
         card = Path(base, "README.md") if Path(base).exists() else hf_hub_download(base, "README.md")
         front: dict[str, Any] = metadata_load(card) or {}
-    except (OSError, hub_errors.EntryNotFoundError, hub_errors.HFValidationError):  # no card, or no network
-        return {}
-    except (ValueError, yaml.YAMLError):  # no text, no YAML, or no object
+    except (OSError, hub_errors.EntryNotFoundError, ValueError, yaml.YAMLError):  # not to be had, or broken
         return {}
     found = {key: front.get(key) for key in KEYS}
     return {key: value for key, value in found.items() if isinstance(value, str) and 0 < len(value) <= LONGEST}

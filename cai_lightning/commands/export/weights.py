@@ -92,10 +92,10 @@ def write_weights(weights: Weights, folder: Path, dtype: DType, public: bool = F
     Raises:
         UserError: The weights cannot be read, or are not finite.
     """
-    tokenizer = _tokenizer(weights)
+    kept = (weights.folder / "tokenizer_config.json").is_file()  # beside the weights, what was trained with
+    tokenizer = load_tokenizer(str(weights.folder) if kept else weights.base)
     if weights.kind == "adapter":
-        _write_adapter(weights.folder, folder, dtype)
-        _write_base(weights, folder, public)
+        _write_adapter(weights, folder, dtype, public)
     else:
         model = _merged(weights, dtype) if weights.kind == "merged model" else load_model(str(weights.folder), dtype)
         _end_with_the_turn(model, tokenizer)
@@ -103,7 +103,9 @@ def write_weights(weights: Weights, folder: Path, dtype: DType, public: bool = F
     tokenizer.save_pretrained(folder)
 
 
-def _write_adapter(source: Path, folder: Path, dtype: DType) -> None:
+def _write_adapter(weights: Weights, folder: Path, dtype: DType, public: bool) -> None:
+    """Writes the tensors, and what is said of the base; that of a folder holds from anywhere on this machine."""
+    source = weights.folder
     with opening("adapter", str(source)):
         tensors = load_file(source / ADAPTER)
     broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
@@ -112,15 +114,11 @@ def _write_adapter(source: Path, folder: Path, dtype: DType) -> None:
     if dtype != "auto":
         tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()}
     save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
-
-
-def _write_base(weights: Weights, folder: Path, public: bool) -> None:
-    """Writes what an adapter says of its base; that of a folder holds from anywhere on this machine."""
     here = str(Path(weights.base).resolve()) if Path(weights.base).exists() else weights.base
     base = weights.public_base if public else here
     config = json.dumps(weights.config | {"base_model_name_or_path": base}, indent=2, ensure_ascii=False)
     (folder / "adapter_config.json").write_text(config + "\n", encoding="utf-8")
-    copy_fingerprint(weights.folder, folder, base)
+    copy_fingerprint(source, folder, base)
 
 
 def _merged(weights: Weights, dtype: DType) -> PreTrainedModel:
@@ -153,9 +151,3 @@ def _end_with_the_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     stops = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     if end not in stops:
         config.eos_token_id = [*(stop for stop in stops if stop is not None), end]
-
-
-def _tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
-    """The one that was trained with, where fit has kept it beside the weights."""
-    kept = (weights.folder / "tokenizer_config.json").is_file()
-    return load_tokenizer(str(weights.folder) if kept else weights.base)

@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from cai_lightning.commands.arguments import call, check_confidence
-from cai_lightning.commands.inspect.figures import Report, compute_figures, inspect_corpus
+from cai_lightning.commands.inspect.figures import compute_figures, inspect_corpus
 from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document, save_plot
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.principles.constitution import open_constitution
@@ -67,14 +67,9 @@ def inspect_runs(
     console().print(document(report).terminal())
     _print_conversations((corpus, row) for corpus in corpora for row in draw(corpus, sample, seed))
     if output:
-        tell_written(write_report(report, output))
-
-
-def write_report(report: Report, output: Path) -> list[Path]:
-    """Writes an inspection in all its forms and returns the files."""
-    table = as_csv(csv_head(report), csv_rows(report))
-    files = write_files(output, {"inspection.md": document(report).markdown(), "inspection.csv": table})
-    return [*files, *save_plot(report, output / "inspection.png")]
+        table = as_csv(csv_head(report), csv_rows(report))
+        files = write_files(output, {"inspection.md": document(report).markdown(), "inspection.csv": table})
+        tell_written([*files, *save_plot(report, output / "inspection.png")])
 
 
 def _with_id(corpora: Sequence[Corpus], id: str) -> list[tuple[Corpus, Row]]:

@@ -12,12 +12,12 @@ for their number, as those of a comparison are.
 import math
 import os
 import signal
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, count
 from multiprocessing import get_context
 
 import numpy as np
@@ -64,19 +64,9 @@ class Inspection:
         return self.corpus.name
 
     @property
-    def rounds(self) -> int:
-        """The most rounds that a row has."""
-        return max(len(row.rounds) for row in self.corpus.rows)
-
-    @property
     def unused(self) -> list[str]:
         """The principles of a known constitution that were never used."""
-        return [name for name, count in self.principles.items() if not count]
-
-    @property
-    def evenness(self) -> float:
-        """How evenly principles were used, see `evenness`."""
-        return evenness(list(self.principles.values()))
+        return [name for name, rounds in self.principles.items() if not rounds]
 
     @property
     def repeated_prompts(self) -> int:
@@ -90,12 +80,8 @@ class Inspection:
     @cached_property
     def places(self) -> dict[tuple[str, int], int]:
         """The number of each row by its id and how many rows before it have the same."""
-        seen: Counter[str] = Counter()
-        places = {}
-        for place, row in enumerate(self.corpus.rows):
-            places[row.id, seen[row.id]] = place
-            seen[row.id] += 1
-        return places
+        seen: defaultdict[str, count[int]] = defaultdict(count)
+        return {(row.id, next(seen[row.id])): place for place, row in enumerate(self.corpus.rows)}
 
     @cached_property
     def prompts(self) -> PromptNumbers:
@@ -113,23 +99,18 @@ def inspect_corpus(corpus: Corpus, constitution: Constitution | None = None) -> 
     Raises:
         UserError: A principle that was used is not in the constitution.
     """
-    return Inspection(
-        corpus=corpus,
-        values=_columns(list(_measured(corpus.rows))),
-        lengths=_lengths(corpus.rows),
-        finish_reasons=_finish_reasons(corpus.rows),
-        principles=_principles(corpus, constitution),
-        is_whole=constitution is not None,
-    )
+    rows, principles = corpus.rows, _principles(corpus, constitution)
+    values, lengths, finish_reasons = _columns(list(_measured(rows))), _lengths(rows), _finish_reasons(rows)
+    return Inspection(corpus, values, lengths, finish_reasons, principles, is_whole=constitution is not None)
 
 
-def evenness(counts: Sequence[int]) -> float:
+def evenness(counts: Collection[int]) -> float:
     """The entropy of counts over the most that it could be: 1 where all are alike, 0 where one has everything.
 
     >>> evenness([5, 5, 0, 0])
     0.5
     """
-    entropy = scipy.special.entr(np.array(counts) / sum(counts)).sum()
+    entropy = scipy.special.entr(np.array([*counts]) / sum(counts)).sum()
     return float(entropy) / math.log(len(counts)) if len(counts) > 1 else 1.0
 
 
@@ -139,10 +120,10 @@ def _principles(corpus: Corpus, constitution: Constitution | None) -> dict[str, 
         return dict(used.most_common())
     ids = {name: known.id for known in constitution.principles for name in (known.critique_request, known.id)}
     counts = Counter(dict.fromkeys(ids.values(), 0))
-    for name, count in used.items():
+    for name, rounds in used.items():
         if name not in ids:
             raise UserError(f"{corpus.name}: it uses {name!r}, which is no principle of {constitution.name}.")
-        counts[ids[name]] += count
+        counts[ids[name]] += rounds
     return dict(counts.most_common())
 
 
@@ -223,18 +204,14 @@ def compute_figures(inspections: Sequence[Inspection], confidence: float = 0.95)
         inspections: The corpora; differences are to the first of them.
         confidence: Share of intervals that shall hold the true value; p-values up to its complement are significant.
     """
-    groups = measures(max(inspection.rounds for inspection in inspections))
+    baseline, rounds = inspections[0], max(len(row.rounds) for one in inspections for row in one.corpus.rows)
     shown = [
         (heading, measure)
-        for heading, group in groups.items()
+        for heading, group in measures(rounds).items()
         for measure in group
-        if any(measure.name in inspection.values for inspection in inspections)
+        if any(measure.name in one.values for one in inspections)
     ]
-    differences = [
-        _difference(measure.name, inspections[0], inspection, confidence)
-        for _, measure in shown
-        for inspection in inspections
-    ]
+    differences = [_difference(measure.name, baseline, one, confidence) for _, measure in shown for one in inspections]
     tested = iter(corrected(differences, 1 - confidence))
     figures = [
         Figure(heading, measure, tuple(Cell(_estimate(measure, one, confidence), next(tested)) for one in inspections))

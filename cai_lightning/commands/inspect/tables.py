@@ -12,9 +12,8 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cai_lightning.commands.inspect.figures import Cell, Inspection, Report
+from cai_lightning.commands.inspect.figures import Cell, Inspection, Report, evenness
 from cai_lightning.report.drawing import Key, Panel, run_color, save_panels
 from cai_lightning.report.measures import Measure, Unit
 from cai_lightning.report.plots import Line, Mark, forest
@@ -33,6 +32,8 @@ from cai_lightning.report.table import (
 from cai_lightning.statistics import Interval
 
 DECILES = [10, 20, 30, 40, 50, 60, 70, 80, 90]
+"""The percentiles that part the sorted lengths into tenths; the fifth is the median."""
+
 QUANTILES = [10, 25, 50, 75, 90]
 """Those that the plot shows."""
 
@@ -82,6 +83,7 @@ def _counts(report: Report) -> Iterator[Row]:
 
 def _facts(inspection: Inspection) -> dict[str, str]:
     rows, rounds = inspection.corpus.rows, sorted({len(row.rounds) for row in inspection.corpus.rows})
+    principles, used = inspection.principles, len(inspection.principles) - len(inspection.unused)
     return {
         "rows": f"{len(rows)}",
         "set aside as failed": f"{inspection.corpus.failed}",
@@ -91,14 +93,9 @@ def _facts(inspection: Inspection) -> dict[str, str]:
         "rounds": span(rounds[0], rounds[-1]),
         "prompts that repeat one": f"{inspection.repeated_prompts}",
         "revisions that repeat one": f"{inspection.repeated_revisions}",
-        "principles used": _principles_used(inspection),
-        "how evenly (1: all alike)": f"{inspection.evenness:.3f}",
+        "principles used": f"{used} of {len(principles)}" if inspection.is_whole else f"{used}",
+        "how evenly (1: all alike)": f"{evenness(principles.values()):.3f}",
     }
-
-
-def _principles_used(inspection: Inspection) -> str:
-    used = len(inspection.principles) - len(inspection.unused)
-    return f"{used} of {len(inspection.principles)}" if inspection.is_whole else f"{used}"
 
 
 def _figures(report: Report) -> Iterator[Row]:
@@ -151,14 +148,9 @@ def _lengths(report: Report, column: int, unit: str) -> Table:
     headings = ["median" if decile == 50 else f"{decile} %" for decile in DECILES]
     rows = []
     for stage, inspection, label in _stages(report):
-        lengths = [f"{length:.0f}" for length in deciles(inspection.lengths[stage][:, column])]
+        lengths = [f"{length:.0f}" for length in np.percentile(inspection.lengths[stage][:, column], DECILES)]
         rows.append({"": label, **dict(zip(headings, lengths, strict=True))})
     return Table(f"Lengths in {unit}: deciles", rows)
-
-
-def deciles(lengths: NDArray[np.int64]) -> list[float]:
-    """The nine lengths that part the sorted lengths into tenths; the fifth is the median."""
-    return [float(length) for length in np.percentile(lengths, DECILES)]
 
 
 def _finish_reasons(report: Report) -> Table:
@@ -204,14 +196,14 @@ def _named_counts(inspection: Inspection) -> Iterator[tuple[str, float]]:
     yield "failed", inspection.corpus.failed
     yield "repeated_prompts", inspection.repeated_prompts
     yield "repeated_revisions", inspection.repeated_revisions
-    yield "evenness", inspection.evenness
+    yield "evenness", evenness(inspection.principles.values())
     yield from ((f"principle {name}", count) for name, count in inspection.principles.items())
     for stage, reasons in inspection.finish_reasons.items():
         yield from ((f"{stage} ended with {reason}", count) for reason, count in reasons.items())
     for stage, lengths in inspection.lengths.items():
         for column, unit in enumerate(("characters", "words")):
-            for decile, length in zip(DECILES, deciles(lengths[:, column]), strict=True):
-                yield f"{stage} {unit} {decile} %", length
+            for decile, length in zip(DECILES, np.percentile(lengths[:, column], DECILES), strict=True):
+                yield f"{stage} {unit} {decile} %", float(length)
 
 
 def save_plot(report: Report, path: Path) -> list[Path]:
