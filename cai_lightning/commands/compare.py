@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from cai_lightning.commands.arguments import RUNS, call, check_confidence
-from cai_lightning.report.comparison import Comparison, compare_runs
-from cai_lightning.report.corpora import Revisions, read_rows
+from cai_lightning.report.comparison import compare_runs
+from cai_lightning.report.corpora import read_rows
 from cai_lightning.report.evidence import notes_on, read_audits, read_win_rates
 from cai_lightning.report.page import render_page
 from cai_lightning.report.plots import save_plots
-from cai_lightning.report.runs import Run, load_runs, with_references
+from cai_lightning.report.runs import load_runs, with_references
 from cai_lightning.report.table import as_csv, as_json, console, tell_written, write_files
 from cai_lightning.report.words import SCORES, content, document, scores
 from cai_lightning.run.errors import UserError
@@ -66,22 +66,15 @@ def compare(
     audits, (rates, notes) = read_audits(audit), read_win_rates(pairwise, loaded)
     columns = tuple(replace(column, audits=notes_on(column.name, loaded, audits)) for column in comparison.columns)
     comparison = replace(comparison, columns=columns, win_rates=tuple(rates), notes=(*comparison.notes, *notes))
-    files = write_report(comparison, loaded, revisions, output, recorded)
-    console().print(document(comparison).terminal())
-    tell_written(files)
-
-
-def write_report(
-    comparison: Comparison, runs: Sequence[Run], revisions: Sequence[Revisions], output: Path, recorded: Sequence[Run]
-) -> list[Path]:
-    """Writes a comparison in all its forms and returns the files."""
     files = {
-        "index.html": render_page(comparison, runs, revisions, recorded),
+        "index.html": render_page(comparison, loaded, revisions, recorded),
         "report.md": document(comparison).markdown(),
-        "scores.csv": as_csv(SCORES, scores(runs)),
+        "scores.csv": as_csv(SCORES, scores(loaded)),
         "summary.json": as_json(content(comparison)),
     }
-    return [*write_files(output, files), *save_plots(comparison, output / "plots")]
+    written = [*write_files(output, files), *save_plots(comparison, output / "plots")]
+    console().print(document(comparison).terminal())
+    tell_written(written)
 
 
 def _place(baseline: Path, runs: list[Path]) -> int:

@@ -109,7 +109,7 @@ def _about(weights: Weights) -> str:
     merge = end = ""
     if weights.kind == "merged model":
         merge = " The merge was computed in float32, and rounded once where the weights are of a 16-bit type."
-    if weights.unfinished:
+    if manifest.unfinished(weights.folder):
         end = " The training had not finished: this is the best of it until then."
     made = "made with cai_lightning: supervised fine-tuning on constitutional revisions."
     return f"{KINDS[weights.kind]} {code_span(weights.public_base)}, {made}{end}{merge}"

@@ -16,6 +16,7 @@ from cai_lightning.commands.arguments import Known, call
 from cai_lightning.commands.export.card import REPOSITORY, model_card
 from cai_lightning.commands.export.weights import find_weights, write_weights
 from cai_lightning.models.hub import DType
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.files import replace_text, replacing
 from cai_lightning.run.processes import quiet
@@ -57,10 +58,9 @@ def export(
     """
     quiet()
     weights = find_weights(run, merge)
-    if weights.unfinished and not unfinished:
-        raise UserError(
-            f"{weights.unfinished}. The same fit command goes on with it; to write it as it is: --unfinished."
-        )
+    why = manifest.unfinished(weights.folder)
+    if why and not unfinished:
+        raise UserError(f"{why}. The same fit command goes on with it; to write it as it is: --unfinished.")
     target = check_place(output, overwrite, run, weights.base)
     if push_to_hub:
         check_hub(push_to_hub)

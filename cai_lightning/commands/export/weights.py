@@ -44,11 +44,6 @@ class Weights:
     config: dict[str, Any]
 
     @property
-    def unfinished(self) -> str | None:
-        """Why it is not what the training would have come to; None where it is."""
-        return manifest.unfinished(self.folder)
-
-    @property
     def public_base(self) -> str:
         """The base as others can name it: on the Hub; or the last part of a folder's path, as the rest is nobody's
         business, in a form that is no name on the Hub, where it could be somebody else's."""

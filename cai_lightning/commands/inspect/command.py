@@ -25,7 +25,6 @@ from cai_lightning.run.records import Round, user
 from cai_lightning.run.text import printable, printable_lines
 
 SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
-REMOVED = "red"
 
 
 def main(args: Sequence[str]) -> None:
@@ -133,6 +132,6 @@ def _marked(text: str) -> Text:
     marked, place = Text(), 0
     for span in commentary_spans(text):
         marked.append(printable_lines(text[place : span.start]))
-        marked.append(f"⟦{span.kind}: {printable_lines(text[span.start : span.end])}⟧", REMOVED)
+        marked.append(f"⟦{span.kind}: {printable_lines(text[span.start : span.end])}⟧", "red")
         place = span.end
     return marked.append(printable_lines(text[place:]))
