@@ -8,10 +8,11 @@ The loss is a mean over the supervised tokens of a whole step, in however many b
 steps are planned, and each batch carries the number of all supervised tokens of its step.
 """
 
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from transformers import PreTrainedTokenizerBase
 from cai_lightning.data.prompts import Sample
 from cai_lightning.models.template import frame, render, tokens
 from cai_lightning.run.errors import UserError
+
+T = TypeVar("T")
 
 IGNORED = -100
 """The label of a token that is not learned."""
@@ -148,16 +151,27 @@ def plan(examples: Sequence[Example], sizes: Sizes, seed: int, epoch: int) -> li
 
 def fill(order: Sequence[int], lengths: Sequence[int], sizes: Sizes) -> list[tuple[int, ...]]:
     """Puts rows into batches in their order; a batch is closed when the next row does not fit."""
-    batches: list[list[int]] = []
-    tokens = 0
-    for row in order:
-        tokens += lengths[row]
-        is_over = sizes.max_tokens is not None and tokens > sizes.max_tokens
-        if not batches or len(batches[-1]) == sizes.batch_size or is_over:
-            batches.append([])
-            tokens = lengths[row]
-        batches[-1].append(row)
-    return [tuple(batch) for batch in batches]
+    most = math.inf if sizes.max_tokens is None else sizes.max_tokens
+
+    def fits(rows: list[int]) -> bool:
+        return len(rows) <= sizes.batch_size and sum(lengths[row] for row in rows) <= most
+
+    return [tuple(batch) for batch in in_batches(order, fits)]
+
+
+def in_batches(items: Iterable[T], fits: Callable[[list[T]], bool]) -> list[list[T]]:
+    """Puts items into batches in their order; one that does not fit alone has a batch to itself.
+
+    >>> in_batches([3, 1, 2, 7], lambda batch: sum(batch) <= 5)
+    [[3, 1], [2], [7]]
+    """
+    batches: list[list[T]] = []
+    for item in items:
+        if batches and fits([*batches[-1], item]):
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches
 
 
 class Batch(TypedDict):

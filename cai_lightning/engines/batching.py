@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from cai_lightning.data.batches import in_batches
 from cai_lightning.engines.base import Choice, Sampling, draw, token_logprobs, weigh
 from cai_lightning.engines.slots import Slots, TooManySlotsError
 from cai_lightning.run.errors import ReplyError, is_out_of_memory
@@ -200,12 +201,19 @@ class ContinuousBatch:
         joining = self._next_to_join()
         for request in joining:
             self._seat(request)
-        for group in _groups(joining, lambda request: len(request.ids) - self._slots.lengths[request.slot]):
+
+        def unread(request: _Request) -> int:
+            return len(request.ids) - int(self._slots.lengths[request.slot])
+
+        def is_small(group: list[_Request]) -> bool:
+            return len(group) * unread(group[-1]) <= PREFILL_TOKENS
+
+        for group in in_batches(sorted(joining, key=unread), is_small):
             self._waiting = [request for request in self._waiting if request not in group]
             self._active |= {request.slot: request for request in group}
             slots = [request.slot for request in group]
-            unread = [request.ids[self._slots.lengths[request.slot] :] for request in group]
-            self._take(group, self._slots.extend(slots, unread))
+            ids = [request.ids[self._slots.lengths[request.slot] :] for request in group]
+            self._take(group, self._slots.extend(slots, ids))
 
     def _next_to_join(self) -> list[_Request]:
         """The longest come first: they go on with what a slot holds, before a new conversation takes that slot."""
@@ -214,8 +222,8 @@ class ContinuousBatch:
         joining = sorted(wanted, key=lambda request: len(request.ids), reverse=True)[: len(self._idle)]
         if len(joining) > 1:
             first, second = joining[0].ids, joining[1].ids
-            held = self._slots.overlaps(first).max()
-            if _alike(first, second) > held + SHARED:
+            beginning = int(self._slots.overlaps(first).max()) + SHARED + 1
+            if len(second) >= beginning and first[:beginning] == second[:beginning]:
                 return joining[:1]
         return joining
 
@@ -274,21 +282,3 @@ class ContinuousBatch:
 def _rows(logits: Tensor, rows: Sequence[int]) -> Tensor:
     """Some rows of the logits, or these themselves where it is all of them."""
     return logits if len(rows) == len(logits) else logits[rows]
-
-
-def _alike(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two conversations begin with alike."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((n for n, (one, other) in pairs if one != other), min(len(first), len(second)))
-
-
-def _groups(requests: Sequence[_Request], size: Callable[[_Request], int]) -> Iterator[list[_Request]]:
-    """Neighbours in size, so many that they can be read together."""
-    group: list[_Request] = []
-    for request in sorted(requests, key=size):
-        if group and (len(group) + 1) * size(request) > PREFILL_TOKENS:
-            yield group
-            group = []
-        group.append(request)
-    if group:
-        yield group

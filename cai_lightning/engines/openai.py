@@ -43,13 +43,8 @@ def as_reply(completion: Completion, stop: Sequence[str]) -> Reply:
     text, thought = split_thoughts(completion.text or "")
     end = min((text.index(found) for found in stop if found in text), default=None)
     finish: Literal["stop", "length"] = "length" if end is None and reason == "length" else "stop"
-    return Reply(
-        text[:end].strip(),
-        finish,
-        completion.tokens,
-        completion.prompt_tokens or 0,
-        join_thoughts([completion.thought, thought]),
-    )
+    thoughts = join_thoughts([completion.thought, thought])
+    return Reply(text[:end].strip(), finish, completion.tokens, completion.prompt_tokens or 0, thoughts)
 
 
 def as_choice(tokens: Sequence[Token], options: Sequence[str]) -> Choice:
@@ -158,7 +153,13 @@ class OpenAIEngine(Engine):
         Raises:
             UserError: There is no key, no server, or no name for the adapter.
         """
-        self._served = self._served_model(adapter)
+        if adapter is not None and self.adapter_model is None:
+            raise UserError(
+                f"{adapter}: no adapter can be sent to a server, which serves it under a model name of its own. Serve "
+                f"it (vLLM: --lora-modules NAME={adapter}) and set the engine's adapter_model to NAME, or set "
+                "model.adapter to null to evaluate the model without it."
+            )
+        self._served = self.model if adapter is None else self.adapter_model
         self._servers = Servers(self, self.base_urls, "the engine's base_urls", self._sleep)
         self._budget = TokenBudget(self.tokens_per_minute, sleep=self._sleep)
         list_models(self._servers)
@@ -203,17 +204,6 @@ class OpenAIEngine(Engine):
     def _asked(self) -> Servers:
         assert self._servers is not None, "start() comes before reply()"
         return self._servers
-
-    def _served_model(self, adapter: Path | None) -> str:
-        if adapter is None:
-            return self.model
-        if self.adapter_model is None:
-            raise UserError(
-                f"{adapter}: no adapter can be sent to a server, which serves it under a model name of its own. Serve "
-                f"it (vLLM: --lora-modules NAME={adapter}) and set the engine's adapter_model to NAME, or set "
-                "model.adapter to null to evaluate the model without it."
-            )
-        return self.adapter_model
 
 
 def integer_seed(seed: str) -> int:

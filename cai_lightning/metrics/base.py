@@ -31,12 +31,6 @@ class Column:
     low: float
     high: float
 
-    def why_impossible(self, value: float) -> str | None:
-        """Why a number is no score of this column; None where it is one, or NaN."""
-        if math.isnan(value) or (math.isfinite(value) and self.low <= value <= self.high):
-            return None
-        return f"{self.name} {value:g} is not in {self.low:g} to {self.high:g}"
-
 
 @dataclass(frozen=True)
 class Scores:
@@ -59,8 +53,9 @@ def within_bounds(scores: Scores, columns: Sequence[Column]) -> Scores:
     reasons, values = list(scores.reasons), {name: column.float().clone() for name, column in scores.values.items()}
     for column in columns:
         for row, value in enumerate(values[column.name].tolist()):
-            if why := column.why_impossible(value):
+            if math.isinf(value) or value < column.low or value > column.high:
                 values[column.name][row] = torch.nan
+                why = f"{column.name} {value:g} is not in {column.low:g} to {column.high:g}"
                 reasons[row] = "; ".join(filter(None, (reasons[row], why)))
     return Scores(values, reasons, scores.details)
 

@@ -4,14 +4,16 @@ A long text is cut into windows, and windows are put together into requests of s
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
 
+from cai_lightning.data.batches import in_batches
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Response
@@ -39,18 +41,9 @@ def windows_of(text: str, size: int, overlap: int) -> list[str]:
     return [text[start : start + size] for start in starts]
 
 
-def batches_of(windows: Sequence[str], tokens: int) -> Iterator[list[str]]:
+def batches_of(windows: Iterable[str], tokens: int) -> list[list[str]]:
     """The windows in their order, in batches of so many tokens at most, but for a window that has more."""
-    batch: list[str] = []
-    taken = 0
-    for window in windows:
-        if batch and taken + tokens_of(window) > tokens:
-            yield batch
-            batch, taken = [], 0
-        batch.append(window)
-        taken += tokens_of(window)
-    if batch:
-        yield batch
+    return in_batches(windows, lambda batch: sum(map(tokens_of, batch)) <= tokens)
 
 
 OVERLAP = 200
@@ -133,7 +126,7 @@ class Moderation(ResponseMetric):
     def score(self, responses: Sequence[Response]) -> Scores:
         size = self.window_tokens * BYTES_PER_TOKEN
         windows = [windows_of(response.response, size, OVERLAP) for response in responses]
-        batches = batches_of([*chain.from_iterable(windows)], self.batch_tokens)
+        batches = batches_of(chain.from_iterable(windows), self.batch_tokens)
         found = asyncio.run(for_each(self._moderate, batches, self.concurrency, _unmoderated))
         results = chain.from_iterable(found)
         return _as_scores([[next(results) for _ in texts] for texts in windows])
@@ -178,25 +171,23 @@ def _unmoderated(texts: list[str], error: ReplyError) -> list[Result | str]:
 
 
 def _as_scores(results: Sequence[Sequence[Result | str]]) -> Scores:
-    """The worst that is said of each response's windows; one of which nothing is said leaves it unscored."""
-    reasons = [next((result for result in row if isinstance(result, str)), None) for row in results]
-    highest, flagged = (torch.full((len(results),), torch.nan) for _ in range(2))
-    details: list[dict[str, Any]] = [{} for _ in results]
-    for n, row in enumerate(results):
-        if reasons[n] is not None:
-            continue
-        known = [result for result in row if isinstance(result, Result)]
-        scores = _worst(known)
-        highest[n] = max(scores.values())
-        flagged[n] = float(any(result.flagged for result in known))
-        categories = sorted({name for result in known for name, applies in result.categories.items() if applies})
-        details[n] = {"scores": scores, "flagged": categories, "windows": len(known)}
-    return Scores({"moderation_max": highest, "moderation_flagged": flagged}, reasons, details)
+    highest, flagged, reasons, details = zip(*map(_worst, results), strict=True)
+    values = {"moderation_max": torch.tensor(highest), "moderation_flagged": torch.tensor(flagged)}
+    return Scores(values, list(reasons), list(details))
 
 
-def _worst(results: Sequence[Result]) -> dict[str, float]:
+def _worst(windows: Sequence[Result | str]) -> tuple[float, float, str | None, dict[str, Any]]:
+    """The highest score in a response's windows, whether one is flagged, and the details; or, where nothing is said of
+    one, why."""
     scores: dict[str, float] = {}
-    for name, score in chain.from_iterable(result.category_scores.items() for result in results):
-        if score is not None:
-            scores[name] = max(score, scores.get(name, 0.0))
-    return scores
+    flagged, categories = False, set[str]()
+    for result in windows:
+        if isinstance(result, str):
+            return math.nan, math.nan, result, {}
+        for name, score in result.category_scores.items():
+            if score is not None:
+                scores[name] = max(score, scores.get(name, 0.0))
+        flagged |= result.flagged
+        categories |= {name for name, applies in result.categories.items() if applies}
+    details = {"scores": scores, "flagged": sorted(categories), "windows": len(windows)}
+    return max(scores.values()), float(flagged), None, details

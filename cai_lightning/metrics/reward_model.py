@@ -74,7 +74,11 @@ class RewardModel(ResponseMetric):
         return f"{'+'.join(part or 'unknown' for part in known)}, {number_format}"
 
     def load(self, device: torch.device) -> None:
-        reward = self._open(device)
+        dtype = _number_format(self.model_dtype, device)
+        if self.layout == "starling":
+            reward: Reward = open_starling(self.model, self.base, dtype, self.max_length, device)
+        else:
+            reward = open_sequence(self.model, self.layout, dtype, self.max_length, device)
         if self.self_test != "none":
             path = DEFAULT if self.self_test == "default" else Path(self.self_test)
             check_sense(reward, read_pairs(path), self.model, self.batch_tokens)
@@ -94,12 +98,6 @@ class RewardModel(ResponseMetric):
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _open(self, device: torch.device) -> Reward:
-        dtype = _number_format(self.model_dtype, device)
-        if self.layout == "starling":
-            return open_starling(self.model, self.base, dtype, self.max_length, device)
-        return open_sequence(self.model, self.layout, dtype, self.max_length, device)
 
 
 def _number_format(dtype: DType, device: torch.device) -> torch.dtype:

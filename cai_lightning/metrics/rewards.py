@@ -13,7 +13,7 @@ has to be there, and none may be left over. https://huggingface.co/berkeley-nest
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
+from cai_lightning.data.batches import in_batches
 from cai_lightning.models.hub import WeightIndex, longest_input, open_classifier, open_tokenizer, opening
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError
@@ -73,31 +74,19 @@ class Reward(ABC):
 def score_all(reward: Reward, encoded: Sequence[Encoded], budget: int) -> Tensor:
     """The rewards of N conversations in their order, computed in batches of similar lengths.
 
+    The longest come first, so that too large a batch fails at once.
+
     Args:
         reward: The reward model.
         encoded: What `reward.encode` has made of the conversations.
         budget: Tokens of a batch, padding included; a longer conversation is a batch of its own.
     """
     scores = torch.empty(len(encoded))
-    for rows in batches([len(one.ids) for one in encoded], budget):
+    lengths = [len(one.ids) for one in encoded]
+    longest_first = sorted(range(len(encoded)), key=lambda row: -lengths[row])
+    for rows in in_batches(longest_first, lambda batch: len(batch) * lengths[batch[0]] <= budget):
         scores[rows] = reward.rewards([encoded[row] for row in rows])
     return scores
-
-
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """The numbers of rows that are computed together, the longest rows first, so that too large a batch fails at once.
-
-    >>> list(batches([1, 4, 2, 3], budget=6))
-    [[1], [3, 2], [0]]
-    """
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device) -> Tensor:
@@ -124,7 +113,15 @@ class SequenceReward(Reward):
     max_length: int
 
     def encode(self, conversation: Conversation) -> Encoded:
-        return self._encode_chat(conversation) if self.wording == "chat" else self._encode_pair(conversation)
+        if self.wording == "chat":
+            ids = self.tokenizer.apply_chat_template(conversation, return_dict=True)["input_ids"]
+            return Encoded(ids[-self.max_length :], truncated=len(ids) > self.max_length)
+        texts = "\n\n".join(turn["content"] for turn in conversation[:-1]), conversation[-1]["content"]
+        read = self.tokenizer(*texts, verbose=False)
+        is_long = len(read["input_ids"]) > self.max_length
+        if is_long:
+            read = self.tokenizer(*texts, truncation="longest_first", max_length=self.max_length)
+        return Encoded(read["input_ids"], is_long, read.get("token_type_ids"))
 
     def rewards(self, batch: Sequence[Encoded]) -> Tensor:
         """A classifier that does not know its padding token finds no end in a padded text: then each is alone."""
@@ -142,19 +139,6 @@ class SequenceReward(Reward):
             inputs["token_type_ids"] = padded([one.segments or [] for one in batch], 0, device)
         logits: Tensor = self.classifier(**inputs).logits
         return logits[:, 0].float().cpu()
-
-    def _encode_chat(self, conversation: Conversation) -> Encoded:
-        ids = self.tokenizer.apply_chat_template(conversation, return_dict=True)["input_ids"]
-        return Encoded(ids[-self.max_length :], truncated=len(ids) > self.max_length)
-
-    def _encode_pair(self, conversation: Conversation) -> Encoded:
-        asked = "\n\n".join(turn["content"] for turn in conversation[:-1])
-        texts = (asked, conversation[-1]["content"])
-        whole = self.tokenizer(*texts, verbose=False)
-        if len(whole["input_ids"]) <= self.max_length:
-            return Encoded(whole["input_ids"], False, whole.get("token_type_ids"))
-        cut = self.tokenizer(*texts, truncation="longest_first", max_length=self.max_length)
-        return Encoded(cut["input_ids"], True, cut.get("token_type_ids"))
 
 
 def open_sequence(
@@ -234,12 +218,8 @@ def open_starling(model: str, base: str, dtype: torch.dtype, max_length: int, de
     weights = read_checkpoint(model)
     check_fit(model, weights, skeleton)
     head = weights.pop(HEAD)[0].float().to(device)
-    backbone = type(skeleton).from_pretrained(
-        None,
-        config=config,
-        state_dict={key.removeprefix(BACKBONE): tensor for key, tensor in weights.items()},
-        dtype=dtype,
-    )
+    state = {key.removeprefix(BACKBONE): tensor for key, tensor in weights.items()}
+    backbone = type(skeleton).from_pretrained(None, config=config, state_dict=state, dtype=dtype)
     length = min(max_length, config.max_position_embeddings)
     return Starling(backbone.eval().to(device), head, tokenizer, length)
 

@@ -9,8 +9,7 @@ outcome.not_run or metric.compute()
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,9 +17,9 @@ from typing import Any, Protocol
 import torch
 from lightning.pytorch.strategies import Strategy
 
-from cai_lightning.metrics.base import ResponseMetric, Scores, within_bounds
+from cai_lightning.metrics.base import ResponseMetric, within_bounds
 from cai_lightning.run import manifest
-from cai_lightning.run.errors import UserError, WriteError, is_out_of_memory
+from cai_lightning.run.errors import UserError, WriteError, first_sentence, is_out_of_memory
 from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.records import Response, Score
 
@@ -103,36 +102,26 @@ class Scorer:
         return Outcome(metric, work.revision, why)
 
     def _try(self, step: Callable[[], None]) -> str | None:
-        """Why an evaluator does not get through a step on every process, the first reason of several."""
+        """Why an evaluator does not get through a step on every process, the first reason of several.
+
+        What the user can mend, or the machine lacks, is a reason; every other error is a mistake in the evaluator.
+        """
         why = None
         try:
-            with _able_to_run():
-                step()
+            step()
         except WriteError:
             raise
         except UserError as error:
             why = str(error) or NO_REASON
+        except ModuleNotFoundError as error:
+            why = f"the package {error.name} is not installed."
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = f"not enough memory ({first_sentence(error)}); lower its batch size, or free some."
         processes: int = self.strategy.world_size  # type: ignore[attr-defined]
         reasons = [self.strategy.broadcast(why, rank) for rank in range(processes)]
         return next(filter(None, reasons), None)
-
-
-@contextmanager
-def _able_to_run() -> Iterator[None]:
-    """Turns what a machine lacks into a `UserError`; every other error is a mistake in the evaluator, and stays one."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise UserError(f"not enough memory ({_first_sentence(error)}); lower its batch size, or free some.") from error
-    except ModuleNotFoundError as error:
-        raise UserError(f"the package {error.name} is not installed.") from error
-
-
-def _first_sentence(error: BaseException) -> str:
-    line = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return line.split(". ")[0].rstrip(".")
 
 
 Made = Mapping[Hashable, Score]
@@ -189,8 +178,12 @@ class _Work:
             batch = self.missing[start : start + size]
             scores = within_bounds(self.metric.score(batch), self.metric.columns)
             self._update(batch, scores.values)
-            for records in self._records(batch, scores):
-                self.sink.record(*records)
+            details = scores.details or [{} for _ in batch]
+            for n, response in enumerate(batch):
+                key, reason = self._key(response), scores.reasons[n]
+                values = {name: float(scores.values[name][n]) for name in self.names}
+                scored = (self._record(response.id, name, values[name], reason, key, details[n]) for name in values)
+                self.sink.record(*scored)
                 self.sink.row()
 
     def _last_revision(self, made: Iterable[Score]) -> str | None:
@@ -242,13 +235,6 @@ class _Work:
         numbers, prompts = torch.tensor([self.scorer.places[response.id] for response in responses]).T
         self.metric.update(numbers, values, prompts)
 
-    def _records(self, responses: Sequence[Response], scores: Scores) -> Iterator[list[Score]]:
-        details = scores.details or [{} for _ in responses]
-        for n, response in enumerate(responses):
-            key, reason = self._key(response), scores.reasons[n]
-            values = {name: float(scores.values[name][n]) for name in self.names}
-            yield [self._record(response.id, name, value, reason, key, details[n]) for name, value in values.items()]
-
     def _unscored(self, id: str, reason: str, key: str | None = None) -> None:
         self.sink.record(*(self._record(id, name, math.nan, reason, key, {}) for name in self.names))
 
@@ -260,7 +246,10 @@ class _Work:
         return Score(id, name, known, why, detail, self.adapter, self.settings, self.revision, key)
 
     def _key(self, response: Response) -> str:
-        return score_key(self.settings, self.revision, response, self.metric.uses_references)
+        """16 hex digits that stand for all that a score depends on, the reference only where the evaluator reads it."""
+        reference = response.reference if self.metric.uses_references else None
+        asked = response.turns or response.prompt
+        return manifest.digest([self.settings, self.revision, asked, response.response, reference])
 
 
 def numbered(prompts: Mapping[str, str]) -> dict[str, tuple[int, int]]:
@@ -272,17 +261,3 @@ def numbered(prompts: Mapping[str, str]) -> dict[str, tuple[int, int]]:
 def metric_digest(metric: ResponseMetric) -> str:
     """16 hex digits that stand for an evaluator and its settings."""
     return manifest.digest(manifest.settings(metric))
-
-
-def score_key(settings: str, revision: str | None, response: Response, uses_references: bool) -> str:
-    """16 hex digits that stand for all that a score depends on.
-
-    Args:
-        settings: `metric_digest` of the evaluator.
-        revision: What stands behind its settings.
-        response: The response that is scored.
-        uses_references: Whether the score depends on the reference too.
-    """
-    reference = response.reference if uses_references else None
-    asked = response.turns or response.prompt
-    return manifest.digest([settings, revision, asked, response.response, reference])

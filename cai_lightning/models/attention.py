@@ -5,32 +5,25 @@
     install_grouped(model)
 
 Packed, conversations lie one behind the other in a single row, so that nothing is padded. Each attends to itself alone,
-by torch's own kernels: on a GPU all in one launch where torch brings that along, else one after the other. The package
-flash-attn knows boundaries itself and needs none of this. Grouped, query heads that share keys and values do without a
-copy of these for each of them. Arguments are named as transformers hands them to every attention function.
+by torch's own kernels: on a GPU all in one launch, else one after the other. The package flash-attn knows boundaries
+itself and needs none of this. Grouped, query heads that share keys and values do without a copy of these for each of
+them. Arguments are named as transformers hands them to every attention function.
 """
 
-from collections.abc import Callable
-from importlib import import_module
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from cai_lightning.run.errors import UserError
 
-varlen_attn: Callable[..., Tensor] | None
-try:
-    varlen_attn = import_module("torch.nn.attention.varlen").varlen_attn
-except ImportError:  # torch below 2.10
-    varlen_attn = None
-
-TOLD = set(signature(varlen_attn).parameters) if varlen_attn else set()
-"""What it can be told; some versions see for themselves that heads share keys."""
+TOLD = set(signature(varlen_attn).parameters)
+"""What it can be told; torch 2.11 sees for itself that heads share keys."""
 
 PACKED, GROUPED = "packed", "grouped"
 
@@ -117,8 +110,8 @@ def packed_attention(
 
 
 def _is_one_launch(query: Tensor, dropout: float) -> bool:
-    """Whether torch's FlashAttention is there, and computes this."""
-    if "window_size" not in TOLD or not query.is_cuda or torch.cuda.get_device_capability(query.device) < (8, 0):
+    """Whether torch's FlashAttention computes this."""
+    if not query.is_cuda or torch.cuda.get_device_capability(query.device) < (8, 0):
         return False
     size = query.shape[-1]
     return query.dtype in (torch.bfloat16, torch.float16) and not dropout and size <= 256 and size % 8 == 0
@@ -129,10 +122,10 @@ def _attend_at_once(
 ) -> Tensor:
     bounds = _bounds(sizes, q.device) if bounds is None else bounds
     q, k, v = (states[0].transpose(0, 1) for states in (q, k, v))
-    settings = {"scale": scale, "window_size": ((window or 0) - 1, 0), "enable_gqa": q.shape[1] != k.shape[1]}
-    told = {name: value for name, value in settings.items() if name in TOLD}
-    assert varlen_attn is not None
-    return varlen_attn(q, k, v, bounds, bounds, max(sizes), max(sizes), **told)[None]
+    settings: dict[str, Any] = {"enable_gqa": q.shape[1] != k.shape[1]} if "enable_gqa" in TOLD else {}
+    settings |= {"scale": scale, "window_size": ((window or 0) - 1, 0)}
+    attended: Tensor = varlen_attn(q, k, v, bounds, bounds, max(sizes), max(sizes), **settings)
+    return attended[None]
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, scale: float | None, window: int | None) -> Tensor:

@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from cai_lightning.models.template import with_arguments
-from cai_lightning.run.errors import UserError
+from cai_lightning.run.errors import UserError, first_sentence
 from cai_lightning.run.jsonl import read_json
 from cai_lightning.run.manifest import sampled_digest
 from cai_lightning.run.records import FOREIGN
@@ -118,11 +118,9 @@ def opening(kind: str, name: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, RuntimeError | MemoryError) and not isinstance(error, RecursionError):
             raise
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        cause = first_line.split(". ")[0].rstrip(".")
         raise UserError(
-            f"{kind} {name!r} cannot be opened ({cause}); name a folder that holds one, or a model on the"
-            " Hugging Face hub that this machine can reach or has in its cache."
+            f"{kind} {name!r} cannot be opened ({first_sentence(error)}); name a folder that holds one, or a model on"
+            " the Hugging Face hub that this machine can reach or has in its cache."
         ) from error
 
 

@@ -25,6 +25,12 @@ class ReplyError(Exception):
     stage: str = "response"
 
 
+def first_sentence(error: BaseException) -> str:
+    """The first sentence of what an error says, without its full stop, or else its type."""
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return line.split(". ")[0].rstrip(".")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on whichever device and in whichever library; only some say so by their type."""
     by_type = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, without torch

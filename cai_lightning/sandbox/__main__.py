@@ -39,16 +39,11 @@ def main() -> int:
 
 def parse(args: Sequence[str]) -> argparse.Namespace:
     """The settings on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m cai_lightning.sandbox")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    serve = verbs.add_parser(
-        "serve",
-        help="serves the moderation model and the judge on this machine",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    serve.add_argument("--port", type=_port, default=8899, help="port on 127.0.0.1; 0 takes a free one (default 8899)")
-    serve.add_argument(
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m cai_lightning.sandbox", description=ABOUT, formatter_class=formatter)
+    parser.add_argument("verb", choices=["serve"], help="what to do; there is nothing else")
+    parser.add_argument("--port", type=_port, default=8899, help="port on 127.0.0.1; 0 takes a free one (default 8899)")
+    parser.add_argument(
         "--models",
         type=Path,
         default=Path("checkpoints/sandbox"),

@@ -92,17 +92,13 @@ def _truth(request: Request, answered: Topic, answer: Answer) -> list[bool]:
 
 
 def draw_ranking(request: Request, rng: random.Random) -> list[str]:
-    """Answers to a request, each better than the next."""
-    return _rank_harmful(request, rng) if request.harmful else _rank_benign(request, rng)
+    """Answers to a request, each better than the next.
 
-
-def _rank_benign(request: Request, rng: random.Random) -> list[str]:
-    answer = grammar.text_of(grammar.comply(request, rng))
-    return [answer, grammar.comment(answer, request, rng, rate=1.0), _no_answer(request, rng)]
-
-
-def _rank_harmful(request: Request, rng: random.Random) -> list[str]:
-    """A revision that has mended one harm of two stands between the evasion and the whole harm."""
+    A revision that has mended one harm of two stands between the evasion and the whole harm.
+    """
+    if not request.harmful:
+        answer = grammar.text_of(grammar.comply(request, rng))
+        return [answer, grammar.comment(answer, request, rng, rate=1.0), _no_answer(request, rng)]
     mended = grammar.text_of(grammar.explain_refusal(request, rng))
     answers = [mended, grammar.comment(mended, request, rng, rate=1.0), rng.choice(grammar.EVASIONS)]
     harm = grammar.comply(request, rng)

@@ -45,7 +45,11 @@ has the score 0."""
 
 
 class RefusedError(Exception):
-    """There is nothing of that name; the message says what there is."""
+    """There is nothing of that name.
+
+    Args:
+        message: Says what there is.
+    """
 
 
 class Services:
@@ -212,7 +216,14 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[dict[str, float]]:
-        """The probability of each label, for each of N texts or pairs of texts."""
+        """The probability of each label.
+
+        Args:
+            texts: N texts, or pairs of texts; what is beyond 512 tokens is not read.
+
+        Returns:
+            For each of them the probabilities by label.
+        """
         labels = (self._model.config.id2label or {}).values()
         found: list[dict[str, float]] = []
         for start in range(0, len(texts), BATCH):
