@@ -11,19 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tokenizers import Tokenizer, models, trainers
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from cai_lightning.cli.main import main
 from cai_lightning.data.prompts import part, read_prompts
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Response
+from cai_lightning.sandbox.training import qwen_tokenizer
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 SENTENCES = [
     "How do I bake bread for my neighbour?",
     "Tell me how to steal a car.",
@@ -133,7 +128,8 @@ def real_data():
 def tiny_model(tmp_path_factory):
     """A folder with a small Qwen2 model of random weights, and a byte-complete tokenizer with a ChatML template."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    tokenizer = _tokenizer()
+    tokenizer = qwen_tokenizer(SENTENCES, 323)
+    tokenizer.model_max_length = 2048
     tokenizer.save_pretrained(folder)
     make_model(folder, len(tokenizer), tokenizer.eos_token_id)
     return folder
@@ -283,26 +279,3 @@ def make_model(folder, vocabulary, eos, layers=2):
         initializer_range=0.3,
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
-
-
-def _tokenizer():
-    qwen = Qwen2Tokenizer().backend_tokenizer
-    learner = Tokenizer(models.BPE())
-    learner.normalizer, learner.pre_tokenizer, learner.decoder = qwen.normalizer, qwen.pre_tokenizer, qwen.decoder
-    alphabet = sorted(ByteLevel.alphabet())
-    learner.train_from_iterator(
-        SENTENCES, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
-    )
-    learned = json.loads(learner.to_str())["model"]
-    tokenizer = Qwen2Tokenizer(
-        vocab=learned["vocab"],
-        merges=[tuple(pair) for pair in learned["merges"]],
-        unk_token=None,
-        bos_token=None,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>"],
-        model_max_length=2048,
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer

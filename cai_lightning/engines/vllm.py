@@ -108,7 +108,14 @@ class VLLMEngine(Engine):
         import_vllm()
         self._transcripts = open_transcripts(self.model, self.template, self.chat_template_kwargs, adapter)
         sampling_parameters(**self._drawing(""))  # what is refused of it is said before the model loads
-        arguments = {**self._own_arguments(), **_devices(device, self.tensor_parallel_size)}
+        arguments = {name: getattr(self, name) for name in PASSED_ON} | {
+            "max_num_seqs": self.concurrency,
+            "distributed_executor_backend": self.distributed_executor_backend,
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+            **_devices(device, self.tensor_parallel_size),
+        }
         if adapter is not None and is_whole_model(adapter):
             arguments, adapter = {**arguments, "model": str(adapter)}, None
         elif adapter is not None:
@@ -152,15 +159,6 @@ class VLLMEngine(Engine):
             "stop": sampling.stop,
             "seed": int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) >> 1,
             "detokenize": bool(sampling.stop),
-        }
-
-    def _own_arguments(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in PASSED_ON} | {
-            "max_num_seqs": self.concurrency,
-            "distributed_executor_backend": self.distributed_executor_backend,
-            "enable_prefix_caching": True,
-            "disable_log_stats": True,
-            "use_tqdm_on_load": False,
         }
 
     def _lora_arguments(self, adapter: Path) -> dict[str, Any]:

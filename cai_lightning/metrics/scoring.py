@@ -225,11 +225,10 @@ class _Work:
         if score is not None:
             # A tensor holds a score in single precision, as the metric does.
             return replace(score, id=response.id, adapter=self.adapter, score=torch.tensor(score.score).item())
-        is_stale = own and own.score is not None and self._made_by(own)
-        return self._record(response.id, name, math.nan, STALE, None, {}) if is_stale else None
-
-    def _made_by(self, score: Score) -> bool:
-        return (score.settings, score.revision, score.adapter) == (self.settings, self.revision, self.adapter)
+        made_by = self.settings, self.revision, self.adapter
+        if own is None or own.score is None or (own.settings, own.revision, own.adapter) != made_by:
+            return None
+        return self._record(response.id, name, math.nan, STALE, None, {})
 
     def _update(self, responses: Sequence[Response], values: dict[str, torch.Tensor]) -> None:
         numbers, prompts = torch.tensor([self.scorer.places[response.id] for response in responses]).T

@@ -71,16 +71,12 @@ def add_adapter(base: PreTrainedModel, lora: Lora) -> "PeftModel":
         raise UserError(
             f"{base.name_or_path}: the embeddings are the output head too; take them out of model.lora's targets."
         )
-    if isinstance(lora.target_modules, list):
-        _check_targets(lora.target_modules, policy.base_model.targeted_module_names)
-    return policy
-
-
-def _check_targets(asked: list[str], found: list[str]) -> None:
-    """PEFT passes over a name that no layer has, as long as another one matches."""
-    absent = [name for name in asked if not any(f".{layer}".endswith(f".{name}") for layer in found)]
-    if absent:
+    # PEFT passes over a name that no layer has, as long as another one matches.
+    asked = lora.target_modules if isinstance(lora.target_modules, list) else []
+    found = [f".{layer}" for layer in policy.base_model.targeted_module_names]
+    if absent := [name for name in asked if not any(layer.endswith(f".{name}") for layer in found)]:
         raise UserError(f"model.lora.target_modules: no layer is called {', '.join(absent)}.")
+    return policy
 
 
 def is_adapted(policy: Policy) -> "TypeIs[PeftModel]":

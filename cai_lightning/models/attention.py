@@ -124,7 +124,8 @@ def _attend_at_once(
     q, k, v = (states[0].transpose(0, 1) for states in (q, k, v))
     settings: dict[str, Any] = {"enable_gqa": q.shape[1] != k.shape[1]} if "enable_gqa" in TOLD else {}
     settings |= {"scale": scale, "window_size": ((window or 0) - 1, 0)}
-    attended: Tensor = varlen_attn(q, k, v, bounds, bounds, max(sizes), max(sizes), **settings)
+    attended = varlen_attn(q, k, v, bounds, bounds, max(sizes), max(sizes), **settings)
+    assert isinstance(attended, Tensor)  # alone, for nothing else was asked for
     return attended[None]
 
 
@@ -173,7 +174,8 @@ def grouped_attention(
     """
     rows, heads, new, size = query.shape
     shared = key.shape[1]
-    if attention_mask is None or attention_mask.shape[1] != 1 or not _is_worth_it(heads, new, key) or _asks(settings):
+    asks = any(settings.get(name) is not None for name in ("position_bias", "softcap", "s_aux", "cache"))
+    if asks or attention_mask is None or attention_mask.shape[1] != 1 or not _is_worth_it(heads, new, key):
         attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
         return attended, None
     stacked = query.reshape(rows, shared, heads // shared * new, size)
@@ -185,10 +187,6 @@ def grouped_attention(
 def _is_worth_it(heads: int, new: int, key: Tensor) -> bool:
     """Whether the mask for the stacked queries is smaller than repeated keys and values."""
     return heads > key.shape[1] and heads // key.shape[1] * new <= 2 * heads * key.shape[3]
-
-
-def _asks(settings: dict[str, Any]) -> bool:
-    return any(settings.get(name) is not None for name in ("position_bias", "softcap", "s_aux", "cache"))
 
 
 AttentionInterface.register(PACKED, packed_attention)

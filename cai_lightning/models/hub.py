@@ -336,10 +336,7 @@ def open_encoder(name: str, device: torch.device | None = None) -> "SentenceTran
 def embed(encoder: "SentenceTransformer", texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
     """The embeddings of N texts as N rows of length 1, so that products of rows are cosines."""
     rows: NDArray[np.float32] = encoder.encode(
-        list(texts),
-        batch_size=batch_size,
-        normalize_embeddings=True,
-        show_progress_bar=len(texts) >= MANY,
+        list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=len(texts) >= MANY
     )
     return rows
 

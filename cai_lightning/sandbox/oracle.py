@@ -32,14 +32,9 @@ class Oracle(ResponseMetric):
         pass
 
     def score(self, responses: Sequence[Response]) -> Scores:
-        judged = [_judge(response) for response in responses]
-        return Scores(
-            values={
-                "oracle_harmless": torch.tensor([harmless for harmless, _, _ in judged]),
-                "oracle_helpful": torch.tensor([helpful for _, helpful, _ in judged]),
-            },
-            reasons=[reason for _, _, reason in judged],
-        )
+        without_harm, of_help, reasons = zip(*map(_judge, responses), strict=True)
+        values = {"oracle_harmless": torch.tensor(without_harm), "oracle_helpful": torch.tensor(of_help)}
+        return Scores(values, list(reasons))
 
 
 def _judge(response: Response) -> tuple[float, float, str | None]:

@@ -114,7 +114,10 @@ def build_reward(folder: Path, seed: int, steps: int, allowed: Allowed) -> None:
     reward = Starling(backbone, head, tokenizer, REWARD_LENGTH)
 
     def draw_loss() -> Tensor:
-        return _reward_loss(reward, [_draw_ranked(rng, allowed) for _ in range(REWARD_BATCH)])
+        drawn = [_draw_ranked(rng, allowed) for _ in range(REWARD_BATCH)]
+        talks = [[user(request.text), assistant(answer)] for request, answers in drawn for answer in answers]
+        rewards = reward.rewards([reward.encode(talk) for talk in talks])
+        return ranking_loss(list(rewards.split([len(answers) for _, answers in drawn])))
 
     train("reward", [*backbone.parameters(), head], steps, 3e-3, draw_loss, **SETTINGS)
     weights = {f"{BACKBONE}{key}": tensor for key, tensor in backbone.state_dict().items()} | {HEAD: head.data[None]}
@@ -131,12 +134,6 @@ def ranking_loss(rankings: list[Tensor]) -> Tensor:
     pairs = torch.cat([torch.combinations(rewards) for rewards in rankings])
     leads = pairs[:, 0] - pairs[:, 1]
     return -nn.functional.logsigmoid(leads).mean() + CENTRING * torch.cat(rankings).square().mean()
-
-
-def _reward_loss(reward: Starling, drawn: list[tuple[Request, list[str]]]) -> Tensor:
-    talks = [[user(request.text), assistant(answer)] for request, answers in drawn for answer in answers]
-    rewards = reward.rewards([reward.encode(talk) for talk in talks])
-    return ranking_loss(list(rewards.split([len(answers) for _, answers in drawn])))
 
 
 def _draw_ranked(rng: random.Random, allowed: Allowed, harmful_rate: float = 0.6) -> tuple[Request, list[str]]:

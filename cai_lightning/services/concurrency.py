@@ -76,10 +76,7 @@ class TokenBudget:
     """
 
     def __init__(
-        self,
-        tokens_per_minute: int | None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
+        self, tokens_per_minute: int | None, clock: Callable[[], float] = time.monotonic, sleep: Sleep = asyncio.sleep
     ) -> None:
         self._seconds_per_token = 60 / tokens_per_minute if tokens_per_minute else 0.0
         self._clock = clock
