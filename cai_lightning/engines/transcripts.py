@@ -68,7 +68,7 @@ class Transcripts:
         """
         if self.template == "plain":
             return list(self.tokenizer(wording.plain(conversation))["input_ids"])
-        answered, text = str(conversation[:-1]), self._worded(conversation)
+        answered, text = str(conversation[:-1]), render(self.tokenizer, conversation, prompt=True)
         if known := self._known.pop(answered, None):
             self._known[answered] = known  # the last to be forgotten, for it is asked about
             rest = _behind(known, text)
@@ -124,14 +124,11 @@ class Transcripts:
             return
         if len(self._known) >= REMEMBERED:
             del self._known[next(iter(self._known))]
-        answered = _Answered(self._worded(conversation), reply, [*ids, *written])
-        self._known[str(wording.answered(conversation, reply))] = answered
+        asked = render(self.tokenizer, conversation, prompt=True)
+        self._known[str(wording.answered(conversation, reply))] = _Answered(asked, reply, [*ids, *written])
 
     def _begins_thought(self, ids: list[int]) -> bool:
         return str(self.tokenizer.decode(ids[-LAST:])).rstrip().endswith(OPEN)
-
-    def _worded(self, conversation: Conversation) -> str:
-        return render(self.tokenizer, conversation, prompt=True)
 
 
 def open_transcripts(

@@ -123,7 +123,10 @@ def build_reward(folder: Path, seed: int, steps: int, allowed: Allowed) -> None:
     weights = {f"{BACKBONE}{key}": tensor for key, tensor in backbone.state_dict().items()} | {HEAD: head.data[None]}
     torch.save({key: tensor.bfloat16() for key, tensor in weights.items()}, folder / "pytorch_model.bin")
     backbone.config.save_pretrained(folder)
-    _write_self_test(folder / "self_test.json", rng, allowed)
+    # The best and the worst answers to as many harmful requests as benign ones: all that this model can know.
+    drawn = [_draw_ranked(rng, allowed, harmful_rate=float(number % 2)) for number in range(SELF_TEST_PAIRS)]
+    pairs = [{"prompt": request.text, "good": answers[0], "bad": answers[-1]} for request, answers in drawn]
+    (folder / "self_test.json").write_text(json.dumps(pairs, indent=2) + "\n", encoding="utf-8")
 
 
 def ranking_loss(rankings: list[Tensor]) -> Tensor:
@@ -158,10 +161,3 @@ def _reward_config(tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
         max_position_embeddings=REWARD_LENGTH,
         architectures=["LlamaForCausalLM"],
     )
-
-
-def _write_self_test(path: Path, rng: random.Random, allowed: Allowed) -> None:
-    """The best and the worst answers to as many harmful requests as benign ones: all that this model can know."""
-    drawn = [_draw_ranked(rng, allowed, harmful_rate=float(number % 2)) for number in range(SELF_TEST_PAIRS)]
-    pairs = [{"prompt": request.text, "good": answers[0], "bad": answers[-1]} for request, answers in drawn]
-    path.write_text(json.dumps(pairs, indent=2) + "\n", encoding="utf-8")

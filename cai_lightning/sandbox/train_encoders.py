@@ -136,10 +136,18 @@ def build_encoder(folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int, s
     """Trains the encoder on requests against principles, and on two answers to one request against all others."""
     torch.manual_seed(seed)
     encoder = _new_encoder(folder, tokenizer)
-    rng = random.Random(seed)
+    rng, scopes = random.Random(seed), grammar.scopes()
 
     def draw_loss() -> Tensor:
-        return _encoder_loss(encoder, [draw_allowed(rng, allowed) for _ in range(BATCH)], rng)
+        requests = [draw_allowed(rng, allowed) for _ in range(BATCH)]
+        asked = _embed(encoder, [request.text for request in requests])
+        principles = _embed(encoder, [principle(scope).critique_request for scope in scopes])
+        wanted = torch.tensor([[ranks(scope, request) for scope in scopes] for request in requests])
+        harmful = wanted.sum(dim=1) > 0
+        nearness = (asked @ principles.T)[harmful]
+        answers = [_embed(encoder, [grammar.text_of(grammar.respond(r, rng)) for r in requests]) for _ in range(2)]
+        told_apart = functional.cross_entropy(answers[0] @ answers[1].T / TEMPERATURE, torch.arange(BATCH))
+        return functional.mse_loss(nearness, wanted[harmful]) * 10 + told_apart
 
     train("encoder", encoder.parameters(), steps, 2e-3, draw_loss)
     encoder.bfloat16().save(str(folder), safe_serialization=True, create_model_card=False)
@@ -165,19 +173,6 @@ def _new_encoder(folder: Path, tokenizer: PreTrainedTokenizerBase) -> "SentenceT
     transformer = Transformer(str(folder), max_seq_length=256)
     pooling = Pooling(transformer.get_word_embedding_dimension(), "mean")
     return SentenceTransformer(modules=[transformer, pooling], device="cpu")
-
-
-def _encoder_loss(encoder: "SentenceTransformer", requests: list[Request], rng: random.Random) -> Tensor:
-    scopes = grammar.scopes()
-    asked = _embed(encoder, [request.text for request in requests])
-    principles = _embed(encoder, [principle(scope).critique_request for scope in scopes])
-    wanted = torch.tensor([[ranks(scope, request) for scope in scopes] for request in requests])
-    harmful = wanted.sum(dim=1) > 0
-    nearness = (asked @ principles.T)[harmful]
-    answers = [_embed(encoder, [grammar.text_of(grammar.respond(r, rng)) for r in requests]) for _ in range(2)]
-    pairs = answers[0] @ answers[1].T / TEMPERATURE
-    told_apart = functional.cross_entropy(pairs, torch.arange(len(requests)))
-    return functional.mse_loss(nearness, wanted[harmful]) * 10 + told_apart
 
 
 def _embed(encoder: "SentenceTransformer", texts: list[str]) -> Tensor:
