@@ -10,7 +10,7 @@ told_cuts(Path("runs/qwen_contextual/revisions.jsonl"))
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.metrics.base import estimate_in
 from cai_lightning.metrics.scoring import Outcome, metric_digest
 from cai_lightning.modules import Evaluation
-from cai_lightning.report.summary import ColumnReport, read_summary, summary_table, write_summary
+from cai_lightning.report.summary import read_summary, summary_table, write_summary
 from cai_lightning.report.table import by_reason, console, part
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
@@ -53,7 +53,7 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
     }
     write_summary(
         run,
-        [column for outcome in model.outcomes for column in _columns(outcome, model)],
+        dict(column for outcome in model.outcomes for column in _columns(outcome, model)),
         counts,
         references=data.reference_digest(run),
         config=manifest.digest(manifest.settings({"model": model, "data": data})),
@@ -83,18 +83,19 @@ def told_counts(summary: dict[str, Any]) -> str:
     return f"{counts.get('responses', 0)} responses: {', '.join(told)}" if told else ""
 
 
-def _columns(outcome: Outcome, model: Evaluation) -> list[ColumnReport]:
-    told: dict[str, Any] = {
+def _columns(outcome: Outcome, model: Evaluation) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a summary tells of the columns of an evaluator beside their counts, by name."""
+    told = {
         "not_run": outcome.not_run,
         "settings": metric_digest(outcome.metric),
         "uses_references": outcome.metric.uses_references,
         "revision": outcome.revision,
         "evaluator": manifest.settings(outcome.metric),
     }
-    return [
-        ColumnReport(**vars(column), **told, estimate=estimate_in(model.computed, column.name))
-        for column in outcome.metric.columns
-    ]
+    for column in outcome.metric.columns:
+        estimate = estimate_in(model.computed, column.name)
+        found = {"mean": estimate.mean, "ci95": estimate.interval, "scale": [column.low, column.high]}
+        yield column.name, {**found, "direction": column.direction, **told}
 
 
 def silences(responses: Iterable[Response]) -> dict[str, int]:

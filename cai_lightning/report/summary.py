@@ -8,9 +8,9 @@
     console().print(summary_table(summary).terminal())
 
 A metric of the summary is a column that an evaluator declares (`columns` of `metrics.base.ResponseMetric`); the
-configuration names the evaluators at `validate.model.init_args.metrics`. What is told of each of them is made by
-`_entry`, and `_row` shows it at the end of `validate`: a new figure is a line in both. What `compare` shows is in
-`report/words.py`.
+configuration names the evaluators at `validate.model.init_args.metrics`. What is told of each of them is made in
+`report/results.py`, or counted here by `_counted`, and `_row` shows it at the end of `validate`: a new figure is a line
+in both. What `compare` shows is in `report/words.py`.
 
 A file of scores may have been cut short, edited, or belong to another validation; then its numbers are not those that
 `validate` has summarized, and no comparison is made of them (`agreeing`).
@@ -19,7 +19,7 @@ A file of scores may have been cut short, edited, or belong to another validatio
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +32,7 @@ from cai_lightning.run.jsonl import is_number, parse, read_records
 from cai_lightning.run.records import FOREIGN, Score
 from cai_lightning.run.text import whole_json
 from cai_lightning.statistics import Direction, Interval
-from cai_lightning.statistics.intervals import NOTHING, by_prompt
+from cai_lightning.statistics.intervals import by_prompt
 
 Evaluator = tuple[str | None, str | None]
 """What made a score: the digest of an evaluator's settings, and its revision."""
@@ -140,38 +140,9 @@ PACKAGES = {"cai_lightning": "cai-lightning"} | {name: name for name in ("torch"
 UNIT_SCALE = [0.0, 1.0]
 
 
-@dataclass(frozen=True)
-class ColumnReport:
-    """What `validate` knows about a column beside its scores.
-
-    Args:
-        name: The column's name in `scores.jsonl`.
-        direction: Whether `higher` or `lower` is better.
-        low: The least value it can take.
-        high: The greatest value it can take; infinite where it has no bound.
-        estimate: The mean of its scores with its interval, as its evaluator has computed it over all processes.
-        not_run: Why its evaluator could not run; None where it ran.
-        settings: Digest of the settings its scores were made under.
-        uses_references: Whether its scores depend on the references, so that runs with other references do not compare.
-        revision: What stood behind the settings, such as the commit of a model.
-        evaluator: The settings in words: its class, its model and whatever else can change a score.
-    """
-
-    name: str
-    direction: Direction
-    low: float = 0.0
-    high: float = 1.0
-    estimate: Interval = NOTHING
-    not_run: str | None = None
-    settings: str | None = None
-    uses_references: bool = True
-    revision: str | None = None
-    evaluator: dict[str, Any] = field(default_factory=dict)
-
-
 def write_summary(
     run: Path,
-    columns: Sequence[ColumnReport],
+    columns: Metrics,
     counts: dict[str, int],
     references: str | None,
     config: str,
@@ -183,7 +154,10 @@ def write_summary(
 
     Args:
         run: Folder of the run.
-        columns: The columns of all evaluators, also of those that could not run.
+        columns: The columns of all evaluators, also of those that could not run, and what is told of each beside the
+            counts of its scores: their `mean` and its interval `ci95`, as the evaluator has computed them over all
+            processes; its `direction` and `scale`; why its evaluator did `not_run`; the digest of the `settings` and
+            the `revision` that its scores were made under, the `evaluator` in words, and whether it `uses_references`.
         counts: What was truncated, dropped or repaired, and how many responses there are.
         references: Digest of the file of references; None where there is none.
         config: Digest of the settings of the run.
@@ -191,11 +165,11 @@ def write_summary(
         unfinished: Why the adapter is not what its training would have come to; None where it is.
         ids: The prompts whose scores count, and are missing where there are none; None takes all that there are.
     """
-    made_by = {column.name: (column.settings, column.revision) for column in columns}
+    made_by = {name: (entry.get("settings"), entry.get("revision")) for name, entry in columns.items()}
     scores = read_scores(run, made_by, adapter, ids)
     summary = {
         "run": run.resolve().name,
-        "metrics": {column.name: _entry(column, scores[column.name], ids) for column in columns},
+        "metrics": {name: entry | _counted(scores[name], ids) for name, entry in columns.items()},
         "counts": counts,
         "versions": {name: _version(distribution) for name, distribution in PACKAGES.items()},
         "references": references,
@@ -246,18 +220,14 @@ class _Summary:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def _entry(column: ColumnReport, scores: ColumnScores, ids: Collection[str] | None) -> dict[str, Any]:
+def _counted(scores: ColumnScores, ids: Collection[str] | None) -> dict[str, Any]:
     tried = scores.values.keys() | scores.unscored.keys()
     return {
-        "mean": column.estimate.mean,
-        "ci95": column.estimate.interval,
         "scored": len(scores.values),
         "unscored": len(scores.unscored),
         "missing": len(set(ids or ()) - tried),
         "truncated": scores.truncated,
         "reasons": dict(scores.reasons.most_common()),
-        "scale": [column.low, column.high],
-        **{name: value for name, value in vars(column).items() if name not in ("name", "low", "high", "estimate")},
     }
 
 

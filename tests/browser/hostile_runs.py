@@ -1,6 +1,6 @@
 """Two validated runs in which prompts, answers, names and reasons try to be more than text."""
 
-from cai_lightning.report.summary import ColumnReport, write_summary
+from cai_lightning.report.summary import write_summary
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Score, prompt_id
 from cai_lightning.statistics import mean_interval
@@ -37,9 +37,10 @@ def write_run(run, is_tuned):
     if is_tuned:
         jsonl.write(run / "revisions.jsonl", [_revision(ids[n], n) for n in rows])
     means = {name: _mean([score for score in scores if score.metric == name]) for name in SETTINGS}
-    columns = [
-        ColumnReport(name, direction, settings="s1", estimate=means[name]) for name, direction in SETTINGS.items()
-    ]
+    columns = {
+        name: {"direction": direction, "settings": "s1", "mean": means[name].mean, "ci95": means[name].interval}
+        for name, direction in SETTINGS.items()
+    }
     write_summary(run, columns, {"responses": PROMPTS}, "r1", "c1")
     return run
 

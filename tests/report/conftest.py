@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from cai_lightning.report.summary import ColumnReport, write_summary
+from cai_lightning.report.summary import write_summary
 from cai_lightning.run import jsonl
 from cai_lightning.run.records import Response, Score
 from cai_lightning.statistics import mean_interval
@@ -31,7 +31,8 @@ def make_run(
         reports: What a column's report differs in, by the column's name.
     """
     described = {
-        name: {"name": name, "direction": "higher", "settings": "s1", "estimate": estimate(scores, prompts)}
+        name: {"direction": "higher", "settings": "s1", "scale": [0.0, 1.0], "not_run": None}
+        | {"mean": estimate(scores, prompts).mean, "ci95": estimate(scores, prompts).interval}
         | reports.get(name, {})
         for name, scores in columns.items()
     }
@@ -43,9 +44,7 @@ def make_run(
     ]
     jsonl.write(run / "scores.jsonl", rows)
     jsonl.write(run / "responses.jsonl", [response_row(id, said, adapter) for id, said in (responses or {}).items()])
-    write_summary(
-        run, [ColumnReport(**fields) for fields in described.values()], {}, references, "c1", adapter, prompts
-    )
+    write_summary(run, described, {}, references, "c1", adapter, prompts)
     return run
 
 

@@ -45,7 +45,7 @@ def test_means_intervals_and_differences_are_those_of_the_statistics(make_run):
 
 @pytest.mark.parametrize("seeds", [[""], ["@1", "@2"]])
 def test_ones_on_a_scale_from_1_to_5_are_no_rate(make_run, seeds):
-    ones, scale = dict.fromkeys(LOW, 1.0), {"low": 1.0, "high": 5.0}
+    ones, scale = dict.fromkeys(LOW, 1.0), {"scale": [1.0, 5.0]}
     names = [f"{arm}{seed}" for arm in ("base", "tuned") for seed in seeds]
     runs = [make_run(name, {"judge": ones, "share": ones}, adapter=name, judge=scale) for name in names]
     comparison = compare(*runs)

@@ -4,14 +4,15 @@ from importlib import metadata
 
 import pytest
 
-from cai_lightning.report.summary import ColumnReport, read_summary, write_summary
+from cai_lightning.report.summary import read_summary, write_summary
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Score
 from cai_lightning.statistics import mean_interval
 
 SCORES = {"a": 1.0, "b": 0.0, "c": 0.5}
-HARMLESS = ColumnReport("harmlessness", "higher", settings="s1", estimate=mean_interval(SCORES))
+ESTIMATE = mean_interval(SCORES)
+HARMLESS = {"harmlessness": {"direction": "higher", "settings": "s1", "mean": ESTIMATE.mean, "ci95": ESTIMATE.interval}}
 
 
 def write_scores(run, *scores):
@@ -21,7 +22,7 @@ def write_scores(run, *scores):
     jsonl.merge(run / "scores.jsonl")
 
 
-def summarize(run, *columns, adapter="a1"):
+def summarize(run, columns, adapter="a1"):
     write_summary(run, columns, {"responses": 3}, references="r1", config="c1", adapter=adapter)
     return read_summary(run)
 
@@ -37,7 +38,7 @@ def test_fields_of_the_design(tmp_path):
     assert summary["versions"]["torch"] == metadata.version("torch")
     assert set(summary["versions"]) == {"cai_lightning", "torch", "transformers", "lightning", "peft"}
     assert metric["mean"] == 0.5
-    assert metric["ci95"] == HARMLESS.estimate.interval
+    assert metric["ci95"] == ESTIMATE.interval
     assert (metric["scored"], metric["unscored"], metric["not_run"]) == (3, 0, None)
     assert (metric["direction"], metric["settings"]) == ("higher", "s1")
 
@@ -89,12 +90,13 @@ def test_the_last_score_of_an_id_counts(tmp_path):
 
 @pytest.mark.parametrize(("high", "scale"), [(5.0, [1.0, 5.0]), (float("inf"), [1.0, None])])
 def test_a_scale_may_have_no_end(tmp_path, high, scale):
-    summary = summarize(tmp_path, ColumnReport("judge", "higher", 1.0, high))
+    summary = summarize(tmp_path, {"judge": {"direction": "higher", "scale": [1.0, high]}})
     assert summary["metrics"]["judge"]["scale"] == scale
 
 
 def test_an_evaluator_that_could_not_run_says_why(tmp_path):
-    metric = summarize(tmp_path, ColumnReport("judge", "higher", not_run="no server"))["metrics"]["judge"]
+    judge = {"direction": "higher", "mean": None, "ci95": None, "not_run": "no server"}
+    metric = summarize(tmp_path, {"judge": judge})["metrics"]["judge"]
     assert (metric["mean"], metric["ci95"], metric["scored"], metric["not_run"]) == (None, None, 0, "no server")
 
 
