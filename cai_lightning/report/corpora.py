@@ -112,15 +112,14 @@ def read_corpora(paths: Sequence[Path]) -> list[Corpus]:
     Raises:
         UserError: There is nothing to read, a path is named twice, or a row is malformed; file and line are named.
     """
-    files = [path / FILE if path.is_dir() else path for path in paths]
-    names = name_runs([file.parent if file.name == FILE else file for file in files])
-    given = [not path.is_dir() for path in paths]
-    return [_read(*corpus) for corpus in zip(files, names, given, strict=True)]
+    names = name_runs([path.parent if path.name == FILE else path for path in paths])
+    return [_read(path, name) for path, name in zip(paths, names, strict=True)]
 
 
-def _read(file: Path, name: str, given: bool) -> Corpus:
+def _read(path: Path, name: str) -> Corpus:
     """A run's journal, in which the last line of an id counts, or a given file, whose every row is one of its own."""
-    found, repeated = read_revisions(file, own=not given)
+    file = path / FILE if path.is_dir() else path
+    found, repeated = read_revisions(file, own=path.is_dir())
     seen: Counter[str] = Counter()
     rows: list[Row] = []
     for where, recorded in found:

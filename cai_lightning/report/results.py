@@ -117,9 +117,10 @@ def tell_failures(reasons: Sequence[str], tried: int, where: str) -> None:
     """
     if not reasons:
         return
+    counts = Counter(reason if len(reason) <= MOST_LETTERS else f"{reason[:MOST_LETTERS]}..." for reason in reasons)
+    told = printable("; ".join(by_reason(dict(counts.most_common()))))
     text = (
-        f"{len(reasons)} of the {tried} rows tried failed and are {where}: {_by_reason(reasons)}. "
-        "The same command tries them again."
+        f"{len(reasons)} of the {tried} rows tried failed and are {where}: {told}. The same command tries them again."
     )
     if len(reasons) == tried:
         raise UserError(text)
@@ -138,11 +139,6 @@ def tell_missing(ids: Sequence[str], tests: int, path: Path) -> None:
         return
     shown = ", ".join(ids[:MOST_NAMED]) + (", ..." if len(ids) > MOST_NAMED else "")
     print(f"warning: {len(ids)} of the {tests} test prompts have no response in {path}: {shown}", file=sys.stderr)
-
-
-def _by_reason(reasons: Sequence[str]) -> str:
-    counts = Counter(reason if len(reason) <= MOST_LETTERS else f"{reason[:MOST_LETTERS]}..." for reason in reasons)
-    return printable("; ".join(by_reason(dict(counts.most_common()))))
 
 
 def told_cuts(path: Path) -> str:
