@@ -63,12 +63,9 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
     """Reads the runs in these folders, in this order.
 
     Raises:
-        UserError: No folder is named, one is named twice, one holds no finished `validate`, or a row is malformed.
+        UserError: A folder is named twice, one holds no finished `validate`, or a row is malformed.
     """
-    if not paths:
-        raise UserError("compare needs at least one run, such as runs/qwen_base.")
-    names = name_runs(paths)
-    return [_load(path, name) for path, name in zip(paths, names, strict=True)]
+    return [_load(path, name) for path, name in zip(paths, name_runs(paths), strict=True)]
 
 
 def name_runs(paths: Sequence[Path]) -> list[str]:
@@ -141,7 +138,9 @@ def arms_of(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     """
     fellows: dict[Path, list[Run]] = {}
     for run in runs:
-        fellows.setdefault(_experiment(run), []).append(run)
+        place = run.path.resolve()
+        experiment = place.with_name(place.name.partition(SEED)[0] or place.name)
+        fellows.setdefault(experiment, []).append(run)
     names = shortest_names(list(fellows))
     for arm in fellows.values():
         _refuse_copies(arm)
@@ -154,12 +153,6 @@ def arms_of(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
 def arm_of(run: str, arms: Arms) -> str:
     """The arm that a run belongs to; the name of an arm stands for itself."""
     return next(arm for arm, names in arms.items() if run in (arm, *names))
-
-
-def _experiment(run: Run) -> Path:
-    """The run's folder without its seed."""
-    place = run.path.resolve()
-    return place.with_name(place.name.partition(SEED)[0] or place.name)
 
 
 def _refuse_copies(arm: Sequence[Run]) -> None:

@@ -298,11 +298,6 @@ def test_a_run_named_twice_is_an_error(tmp_path):
         name_runs([tmp_path / "a", tmp_path / "b" / ".." / "a"])
 
 
-def test_no_run_is_an_error():
-    with pytest.raises(UserError, match="at least one run"):
-        load_runs([])
-
-
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("seeds", [[""], ["@1", "@2"]])
 def test_answers_to_one_prompt_are_no_independent_draws_whatever_their_ids(make_run, tmp_path, seeds, recorded):
