@@ -12,7 +12,15 @@ from cai_lightning.statistics import mean_interval
 
 SCORES = {"a": 1.0, "b": 0.0, "c": 0.5}
 ESTIMATE = mean_interval(SCORES)
-HARMLESS = {"harmlessness": {"direction": "higher", "settings": "s1", "mean": ESTIMATE.mean, "ci95": ESTIMATE.interval}}
+HARMLESS = {
+    "harmlessness": {
+        "direction": "higher",
+        "settings": "s1",
+        "mean": ESTIMATE.mean,
+        "ci95": ESTIMATE.interval,
+        "not_run": None,
+    }
+}
 
 
 def write_scores(run, *scores):
