@@ -10,14 +10,13 @@ import math
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal, Protocol, cast
+from typing import Any, cast
 
 import torch
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins import CheckpointIO
-from torch import Tensor
 
 from cai_lightning.models.policy import trained_state
 from cai_lightning.run import manifest
@@ -103,18 +102,11 @@ def _save(trainer: Trainer) -> None:
     trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
 
 
-class Saveable(Protocol):
-    """What trains an adapter or a model, under whatever objective."""
-
-    output: Literal["adapter", "model"]
-    """The folder of the run in which the best one is kept."""
-
-    def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
-        """Writes what was gathered, ready for `from_pretrained`."""
-
-
 class BestCheckpoint(Callback):
-    """Writes `<run>/adapter` (or `model`) whenever the validation loss is the lowest so far, and notes its step."""
+    """Writes `<run>/adapter` (or `model`) whenever the validation loss is the lowest so far, and notes its step.
+
+    What is trained says by `output` which of the two it is, and writes it by `save`, as every `PolicyModule` does.
+    """
 
     def __init__(self) -> None:
         self.best: float | None = None
@@ -127,7 +119,7 @@ class BestCheckpoint(Callback):
             raise UserError(f"epoch {trainer.current_epoch}: the validation loss is {loss}; lower model.learning_rate.")
         if self.best is not None and loss >= self.best:
             return
-        self.best, policy = loss, cast(Saveable, pl_module)
+        self.best, policy = loss, cast(Any, pl_module)
         run, trained = Path(trainer.default_root_dir), trained_state(pl_module)
         if trainer.is_global_zero:
             with replacing(run / policy.output) as fresh:

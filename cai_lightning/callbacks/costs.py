@@ -7,7 +7,7 @@ costs.flops(tokens=4096, supervised=3000) / seconds / matrix_rate(device, dtype)
 import resource
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -22,20 +22,13 @@ HEAP = 1.4
 give back what is freed between those that are kept."""
 
 
-@runtime_checkable
-class Costly(Protocol):
-    """What knows the floating-point operations of a batch."""
-
-    def flops(self, batch: Any) -> float:
-        """Operations of forward and backward."""
-
-
 class Throughput(Callback):
     """Logs, once a step: `grad_norm` (before clipping), `learning_rate`, `tokens_per_s` (padding left out, over all
     devices), `mfu` and `memory_gb`.
 
     MFU is the share of the device's rate of multiplying matrices in the precision of the training, measured once before
-    the first step. Memory is the peak since the beginning, on a CPU that of the process.
+    the first step, of the operations that the module counts by `flops(batch)`, as every `PolicyModule` does. Memory is
+    the peak since the beginning, on a CPU that of the process.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,7 +49,7 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._tokens += batch["tokens"]
-        self._flops += pl_module.flops(batch) if isinstance(pl_module, Costly) else 0.0
+        self._flops += cast(Any, pl_module).flops(batch)
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         seconds = time.perf_counter() - self._began

@@ -103,10 +103,8 @@ def _table(trial: Trial, rows: int, processes: int, width: int, price: Price) ->
     seconds = trial.time(-(-rows // processes), width)
     in_all = [rows * trial.prompt_tokens, rows * trial.tokens]
     table = Table("", Column("a row", justify="right"), Column(f"{rows:,} rows", justify="right"), box=None)
-    if trial.prompt_tokens:
-        table.add_row("prompt tokens", f"{trial.prompt_tokens:,.0f}", f"{in_all[0]:,.0f}")
-    else:
-        table.add_row("prompt tokens", "", "not told by this engine")
+    asked = [f"{n:,.0f}" for n in (trial.prompt_tokens, in_all[0])]
+    table.add_row("prompt tokens", *(asked if trial.prompt_tokens else ["", "not told by this engine"]))
     table.add_row("written tokens", f"{trial.tokens:,.0f}", f"{in_all[1]:,.0f}")
     table.add_row("time on this machine", "", _range(*(str(timedelta(seconds=round(each))) for each in seconds)))
     if price != Price():

@@ -7,10 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cai_lightning.data.prompt_data import PromptData, ResponseData
-    from cai_lightning.data.revision_data import RevisionData
-
-__all__ = ["PromptData", "ResponseData", "RevisionData"]
+    from cai_lightning.data.prompt_data import PromptData as PromptData
+    from cai_lightning.data.prompt_data import ResponseData as ResponseData
+    from cai_lightning.data.revision_data import RevisionData as RevisionData
 
 _HOMES = {"PromptData": "prompt_data", "ResponseData": "prompt_data", "RevisionData": "revision_data"}
 

@@ -105,7 +105,8 @@ def _mended(text: str) -> str:
     seen = _outside(code_spans(text), text, lambda prose: _UNSEEN.sub(lambda run: _meant(run, directed), prose))
     spaced = _outside(code_spans(seen), seen, lambda prose: prose.translate(_ON_EVERY_LINE))
     own = [line.span() for line in re.finditer(r"[^\n]+", spaced) if _EAST_ASIAN.search(line[0])]
-    return _outside([*code_spans(spaced), *own], spaced, _with_keyboard_marks)
+    kept = [*code_spans(spaced), *own]
+    return _outside(kept, spaced, lambda prose: _DASH_BETWEEN_WORDS.sub(" - ", prose).translate(_ON_OTHER_LINES))
 
 
 def _meant(run: re.Match[str], directed: bool) -> str:
@@ -118,10 +119,6 @@ def _meant(run: re.Match[str], directed: bool) -> str:
 def _takes_joiners(character: str) -> bool:
     is_latin = character < "\u0370" or "\u1e00" <= character <= "\u1eff" or character in _LIGATURES
     return not is_latin and unicodedata.category(character)[0] in "LMS"
-
-
-def _with_keyboard_marks(prose: str) -> str:
-    return _DASH_BETWEEN_WORDS.sub(" - ", prose).translate(_ON_OTHER_LINES)
 
 
 def _is_english(text: str) -> bool:

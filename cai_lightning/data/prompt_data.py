@@ -193,7 +193,8 @@ class ResponseData(RowData):
     def setup(self, stage: str) -> None:
         responses = _responses(Path(self.trainer.default_root_dir))  # type: ignore[union-attr]
         self.order = list(responses)
-        self.tests = [_test(row) for row in list(responses.values())[: self.limit]]
+        rows = list(responses.values())[: self.limit]
+        self.tests = [ReferencedPrompt(Prompt(**about(row), category=row.category), row.reference) for row in rows]
 
     def val_dataloader(self) -> DataLoader[list[ReferencedPrompt]]:
         return self.one_batch(self.share(self.tests))
@@ -201,7 +202,3 @@ class ResponseData(RowData):
 
 def _responses(run: Path) -> dict[str, Response]:
     return {str(id): response for id, response in read_records(run / "responses.jsonl", Response).items()}
-
-
-def _test(made: Response) -> ReferencedPrompt:
-    return ReferencedPrompt(Prompt(**about(made), category=made.category), made.reference)

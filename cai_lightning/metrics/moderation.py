@@ -6,7 +6,7 @@ A long text is cut into windows, and windows are put together into requests of s
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -39,11 +39,6 @@ def windows_of(text: str, size: int, overlap: int) -> list[str]:
     """
     starts = range(0, max(1, len(text) - overlap), size - overlap)
     return [text[start : start + size] for start in starts]
-
-
-def batches_of(windows: Iterable[str], tokens: int) -> list[list[str]]:
-    """The windows in their order, in batches of so many tokens at most, but for a window that has more."""
-    return in_batches(windows, lambda batch: sum(map(tokens_of, batch)) <= tokens)
 
 
 OVERLAP = 200
@@ -124,9 +119,8 @@ class Moderation(ResponseMetric):
         self._requests = TokenBudget(self.requests_per_minute, self._clock, self._sleep)
 
     def score(self, responses: Sequence[Response]) -> Scores:
-        size = self.window_tokens * BYTES_PER_TOKEN
-        windows = [windows_of(response.response, size, OVERLAP) for response in responses]
-        batches = batches_of(chain.from_iterable(windows), self.batch_tokens)
+        windows = [windows_of(row.response, self.window_tokens * BYTES_PER_TOKEN, OVERLAP) for row in responses]
+        batches = in_batches(chain(*windows), lambda batch: sum(map(tokens_of, batch)) <= self.batch_tokens)
         found = asyncio.run(for_each(self._moderate, batches, self.concurrency, _unmoderated))
         results = chain.from_iterable(found)
         return _as_scores([[next(results) for _ in texts] for texts in windows])

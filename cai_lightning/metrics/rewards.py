@@ -247,7 +247,7 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
             known = re.sub(_SAME_BACKBONE, BACKBONE, key)
             if key.endswith(_UNUSED):
                 continue
-            if known in weights and not _same(weights[known], tensor):
+            if known in weights and not torch.equal(weights[known], tensor):
                 raise UserError(f"{path}: {key} is not equal to {known}, which names the same weights.")
             weights[known] = tensor
     return weights
@@ -317,7 +317,3 @@ def _read(path: Path) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(f"{path}: expected tensors by name, found {type(value).__name__} by {key!r:.60}.")
     return content
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr() or torch.equal(one, other)

@@ -1,8 +1,6 @@
 """The objectives: what a verb does with a model."""
 
-from cai_lightning.modules.critique_revision import CritiqueRevision
-from cai_lightning.modules.evaluation import Evaluation
-from cai_lightning.modules.policy_module import PolicyModule
-from cai_lightning.modules.sft import SupervisedFineTuning
-
-__all__ = ["CritiqueRevision", "Evaluation", "PolicyModule", "SupervisedFineTuning"]
+from cai_lightning.modules.critique_revision import CritiqueRevision as CritiqueRevision
+from cai_lightning.modules.evaluation import Evaluation as Evaluation
+from cai_lightning.modules.policy_module import PolicyModule as PolicyModule
+from cai_lightning.modules.sft import SupervisedFineTuning as SupervisedFineTuning

@@ -62,7 +62,7 @@ def _port(text: str) -> int:
 def _serve(port: int, models: Path) -> None:
     """Serves until SIGTERM or Ctrl-C. The port is taken before the models load, so that a taken one is told at once."""
     for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, _end)
+        signal.signal(sign, lambda *_: os._exit(0))  # nothing is to be saved, and an exception could get lost
     with Server(port) as server:
         from transformers.utils.logging import disable_progress_bar
 
@@ -72,11 +72,6 @@ def _serve(port: int, models: Path) -> None:
         server.services = Services(Classifier(models / "moderation"), Classifier(models / "judge"))
         print(f"serving on {server.url}", flush=True)
         server.serve_forever()
-
-
-def _end(signum: int, frame: object) -> None:
-    """Ends at once: nothing is to be saved, and an exception could get lost in whatever is running."""
-    os._exit(0)
 
 
 class Server(ThreadingHTTPServer):

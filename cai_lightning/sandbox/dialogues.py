@@ -162,8 +162,9 @@ def _revise(rng: random.Random, request: Request, rounds: int) -> Conversation:
     talk = [user(request.text), assistant(grammar.text_of(answer))]
     suffix = rng.choice(tuple(COMMENTARY_RATE))
     direct = rng.random() < 0.12
-    for _ in range(rounds):
-        scope = _draw_scope(rng, request)
+    fitting = _fitting(request.topic)
+    for _ in range(rounds):  # fitting in more than half of them, so that both cases are learned
+        scope = rng.choice(fitting if fitting and rng.random() < 0.5 else grammar.scopes())
         if not direct:
             found = grammar.criticize(request, answer, scope, rng)
             talk = wording.answered(wording.critique(talk, principle(scope)), found)
@@ -171,12 +172,6 @@ def _revise(rng: random.Random, request: Request, rounds: int) -> Conversation:
         text = grammar.comment(grammar.text_of(answer), request, rng, COMMENTARY_RATE[suffix])
         talk = wording.answered(wording.revision(talk, principle(scope), suffix), text)
     return talk
-
-
-def _draw_scope(rng: random.Random, request: Request) -> Scope:
-    """A principle for one round, fitting in more than half of the rounds, so that both cases are learned."""
-    fitting = _fitting(request.topic)
-    return rng.choice(fitting if fitting and rng.random() < 0.5 else grammar.scopes())
 
 
 def _fitting(topic: Topic) -> Sequence[Scope]:

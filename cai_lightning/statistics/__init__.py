@@ -8,4 +8,4 @@ from cai_lightning.statistics.arms import arm_mean as arm_mean
 from cai_lightning.statistics.arms import corrected as corrected
 from cai_lightning.statistics.arms import mean_interval as mean_interval
 from cai_lightning.statistics.intervals import Interval as Interval
-from cai_lightning.statistics.tests import holm as holm
+from cai_lightning.statistics.significance import holm as holm

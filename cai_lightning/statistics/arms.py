@@ -43,7 +43,7 @@ from cai_lightning.statistics.intervals import (
     student_interval,
     student_quantile,
 )
-from cai_lightning.statistics.tests import (
+from cai_lightning.statistics.significance import (
     VarianceComponent,
     between_fine_tunings,
     between_prompts,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.batches import IGNORED, Batches, Example, Planned, Sizes, fill, plan
+from cai_lightning.data.batches import IGNORED, Batches, Example, Planned, Sizes, fill, in_batches, plan
 
 
 def example(length):
@@ -71,3 +71,11 @@ def test_batches_go_on_where_they_were_saved():
     assert list(other) == [2, 3, 4]
     assert list(other) == [0, 1, 2, 3, 4]
     assert list(Batches(lambda: every, lambda planned: planned.rows[0], other.done)) == [0, 1, 2, 3, 4]
+
+
+@given(st.lists(st.integers(0, 20)), st.integers(0, 20))
+def test_items_come_into_batches_in_their_order_each_as_full_as_it_may_be(items, most):
+    batches = in_batches(items, lambda batch: sum(batch) <= most)
+    assert [item for batch in batches for item in batch] == items
+    assert all(sum(batch) <= most or len(batch) == 1 for batch in batches)
+    assert all(sum(batch) + following[0] > most for batch, following in zip(batches, batches[1:], strict=False))

@@ -9,7 +9,7 @@ import torch
 from servers import KEY, error, serving
 
 from cai_lightning.metrics import Moderation
-from cai_lightning.metrics.moderation import batches_of, tokens_of, windows_of
+from cai_lightning.metrics.moderation import tokens_of, windows_of
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Response
@@ -256,12 +256,9 @@ def test_settings_are_checked(settings, message):
     assert KEY not in str(failure.value)
 
 
-def test_windows_cover_a_text_and_batches_keep_the_order():
+def test_windows_cover_a_text():
     for length in (0, 1, 9, 10, 11, 57):
         text = "".join(chr(97 + n % 26) for n in range(length))
         windows = windows_of(text, 10, 3)
         assert windows[0] + "".join(window[3:] for window in windows[1:]) == text
         assert all(len(window) <= 10 for window in windows)
-    windows = ["x" * n for n in range(40)]
-    assert [window for batch in batches_of(windows, 12) for window in batch] == windows
-    assert list(batches_of([], 12)) == []

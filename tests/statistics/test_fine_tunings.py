@@ -6,7 +6,7 @@ from scipy import stats
 
 from cai_lightning.statistics import arm_difference, arm_mean, mean_interval
 from cai_lightning.statistics.intervals import by_prompt, rate_interval
-from cai_lightning.statistics.tests import between_fine_tunings, prompts_needed
+from cai_lightning.statistics.significance import between_fine_tunings, prompts_needed
 
 
 def by_id(values):

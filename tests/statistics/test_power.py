@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 from cai_lightning.statistics import arm_difference
 from cai_lightning.statistics.intervals import by_prompt
-from cai_lightning.statistics.tests import (
+from cai_lightning.statistics.significance import (
     VarianceComponent,
     between_prompts,
     effect_size,

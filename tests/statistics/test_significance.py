@@ -10,7 +10,7 @@ from scipy import stats
 
 from cai_lightning.statistics import holm
 from cai_lightning.statistics.intervals import gather, student_interval
-from cai_lightning.statistics.tests import sign_flip, t_test
+from cai_lightning.statistics.significance import sign_flip, t_test
 
 
 def scipys(differences):

@@ -32,7 +32,7 @@ from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import shared_id
 from cai_lightning.statistics import Interval, PairedDifference, corrected
 from cai_lightning.statistics.intervals import NOTHING, Array, PromptNumbers, gather, mean_of_rows, number_prompts
-from cai_lightning.statistics.tests import t_test
+from cai_lightning.statistics.significance import t_test
 
 MANY = 4_000
 """Rows from which on several processes are worth starting."""
