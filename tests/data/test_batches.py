@@ -1,5 +1,7 @@
 """Every row comes once an epoch, every process does the same number of batches, and a step knows all of its tokens."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,4 +80,4 @@ def test_items_come_into_batches_in_their_order_each_as_full_as_it_may_be(items,
     batches = in_batches(items, lambda batch: sum(batch) <= most)
     assert [item for batch in batches for item in batch] == items
     assert all(sum(batch) <= most or len(batch) == 1 for batch in batches)
-    assert all(sum(batch) + following[0] > most for batch, following in zip(batches, batches[1:], strict=False))
+    assert all(sum(batch) + following[0] > most for batch, following in pairwise(batches))
