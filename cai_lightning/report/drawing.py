@@ -4,9 +4,8 @@
     save_panels(output / "differences", [panel, another], caption)  # differences.png, differences.svg
 
 matplotlib draws. A panel is as wide as a phone, so that the page can stack panels and a file can put them side by side.
-Text stays text, and what a pointer over a mark tells is its `<title>`. Every color, those of runs among them, is here
-and has a name, from which the page's stylesheet makes a variable: there a panel is light or dark as the page is, in a
-file it is light.
+Text stays text, and what a pointer over a mark tells is its `<title>`. In the page a panel is light or dark as the page
+is, for its colors stand there by their names (`colors.py`); in a file it is light.
 """
 
 import warnings
@@ -21,38 +20,13 @@ from xml.etree import ElementTree
 import numpy as np
 from markupsafe import Markup
 
+from cai_lightning.report.colors import colors
 from cai_lightning.run.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RUN_COLORS = (
-    ("#66707e", "#98a4b3"),
-    ("#2f6fb3", "#6ba5ea"),
-    ("#c4701a", "#eba058"),
-    ("#24855b", "#5cc594"),
-    ("#8450b8", "#b58ae6"),
-    ("#bf3f77", "#ec83ae"),
-    ("#11828f", "#4fc3d0"),
-    ("#7d7a24", "#c4c05c"),
-)
-"""A run's color by its number, on light and on dark ground; runs beyond these begin again."""
-COLORS = {
-    "ground": ("#f7f7f5", "#11151a"),
-    "card": ("#ffffff", "#191f26"),
-    "ink": ("#1b2430", "#e4e8ee"),
-    "quiet": ("#5b6675", "#98a4b3"),
-    "line": ("#e2e5ea", "#2a323c"),
-    "rail": ("#eef0f3", "#232a33"),
-    "accent": ("#2458a6", "#86b4f2"),
-    "better": ("#16734a", "#62cc93"),
-    "worse": ("#b3261e", "#f28b82"),
-    "against": ("#c9641c", "#e39450"),
-    "fresh": ("#dcf3e4", "#17402b"),
-    **{f"run-{number}": pair for number, pair in enumerate(RUN_COLORS)},
-}
-"""Every color of plots and of the page by its name, light and dark."""
 PAINTED = {
     "text.color": "ink",
     **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), "quiet"),
@@ -162,23 +136,6 @@ def figure(panels: Sequence[Panel], caption: str = "", above: float = ABOVE) -> 
                 drawn.text((x + EDGE) / width, (y + above / 2) / height, title, weight="bold", va="center")
         drawn.text(0.5, 0.5 * CAPTION / height, printable(caption), ha="center", va="center", wrap=True)
     return drawn
-
-
-def colors() -> dict[str, str]:
-    """The light colors by their names."""
-    return {name: light for name, (light, _) in COLORS.items()}
-
-
-def run_color(number: int) -> str:
-    """The name of a run's color."""
-    return f"run-{number % len(RUN_COLORS)}"
-
-
-def stylesheet() -> str:
-    """The colors as variables of the page's stylesheet, and for each run a class that makes its color `--run`."""
-    light, dark = ("".join(f"--{name}: {pair[n]}; " for name, pair in COLORS.items()) for n in (0, 1))
-    classes = "".join(f".run-{n} {{ --run: var(--run-{n}); }}\n" for n in range(len(RUN_COLORS)))
-    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n{classes}"
 
 
 def shortened(name: str, letters: int = MOST_LETTERS) -> str:

@@ -18,9 +18,10 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from cai_lightning.report.breakdowns import agreement, by_principle, by_round, chains, known_scores
+from cai_lightning.report.colors import run_color, stylesheet
 from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.corpora import Revisions
-from cai_lightning.report.drawing import Panel, inline, run_color, stylesheet
+from cai_lightning.report.drawing import Panel, inline
 from cai_lightning.report.plots import (
     category_panel,
     difference_panel,

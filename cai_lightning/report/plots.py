@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cai_lightning.report.colors import colors, run_color
 from cai_lightning.report.comparison import Cell, ColumnComparison, Comparison
-from cai_lightning.report.drawing import EDGE, MOST_LETTERS, Key, Panel, colors, run_color, save_panels, shortened, tip
+from cai_lightning.report.drawing import EDGE, MOST_LETTERS, Key, Panel, save_panels, shortened, tip
 from cai_lightning.report.runs import Run
 from cai_lightning.report.table import ARROWS, number
 from cai_lightning.run.text import printable

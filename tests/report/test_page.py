@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai_lightning.report.colors import RUN_COLORS
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.corpora import read_rows
-from cai_lightning.report.drawing import RUN_COLORS
 from cai_lightning.report.page import STYLES, TEMPLATES, page_data, render_page, verdict_sentence
 from cai_lightning.report.runs import load_runs
 from cai_lightning.run import jsonl

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai_lightning.report.colors import colors
 from cai_lightning.report.comparison import compare_runs
-from cai_lightning.report.drawing import Key, colors, inline
+from cai_lightning.report.drawing import Key, inline
 from cai_lightning.report.plots import (
     Histogram,
     Line,

@@ -19,7 +19,8 @@ from cai_lightning.commands.audit.findings import (
     PairFindings,
     SingleFindings,
 )
-from cai_lightning.report.drawing import Key, Panel, colors, run_color, save_panels
+from cai_lightning.report.colors import colors, run_color
+from cai_lightning.report.drawing import Key, Panel, save_panels
 from cai_lightning.report.plots import DASHED, LEFT, SQUARE, Line, Mark, forest, label_both
 from cai_lightning.report.table import (
     NOTHING,

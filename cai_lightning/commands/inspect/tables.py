@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from cai_lightning.commands.inspect.figures import Cell, Inspection, Report, evenness
-from cai_lightning.report.drawing import Key, Panel, run_color, save_panels
+from cai_lightning.report.colors import run_color
+from cai_lightning.report.drawing import Key, Panel, save_panels
 from cai_lightning.report.measures import Measure, Unit
 from cai_lightning.report.plots import Line, Mark, forest
 from cai_lightning.report.table import (
