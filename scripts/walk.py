@@ -85,8 +85,13 @@ def walk(folder: Path) -> dict[str, Follower]:
     predict = ["predict", "--config", CONFIG, "--data.limit", PROMPTS, "--run"]
     validate = ["validate", "--config", CONFIG, "--data.limit", PROMPTS, "--model.adapter", "null"]
     validate += ["--model.engine", RECORDED.format(first / "revisions.jsonl")]
-    validate += ["--data.references", f"{first}/revisions.jsonl", "--model.metrics", EVALUATORS, "--run"]
-    run([*predict, f"{first}"], [*validate, f"{first}"])
+    validate += ["--data.references", f"{folder}/references.jsonl", "--model.metrics", EVALUATORS, "--run"]
+    run([*predict, f"{first}"])
+    references = [
+        json.dumps({name: row[name] for name in ("prompt", "revision")}) for row in rows(first / "revisions.jsonl")
+    ]
+    (folder / "references.jsonl").write_text("\n".join(references), encoding="utf-8")
+    run([*validate, f"{first}"])
     tables(first)
     response = next(row for row in rows(first / "responses.jsonl") if len(row["response"]) > 20)
     id = response["id"]
