@@ -2,6 +2,9 @@
 
 servers = Servers(settings, ["http://127.0.0.1:8000/v1"], "base_urls")
 answer = await servers.ask("/chat/completions", {"model": ..., "messages": ...}, read_completion)
+
+One way for all services, over httpx: the openai client repeats requests for which the credit is spent, and waits for no
+`Retry-After` beyond a minute; ollama's keeps no header of an error, and cannot forbid that a conversation is cut.
 """
 
 import asyncio
