@@ -28,6 +28,7 @@ RUN_VERBS = ("predict", "fit", "validate")
 
 SHARED, EXTENDS = "shared", "extends"
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+MERGE = "tag:yaml.org,2002:merge"  # YAML's own key `<<`, which may stand in a mapping more than once
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def merge(below: Any, above: Any) -> Any:
     Raises:
         UserError: It changes a part of what the other one refers to as a whole.
     """
-    is_part = isinstance(above, dict) and "class_path" not in above
+    is_part = isinstance(above, dict) and "init_args" in above and "class_path" not in above
     if is_part and isinstance(below, str) and REFERENCE.fullmatch(below):
         raise UserError(
             f"{', '.join(map(str, above))}: set under what stands for {below} in the file that is extended; change it "
@@ -192,7 +193,7 @@ def _parent(path: Path, name: Any) -> dict[str, Any]:
 def _check_shared(path: Path, parents: Mapping[str, Any], own: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
     """Refuses a shared value that the extended file does not have and that nothing refers to: a misspelt one."""
     for name in own.keys() - parents.keys():
-        if f"${{{SHARED}.{name}" not in str(merged):
+        if not re.search(rf"\$\{{{SHARED}\.{re.escape(str(name))}[.}}]", str(merged)):
             raise UserError(f"{path}: nothing refers to {SHARED}.{name}; the file it extends has {', '.join(parents)}.")
 
 
@@ -210,6 +211,8 @@ def _load(path: Path) -> dict[str, Any]:
     content = _parse(path.read_bytes(), path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected sections for {', '.join(RUN_VERBS)}, found {str(content)[:60]!r}.")
+    if not isinstance(content.get(SHARED, {}), dict | None):
+        raise UserError(f"{path}: {SHARED}: values by name expected, found {str(content[SHARED])[:60]!r}.")
     return content
 
 
@@ -236,7 +239,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node, found = super().compose_mapping_node(anchor), dict[tuple[str, str], yaml.Node]()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != MERGE):
             first = found.setdefault((key.tag, key.value), key)
             if first is not key:
                 problem = f"the key {key.value!r} stands twice, first in line {first.start_mark.line + 1}"

@@ -205,6 +205,8 @@ def test_what_is_no_text_is_no_yaml(tmp_path):
     ("child", "message"),
     [
         ("shared: {modle: b}", "child.yaml: nothing refers to shared.modle; the file it extends has model, engine"),
+        ("shared: {mode: b}", "nothing refers to shared.mode"),
+        ("shared: b", "child.yaml: shared: values by name expected, found 'b'"),
         ("fit: {engine: {init_args: {size: 8}}}", r"init_args: set under what stands for \$\{shared.engine\}"),
     ],
 )
@@ -213,6 +215,12 @@ def test_a_child_that_changes_nothing_or_half_is_refused(write, child, message):
     write("own.yaml", f"{shared}\nfit: {{engine: '${{shared.engine}}', model: '${{shared.model}}'}}\n")
     with pytest.raises(UserError, match=message):
         read_configuration(write("child.yaml", f"extends: own.yaml\n{child}\n"))
+
+
+def test_a_plain_dictionary_takes_the_place_of_one_that_is_referred_to(write):
+    write("own.yaml", "shared: {shares: {train: 0.8, test: 0.2}}\nfit: {shares: '${shared.shares}'}\n")
+    child = write("child.yaml", "extends: own.yaml\nfit: {shares: {test: 0.3}}\n")
+    assert read_configuration(child).section("fit") == {"shares": {"test": 0.3}}
 
 
 def test_a_child_may_name_shared_values_of_its_own(write):
@@ -275,6 +283,7 @@ def test_one_line_repeated_anywhere_is_found(seed):
     [
         "a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, x: 4}\nd: [*a, *b]\n",
         "a: &a {x: 1}\nb: &b {x: 2}\nc: {<<: [*a, *b], x: 3}\n",
+        "a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  <<: *b\n",
         "1: a\n'1': b\n",
         "? [1, 2]\n: a\n",
     ],
