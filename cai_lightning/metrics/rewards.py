@@ -27,7 +27,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedToken
 from cai_lightning.data.batches import in_batches
 from cai_lightning.models.hub import WeightIndex, longest_input, open_classifier, open_tokenizer, opening
 from cai_lightning.principles import wording
-from cai_lightning.run.errors import UserError
+from cai_lightning.run.errors import UserError, first_sentence
 from cai_lightning.run.jsonl import read_json
 from cai_lightning.run.records import Conversation, user
 
@@ -247,7 +247,8 @@ def read_checkpoint(name: str) -> dict[str, Tensor]:
             known = re.sub(_SAME_BACKBONE, BACKBONE, key)
             if key.endswith(_UNUSED):
                 continue
-            if known in weights and not torch.equal(weights[known], tensor):
+            same = weights.get(known, tensor)
+            if same.data_ptr() != tensor.data_ptr() and not torch.equal(same, tensor):
                 raise UserError(f"{path}: {key} is not equal to {known}, which names the same weights.")
             weights[known] = tensor
     return weights
@@ -308,9 +309,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         with opening("checkpoint", str(path)):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except (RuntimeError, EOFError) as error:
-        cause = next(iter(str(error).splitlines()), "it is empty")
-        raise UserError(f"{path}: this checkpoint is broken ({cause}).") from error
+    except RuntimeError as error:
+        raise UserError(f"{path}: this checkpoint is broken ({first_sentence(error)}).") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected tensors by name, found {type(content).__name__}.")
     for key, value in content.items():

@@ -108,6 +108,7 @@ def opening(kind: str, name: str) -> Iterator[None]:
     holds more than weights; KeyError, AttributeError, TypeError, RecursionError and a bare Exception for a file of a
     tokenizer that is JSON of another kind; IndexError and struct.error for a `.gguf` file that is cut short.
     MemoryError and RuntimeError go on as they are: with them torch says that memory ran out, or that shapes do not fit.
+    So do mistakes of code, and what says in a sentence of its own what is wrong.
 
     Args:
         kind: What is opened, such as `sentence encoder`.
@@ -115,6 +116,8 @@ def opening(kind: str, name: str) -> Iterator[None]:
     """
     try:
         yield
+    except (UserError, AssertionError, NameError, Warning):
+        raise
     except Exception as error:
         if isinstance(error, RuntimeError | MemoryError) and not isinstance(error, RecursionError):
             raise
@@ -289,7 +292,7 @@ def open_classifier(
     """
     with opening(kind, name):
         classifier, info = AutoModelForSequenceClassification.from_pretrained(
-            name, dtype=dtype, weights_only=True, ignore_mismatched_sizes=True, output_loading_info=True
+            name, dtype=dtype, trust_remote_code=False, ignore_mismatched_sizes=True, output_loading_info=True
         )
     absent = sorted([*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"])])
     if absent:

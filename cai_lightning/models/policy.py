@@ -16,6 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from cai_lightning.models import attention  # noqa: F401  it registers "packed"
 from cai_lightning.models.adapters import Lora, Policy, add_adapter, base_of, is_adapted, save_adapter
 from cai_lightning.models.hub import DType, load_model
 from cai_lightning.run.errors import UserError

@@ -220,6 +220,8 @@ class PolicyModule(LightningModule, ABC):
         state = checkpoint.get("state_dict")
         if state is None:
             path = str(self.trainer.ckpt_path)
+            if Path(path).is_dir():  # torch itself refuses a checkpoint of many files that lacks tensors
+                return
             state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
         check_state(self, state, self.output)
 

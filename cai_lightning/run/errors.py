@@ -27,7 +27,7 @@ class ReplyError(Exception):
 
 def first_sentence(error: BaseException) -> str:
     """The first sentence of what an error says, without its full stop, or else its type."""
-    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line.split(". ")[0].rstrip(".")
 
 
