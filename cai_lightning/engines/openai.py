@@ -72,8 +72,6 @@ def as_choice(tokens: Sequence[Token], options: Sequence[str]) -> Choice:
         if total := sum(shares):
             return Choice([share / total for share in shares], min(1.0, total * math.exp(logprob)))
         break
-    if said.strip() in options:
-        return Choice([float(option == said.strip()) for option in options], min(1.0, math.exp(logprob)))
     whole = "".join(token.text for token in tokens)
     raise ReplyError(f"the model says {whole!r}, which begins with none of {', '.join(options)}")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cai_lightning.engines.base import Choice, Engine, Reply, Sampling
+from cai_lightning.engines.base import Choice, Engine, Reply, Sampling, check_options
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import UNKNOWN, Conversation, transcript_text, user
@@ -52,6 +52,7 @@ class ScriptedEngine(Engine):
         Raises:
             ReplyError: It says something else.
         """
+        check_options(options)
         text = (await self.reply(conversation, "")).text
         if text not in options:
             raise ReplyError(f"the script says {text!r}, which is none of {', '.join(options)}")

@@ -93,7 +93,7 @@ def check_address(url: str, setting: str) -> None:
 
 
 class RefusedError(ReplyError):
-    """A server does not answer this request; that of any other `ReplyError` has not answered at all."""
+    """A server refuses this one request: it is there, and may answer others."""
 
 
 class TransientError(Exception):

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.text import excerpt, parse_json, split_thoughts, whole_characters
-from cai_lightning.services.http import NOT_READ, REACHING, RefusedError, Servers, Sleep, check_settings
+from cai_lightning.services.http import REACHING, RefusedError, Servers, Sleep, check_settings
 from cai_lightning.services.ollama import OllamaServer, fewest_tokens, why_cut, why_too_long
 from cai_lightning.services.openai import Completion, OpenAIServer
 
@@ -320,7 +320,7 @@ class JudgeClient:
                 return Verdict(None, why, tries)
             try:
                 return Verdict(read_verdict(_words(answer), request.schema), None, tries)
-            except NOT_READ as error:
+            except (ValueError, RecursionError) as error:
                 reason = str(error)
         return Verdict(None, f"no valid verdict in {judge.tries} tries; the last: {reason}", judge.tries)
 

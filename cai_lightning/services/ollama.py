@@ -89,7 +89,7 @@ def _digests(told: Any) -> dict[str, str | None]:
 
 def _context_length(told: Any) -> int | None:
     known = told.get("model_info") or {}
-    return next((int(known[name]) for name in known if name.endswith(".context_length")), None)
+    return next((n for name, n in known.items() if name.endswith(".context_length") and isinstance(n, int)), None)
 
 
 def read_chat(answer: Any) -> Completion:

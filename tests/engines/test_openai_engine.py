@@ -408,6 +408,12 @@ def choose(places, options=("(A)", "(B)")):
         return asyncio.run(engine_for(server.url).choose([user("which?")], list(options))), server.asked
 
 
+@pytest.mark.parametrize("options", [[], ["(A)", ""], ["Yes", "Yesterday"], ["(A)", "(A)"]])
+def test_texts_that_are_no_options_are_refused_before_anything_is_asked(options):
+    with pytest.raises(ValueError, match="none of which begins another"):
+        choose([], options)
+
+
 LOG = {0.6: -0.5108256, 0.3: -1.2039728, 0.2: -1.6094379, 0.1: -2.3025851}
 
 

@@ -25,6 +25,11 @@ def test_a_function_makes_its_reply_of_the_conversation():
     assert say(ScriptedEngine(lambda talk: talk[-1]["content"].upper()), "a") == ["A"]
 
 
+def test_it_refuses_the_options_that_every_engine_refuses():
+    with pytest.raises(ValueError, match="none of which begins another"):
+        asyncio.run(ScriptedEngine(["Yes"]).choose([user("which?")], ["Yes", "Yesterday"]))
+
+
 def test_it_chooses_what_it_says_next():
     engine = ScriptedEngine(["(B)", "neither"])
     engine.start(torch.device("cpu"))

@@ -100,7 +100,9 @@ def talks(tokenizer, rng, turns=4):
     held, written = [], []
     for _ in range(turns):
         talk.append(user(text(rng)))
-        fed, own = transcripts.encode(talk), sections(tokenizer, Transcripts(tokenizer).encode(talk))
+        fed = transcripts.encode(talk)
+        assert transcripts.encode(talk) == fed, "it is worded alike however often it is asked about"
+        own = sections(tokenizer, Transcripts(tokenizer).encode(talk))
         yield fed, held, own, list(written)
         said = rng.choice(["", " ", "\n"]) + text(rng) * rng.randrange(3) + rng.choice(["", " "])
         ids = spelt(rng, tokenizer, said)
@@ -138,8 +140,9 @@ def test_a_special_token_that_a_reply_names_stays_text():
 
 
 def test_options_are_not_weighed_as_the_first_words_of_a_thought():
-    transcripts = Transcripts(next(iter(FAMILIES.values()))())
-    begun = transcripts.tokenizer("Hi <think>\n")["input_ids"]
-    assert transcripts.options(begun[:1], ["(A)"])
+    transcripts = Transcripts(THINKING["qwen3"]())
+    asked = transcripts.encode([user("Which?")])
+    assert transcripts.options(asked, ["(A)"])
+    begun = [*asked, *transcripts.tokenizer("<think>\n", add_special_tokens=False)["input_ids"]]
     with pytest.raises(UserError, match="begins a thought, behind which no options can be weighed"):
         transcripts.options(begun, ["(A)"])
