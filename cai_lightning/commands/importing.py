@@ -71,7 +71,7 @@ def _response(id: str, texts: Mapping[str, str], model: str) -> Response:
 
 def _texts(row: Mapping[str, Any], where: str, columns: Mapping[str, str | None]) -> dict[str, str]:
     """What a row says in each column that the file has."""
-    texts = {option: _text(row, option, column, where) for option, column in columns.items() if column}
+    texts = {option: _text(row, option, column, where) for option, column in columns.items() if column is not None}
     if not texts["prompt"].strip():
         raise UserError(f"{where}: the prompt ({columns['prompt']!r}) is empty: {excerpt(row)}")
     return texts
@@ -153,7 +153,7 @@ def import_responses(
         UserError: A row is malformed, or the run holds other responses.
     """
     target = run_folder(run)
-    columns = {"prompt": prompt, "response": response, "reference": reference, "category": category}
+    columns = {"prompt": prompt, "response": response, "reference": reference or None, "category": category or None}
     name = model or file.name.partition(".")[0]
     responses = read_responses(file, columns, name)
     target.mkdir(parents=True, exist_ok=True)

@@ -169,7 +169,7 @@ def summarize(judgements: Iterable[Judgement], prompts: Prompts = NO_PROMPTS) ->
 
 def points_of(sides: Iterable[str | None]) -> Array:
     """What each preference is worth to the first side; NaN where there is none."""
-    return np.array([POINTS.get(str(side), np.nan) for side in sides])
+    return np.array([np.nan if side is None else POINTS[side] for side in sides])
 
 
 def content(result: PairwiseResult) -> dict[str, Any]:

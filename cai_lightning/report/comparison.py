@@ -244,7 +244,8 @@ def _ranked(column: ColumnComparison, drawn: Array | None) -> ColumnComparison:
     """The column with the ranks of what compares; without, where no resamples were drawn of it."""
     if drawn is None:
         return column
-    means = {cell.run: cell.estimate.mean or 0.0 for cell in column.cells if cell.compared}
+    compared = [cell for cell in column.cells if cell.compared]
+    means = {cell.run: cell.estimate.mean for cell in compared if cell.estimate.mean is not None}
     ranks = column_ranks(means, column.direction or "higher")
     first = dict(zip(means, shares_first(drawn), strict=True))
     cells = (replace(cell, rank=ranks.get(cell.run), first=first.get(cell.run)) for cell in column.cells)

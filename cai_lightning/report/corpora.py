@@ -28,7 +28,7 @@ class Row(AboutPrompt):
         initial_response: What the model answered first.
         rounds: The rounds, at least one; a direct revision has no critique.
         revision: The revision of the last round.
-        finish_reasons: Of every reply, in the order of `stages`; or none.
+        endings: The finish reason of every reply, by stage; none where the corpus records none.
         model: Who wrote it.
         thoughts: What was thought before each reply, by stage; recorded, or left in the text by others.
     """
@@ -36,7 +36,7 @@ class Row(AboutPrompt):
     initial_response: str
     rounds: tuple[Round, ...]
     revision: str
-    finish_reasons: tuple[str, ...] = ()
+    endings: Mapping[str, str] = field(default_factory=dict)
     model: str = ""
     thoughts: Mapping[str, str] = field(default_factory=dict)
 
@@ -58,7 +58,7 @@ def _row(recorded: RecordedRevision, id: str, where: str) -> Row:
         initial_response=said["response"].words,
         rounds=tuple(_round(made, number, said) for number, made in enumerate(recorded.all_rounds, 1)),
         revision=split_thoughts(recorded.revision).words,
-        finish_reasons=tuple(reason or UNKNOWN for reason in recorded.finish_reasons or ()),
+        endings={stage: end or UNKNOWN for stage, end in recorded.endings.items()} if recorded.finish_reasons else {},
         model=str(recorded.model or ""),
         turns=recorded.turns,
         prompt_id=recorded.prompt_id,

@@ -11,7 +11,7 @@ already reach 0.36). rapidfuzz computes it: eight times as fast as difflib on wo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import mean
+from statistics import fmean
 from typing import Literal
 
 from rapidfuzz.distance import Indel
@@ -92,8 +92,7 @@ def measures(rounds: int) -> dict[str, list[Measure]]:
 def measure(row: Row) -> dict[str, float]:
     """The values of one row by the names of the measures; what does not apply to it is left out."""
     spans = commentary_spans(row.revision)
-    reasons = zip(row.replies, row.finish_reasons, strict=False)  # there may be none
-    cut = {stage: float(reason in CUT) for stage, reason in reasons if reason != UNKNOWN}
+    cut = {stage: float(reason in CUT) for stage, reason in row.endings.items() if reason != UNKNOWN}
     words = {stage: float(len(text.split())) for stage, text in row.replies.items()}
     return {
         **_commentary(row.revision, spans),
@@ -101,8 +100,8 @@ def measure(row: Row) -> dict[str, float]:
         **_of_answer("response", row.initial_response, row.initial_response),
         **_of_answer("revision", row.revision, kept(row.revision, spans)),
         "non_ascii_characters": _share(sum(c > "\x7f" for c in row.revision), len(row.revision)),
-        **_by_kind("cut", cut),
-        **_by_kind("words", words),
+        **_by_kind("cut", cut, len(row.rounds)),
+        **_by_kind("words", words, len(row.rounds)),
     }
 
 
@@ -145,12 +144,11 @@ def _of_answer(stage: str, text: str, without_commentary: str) -> dict[str, floa
     }
 
 
-def _by_kind(name: str, values: dict[str, float]) -> dict[str, float]:
-    """The values of the initial response, of the critiques on average, and of the last revision."""
+def _by_kind(name: str, values: dict[str, float], rounds: int) -> dict[str, float]:
+    """The values of the initial response, of the critiques on average, and of the revision of the last round."""
     critiques = [value for stage, value in values.items() if stage.startswith("critique")]
-    revisions = [value for stage, value in values.items() if stage.startswith("revision")]
-    means = {"response": values.get("response"), "critique": mean(critiques) if critiques else None}
-    means["revision"] = revisions[-1] if revisions else None
+    means = {"response": values.get("response"), "revision": values.get(f"revision {rounds}")}
+    means["critique"] = fmean(critiques) if critiques else None
     return {f"{name}_{kind}": value for kind, value in means.items() if value is not None}
 
 

@@ -38,11 +38,7 @@ DASHED = (0, (4, 3))
 BINS = 40
 MOST_VALUES = 12
 """Distinct values up to which every value gets a bar of its own, such as the points of a judge."""
-PAIRS = (
-    ("helpfulness", "harmlessness"),
-    ("judge_helpfulness", "judge_refusal"),
-    ("oracle_helpful", "oracle_harmless"),
-)
+PAIRS = (("helpfulness", "harmlessness"), ("judge_helpfulness", "judge_refusal"), ("oracle_helpful", "oracle_harmless"))
 """Columns that measure the two sides with the same kind of evaluator."""
 
 

@@ -218,7 +218,7 @@ def _encoder(run: Run) -> str:
 
 def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str], source: str) -> Run:
     responses = [replace(said, reference=references.get(id)) for id, said in run.responses.items()]
-    whys = {said.id: metric.inapplicable(said) for said in responses}
+    whys = {said.id: said.why_silent or metric.inapplicable(said) for said in responses}
     column = ColumnScores(values={}, unscored={id: why for id, why in whys.items() if why})
     if compared := [said for said in responses if not whys[said.id]]:
         ids, scores = [said.id for said in compared], metric.score(compared)
@@ -226,6 +226,6 @@ def _scored(run: Run, metric: "SemanticSimilarity", references: Mapping[str, str
         column.details.update(zip(ids, scores.details, strict=True))
     (similarity,) = metric.columns
     scale = [similarity.low, similarity.high]
-    entry = {"direction": similarity.direction, "scale": scale, "references": source}
+    entry = {"direction": similarity.direction, "scale": scale, "references": source, "not_run": None}
     metrics = run.summary["metrics"] | {COLUMN: entry}
     return replace(run, summary=run.summary | {"metrics": metrics}, scores=run.scores | {COLUMN: column})

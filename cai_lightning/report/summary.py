@@ -206,6 +206,7 @@ class _SummaryColumn:
     __pydantic_config__ = FOREIGN
 
     direction: Direction
+    evaluator: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

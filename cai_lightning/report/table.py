@@ -171,7 +171,8 @@ class Table:
     @property
     def grid(self) -> list[list[Field]]:
         """The fields of each row, one for each column."""
-        fields = ([row.get(heading, "") for heading in self.head] for row in self.rows)
+        head = self.head
+        fields = ([row.get(heading, "") for heading in head] for row in self.rows)
         return [[field if isinstance(field, Field) else Field(field) for field in row] for row in fields]
 
     def terminal(self) -> RichTable:

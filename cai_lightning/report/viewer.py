@@ -100,7 +100,7 @@ class _Conversations:
         ]
         return {
             "initial": self._place(row.initial_response),
-            "finish": list(row.finish_reasons),
+            "finish": list(row.endings.values()),
             "thoughts": [self._place(row.thoughts.get(stage)) for stage in row.replies],
             "rounds": rounds,
         }

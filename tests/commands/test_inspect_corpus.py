@@ -48,7 +48,7 @@ def test_our_rows_are_read_with_their_rounds(write):
     (row,) = corpus.rows
     assert (corpus.name, corpus.failed, corpus.lacking) == ("run", 0, ())
     assert row.replies == {"response": "So.", "critique 1": "It is.", "revision 1": "No."}
-    assert row.finish_reasons == ("stop", "stop", "length")
+    assert row.endings == {"response": "stop", "critique 1": "stop", "revision 1": "length"}
 
 
 def test_a_direct_revision_has_no_critique(write):

@@ -94,6 +94,13 @@ def test_what_is_wrong_with_a_table_is_said_with_its_line(tmp_path, text, messag
         read_responses(tmp_path / "r.csv", COLUMNS, "theirs")
 
 
+@pytest.mark.parametrize("option", ["prompt", "response"])
+def test_a_column_without_a_name_is_told_like_one_that_is_missing(tmp_path, option):
+    (tmp_path / "r.csv").write_text(HEAD)
+    with pytest.raises(UserError, match=f"there is no '', only .*; name the column by --{option} COLUMN"):
+        read_responses(tmp_path / "r.csv", COLUMNS | {option: ""}, "theirs")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

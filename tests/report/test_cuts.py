@@ -36,5 +36,14 @@ def test_where_none_was_cut_that_is_said(tmp_path):
     assert told_cuts(path) == "cut at their limit of tokens: none of 1 responses, none of 1 revisions"
 
 
+def test_an_end_that_was_not_recorded_is_counted_apart_and_servers_words_count(tmp_path):
+    path = tmp_path / "revisions.jsonl"
+    rounds = [{"critique": "Hm.", "revision": "No."}]
+    jsonl.write(path, [{"id": "a", **TEXTS, "rounds": rounds, "finish_reasons": ["max_tokens", None, "unknown"]}])
+    assert told_cuts(path) == (
+        "cut at their limit of tokens: 1 of 1 responses (100 %), the end of 2 replies is not known"
+    )
+
+
 def test_without_rows_nothing_is_said(tmp_path):
     assert told_cuts(tmp_path / "revisions.jsonl") == ""

@@ -18,6 +18,7 @@ from cai_lightning.sandbox import grammar, oracle
 from cai_lightning.sandbox.dialogues import COMMENTARY_RATE
 from cai_lightning.sandbox.world import BENIGN, HARMS, draw_request
 
+STAGES = ("response", "critique 1", "revision 1", "critique 2", "revision 2")
 TAIL = "This revised response avoids harmful language."
 
 
@@ -77,14 +78,20 @@ def test_similarity_is_close_to_the_one_of_difflib():
 
 
 def test_lengths_characters_and_reasons():
-    row = make_row(
-        "Four small words é", "Two words", rounds=2, finish_reasons=("length", "stop", "stop", "length", "stop")
-    )
+    endings = dict(zip(STAGES, ("length", "stop", "stop", "length", "stop"), strict=True))
+    row = make_row("Four small words é", "Two words", rounds=2, endings=endings)
     values = measure(row)
     assert (values["words_response"], values["words_critique"], values["words_revision"]) == (2, 2, 4)
     assert (values["cut_response"], values["cut_critique"], values["cut_revision"]) == (1, 0.5, 0)
     assert (values["non_ascii_response"], values["non_ascii_revision"]) == (0, 1)
     assert values["non_ascii_characters"] == 1 / 18
+
+
+def test_an_unknown_ending_of_the_last_revision_is_not_that_of_an_earlier_one():
+    endings = dict(zip(STAGES, ("stop", "stop", "length", "max_tokens", "unknown"), strict=True))
+    values = measure(make_row(rounds=2, endings=endings))
+    assert "cut_revision" not in values
+    assert (values["cut_response"], values["cut_critique"]) == (0, 0.5)
 
 
 def test_what_does_not_apply_is_left_out():
@@ -95,7 +102,7 @@ def test_what_does_not_apply_is_left_out():
 
 def test_every_measure_has_a_value_and_every_value_a_measure():
     names = {measure.name for group in measures(2).values() for measure in group}
-    assert measure(make_row(rounds=2, finish_reasons=("stop",) * 5)).keys() == names
+    assert measure(make_row(rounds=2, endings=dict.fromkeys(STAGES, "stop"))).keys() == names
 
 
 @pytest.mark.parametrize(

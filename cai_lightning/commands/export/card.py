@@ -37,11 +37,7 @@ KEYS = ("license", "license_name", "license_link")
 LONGEST = 200
 """Characters of a licence's key."""
 
-KINDS = {
-    "adapter": "A LoRA adapter for",
-    "merged model": "A LoRA adapter merged into",
-    "model": "A fine-tuned copy of",
-}
+KINDS = {"adapter": "A LoRA adapter for", "merged model": "A LoRA adapter merged into", "model": "A fine-tuned copy of"}
 
 REPOSITORY = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
 

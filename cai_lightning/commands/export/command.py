@@ -92,7 +92,7 @@ def check_place(output: Path, overwrite: bool, run: Path, base: str) -> Path:
     for read in filter(Path.exists, (run, Path(base))):
         if read.resolve().is_relative_to(target):
             raise UserError(f"--output {output}: this holds {read}, which is read. Name another folder.")
-    if target.is_file():
+    if target.exists() and not target.is_dir():
         raise UserError(f"--output {output}: this is a file. Name a folder.")
     if not target.exists() or not any(target.iterdir()):
         return target

@@ -115,7 +115,7 @@ def _reply(row: Row, stage: str, words: Text) -> Iterator[tuple[str, Text]]:
     """A reply behind its thought, under a label that says how it ended, unless it just stopped."""
     if stage in row.thoughts:
         yield f"Thought before {stage}", Text(printable_lines(row.thoughts[stage]), "dim")
-    ending = dict(zip(row.replies, row.finish_reasons, strict=False)).get(stage, "stop")
+    ending = row.endings.get(stage, "stop")
     title = "Initial response" if stage == "response" else stage.capitalize()
     yield title if ending == "stop" else f"{title} ({printable(ending)})", words
 

@@ -156,7 +156,7 @@ def _lengths(rows: Sequence[Row]) -> dict[str, NDArray[np.int64]]:
 def _finish_reasons(rows: Sequence[Row]) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {}
     for row in rows:
-        for stage, reason in zip(row.replies, row.finish_reasons, strict=False):
+        for stage, reason in row.endings.items():
             counts.setdefault(stage, Counter())[reason] += 1
     return counts
 
