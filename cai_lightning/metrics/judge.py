@@ -7,13 +7,13 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 from cai_lightning.run.errors import ReplyError
-from cai_lightning.run.records import Conversation, Response, user
+from cai_lightning.run.records import Conversation, Response, Side, user
 from cai_lightning.services.concurrency import for_each
 from cai_lightning.services.judge import JudgeClient, JudgeModel, Verdict, pair_request, score_request
 
@@ -70,10 +70,8 @@ def _without_verdict(response: Response, error: ReplyError) -> Verdict:
     return Verdict(None, str(error), 0)
 
 
-Choice = Literal["first", "second", "tie"]
-
-FORTH: dict[str, Choice] = {"A": "first", "B": "second", "tie": "tie"}
-BACK: dict[str, Choice] = {"A": "second", "B": "first", "tie": "tie"}
+FORTH: dict[str, Side] = {"A": "first", "B": "second", "tie": "tie"}
+BACK: dict[str, Side] = {"A": "second", "B": "first", "tie": "tie"}
 """The side that a verdict is for, where the first or the second response was shown first."""
 
 
@@ -105,13 +103,13 @@ class Preference:
         rationales: What the judge says for its verdicts.
     """
 
-    first_shown_first: Choice | None
-    second_shown_first: Choice | None
+    first_shown_first: Side | None
+    second_shown_first: Side | None
     reason: str | None = None
     rationales: tuple[str, ...] = ()
 
     @property
-    def preferred(self) -> Choice | None:
+    def preferred(self) -> Side | None:
         """The side that both orders agree on, a tie where they do not; None is unscored."""
         if self.first_shown_first is None or self.second_shown_first is None:
             return None

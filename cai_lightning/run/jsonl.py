@@ -140,8 +140,8 @@ def read(path: Path) -> dict[Hashable, Row]:
     """
     rows = dict[Hashable, Row]()
     for where, row in read_parts(path, _parse_row):
-        if "id" not in row:
-            raise UserError(f"{where}: no 'id' in this row, which has {', '.join(row)}.")
+        if not isinstance(row.get("id"), str):
+            raise UserError(f"{where}: no 'id' in this row, which has {', '.join(row)}, or none that is a text.")
         rows[key_of(row)] = row
     return rows
 
@@ -192,8 +192,8 @@ def lines(path: Path) -> Iterator[tuple[str, bytes]]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 torn = not line.endswith(b"\n") and ".rank" in path.name
-                if line.strip() and not torn:
-                    text = line.removeprefix(BOM_UTF8)
+                text = line.removeprefix(BOM_UTF8)
+                if text.strip() and not torn:
                     whole = whole_json(text)
                     mended += whole is not text
                     yield f"{path}, line {number}", whole

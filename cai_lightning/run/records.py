@@ -30,7 +30,7 @@ class Turn(TypedDict):
 Conversation = list[Turn]
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
-"""How pydantic reads a record of ours, see `reading`."""
+"""How pydantic reads a record of ours, see `jsonl`."""
 
 FOREIGN = STRICT | {"extra": "ignore"}
 """How it reads what others have made, which may hold more than is looked for."""
@@ -173,6 +173,9 @@ class Score:
     key: str | None = None
 
 
+Side = Literal["first", "second", "tie"]
+
+
 @dataclass(frozen=True)
 class Judgement:
     """Which of two runs' responses to a prompt a judge prefers, asked in both orders.
@@ -191,9 +194,9 @@ class Judgement:
     __pydantic_config__ = STRICT
 
     id: str
-    first_shown_first: str | None
-    second_shown_first: str | None
-    preferred: str | None
+    first_shown_first: Side | None
+    second_shown_first: Side | None
+    preferred: Side | None
     reason: str | None
     identical: bool
     rationales: list[str]

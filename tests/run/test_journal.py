@@ -83,6 +83,7 @@ def test_a_file_of_nothing_but_a_torn_line_is_empty(path, torn):
         (b"\xff\xfe\xfa", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b'{"prompt": "p"}', "no 'id' in this row, which has prompt"),
+        (b'{"id": [1]}', "no 'id' in this row, which has id, or none that is a text"),
     ],
 )
 def test_a_malformed_line_is_named(path, line, message):

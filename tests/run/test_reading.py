@@ -26,6 +26,13 @@ def write(path, record=GOOD, **changes):
     return path
 
 
+def test_a_row_that_a_later_one_replaces_is_checked_as_well(tmp_path):
+    path = write(tmp_path / "responses.jsonl", response=3)
+    path.write_text(path.read_text() + json.dumps(asdict(GOOD)) + "\n")
+    with pytest.raises(UserError, match="line 1: field 'response' should be a valid string, found 3"):
+        read_records(path, Response)
+
+
 @pytest.mark.parametrize("good", [GOOD, SCORE, JUDGEMENT, FAILURE])
 def test_a_good_row_is_a_record(tmp_path, good):
     assert list(read_records(write(tmp_path / "rows.jsonl", good), type(good)).values()) == [good]
