@@ -139,22 +139,18 @@ class FirstValidation(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         data: LightningDataModule = trainer.datamodule  # type: ignore[attr-defined]
         interval = getattr(trainer, "val_check_interval", None)  # there is none where the clock tells
-        if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None:
-            batches = sized_len(data.train_dataloader())
-            if batches is not None and interval > batches:
-                raise UserError(
-                    f"trainer.val_check_interval: a validation after {interval} batches was asked for, and an epoch "
-                    f"has {batches}. Take a smaller number, or count over all epochs: trainer.check_val_every_n_epoch "
-                    "null."
-                )
-        share = trainer.limit_val_batches
-        if isinstance(share, float) and 0 < share < 1:
-            batches = sized_len(data.val_dataloader())
-            if batches is not None and int(share * batches) == 0:
-                raise UserError(
-                    f"trainer.limit_val_batches: {share} of {batches} batches is less than one. Take a larger share, "
-                    "or a number of batches."
-                )
+        batches, share = sized_len(data.train_dataloader()) or math.inf, trainer.limit_val_batches
+        if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and interval > batches:
+            raise UserError(
+                f"trainer.val_check_interval: a validation after {interval} batches was asked for, and an epoch has "
+                f"{batches}. Take a smaller number, or count over all epochs: trainer.check_val_every_n_epoch null."
+            )
+        batches = sized_len(data.val_dataloader()) or math.inf
+        if isinstance(share, float) and 0 < share < 1 and share * batches < 1:
+            raise UserError(
+                f"trainer.limit_val_batches: {share} of {batches} batches is less than one. Take a larger share, or a "
+                "number of batches."
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         first, steps = _first_validation(trainer), trainer.estimated_stepping_batches

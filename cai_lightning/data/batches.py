@@ -167,10 +167,11 @@ def in_batches(items: Iterable[T], fits: Callable[[list[T]], bool]) -> list[list
     """
     batches: list[list[T]] = []
     for item in items:
-        if batches and fits([*batches[-1], item]):
-            batches[-1].append(item)
-        else:
-            batches.append([item])
+        if not batches:
+            batches.append([])
+        batches[-1].append(item)
+        if len(batches[-1]) > 1 and not fits(batches[-1]):
+            batches.append([batches[-1].pop()])
     return batches
 
 

@@ -30,6 +30,7 @@ from cai_lightning.principles import wording
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import parse
+from cai_lightning.run.manifest import digest
 from cai_lightning.run.records import FOREIGN, AboutPrompt, Number, Prompt, Round, shared_id
 from cai_lightning.run.text import split_thoughts
 
@@ -140,7 +141,7 @@ def read_revisions(path: Path, own: bool = False) -> tuple[list[tuple[str, Recor
         found = jsonl.read_parts(path, lambda line, where: (line, parse_revision(line, where)))
         rows = {}
         for where, (line, row) in found:
-            rows.setdefault(json.dumps(json.loads(line), sort_keys=True), (where, row))
+            rows.setdefault(digest(json.loads(line)), (where, row))
         repeated = len(found) - len(rows)
     if not rows:
         raise UserError(f"{path}: the file holds no revisions.")

@@ -274,5 +274,6 @@ def text_of(row: Row, field: str, where: str) -> str:
 
 
 def optional_text_of(row: Row, field: str, where: str) -> str | None:
-    """Likewise where the field may be absent, null or empty."""
-    return text_of(row, field, where) if row.get(field) not in (None, "") else None
+    """Likewise where the field may be absent, null or blank."""
+    is_blank = row.get(field) is None or not str(row[field]).strip()
+    return None if is_blank else text_of(row, field, where)

@@ -5,6 +5,8 @@ from rich.console import Console
 
 from cai_lightning.callbacks import progress
 from cai_lightning.callbacks.progress import RowProgress
+from cai_lightning.callbacks.recording import Sink
+from cai_lightning.engines import Reply
 
 
 class Process:
@@ -43,8 +45,8 @@ def test_the_state_is_reckoned_from_this_runs_rows(monkeypatch, clock):
 
 def test_replies_that_were_cut_are_counted(monkeypatch, clock):
     shown = started(monkeypatch)
-    for cut in (False, True, False):
-        shown.on_reply(0, 0, cut)
+    for reason in ("stop", "length", "unknown"):
+        Sink(shown).reply(Reply("text", reason, 0))
     assert shown._state() == "20/100 rows, 1 of 3 replies cut"
 
 
