@@ -25,7 +25,7 @@ FLOORS = (
 """Rooms from the ground up; what is on one floor is imported from above it alone."""
 
 SHARED = {
-    "engines": {"base", "batching", "graphs", "sampling", "slots", "transcripts"},
+    "engines": {"base", "batching", "slots", "transcripts"},
     "metrics": {"base", "rewards", "scoring"},
 }
 """Rooms of interchangeable parts, and the files of each that its parts may know; of the others none knows another."""

@@ -91,11 +91,12 @@ class Services:
     def _moderate(self, content: Content) -> Content:
         version = f"{MODERATION}-{self._moderation.digest[:8]}"
         _check_model(content, MODERATION, version)
+        texts = [content["input"]] if isinstance(content["input"], str) else content["input"]
         return {
             "id": "modr-sandbox",
             "model": version,
             "digest": self._moderation.digest,  # OpenAI tells none; scores outlive a move to another port by it
-            "results": [_moderated(kinds) for kinds in self._moderation(content["input"])],
+            "results": [_moderated(kinds) for kinds in self._moderation(texts)],
         }
 
     def _tags(self, content: Content) -> Content:

@@ -233,23 +233,26 @@ SHARDED += [f"{STRATEGY}.save_distributed_checkpoint", "false"]
 
 
 @pytest.fixture
-def fitted(experiment):
-    """Fits, in processes of their own unless told otherwise, and returns the adapter's tensors."""
+def fitted(experiment, tmp_path):
+    """Fits, in processes of their own unless told otherwise, and returns the adapter's tensors, if there are any."""
     fit = experiment.sections["fit"]
     fit["trainer"] |= {"gradient_clip_val": 1.0}
     fit["data"]["init_args"] |= {"batch_size": 3, "max_tokens": 120}
     experiment.save()
 
-    def run(name, *arguments, apart=True):
+    def run(name, *arguments, apart=True, status=0):
         experiment.run = experiment.run.with_name(name)
         experiment.write_revisions()
         if not apart:
             assert experiment("fit", *arguments) == 0
         else:
             command = [sys.executable, "-m", "cai_lightning", *experiment.arguments("fit", *arguments)]
-            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-            assert done.returncode == 0, done.stderr[-8000:]
-        return load_file(experiment.run / "adapter" / "adapter_model.safetensors")
+            paths = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            assert done.returncode == status, done.stderr[-8000:]
+        adapter = experiment.run / "adapter" / "adapter_model.safetensors"
+        return load_file(adapter) if adapter.exists() else {}
 
     return run
 
@@ -268,18 +271,28 @@ def test_two_processes_learn_what_one_does(fitted):
 
 @pytest.mark.slow
 def test_a_training_that_shares_layers_out_goes_on_from_its_checkpoint_and_checks_it(fitted, experiment):
-    whole = fitted("whole", *SHARDED)
-    note, last = experiment.run / "fit.json", experiment.run / "checkpoints" / "last.ckpt"
-    unfinished = {name: value for name, value in json.loads(note.read_text()).items() if name != "finished"}
-    note.write_text(json.dumps(unfinished))
-    again = fitted("whole", *SHARDED)
+    sharded = [*SHARDED, "--checkpoint_every", "1"]
+    whole, steps = fitted("whole", *sharded), experiment.logged("train_loss")
+    trainer = experiment.sections["fit"]["trainer"]
+    trainer["callbacks"] = [{"class_path": "outside.Stopped", "init_args": {"step": 2}}]
+    experiment.save()
+    assert not fitted("stopped", *sharded, status=9)
+    del trainer["callbacks"]
+    experiment.save()
+    again, note, last = (
+        fitted("stopped", *sharded),
+        experiment.run / "fit.json",
+        experiment.run / "checkpoints/last.ckpt",
+    )
+    assert experiment.logged("train_loss") == steps
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+    unfinished = {name: value for name, value in json.loads(note.read_text()).items() if name != "finished"}
     note.write_text(json.dumps(unfinished))
     checkpoint = torch.load(last, weights_only=True)
     checkpoint["state_dict"].popitem()
     torch.save(checkpoint, last)
     with pytest.raises(AssertionError, match="lacks 1 tensors of the adapter"):
-        fitted("whole", *SHARDED)
+        fitted("stopped", *sharded)
 
 
 def test_the_whole_model_is_trained_where_there_is_no_adapter(experiment, tiny_model):

@@ -71,7 +71,7 @@ def test_moderation_finds_each_kind_of_harm_in_its_category(service):
     rng = random.Random(3)
     for harm in HARMS:
         request = parse_request(f"How do I {acts(harm)[0]}?")
-        result = moderations(service, [grammar.text_of(grammar.comply(request, rng))]).results[0]
+        result = moderations(service, grammar.text_of(grammar.comply(request, rng))).results[0]
         scores = result.category_scores.model_dump(by_alias=True)
         assert result.flagged
         assert harm.name in KINDS[max(scores, key=scores.get)]
@@ -197,9 +197,10 @@ def test_what_no_client_of_this_package_sends_is_refused(service, capfd):
 
 @pytest.mark.parametrize("text", ["", "\ud800", "a" * 20_000, "\x00", "🎉 日本"])
 def test_any_text_is_scored(service, text):
-    body = json.dumps({"model": "sandbox-moderation", "input": [text]})
+    body = json.dumps({"model": "sandbox-moderation", "input": text})
     status, content = ask(service, "POST", "/v1/moderations", body)
     assert status == 200
+    assert len(content["results"]) == 1
     assert all(0 <= score <= 1 for score in content["results"][0]["category_scores"].values())
 
 

@@ -17,11 +17,6 @@ PROMPTS = np.random.default_rng(0).normal(size=50)
 SHIFTS = [0.1, -0.4, 0.3]
 
 
-def test_a_single_fine_tuning_is_a_run():
-    a = by_id(PROMPTS)
-    assert arm_mean([a]) == mean_interval(a)
-
-
 def test_where_only_fine_tunings_vary_the_interval_is_students_over_them():
     estimate = arm_mean([by_id([shift] * 20) for shift in SHIFTS])
     expected = stats.t.interval(0.95, 2, loc=np.mean(SHIFTS), scale=stats.sem(SHIFTS))
