@@ -9,6 +9,9 @@ versions. What comes first counts: the answer ends where commentary, a header or
 assistant goes alone, as does one behind which the answer plainly resumes, an introduction goes with the "Revised
 response:" that it leads to, and the assessment that a text begins with goes as far as it goes on. Code blocks are never
 looked into, and commentary in front of the first one does not end the answer.
+
+A text of which nothing is left, or that has other letters than are wanted, `is_dropped`; `data/corpus.py` drops its
+row, and counts it beside those that it drops for other reasons.
 """
 
 import re

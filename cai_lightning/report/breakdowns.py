@@ -21,7 +21,7 @@ from rapidfuzz.distance import Indel
 
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.data.defects import refuses
-from cai_lightning.report.columns import Column, metric_columns
+from cai_lightning.report.comparable import ComparedColumn, metric_columns
 from cai_lightning.report.comparison import ColumnComparison, Comparison
 from cai_lightning.report.corpora import Revisions
 from cai_lightning.report.measures import kept
@@ -94,7 +94,7 @@ def known_scores(runs: Sequence[Run], comparison: Comparison, recorded: Sequence
     }
 
 
-def _known(column: Column, compared: Iterable[str], said: Mapping[str, Mapping[str, Response]]) -> KnownScores:
+def _known(column: ComparedColumn, compared: Iterable[str], said: Mapping[str, Mapping[str, Response]]) -> KnownScores:
     standards, met = [column.runs[run].judged for run in compared], dict[Said, float | None]()
     for run, measured in column.runs.items():
         if measured.judged in standards:

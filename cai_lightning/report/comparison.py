@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy
 
-from cai_lightning.report.columns import (
+from cai_lightning.report.comparable import (
     REFERENCES,
     ComparableRuns,
     Scores,

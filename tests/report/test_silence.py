@@ -7,7 +7,7 @@ import random
 import pytest
 from rich.console import Console
 
-from cai_lightning.report.columns import silence_warnings
+from cai_lightning.report.comparable import silence_warnings
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.corpora import read_rows
 from cai_lightning.report.page import render_page

@@ -60,7 +60,7 @@ class RunColumn:
 
 
 @dataclass(frozen=True)
-class Column:
+class ComparedColumn:
     """What is compared: a metric's column, a behaviour, or a column over the prompts of one category.
 
     Its `unit_scale` goes to the statistics: whether it goes from 0 to 1, so that ones may be a rate.
@@ -81,13 +81,13 @@ class Column:
         return self.name if self.category is None else f"{self.name}, {self.category}"
 
 
-def metric_columns(runs: Sequence[Run]) -> list[Column]:
+def metric_columns(runs: Sequence[Run]) -> list[ComparedColumn]:
     """Every column that a run's summary names, in the order of the runs."""
     names = dict.fromkeys(name for run in runs for name in run.summary["metrics"])
     return [_metric(name, runs) for name in names]
 
 
-def behaviour_columns(runs: Sequence[Run]) -> list[Column]:
+def behaviour_columns(runs: Sequence[Run]) -> list[ComparedColumn]:
     """The rates of refusals, where prompts are benign of evasions, of repeated words and of cut responses.
 
     None where no run has responses.
@@ -103,7 +103,7 @@ def behaviour_columns(runs: Sequence[Run]) -> list[Column]:
     return [column for column in columns if column.has_scores]
 
 
-def category_columns(runs: Sequence[Run]) -> list[Column]:
+def category_columns(runs: Sequence[Run]) -> list[ComparedColumn]:
     """The columns about harm that some run has, over the prompts of each category, where these have more than one."""
     chosen = {category: ids for category, ids in sorted(_members(runs).items()) if len(ids) >= FEWEST_PROMPTS}
     if len(chosen) < 2:
@@ -132,7 +132,7 @@ class ComparableRuns:
         prompts: What each id shares with the others about its prompt.
     """
 
-    column: Column
+    column: ComparedColumn
     reference: str | None
     every: Mapping[str, Sequence[Scores]]
     arms: Mapping[str, Sequence[Scores]]
@@ -141,7 +141,7 @@ class ComparableRuns:
     prompts: Prompts
 
 
-def comparable_runs(column: Column, arms: Arms, baseline: str, prompts: Prompts) -> ComparableRuns:
+def comparable_runs(column: ComparedColumn, arms: Arms, baseline: str, prompts: Prompts) -> ComparableRuns:
     """Gathers the arms that compare with the baseline or, where that has no scores, with the first that has."""
     scored = {arm: [run for run in runs if column.runs[run].values] for arm, runs in arms.items()}
     scored = {arm: runs for arm, runs in scored.items() if runs}
@@ -166,7 +166,7 @@ def _only(ids: Container[str], known: Mapping[str, T]) -> dict[str, T]:
 
 
 def _differing(
-    column: Column, runs: Sequence[str], standard: Mapping[str, Hashable]
+    column: ComparedColumn, runs: Sequence[str], standard: Mapping[str, Hashable]
 ) -> tuple[str, tuple[str, ...]] | None:
     for run in runs:
         judged = column.runs[run].judged
@@ -202,10 +202,11 @@ def _about(group: ComparableRuns, arms: Arms, baseline: str) -> Iterator[str]:
         yield f"{title}: compared on the {common} prompts scored in every run (scored: {counts})."
 
 
-def _metric(name: str, runs: Sequence[Run]) -> Column:
+def _metric(name: str, runs: Sequence[Run]) -> ComparedColumn:
     entries = [entry for run in runs if (entry := run.entry(name))]
+    scored = {run.name: _scored(name, run) for run in runs}
     unit_scale = all(entry.get("scale", UNIT_SCALE) == UNIT_SCALE for entry in entries)
-    return Column(name, entries[0]["direction"], {run.name: _scored(name, run) for run in runs}, unit_scale=unit_scale)
+    return ComparedColumn(name, entries[0]["direction"], scored, unit_scale=unit_scale)
 
 
 def _scored(name: str, run: Run) -> RunColumn:
@@ -222,14 +223,14 @@ def _prompts(run: Run) -> dict[str, Hashable]:
     return {} if run.prompts is None else {"prompts": run.prompts}
 
 
-def _behaviour(name: str, direction: Direction | None, runs: Sequence[Run], tell: Tell) -> Column:
+def _behaviour(name: str, direction: Direction | None, runs: Sequence[Run], tell: Tell) -> ComparedColumn:
     """A column read off each response by itself."""
     lacking, columns = "no finish reasons" if tell is _cut else "no responses", {}
     for run in runs:
         told = {id: tell(said) for id, said in run.responses.items()}
         values = {id: value for id, value in told.items() if value is not None}
         columns[run.name] = RunColumn(values, len(told) - len(values), None if values else lacking, _prompts(run))
-    return Column(name, direction, columns)
+    return ComparedColumn(name, direction, columns)
 
 
 def _refusal(said: Response) -> float | None:
