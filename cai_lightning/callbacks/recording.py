@@ -6,7 +6,7 @@ sink.record(revision)
 """
 
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ from cai_lightning.engines import Reply
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.manifest import Outputs
-from cai_lightning.run.records import Failure, Judgement, Record, Response, Revision, Score
+from cai_lightning.run.records import Failure, Judgement, Pair, Preference, Record, Response, Revision, Score
 
 SECONDS_BETWEEN_LINES = 30.0
 """Between two lines that say in a log how far a verb is."""
@@ -78,7 +78,15 @@ FILES: dict[type[Record], str] = {
     Response: "responses.jsonl",
     Score: "scores.jsonl",
     Judgement: "pairwise.jsonl",
+    Pair: "pairs.jsonl",
+    Preference: "preferences.jsonl",
 }
+
+FINISHED = (Revision, Preference)
+"""What predict makes in the end."""
+
+UNFINISHED = (Failure, Pair)
+"""What stands for a row only as long as that is not made."""
 
 
 def journals(*kinds: type[Record]) -> tuple[str, ...]:
@@ -144,7 +152,7 @@ class RecordWriter(RecordListener):
 
 
 def merge_records(run: Path, kinds: Iterable[type[Record]], order: Sequence[str]) -> None:
-    """Makes one file of those of all processes; a row that was made in the end is no failure any more.
+    """Makes one file of those of all processes; a row that was made in the end is no failure and no mere pair any more.
 
     Args:
         run: Folder of the run.
@@ -154,8 +162,12 @@ def merge_records(run: Path, kinds: Iterable[type[Record]], order: Sequence[str]
     for kind in kinds:
         path = run / FILES[kind]
         if jsonl.rank_files(path):
-            made = jsonl.read(run / FILES[Revision]) if kind is Failure else {}
+            made = _made(run) if kind in UNFINISHED else set()
             jsonl.merge(path, order, without=made)
+
+
+def _made(run: Path) -> set[Hashable]:
+    return {id for kind in FINISHED for id in jsonl.read(run / FILES[kind])}
 
 
 class EndOnTermination(Callback):
