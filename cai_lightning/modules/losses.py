@@ -1,39 +1,32 @@
-"""What objectives are made of: log-probabilities and cross-entropy of tokens, without the logits of all.
+"""What objectives are made of: log-probabilities and cross-entropy of tokens, and the losses of pairs and groups.
 
-    check_architecture(model, hidden_states, packing=True)  # whether these are the model's own
     logprobs = token_logprobs(hidden[kept], targets, head)  # [N], for any loss
     loss, tokens = supervised_loss(hidden, labels, head)    # their negative sum, faster
+    loss = soft_dpo(delta, label, beta=0.1).sum()           # so are soft_bradley_terry, ipo, grpo and k2_kl: one each
 
 The projection to the vocabulary is where time and memory of fine-tuning go: 512 tokens of Qwen's 151,936 words are
 300 MB of logits in float32. So it is made chunk by chunk, of the tokens that are asked for alone, and no logits are
 kept: `token_logprobs` makes those of a chunk once more on the way back; `supervised_loss`, whose gradient is known as
 soon as its value, computes both together.
+
+The losses of pairs and groups give one number a pair or a token. Summing them, and dividing by all of a step, is for
+whoever makes the steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
-from cai_lightning.data.batches import IGNORED, Batch, Example, pack, pad
-from cai_lightning.run.errors import UserError
+from cai_lightning.data.batches import IGNORED
 
 CHUNK_BYTES = 64 * 2**20
 """Most bytes that the logits of one chunk take in float32."""
-
-LENGTH = 8
-"""Tokens of each of the two conversations on which an architecture is tried; its loss on one of twice as many."""
-
-ROUNDING = 0.05
-"""Change of a hidden state, relative to its length, up to which it may be rounding, of 8 bits too."""
-
-HiddenStates = Callable[[Batch], Tensor]
 
 
 def token_logprobs(hidden: Tensor, targets: Tensor, head: nn.Linear) -> Tensor:
@@ -71,6 +64,128 @@ def supervised_loss(hidden: Tensor, labels: Tensor, head: nn.Linear) -> tuple[Te
         chosen, target[kept], head.weight, head.bias
     )
     return loss, int(kept.sum())
+
+
+def soft_bradley_terry(difference: Tensor, label: Tensor) -> Tensor:
+    """How badly two rewards tell which of two responses is better (Bradley & Terry 1952, with soft labels).
+
+    With d = r1 - r2 and the label p it is -p log s(d) - (1 - p) log s(-d), s being the sigmoid; its gradient for d is
+    s(d) - p. It is never below `label_entropy(label)`, so that the excess over that is what can be learned.
+
+    Args:
+        difference: The reward of the first response less that of the second, [N].
+        label: The probability in [0, 1] that the first is better, [N].
+
+    Returns:
+        [N] in nats.
+    """
+    return -label * logsigmoid(difference) - (1 - label) * logsigmoid(-difference)
+
+
+def label_entropy(label: Tensor) -> Tensor:
+    """What no model can take from a loss with soft labels: -p log p - (1 - p) log(1 - p), 0 where a label is hard.
+
+    Args:
+        label: Probabilities in [0, 1], [N].
+
+    Returns:
+        [N] in nats.
+    """
+    entropy: Tensor = torch.special.entr(label) + torch.special.entr(1 - label)
+    return entropy
+
+
+def soft_dpo(delta: Tensor, label: Tensor, beta: float) -> Tensor:
+    """Direct preference optimization (Rafailov et al. 2023) towards a probability instead of a winner.
+
+    It is `soft_bradley_terry` of the rewards that a policy stands for, beta log(policy / reference): lowest where
+    beta delta is the log-odds of the label, and so bounded for every label that is not hard. A label of 1 - e is
+    conservative DPO (Mitchell 2023).
+
+    Args:
+        delta: log(policy / reference) of the first response, summed over its tokens, less that of the second, [N].
+        label: The probability in [0, 1] that the first is better, [N].
+        beta: How much a policy pays for leaving its reference, above 0.
+
+    Returns:
+        [N] in nats.
+    """
+    return soft_bradley_terry(beta * delta, label)
+
+
+def ipo(delta: Tensor, label: Tensor, tau: float) -> Tensor:
+    """Identity preference optimization (Azar et al. 2023): the square of how far delta is from (2p - 1) / (2 tau).
+
+    Args:
+        delta: As in `soft_dpo`; where it is summed over tokens or a mean of them, tau is meant for that.
+        label: The probability in [0, 1] that the first response is better, [N].
+        tau: How much a policy pays for leaving its reference, above 0.
+
+    Returns:
+        [N].
+    """
+    return (delta - (2 * label - 1) / (2 * tau)).square()
+
+
+def group_advantages(rewards: Tensor, floor: float) -> Tensor:
+    """How much better each answer is than the others to its prompt, in deviations of the whole batch.
+
+    The baseline is the group's mean, as in group relative policy optimization (Shao et al. 2024). The deviation is that
+    of all answers from the mean of their own group: a group's own would blow up differences that are next to nothing.
+
+    Args:
+        rewards: Of n answers to each of G prompts, [G, n]; NaN is unscored.
+        floor: The least deviation, in units of the reward and above 0; rewards closer together than it teach little.
+
+    Returns:
+        [G, n] in float64: 0 for what is unscored, which is in no mean and no deviation, and exactly 0 in a group whose
+        rewards are all equal.
+    """
+    exact = rewards.double()
+    is_scored = ~exact.isnan()
+    least = exact.nan_to_num(nan=torch.inf).amin(1, keepdim=True)
+    above = torch.where(is_scored, exact - least, 0.0)  # of equal rewards exactly 0, and so is their mean
+    mean = above.sum(1, keepdim=True) / is_scored.sum(1, keepdim=True).clamp(min=1)
+    centred = torch.where(is_scored, above - mean, 0.0)
+    deviation = (centred.square().sum() / is_scored.sum().clamp(min=1)).sqrt()
+    return centred / deviation.clamp(min=floor)
+
+
+def grpo(logprobs: Tensor, drawn: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """The clipped loss of tokens that a policy has drawn: -min(r A, clip(r, 1 - low, 1 + high) A).
+
+    r is how likely a token is now against when it was drawn. Its clipping (Schulman et al. 2017) takes the gradient
+    where a step has gone far enough, with more room above than below (Yu et al. 2025), and never where it has gone the
+    wrong way: A < 0 with r > 1 + high is not clipped.
+
+    Args:
+        logprobs: Of N tokens under the policy, with gradients, [N].
+        drawn: Of the same tokens when they were drawn, [N].
+        advantages: Of the answers that they belong to, [N].
+        clip_low: How far r may fall below 1.
+        clip_high: How far it may rise above 1.
+
+    Returns:
+        [N]; summed and divided by all tokens of a step, long answers count as much as they are long.
+    """
+    ratio = (logprobs - drawn).exp()
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
+
+
+def k2_kl(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """Half the square of log(policy / reference): a loss whose gradient is that of KL(policy || reference).
+
+    So it is in expectation over tokens that the policy draws. That of the log-ratio itself is 0, and that of the
+    estimator called k3 belongs to KL(reference || policy), though their values estimate better (Schulman 2020).
+
+    Args:
+        logprobs: Of N tokens under the policy, with gradients, [N].
+        reference: Of the same tokens under the reference, [N].
+
+    Returns:
+        [N] in nats, squared.
+    """
+    return (logprobs - reference).square() / 2
 
 
 def _autocast(hidden: Tensor) -> Tensor:
@@ -138,74 +253,3 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if grad_weight is None else (grad_weight * grad).to(ctx.weight_dtype),
             None if grad_bias is None else (grad_bias * grad).to(ctx.weight_dtype),
         )
-
-
-@torch.no_grad()
-def check_architecture(model: PreTrainedModel, hidden_states: HiddenStates, packing: bool) -> None:
-    """Makes sure that the loss is the model's own, and that it reads each conversation by itself and token by token.
-
-    Nothing else would tell: recurrent layers and convolutions run on from one packed conversation into the next, an
-    architecture with attention code of its own may drop the mask, another scales its logits behind the head, and all
-    losses still look well. So it is tried on a few tokens before the first step.
-
-    Args:
-        model: A causal language model.
-        hidden_states: Its last ones of a batch, as training computes them.
-        packing: Whether training packs conversations.
-
-    Raises:
-        UserError: The model's own loss is another, as where logits are scaled or capped behind the head; or hidden
-            states change with a later token, or with another conversation of the batch.
-    """
-    training = model.training
-    model.eval()
-    try:
-        _check_loss(model, hidden_states)
-        _check_isolation(model, hidden_states, packing)
-    finally:
-        model.train(training)
-
-
-def _check_loss(model: PreTrainedModel, hidden_states: HiddenStates) -> None:
-    ids = _tokens(model, 2 * LENGTH)
-    example = Example("check", ids, [IGNORED, *ids[1:]], truncated=False)
-    padded = pad([example], len(ids) - 1, filling=0)  # any attention kernel can do that
-    batch = move_data_to_device(padded, model.device)
-    loss, tokens = supervised_loss(hidden_states(batch), batch["labels"], model.get_output_embeddings())
-    own = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
-    if not torch.allclose(loss / tokens, own.to(loss.dtype), rtol=0.02, atol=0.02):
-        raise UserError(
-            f"{model.name_or_path}: this architecture does more to its logits than project them (its own loss is "
-            f"{own.item():.4f}, the chunked one {loss.item() / tokens:.4f}); it cannot be trained here."
-        )
-
-
-def _check_isolation(model: PreTrainedModel, hidden_states: HiddenStates, packing: bool) -> None:
-    """Changes the second half of the first of two conversations, and looks which hidden states change with it."""
-    ids = _tokens(model, 3 * LENGTH)
-    first, second, other = ids[:LENGTH], ids[LENGTH : 2 * LENGTH], ids[2 * LENGTH :]
-    changed = first[: LENGTH // 2] + other[LENGTH // 2 :]
-    before, after = (
-        hidden_states(move_data_to_device(_batch([one, second], packing), model.device)).reshape(2, LENGTH, -1).float()
-        for one in (first, changed)
-    )
-    change = (after - before).norm(dim=-1) / before.norm(dim=-1)
-    if change[0, : LENGTH // 2].max() > ROUNDING:
-        raise UserError(
-            f"{model.name_or_path}: with attn_implementation {model.config._attn_implementation!r} this architecture "
-            "sees the tokens that it is to predict; leave model.attn_implementation out, or set it to eager."
-        )
-    if change[1].max() > ROUNDING:
-        raise UserError(
-            f"{model.name_or_path}: this architecture carries over from one packed conversation into the next, as "
-            "recurrent layers do; set data.packing to false."
-        )
-
-
-def _tokens(model: PreTrainedModel, count: int) -> list[int]:
-    return [token % model.config.get_text_config().vocab_size for token in range(1, 1 + count)]
-
-
-def _batch(conversations: list[list[int]], packing: bool) -> Batch:
-    examples = [Example("check", ids, [IGNORED] * len(ids), truncated=False) for ids in conversations]
-    return pack(examples, step_tokens=1) if packing else pad(examples, step_tokens=1, filling=0)

@@ -40,7 +40,8 @@ from cai_lightning.models.policy import (
     shard,
     trained_state,
 )
-from cai_lightning.modules.losses import CHUNK_BYTES, check_architecture
+from cai_lightning.modules.architecture import check_architecture
+from cai_lightning.modules.losses import CHUNK_BYTES
 from cai_lightning.run.errors import UserError
 
 Schedule = Literal["constant", "cosine", "linear"]

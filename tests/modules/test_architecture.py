@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Granit
 
 from cai_lightning.data.batches import Example, pad
 from cai_lightning.models.adapters import Lora
-from cai_lightning.modules.losses import check_architecture
+from cai_lightning.modules.architecture import check_architecture
 from cai_lightning.modules.sft import SupervisedFineTuning
 from cai_lightning.run.errors import UserError
 
