@@ -11,7 +11,7 @@ steps are planned, and each batch carries the number of all supervised tokens of
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NotRequired, TypedDict, TypeVar
 
 import torch
@@ -33,12 +33,22 @@ GRAIN = 128
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation as tokens; `labels` are the tokens of the response and its end of turn, elsewhere `IGNORED`."""
+    """One conversation as tokens; `labels` are the tokens of the response and its end of turn, elsewhere `IGNORED`.
+
+    Args:
+        id: Of its row.
+        input_ids: Its tokens.
+        labels: What is learned.
+        truncated: Whether it was too long.
+        prefix: Of a further response to a prompt, which begins with the prompt's last token, how many tokens stand
+            before that: it takes them from the nearest conversation before it whose prefix is 0, see `shared`.
+    """
 
     id: str
     input_ids: list[int]
     labels: list[int]
     truncated: bool
+    prefix: int = 0
 
     @property
     def supervised(self) -> int:
@@ -176,8 +186,9 @@ def in_batches(items: Iterable[T], fits: Callable[[list[T]], bool]) -> list[list
 
 
 class Batch(TypedDict):
-    """N conversations: packed, as B = 1 row of all their tokens with `lengths`; or padded on the right, as B = N rows
-    with an `attention_mask`. `input_ids`, `labels` and the mask are [B, L].
+    """N conversations: packed, as B = 1 row of all their tokens with `lengths`, and how many tokens each takes from the
+    beginning of another (`prefixes`); or padded on the right, as B = N rows with an `attention_mask`. `input_ids`,
+    `labels` and the mask are [B, L].
 
     `tokens` counts them without padding; `step_tokens` is how many supervised tokens the whole optimizer step has, over
     all its batches and processes.
@@ -187,6 +198,7 @@ class Batch(TypedDict):
     labels: Tensor
     position_ids: Tensor
     lengths: NotRequired[list[int]]
+    prefixes: NotRequired[list[int]]
     attention_mask: NotRequired[Tensor]
     tokens: int
     step_tokens: int
@@ -219,7 +231,7 @@ class Batches:
 
 
 def pack(examples: Sequence[Example], step_tokens: int, grain: int = 1) -> Batch:
-    """Puts conversations one behind the other; positions begin anew with each.
+    """Puts conversations one behind the other; positions begin anew with each, or go on from what it shares.
 
     Args:
         examples: The conversations.
@@ -233,15 +245,43 @@ def pack(examples: Sequence[Example], step_tokens: int, grain: int = 1) -> Batch
     return Batch(
         input_ids=torch.tensor([[id for row in rows for id in row.input_ids]]),
         labels=torch.tensor([[label for row in rows for label in _labels(row)]]),
-        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+        position_ids=torch.cat([torch.arange(row.prefix, row.prefix + len(row.input_ids)) for row in rows])[None],
         lengths=lengths,
+        prefixes=[row.prefix for row in rows],
         tokens=tokens,
         step_tokens=step_tokens,
     )
 
 
+def shared(examples: Sequence[Example], prompt: int) -> list[Example]:
+    """Several responses to one prompt, which only the first of them keeps.
+
+    Args:
+        examples: Whole conversations with the same first tokens.
+        prompt: How many these are, at least one.
+    """
+    first, *further = examples
+    return [first, *(_behind(one, prompt - 1) for one in further)]
+
+
+def _behind(example: Example, prefix: int) -> Example:
+    return replace(example, input_ids=example.input_ids[prefix:], labels=example.labels[prefix:], prefix=prefix)
+
+
+def apart(examples: Sequence[Example]) -> list[Example]:
+    """The same conversations, each with its whole prompt."""
+    whole: list[Example] = []
+    trunk: list[int] = []
+    for one in examples:
+        trunk = trunk if one.prefix else one.input_ids
+        ids, labels = trunk[: one.prefix] + one.input_ids, [IGNORED] * one.prefix + one.labels
+        whole.append(replace(one, input_ids=ids, labels=labels, prefix=0) if one.prefix else one)
+    return whole
+
+
 def pad(examples: Sequence[Example], step_tokens: int, filling: int) -> Batch:
-    """Pads conversations to the longest of them."""
+    """Pads conversations to the longest of them; what they share is repeated in each."""
+    examples = apart(examples)
     lengths = [len(example.input_ids) for example in examples]
     width = max(lengths)
     return Batch(

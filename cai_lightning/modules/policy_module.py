@@ -140,7 +140,7 @@ class PolicyModule(LightningModule, ABC):
         inputs["use_cache"] = False  # the model's own settings stay as they are, for they are saved with it
         if "lengths" in batch:
             name = self.base.config._attn_implementation
-            inputs |= boundaries(batch["lengths"], name, self.device)
+            inputs |= boundaries(batch["lengths"], name, self.device, batch.get("prefixes", ()))
         hidden: Tensor = self.base.base_model(batch["input_ids"], **inputs).last_hidden_state
         return hidden
 
