@@ -12,7 +12,8 @@ a response begins (`data.defects.refuses`). Refusing is neither good nor bad in 
 direction. Refusing what is harmless is bad: `evasiveness` is the share of refusals among the prompts of the category
 `benign`. `repetition` is the share of a response's 4-grams of words that have stood before in it (`data.defects`).
 An empty response has none of the three. `cut` is the share of responses that were cut at their limit of tokens, where
-they say why they ended.
+they say why they ended. `boilerplate` is the share of those that say what their run says too often, held against the
+baseline (`data.boilerplate`); in the baseline itself it is 0 by definition.
 """
 
 from collections import defaultdict
@@ -20,11 +21,12 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from cai_lightning.data.boilerplate import Phrase, said_too_often, says_any, worst
 from cai_lightning.data.defects import CUT, refuses, repeated_ngrams
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.report.summary import UNIT_SCALE, ColumnScores
-from cai_lightning.report.table import part
-from cai_lightning.run.records import UNKNOWN, Response
+from cai_lightning.report.table import part, per_cent
+from cai_lightning.run.records import UNKNOWN, Response, shared_id
 from cai_lightning.statistics import Direction
 from cai_lightning.statistics.intervals import Prompts
 
@@ -36,6 +38,8 @@ BENIGN = "benign"
 MISSING = "not among its metrics"
 FEWEST_PROMPTS = 2
 """Prompts below which a category has no interval, and no rows of its own."""
+MOST_PHRASES = 3
+"""Phrases of boilerplate that a note names."""
 APART = 0.05
 """Shares of prompts without an answer that are so far apart are worth a warning, however few prompts there are."""
 
@@ -87,10 +91,14 @@ def metric_columns(runs: Sequence[Run]) -> list[ComparedColumn]:
     return [_metric(name, runs) for name in names]
 
 
-def behaviour_columns(runs: Sequence[Run]) -> list[ComparedColumn]:
-    """The rates of refusals, where prompts are benign of evasions, of repeated words and of cut responses.
+def behaviour_columns(runs: Sequence[Run], boilerplate: Mapping[str, Sequence[Phrase]]) -> list[ComparedColumn]:
+    """The rates of refusals, where prompts are benign of evasions, of repeated words, cut responses and boilerplate.
 
     None where no run has responses.
+
+    Args:
+        runs: The runs.
+        boilerplate: What each of them says too often, see `boilerplate_of`; none where there is no baseline for it.
     """
     benign = _members(runs).get(BENIGN, set())
     asked_benign = [_asked(run, benign) for run in runs]
@@ -99,8 +107,32 @@ def behaviour_columns(runs: Sequence[Run]) -> list[ComparedColumn]:
         _behaviour("evasiveness", "lower", asked_benign, _refusal),
         _behaviour("repetition", "lower", runs, _repetition),
         _behaviour("cut", "lower", runs, _cut),
+        *([_boilerplate(runs, boilerplate)] if boilerplate else []),
     ]
     return [column for column in columns if column.has_scores]
+
+
+def boilerplate_of(runs: Sequence[Run], baseline: Container[str]) -> dict[str, list[Phrase]]:
+    """What each run with responses says too often, by its name; none where the baseline has none, or stands alone.
+
+    Args:
+        runs: The runs.
+        baseline: Names of those that the others are held against.
+    """
+    reference = [said.response for run in runs if run.name in baseline for said in run.responses.values()]
+    others = [run for run in runs if run.name not in baseline and run.responses]
+    if not any(map(str.strip, reference)) or not others:
+        return {}
+    return {run.name: [] if run not in others else _too_often(run, reference) for run in runs if run.responses}
+
+
+def boilerplate_notes(boilerplate: Mapping[str, Sequence[Phrase]], baseline: str) -> Iterator[str]:
+    """The phrases that each run says too often, the worst of them in words."""
+    for run, found in boilerplate.items():
+        if found:
+            named = worst(found, MOST_PHRASES)
+            told = ", ".join(f'"{one.text}" in {per_cent(one.share)} ({per_cent(one.before)})' for one in named)
+            yield f"boilerplate: {run} says too often, in brackets {baseline}: {told}; {len(found)} 4-grams in all."
 
 
 def category_columns(runs: Sequence[Run]) -> list[ComparedColumn]:
@@ -243,6 +275,22 @@ def _repetition(said: Response) -> float | None:
 
 def _cut(said: Response) -> float | None:
     return None if said.finish_reason == UNKNOWN else float(said.finish_reason in CUT)
+
+
+def _too_often(run: Run, reference: Sequence[str]) -> list[Phrase]:
+    said = run.responses.values()
+    return said_too_often([one.response for one in said], [shared_id(one) for one in said], reference)
+
+
+def _boilerplate(runs: Sequence[Run], found: Mapping[str, Sequence[Phrase]]) -> ComparedColumn:
+    def tell(run: Run) -> Tell:
+        texts = {phrase.text for phrase in found.get(run.name, ())}
+        return lambda said: float(says_any(said.response, texts)) if said.response.strip() else None
+
+    columns = (_behaviour("boilerplate", "lower", [run], tell(run)) for run in runs)
+    return ComparedColumn(
+        "boilerplate", "lower", {name: one for column in columns for name, one in column.runs.items()}
+    )
 
 
 def _members(runs: Sequence[Run]) -> dict[str, set[str]]:

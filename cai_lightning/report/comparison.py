@@ -25,6 +25,8 @@ from cai_lightning.report.comparable import (
     ComparableRuns,
     Scores,
     behaviour_columns,
+    boilerplate_notes,
+    boilerplate_of,
     category_columns,
     comparable_runs,
     metric_columns,
@@ -142,7 +144,7 @@ class Comparison:
         ranking: The runs by their mean rank over the metrics.
         notes: What the tables cannot say, such as what does not compare and why.
         behaviours: What is read off the responses without a model: `refusal_rate` and, where prompts are of the
-            category `benign`, `evasiveness`, then `repetition` and `cut`. They are not ranked.
+            category `benign`, `evasiveness`, then `repetition`, `cut`, and `boilerplate` beside a baseline. Unranked.
         categories: The columns that tell harm, once for each category of prompts; not ranked.
         fine_tunings: The runs that make up each of `runs`: itself, or the seeds of an arm.
         win_rates: How single runs do against each other before a judge.
@@ -183,7 +185,8 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
     """
     arms = arms_of(runs)
     arm = arm_of(baseline, arms)
-    kinds = [metric_columns(runs), behaviour_columns(runs), category_columns(runs)]
+    boilerplate = boilerplate_of(runs, arms[arm])
+    kinds = [metric_columns(runs), behaviour_columns(runs, boilerplate), category_columns(runs)]
     prompts = {id: shared_id(response) for run in runs for id, response in run.responses.items()}
     groups = [[comparable_runs(column, arms, arm, prompts) for column in columns] for columns in kinds]
     ranked = {one.column.name: (one.column.direction or "higher", one.arms) for one in groups[0] if one.common}
@@ -201,7 +204,7 @@ def compare_runs(runs: Sequence[Run], baseline: str, confidence: float = 0.95) -
         runs=tuple(arms),
         columns=metrics,
         ranking=tuple(ranking),
-        notes=(*found, *notes_on_runs(runs, arms)),
+        notes=(*found, *boilerplate_notes(boilerplate, arm), *notes_on_runs(runs, arms)),
         behaviours=behaviours,
         categories=categories,
         fine_tunings=arms,

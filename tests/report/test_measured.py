@@ -68,13 +68,44 @@ def test_repetition_and_cuts_are_worse_where_there_are_more(make_run):
         make_run(name, {"m": SCORES}, responses=said)
         for name, said in (("fine", fine), ("looping", looping), ("untold", untold))
     ]
-    repetition, cut = compared(*paths).behaviours[-2:]
+    _, repetition, cut, _ = compared(*paths).behaviours
     assert (repetition.name, repetition.direction) == ("repetition", "lower")
     assert means(repetition) == pytest.approx([0, 4 / 5, 0])
     assert (repetition.cells[2].scored, repetition.cells[2].unscored) == (8, 4)
     assert (cut.name, cut.direction, means(cut)) == ("cut", "lower", [0, 1, None])
     assert (cut.cells[2].unscored, cut.cells[2].not_run) == (12, "no finish reasons")
     assert cut.cells[1].difference.significant
+
+
+def lines(texts):
+    return {f"{n:04x}": (text, None, "stop") for n, text in enumerate(texts)}
+
+
+def test_boilerplate_is_what_a_run_says_more_often_than_the_baseline(make_run):
+    plain = [f"Sure, number {n} is what you do." for n in range(40)]
+    over = [f"{text} Please know that you are not alone." if n % 4 else text for n, text in enumerate(plain)]
+    ids = lines(plain)
+    paths = [
+        make_run(name, {"m": dict.fromkeys(ids, 0.5)}, responses=lines(said))
+        for name, said in (("sl", plain), ("rl", over), ("twin", plain))
+    ]
+    comparison = compared(*paths)
+    column = comparison.behaviours[-1]
+    assert (column.name, column.direction, column.prompts) == ("boilerplate", "lower", 40)
+    assert means(column) == pytest.approx([0, 30 / 40, 0])
+    assert column.cells[1].difference.significant
+    (note,) = [note for note in comparison.notes if note.startswith("boilerplate")]
+    assert '"that you are not" in 75 % (0 %)' in note
+    assert note.startswith("boilerplate: rl says too often, in brackets sl:")
+
+
+def test_boilerplate_needs_a_baseline_with_answers(make_run):
+    said = lines([f"Sure, number {n} is what you do." for n in range(40)])
+    empty = dict.fromkeys(said, ("", None, "stop"))
+    scores = {"m": dict.fromkeys(said, 0.5)}
+    alone, silent = make_run("alone", scores, responses=said), make_run("silent", scores, responses=empty)
+    for paths in ([alone], [silent, alone]):
+        assert "boilerplate" not in {column.name for column in compared(*paths).behaviours}
 
 
 def test_without_responses_there_are_no_behaviours(make_run):
@@ -94,7 +125,10 @@ def test_other_prompts_do_not_compare_in_behaviour_either(make_run):
         make_run("tuned", {"m": SCORES}, prompts=IDS[:6], responses=saying({0})),
     )
     assert comparison.behaviours[0].cells[1].difference is None
-    assert "m, refusal_rate, repetition, cut: tuned does not compare with base: other prompts." in comparison.notes
+    assert (
+        "m, refusal_rate, repetition, cut, boilerplate: tuned does not compare with base: other prompts."
+        in comparison.notes
+    )
 
 
 def test_harm_is_told_by_category_in_the_columns_about_harm(make_run):

@@ -98,7 +98,7 @@ def realistic(make_run):
 def test_rows_of_a_whole_experiment_stay_whole_at_a_hundred_columns(make_run):
     lines = shown(realistic(make_run)).splitlines()
     rows = [line for line in lines if line.startswith(("qwen_base ", "qwen_control ", "qwen_contextual x3 "))]
-    assert len(rows) == 3 * 9  # five metrics and four behaviours
+    assert len(rows) == 3 * 10  # five metrics and five behaviours
     assert all(line.count("]") == (1 if "baseline" in line else 2) for line in rows)
     assert "qwen_contextual x3: qwen_contextual@1, qwen_contextual@2, qwen_contextual@3" in "\n".join(lines)
 
@@ -121,7 +121,7 @@ def test_tests_and_stability_reach_every_form(make_run):
     assert (found["p_value"], found["p_holm"]) == (cell.difference.p_value, cell.difference.p_holm)
     assert (found["effect_size"], found["first"]) == (cell.difference.effect_size, cell.first)
     assert document["fine_tunings"]["qwen_contextual"] == [f"qwen_contextual@{n}" for n in (1, 2, 3)]
-    assert set(document["behaviours"]) == {"refusal_rate", "evasiveness", "repetition", "cut"}
+    assert set(document["behaviours"]) == {"refusal_rate", "evasiveness", "repetition", "cut", "boilerplate"}
     assert set(document["categories"]["moderation_max"]) == set(KINDS)
     assert sum(standing["first"] for standing in document["ranking"]) == pytest.approx(1)
 
