@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 Template = Literal["chat", "plain"]
 
 LAST = 16
-"""Tokens at the end of a prompt that surely hold a `<think>` which stands there."""
+"""Tokens at the end of a prompt that surely hold a `<think>`, or a cue of ours, which stands there."""
 
 REMEMBERED = 4096
 """Conversations whose tokens are kept; the oldest are forgotten first."""
@@ -93,7 +93,17 @@ class Transcripts:
                 "the chat template begins a thought, behind which no options can be weighed; where it can leave it out,"
                 " set the engine's chat_template_kwargs to {enable_thinking: false}."
             )
-        return [list(self.tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
+        if self.template == "plain" and self._tail(ids).endswith(wording.CUES):
+            return [self._behind_colon(option) for option in options]
+        return [self._pure(option) for option in options]
+
+    def _pure(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _behind_colon(self, option: str) -> list[int]:
+        """The tokens of a blank and an option, as they stand behind a cue in the same line."""
+        colon, both = self._pure(":"), self._pure(f": {option}")
+        return both[len(colon) :] if both[: len(colon)] == colon else self._pure(f" {option}")
 
     def decode(self, conversation: Conversation, ids: list[int], written: list[int], stop: Collection[str]) -> Said:
         """The words and the thought of a reply, up to the first of the stop strings; remembered for the next turn.
@@ -128,7 +138,10 @@ class Transcripts:
         self._known[str(wording.answered(conversation, reply))] = _Answered(asked, reply, [*ids, *written])
 
     def _begins_thought(self, ids: list[int]) -> bool:
-        return str(self.tokenizer.decode(ids[-LAST:])).rstrip().endswith(OPEN)
+        return self._tail(ids).rstrip().endswith(OPEN)
+
+    def _tail(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids[-LAST:]))
 
 
 def open_transcripts(

@@ -12,6 +12,7 @@ user's cache folder; where there is no network, a folder of one's own does as we
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +37,9 @@ CHECKSUMS = {
     "evals/HarmfulnessClassification.jsonl": "86364591010f14d6a17028dcbddeafbb1a527fd3eb74409d826c7507e6a0c697",
     "prompts/CritiqueRevisionFewShotPrompts.json": "cb8082c963af77b3e2713f1dc37adff01962b21ebb5f92d37877d559dfeb1085",
     "prompts/CritiqueRevisionInstructions.json": "a55071cbef36e2a944e8e4f3612eb6afaaa63b5d56e7e8c14732cedc864b4045",
+    "prompts/RLMadisonFewShotPrompts.json": "f1fdce27f1b4693a172aa4249e097b3a3beadcbc5c0b58d720d716a6d4999d74",
+    "prompts/RLMadisonInstructions.json": "aeadbe39725a89dc8d2fb0ed54f0a646a777dacd9b938175cb7b420fbd59930a",
+    "prompts/RLMadisonPrecogFewShotPrompts.json": "9417ba076fec230ec2d7573dccacdc5e3cd2c0736cb8930bfb2aba78248dda70",
 }
 
 _DEFAULT = Path(__file__).with_name("constitutions") / "default.json"
@@ -87,10 +91,19 @@ def open_constitution(source: str | Path) -> Constitution:
     constitution = _read(path)
     if not constitution.principles:
         raise UserError(f"{path}: the constitution has no principles")
-    id, count = Counter(principle.id for principle in constitution.principles).most_common(1)[0]
+    check_ids(path, [principle.id for principle in constitution.principles])
+    return constitution
+
+
+def check_ids(path: Path, ids: Sequence[str]) -> None:
+    """Makes sure that principles have ids of their own.
+
+    Raises:
+        UserError: Two have the same.
+    """
+    id, count = Counter(ids).most_common(1)[0]
     if count > 1:
         raise UserError(f"{path}: {count} principles have the id {id!r}; each needs its own")
-    return constitution
 
 
 def find_file(source: str | Path, file: str) -> Path:

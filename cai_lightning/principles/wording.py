@@ -9,6 +9,12 @@ from cai_lightning.run.records import AboutPrompt, Conversation, assistant, user
 
 NO_META_COMMENTARY = "Do not provide meta-commentary; respond as the assistant would."
 
+OPTIONS = ("(A)", "(B)")
+"""How the answer to a question of preference begins."""
+
+ANSWER, REASONS, VERDICT = CUES = ("The answer is:", "Let's think step by step:", "So the answer is:")
+"""The ends of questions of preference: for an answer at once, for a chain of thought, and for the answer behind it."""
+
 
 def opening(prompt: AboutPrompt) -> Conversation:
     """The conversation that the model answers first: the prompt, or the transcript up to its last human turn."""
@@ -30,20 +36,38 @@ def revision(conversation: Conversation, principle: Principle, suffix: str = NO_
     return [*conversation, user(f"{principle.revision_request} {suffix}".strip())]
 
 
-def preference(conversation: Conversation, question: str, first: str, second: str) -> Conversation:
-    """Asks which of two responses is better; the answer is `(A)` or `(B)` (Bai et al. 2022, section 4.1)."""
-    dialogue = "\n\n".join(f"{_SPEAKERS[turn['role']]}: {turn['content']}" for turn in conversation)
-    return [
-        user(
-            f"Consider the following conversation:\n\n{dialogue}\n\n{question}\n"
-            f"Options:\n(A) {first}\n(B) {second}\nThe answer is:"
-        )
-    ]
+def question(conversation: Conversation, asked: str, first: str, second: str, reasoned: bool = False) -> str:
+    """The question which of two responses is better, to the byte as the paper's files word it (section 4.1).
+
+    Args:
+        conversation: What they respond to.
+        asked: By what they are compared.
+        first: The response that stands as `(A)`.
+        second: That which stands as `(B)`.
+        reasoned: Whether a chain of thought is asked for, and not yet an answer.
+    """
+    head, speakers, cue = _REASONED if reasoned else _AT_ONCE
+    dialogue = "".join(f"\n\n{speakers[turn['role']]}: {turn['content']}" for turn in conversation)
+    return f"{head}{dialogue}\n\n\n{asked} Options:\n (A) [[[{first}]]]\n (B) [[[{second}]]]\n\n{cue}"
+
+
+def preference(conversation: Conversation, asked: str, first: str, second: str, reasoned: bool = False) -> Conversation:
+    """The same as a turn of its own; the reply begins with one of the `OPTIONS`, or is a chain of thought."""
+    return [user(question(conversation, asked, first, second, reasoned).strip())]
+
+
+def verdict(conversation: Conversation, thought: str) -> Conversation:
+    """Asks for the answer behind a chain of thought; the reply begins with one of the `OPTIONS`."""
+    return [*answered(conversation, thought), user(VERDICT)]
 
 
 def plain(conversation: Conversation) -> str:
-    """The conversation without a chat template, its turns joined by blank lines, as in the original experiment."""
-    return "\n\n".join(turn["content"] for turn in conversation) + "\n\n"
+    """The conversation without a chat template, its turns joined by blank lines, as in the original experiment.
+
+    A reply to one of the `CUES` goes on in the same line, as in the paper's files; the blank before it is its own.
+    """
+    text = "".join(turn["content"] + (" " if turn["content"].endswith(CUES) else "\n\n") for turn in conversation)
+    return text.removesuffix(" ") if text.removesuffix(" ").endswith(CUES) else text
 
 
 def starling(conversation: Conversation) -> str:
@@ -63,4 +87,13 @@ def starling(conversation: Conversation) -> str:
     return text if text.startswith("<s>") else f"<s>{text}"
 
 
-_SPEAKERS = {"system": "System", "user": "Human", "assistant": "Assistant"}
+_AT_ONCE = (
+    "\n\nConsider the following conversation between a human and an assistant:",
+    {"system": "System", "user": "Human", "assistant": "Assistant"},
+    ANSWER,
+)
+_REASONED = (
+    "Consider the following conversation between a human (H) and an assistant (A):",
+    {"system": "System", "user": "H", "assistant": "A"},
+    REASONS,
+)
