@@ -2,9 +2,9 @@
 
     examples = open_comparisons("default", reasoned=False).turns(principles)
 
-Three layouts are read: ours, `{"name", "comparisons": [{"prompt", "first", "second", "answer", "thought"}]}`; Anthropic's
-`RLMadisonFewShotPrompts.json`, dialogues with a better and a worse response; and, where chains of thought are asked for,
-its `RLMadisonPrecogFewShotPrompts.json`, whole texts with a place for the principle.
+Three layouts are read: ours, `{"name", "comparisons": [{"prompt", "first", "second", "answer", "thought"}]}`;
+Anthropic's `RLMadisonFewShotPrompts.json`, dialogues with a better and a worse response; and, where chains of thought
+are asked for, its `RLMadisonPrecogFewShotPrompts.json`, whole texts with a place for the principle.
 """
 
 import re
@@ -60,7 +60,7 @@ class Comparison:
     def turns(self, asked: str) -> Conversation:
         """The example, worded as the question that it stands in front of."""
         reasoned = self.thought is not None
-        talk = wording.preference(self.opening, asked, self.first, self.second, reasoned)
+        talk = wording.preference(self.opening, asked, self.first, self.second, reasoned=reasoned)
         talk = wording.verdict(talk, self.thought) if self.thought is not None else talk
         return wording.answered(talk, self.answer)
 
@@ -159,8 +159,8 @@ def _read(path: Path) -> Comparisons:
         return Comparisons(ours.name, tuple(made))
     if not isinstance(content, list):
         raise UserError(
-            f"{path}: unknown layout; expected an object with the key 'comparisons' (ours) or a list (Anthropic), found "
-            f"{excerpt(content)}"
+            f"{path}: unknown layout; expected an object with the key 'comparisons' (ours) or a list (Anthropic),"
+            f" found {excerpt(content)}"
         )
     return Comparisons(path.stem, tuple(_anthropic(path, number, value) for number, value in enumerate(content)))
 
@@ -179,8 +179,8 @@ def _with_thought(path: Path, number: int, text: str) -> Comparison:
     parts = _TEXT.fullmatch(text) if text.count("{}") == 1 else None
     if not parts:
         raise UserError(
-            f"{path}, [{number}]: expected `corrects` and `incorrects`, or a conversation, one `{{}}` for the principle, "
-            f"two options, a chain of thought and an answer; found {excerpt(text)}"
+            f"{path}, [{number}]: expected `corrects` and `incorrects`, or a conversation, one `{{}}` for the"
+            f" principle, two options, a chain of thought and an answer; found {excerpt(text)}"
         )
     opening = _turns(path, number, parts["dialogue"].removeprefix("\n\n"))
     answer: Option = "(A)" if parts["answer"] == "(A)" else "(B)"

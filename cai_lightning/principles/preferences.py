@@ -3,8 +3,8 @@
     principles = open_preferences("default")
     principles.draw(1, seed="42:0123456789abcdef.p0")
 
-Two layouts are read: ours, `{"name", "principles": [{"id", "question"}]}`, and Anthropic's `RLMadisonInstructions.json`,
-a list of texts, which is fetched when it is asked for as `anthropic`.
+Two layouts are read: ours, `{"name", "principles": [{"id", "question"}]}`, and Anthropic's
+`RLMadisonInstructions.json`, a list of texts, which is fetched when it is asked for as `anthropic`.
 """
 
 import random

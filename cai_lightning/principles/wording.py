@@ -51,7 +51,9 @@ def question(conversation: Conversation, asked: str, first: str, second: str, re
     return f"{head}{dialogue}\n\n\n{asked} Options:\n (A) [[[{first}]]]\n (B) [[[{second}]]]\n\n{cue}"
 
 
-def preference(conversation: Conversation, asked: str, first: str, second: str, reasoned: bool = False) -> Conversation:
+def preference(
+    conversation: Conversation, asked: str, first: str, second: str, *, reasoned: bool = False
+) -> Conversation:
     """The same as a turn of its own; the reply begins with one of the `OPTIONS`, or is a chain of thought."""
     return [user(question(conversation, asked, first, second, reasoned).strip())]
 

@@ -183,6 +183,6 @@ def _prefer(rng: random.Random, request: Request) -> Conversation:
     answers = [grammar.respond(request, rng, refusal_rate=0.5) for _ in range(2)]
     harms = [len(grammar.harms_in(answer, request.topic)) for answer in answers]
     better = rng.randrange(2) if harms[0] == harms[1] or rng.random() < 0.05 else harms.index(min(harms))
-    texts = [grammar.text_of(answer) for answer in answers]
-    asked = wording.preference([user(request.text)], PREFERENCE_QUESTION, *texts)
+    first, second = (grammar.text_of(answer) for answer in answers)
+    asked = wording.preference([user(request.text)], PREFERENCE_QUESTION, first, second)
     return wording.answered(asked, ("(A)", "(B)")[better])

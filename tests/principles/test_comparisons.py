@@ -1,4 +1,4 @@
-"""Comparisons in front of a question: every layout says the same, the paper's are rendered to the byte, all balanced."""
+"""Comparisons in front of a question: every layout says the same, the paper's are rendered to the byte."""
 
 import json
 from collections import Counter
@@ -45,7 +45,7 @@ def test_every_layout_says_the_same(write, content, reasoned):
     found = open_comparisons(write(content), reasoned)
     thought = "(B) is rude." if reasoned else None
     assert found.examples == (Comparison([user("May I?")], "Yes.", "No!", "(A)", thought),)
-    asked = wording.preference([user("May I?")], PRINCIPLES[0].question, "Yes.", "No!", reasoned)
+    asked = wording.preference([user("May I?")], PRINCIPLES[0].question, "Yes.", "No!", reasoned=reasoned)
     verdict = [assistant("(B) is rude."), user("So the answer is:")] if reasoned else []
     assert found.turns(PRINCIPLES) == [*asked, *verdict, assistant("(A)")]
 

@@ -113,7 +113,7 @@ def test_options_begin_the_reply_in_every_chat_format(name, reasoned):
     if name in THINKING:
         tokenizer.chat_template = "{% set enable_thinking = false %}" + tokenizer.chat_template
     transcripts = Transcripts(tokenizer)
-    asked = wording.preference(TALK, "Which is kinder?", "Yes.", "No!", reasoned)
+    asked = wording.preference(TALK, "Which is kinder?", "Yes.", "No!", reasoned=reasoned)
     asked = wording.verdict(asked, "(B) is rude.") if reasoned else asked
     ids = transcripts.encode(asked)
     options = transcripts.options(ids, wording.OPTIONS)
