@@ -1,9 +1,9 @@
 """Checkpoints of a training: the last one, to go on from, and the best one, to use; each whole or not there.
 
 `<run>/checkpoints/last.ckpt` is what the same command goes on from after a kill; `<run>/adapter` (or `model`) is the
-state of the lowest validation loss, ready for `from_pretrained`. Both are written beside the old one, and then put in
-its place. Only what was validated is kept, so a training that never comes to a validation is refused before its first
-step.
+state of the best validation, that of the lowest loss unless the objective says otherwise, ready for `from_pretrained`.
+Both are written beside the old one, and then put in its place. Only what was validated is kept, so a training that
+never comes to a validation is refused before its first step.
 """
 
 import math
@@ -103,9 +103,10 @@ def _save(trainer: Trainer) -> None:
 
 
 class BestCheckpoint(Callback):
-    """Writes `<run>/adapter` (or `model`) whenever the validation loss is the lowest so far, and notes its step.
+    """Writes `<run>/adapter` (or `model`) whenever a validation is the best so far, and notes its step.
 
-    What is trained says by `output` which of the two it is, and writes it by `save`, as every `PolicyModule` does.
+    What is trained says by `monitor` which figure tells that, by `output` which of the two it is, and writes it by
+    `save`, as every `PolicyModule` does.
     """
 
     def __init__(self) -> None:
@@ -114,12 +115,17 @@ class BestCheckpoint(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        loss = float(trainer.callback_metrics["val_loss"])
-        if not math.isfinite(loss):
-            raise UserError(f"epoch {trainer.current_epoch}: the validation loss is {loss}; lower model.learning_rate.")
-        if self.best is not None and loss >= self.best:
+        policy = cast(Any, pl_module)
+        name, mode = policy.monitor
+        value = float(trainer.callback_metrics[name])
+        if not math.isfinite(value):
+            called = "loss" if name == "val_loss" else name
+            raise UserError(
+                f"epoch {trainer.current_epoch}: the validation {called} is {value}; lower model.learning_rate."
+            )
+        if self.best is not None and (value >= self.best if mode == "min" else value <= self.best):
             return
-        self.best, policy = loss, cast(Any, pl_module)
+        self.best = value
         run, trained = Path(trainer.default_root_dir), trained_state(pl_module)
         if trainer.is_global_zero:
             with replacing(run / policy.output) as fresh:

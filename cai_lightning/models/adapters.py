@@ -3,11 +3,12 @@
 policy = add_adapter(base, Lora(r=16))
 save_adapter(policy, state, folder)
 policy = load_adapter(base, folder)  # on no other base than its own
+lora = shape_of(folder, asked)       # of one from which a training starts
 """
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from cai_lightning.models.hub import opening, weights_revision
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_json
+from cai_lightning.run.records import FOREIGN
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -106,19 +108,73 @@ def head_of(policy: Policy) -> nn.Linear:
     return head
 
 
-def load_adapter(model: PreTrainedModel, folder: Path) -> "PeftModel":
+@dataclass(frozen=True)
+class SavedLora:
+    """The settings of an adapter, as PEFT writes them."""
+
+    __pydantic_config__ = FOREIGN
+
+    peft_type: str
+    task_type: str | None
+    r: int
+    lora_alpha: int
+    target_modules: str | list[str]
+    lora_dropout: float = 0.0
+    use_rslora: bool = False
+    use_dora: bool = False
+
+
+def shape_of(folder: Path, asked: Lora | None) -> Lora:
+    """The shape of an adapter from which a training starts.
+
+    Args:
+        folder: The adapter.
+        asked: The shape in the settings, which may be the default one; its dropout is taken, unless it is 0.
+
+    Raises:
+        UserError: There is no such adapter, it is none of LoRA for a language model, or another shape was asked for.
+    """
+    path = folder / "adapter_config.json"
+    if not path.exists():
+        raise UserError(
+            f"model.adapter: {folder} holds no adapter (adapter_config.json is missing); run its fit first."
+        )
+    saved = read_json(path, SavedLora, "adapter configuration")
+    if saved.peft_type != "LORA" or saved.task_type not in (None, "CAUSAL_LM"):
+        kind = f"{saved.peft_type}, {saved.task_type}"
+        raise UserError(f"model.adapter: {folder} is no LoRA adapter of a language model ({kind}).")
+    if asked is None:
+        raise UserError("model.lora: null trains the whole model, which cannot start from an adapter: leave one out.")
+    own = Lora(saved.r, saved.lora_alpha, saved.lora_dropout, saved.target_modules, saved.use_rslora, saved.use_dora)
+    for name in ("r", "alpha", "use_rslora", "use_dora"):
+        wanted, default, found = (getattr(shape, name) for shape in (asked, Lora(), own))
+        if wanted not in (default, found):
+            raise UserError(f"model.lora.{name}: {wanted}, but {folder} has {found}, which stays: leave it out.")
+    return replace(own, dropout=asked.dropout or own.dropout)
+
+
+def load_adapter(model: PreTrainedModel, folder: Path, lora: Lora | None = None) -> "PeftModel":
     """The model with a LoRA adapter.
+
+    Args:
+        model: Its base.
+        folder: The adapter.
+        lora: Trains it on, with the dropout of this; null only computes with it.
 
     Raises:
         UserError: The folder holds no adapter, one that was trained on another base, or one that lacks tensors.
     """
-    from peft import PeftModel
+    from peft import LoraConfig, PeftConfig, PeftModel
 
     check_adapter(model.config, folder)
     try:
         with opening("adapter", str(folder)):
-            policy = PeftModel.from_pretrained(model, folder)
-            found = policy.load_adapter(folder, policy.active_adapter)  # from_pretrained does not return this
+            config = PeftConfig.from_pretrained(folder)
+            if isinstance(config, LoraConfig) and lora is not None:
+                config.lora_dropout, config.base_model_name_or_path = lora.dropout, model.name_or_path
+            trained = {"is_trainable": lora is not None}
+            policy = PeftModel.from_pretrained(model, folder, config=config, **trained)
+            found = policy.load_adapter(folder, policy.active_adapter, **trained)  # the other does not return this
     except RuntimeError as error:
         raise UserError(f"{folder}: this adapter is broken or of another base ({error!s:.200}).") from error
     if found.missing_keys:

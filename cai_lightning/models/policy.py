@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from cai_lightning.models import attention  # noqa: F401  it registers "packed"
-from cai_lightning.models.adapters import Lora, Policy, add_adapter, base_of, is_adapted, save_adapter
+from cai_lightning.models.adapters import Lora, Policy, add_adapter, base_of, is_adapted, load_adapter, save_adapter
 from cai_lightning.models.hub import DType, load_model
 from cai_lightning.run.errors import UserError
 
@@ -30,6 +30,7 @@ def open_policy(
     dtype: DType,
     quantization: Quantization | None = None,
     gradient_checkpointing: bool = False,
+    adapter: Path | None = None,
     **settings: Any,
 ) -> Policy:
     """Opens a base and puts an adapter on it, ready for training.
@@ -40,11 +41,12 @@ def open_policy(
         dtype: Type of the base; adapters are in float32.
         quantization: Holds the frozen base in 4 or 8 bits (QLoRA, Dettmers et al. 2023).
         gradient_checkpointing: Computes activations twice to save memory.
+        adapter: One to train on, of the shape `lora`; null begins a new one.
         settings: Passed on to transformers, such as `attn_implementation`.
 
     Raises:
         UserError: The base is not to be had, bitsandbytes is missing, no layer is one of the adapter's targets, or
-            one of them is the head, or an embedding that is the head too.
+            one of them is the head, or an embedding that is the head too; or the adapter is another base's.
     """
     if quantization is not None:
         settings["quantization_config"] = _quantization(quantization, lora)
@@ -53,7 +55,10 @@ def open_policy(
     if gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
-    policy = base if lora is None else add_adapter(base, lora)
+    if lora is None:
+        policy: Policy = base
+    else:
+        policy = add_adapter(base, lora) if adapter is None else load_adapter(base, adapter, lora)
     return policy.train()  # weights are loaded in eval mode
 
 

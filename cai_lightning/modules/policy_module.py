@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.callbacks.costs import Costs, count_costs, peak_bytes
 from cai_lightning.data.batches import IGNORED, Batch
-from cai_lightning.models.adapters import Lora, Policy, base_of, head_of
+from cai_lightning.models.adapters import Lora, Policy, base_of, head_of, shape_of
 from cai_lightning.models.attention import boundaries, install_packed
 from cai_lightning.models.hub import DType, dtype_on, load_tokenizer
 from cai_lightning.models.policy import (
@@ -42,6 +42,7 @@ from cai_lightning.models.policy import (
 )
 from cai_lightning.modules.architecture import check_architecture
 from cai_lightning.modules.losses import CHUNK_BYTES
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 
 Schedule = Literal["constant", "cosine", "linear"]
@@ -55,6 +56,8 @@ class PolicyModule(LightningModule, ABC):
     Args:
         model: Base model: name on the Hugging Face Hub, a folder, or a `.gguf` file.
         lora: Shape of the adapter; null trains the whole model, which is then saved in the run's folder `model`.
+        adapter: Adapter that the training starts from, such as `runs/qwen_contextual/adapter`; `lora` is then its own
+            shape, and may say another dropout. Null starts from the base model.
         chat_template_kwargs: Arguments of the chat template, such as `{enable_thinking: false}`, as the engines take
             them; the tokenizer that is saved has them in its template.
         learning_rate: Peak learning rate of AdamW.
@@ -74,10 +77,16 @@ class PolicyModule(LightningModule, ABC):
             a resumed run draws the same ones.
     """
 
-    NOT_FINGERPRINTED = frozenset({"gradient_checkpointing", "attn_implementation", "compile_layers", "liger"})
+    NOT_FINGERPRINTED = frozenset(
+        {"gradient_checkpointing", "attn_implementation", "compile_layers", "liger", "adapter"}
+    )
+
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_loss", "min")
+    """The figure of a validation by which the best state is kept, and whether it is to be low or high."""
 
     model: str
     lora: Lora | None = Lora()
+    adapter: Path | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
@@ -100,6 +109,9 @@ class PolicyModule(LightningModule, ABC):
         super().__init__()
         self.strict_loading = False
         self.policy: Policy
+        self._noted: dict[str, Tensor] = {}
+        if self.adapter is not None:
+            self.lora = shape_of(self.adapter, self.lora)
         self.rate = LearningRate(self.learning_rate, self.warmup, self.schedule)
 
     @abstractmethod
@@ -110,14 +122,36 @@ class PolicyModule(LightningModule, ABC):
             batch: Conversations; `self.hidden_states(batch)` and `self.head` lead to their logits.
 
         Returns:
-            The sum over what is learned from, and over how much of it: tokens, as `batch["step_tokens"]` counts them in
-            the whole step.
+            The sum over what is learned from, and over how much of it: tokens, pairs or whatever `batch["step_tokens"]`
+            counts in the whole step.
         """
+
+    def note(self, **figures: Tensor) -> None:
+        """Notes figures of the batch at work, whose means are logged as `train_NAME` and `val_NAME`.
+
+        Args:
+            figures: For each name a number for each of the N things that the batch is learned from [N], the same names
+                for every batch; or K numbers each [N, K], of whose K means the absolute values are summed, as in an
+                error of calibration over K bins.
+        """
+        self._noted |= {name: values.detach().double() for name, values in figures.items()}
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base model's tokenizer, loaded on first use."""
         return load_tokenizer(self.model, self.chat_template_kwargs)
+
+    def inputs(self, run: Path) -> dict[str, str]:
+        """Digest of the adapter that the training starts from.
+
+        Raises:
+            UserError: It is the one that this run writes.
+        """
+        if self.adapter is None:
+            return {}
+        if self.adapter.resolve() == (run / "adapter").resolve():
+            raise UserError(f"model.adapter: {self.adapter} is what this run writes; choose another --run.")
+        return {"adapter": manifest.folder_digest(self.adapter)}
 
     @property
     def output(self) -> Literal["adapter", "model"]:
@@ -154,6 +188,7 @@ class PolicyModule(LightningModule, ABC):
             self._type_of_base(),
             self.quantization,
             self.gradient_checkpointing,
+            self.adapter,
             attn_implementation=self.attn_implementation,
         )
         if self.attn_implementation is None:
@@ -195,19 +230,34 @@ class PolicyModule(LightningModule, ABC):
         loss, tokens = self.summed_loss(batch)
         if tokens:
             self.log("train_loss", loss.detach() / tokens, prog_bar=True, batch_size=tokens)
+            means = {f"train_{name}": _mean(values.sum(0), len(values)) for name, values in self._noted.items()}
+            self.log_dict(means, batch_size=tokens)
+        self._noted.clear()
         return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size / batch["step_tokens"])
 
     def on_validation_epoch_start(self) -> None:
         self._loss_and_tokens = torch.zeros(2, device=self.device, dtype=torch.float64)
+        self._sums: dict[str, Tensor] = {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         loss, tokens = self.summed_loss(batch)
         self._loss_and_tokens += torch.stack([loss.detach().double(), loss.new_tensor(tokens).double()])
+        for name, values in self._noted.items():
+            found = torch.cat([values.sum(0).flatten(), values.new_tensor([len(values)])])
+            self._sums[name] = self._sums[name] + found if name in self._sums else found
+        self._noted.clear()
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the mean over the tokens of all processes, one of which may have had no rows."""
-        loss, tokens = self.trainer.strategy.reduce(self._loss_and_tokens, reduce_op="sum")
+        """Logs the means over what all processes have learned from, one of which may have had no rows."""
+        loss, tokens = self._over_all(self._loss_and_tokens)
         self.log("val_loss", (loss / tokens).float(), prog_bar=True)
+        for name, sums in sorted(self._sums.items()):
+            *found, count = self._over_all(sums)
+            self.log(f"val_{name}", _mean(torch.stack(found), count))
+
+    def _over_all(self, sums: Tensor) -> Tensor:
+        total: Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the frozen base out of the checkpoint."""
@@ -259,6 +309,12 @@ class PolicyModule(LightningModule, ABC):
         if self.lora is None and self.base_dtype == "auto":
             return "float32"
         return dtype_on(self._trainer.strategy.root_device if self._trainer else torch.device("cpu"), self.base_dtype)
+
+
+def _mean(sums: Tensor, count: Tensor | int) -> Tensor:
+    """The mean of a figure; of one of several numbers the sum of their absolute means."""
+    means = sums.flatten() / count
+    return (means[0] if len(means) == 1 else means.abs().sum()).float()
 
 
 @dataclass(frozen=True)
