@@ -3,7 +3,7 @@
     python -m cai_lightning import responses.csv --run runs/theirs
     python -m cai_lightning validate --config configs/score_responses.yaml --run runs/theirs
 
-They are read, with their prompts, from a CSV or a JSON Lines file:
+They are read, with their prompts, from a CSV or a JSON Lines file, and from the paper's samples (`samples`):
 
     rows = read_responses(Path("responses.csv"), {"prompt": "prompt", "response": "generated_response"}, "theirs")
 """
@@ -11,10 +11,12 @@ They are read, with their prompts, from a CSV or a JSON Lines file:
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cai_lightning.commands.arguments import call
+from cai_lightning.commands.samples import COLUMN, NOTE, read_samples, write_samples
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.config import run_folder
 from cai_lightning.run.errors import UserError
@@ -27,6 +29,7 @@ IMPORTED = manifest.Outputs(
     ("responses.jsonl", "responses.rank*.jsonl", "scores.jsonl", "scores.rank*.jsonl", "summary.json"),
     beside=("validate.json",),
 )
+REVISED = replace(IMPORTED, made=(*IMPORTED.made, "revisions.jsonl"))
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 LONGEST_CELL = 2**24
@@ -140,7 +143,8 @@ def import_responses(
     """Writes the responses of a file into `<run>/responses.jsonl`, with ids by which runs are joined.
 
     Args:
-        file: CSV (.csv, .tsv) or JSON Lines file of responses.
+        file: CSV (.csv, .tsv) or JSON Lines file of responses; or one of the paper's samples, PALMS_*.jsonl, whose
+            columns are known, and whose own scores become the column pm_score.
         run: Folder of the run.
         prompt: Column of the prompt.
         response: Column of the response.
@@ -155,15 +159,24 @@ def import_responses(
     target = run_folder(run)
     columns = {"prompt": prompt, "response": response, "reference": reference or None, "category": category or None}
     name = model or file.name.partition(".")[0]
-    responses = read_responses(file, columns, name)
+    samples = read_samples(file, name)
+    responses = samples.responses if samples else read_responses(file, columns, name)
+    outputs = REVISED if samples and samples.revisions else IMPORTED
     target.mkdir(parents=True, exist_ok=True)
     with locked(target / "validate.json"):
-        if fresh and (folder := manifest.set_aside(target, IMPORTED)):
+        if fresh and (folder := manifest.set_aside(target, outputs)):
             print(f"what the run held is now in {folder}")
         made_from = {"digest of the file": manifest.file_digest(file), "columns": columns, "model": name}
-        manifest.check_or_write(target, IMPORTED, made_from)
-        jsonl.write(target / "responses.jsonl", (json.loads(to_json(response)) for response in responses))
+        manifest.check_or_write(target, outputs, made_from)
+        if samples and (target / "summary.json").exists():
+            pass  # imported before, and what validate has scored since stands in the same files
+        elif samples:
+            write_samples(samples, target, manifest.file_digest(file))
+        else:
+            jsonl.write(target / "responses.jsonl", (json.loads(to_json(response)) for response in responses))
     print(f"{len(responses)} responses are in {target / 'responses.jsonl'}: {_counted(responses)}")
+    if samples and samples.scores:
+        print(f"{COLUMN}: {NOTE}")
 
 
 def _counted(rows: Sequence[Response]) -> str:

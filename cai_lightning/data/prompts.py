@@ -161,12 +161,12 @@ def _prompt(row: Row, where: str, origin: str, column: str) -> Prompt:
         raise UserError(f"{where}: no {column!r}, 'chosen' or 'transcript' in this row: {excerpt(row)}")
     text = text_of(row, field, where)
     if field in _TRANSCRIPTS:
-        return _last_asked(text, where, origin)
+        return last_asked(text, where, origin)
     source, category = (optional_text_of(row, field, where) for field in ("source", "category"))
     return Prompt("", text, source or origin, category)
 
 
-def _last_asked(transcript: str, where: str, origin: str) -> Prompt:
+def last_asked(transcript: str, where: str, origin: str) -> Prompt:
     """A transcript up to its last human turn; one that has a single human turn is an ordinary prompt."""
     turns = turns_of(transcript, where)
     if turns[-1]["role"] != "user":

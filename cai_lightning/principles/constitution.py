@@ -148,7 +148,7 @@ class _HuggingFace:
 
 
 @dataclass(frozen=True)
-class _Anthropic:
+class Instruction:
     """The critique request stands in a list of one."""
 
     __pydantic_config__ = WRITTEN
@@ -167,15 +167,15 @@ def _read(path: Path) -> Constitution:
         read = [Principle(f"hf{n}", pair.critic, pair.revision) for n, pair in enumerate(pairs)]
         return Constitution(path.stem, tuple(read))
     if any(isinstance(value, dict) and "edit_request" in value for value in content.values()):
-        found = check(dict[str, _Anthropic], content, str(path))
-        return Constitution(path.stem, tuple(_without_labels(path, id, texts) for id, texts in found.items()))
+        found = check(dict[str, Instruction], content, str(path))
+        return Constitution(path.stem, tuple(without_labels(path, id, texts) for id, texts in found.items()))
     raise UserError(
         f"{path}: unknown layout; expected the key 'principles' (ours), 'constitutions' (Hugging Face) or objects with"
         f" 'prompt' and 'edit_request' (Anthropic), found the keys {excerpt(list(content))}"
     )
 
 
-def _without_labels(path: Path, id: str, texts: _Anthropic) -> Principle:
+def without_labels(path: Path, id: str, texts: Instruction) -> Principle:
     """Anthropic's texts carry the dialogue's labels around them."""
     critique = texts.prompt[0].removeprefix("CritiqueRequest:").removesuffix("Critique:")
     revision = texts.edit_request.removeprefix("RevisionRequest:").removesuffix("Revision:")

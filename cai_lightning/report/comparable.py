@@ -34,6 +34,9 @@ T = TypeVar("T")
 Scores = Mapping[str, float]
 Tell = Callable[[Response], float | None]
 REFERENCES = "references"
+SOURCE = "file of scores"
+SIDE_BY_SIDE = {REFERENCES, SOURCE}
+"""What may be other in runs whose means still stand beside each other, each with its interval."""
 BENIGN = "benign"
 MISSING = "not among its metrics"
 FEWEST_PROMPTS = 2
@@ -54,6 +57,7 @@ class RunColumn:
         not_run: Why there are none at all, or None.
         judged: What has to be alike for two runs to compare, each by the words that a note has for it.
         truncated: Number of its scores that are of a truncated text.
+        note: What is to be said of its scores.
     """
 
     values: Scores
@@ -61,6 +65,7 @@ class RunColumn:
     not_run: str | None = None
     judged: Mapping[str, Hashable] = field(default_factory=dict)
     truncated: int = 0
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,8 @@ def comparable_runs(column: ComparedColumn, arms: Arms, baseline: str, prompts: 
 
 def notes(groups: Sequence[ComparableRuns], arms: Arms, baseline: str) -> list[str]:
     """What keeps arms from comparing, and on which prompts those that do are compared."""
-    return [*_unlike(groups), *(note for group in groups for note in _about(group, arms, baseline))]
+    said = {f"{group.column.title}: {run.note}." for group in groups for run in group.column.runs.values() if run.note}
+    return [*_unlike(groups), *sorted(said), *(note for group in groups for note in _about(group, arms, baseline))]
 
 
 def _only(ids: Container[str], known: Mapping[str, T]) -> dict[str, T]:
@@ -247,8 +253,9 @@ def _scored(name: str, run: Run) -> RunColumn:
     judged = _prompts(run) | {word: entry.get(key) for word, key in keys.items()}
     if entry.get("uses_references", True):
         judged[REFERENCES] = entry.get("references", run.summary.get("references"))
+    judged[SOURCE] = entry.get("source")
     not_run = None if scores.values else entry.get("not_run", MISSING)
-    return RunColumn(scores.values, len(scores.unscored), not_run, judged, scores.truncated)
+    return RunColumn(scores.values, len(scores.unscored), not_run, judged, scores.truncated, entry.get("note"))
 
 
 def _prompts(run: Run) -> dict[str, Hashable]:

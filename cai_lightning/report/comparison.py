@@ -21,7 +21,7 @@ import numpy as np
 import scipy
 
 from cai_lightning.report.comparable import (
-    REFERENCES,
+    SIDE_BY_SIDE,
     ComparableRuns,
     Scores,
     behaviour_columns,
@@ -256,12 +256,12 @@ def _ranked(column: ColumnComparison, drawn: Array | None) -> ColumnComparison:
 
 
 def _estimate(group: ComparableRuns, arm: str, runs: Sequence[str], confidence: float) -> Interval:
-    """Over the common prompts where the arm compares; else its own mean, with an interval if only references differ."""
+    """Over the common prompts where the arm compares; else its own mean, with an interval where that stands beside."""
     own = group.arms.get(arm) or [scores for run in runs if (scores := group.column.runs[run].values)]
     if not own:
         return NOTHING
     estimate = arm_mean(own, confidence, group.column.unit_scale, group.prompts)
-    if arm in group.differing and group.differing[arm][1] != (REFERENCES,):
+    if arm in group.differing and not SIDE_BY_SIDE.issuperset(group.differing[arm][1]):
         return replace(estimate, low=None, high=None)
     return estimate
 

@@ -20,12 +20,12 @@ from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.metrics.base import estimate_in
 from cai_lightning.metrics.scoring import Outcome, metric_digest
 from cai_lightning.modules import Evaluation
-from cai_lightning.report.summary import read_summary, summary_table, write_summary
+from cai_lightning.report.summary import read_summary, recorded_columns, summary_table, write_summary
 from cai_lightning.report.table import by_reason, console, part
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import UNKNOWN, Response
+from cai_lightning.run.records import UNKNOWN, Response, shared_id
 from cai_lightning.run.text import printable
 
 MOST_NAMED = 3
@@ -53,7 +53,8 @@ def write_evaluation(run: Path, model: Evaluation, data: PromptData | ResponseDa
     }
     write_summary(
         run,
-        dict(column for outcome in model.outcomes for column in _columns(outcome, model)),
+        recorded_columns(run, adapter, {row.id: shared_id(row) for row in rows})
+        | dict(column for outcome in model.outcomes for column in _columns(outcome, model)),
         counts,
         references=data.reference_digest(run),
         config=manifest.digest(manifest.settings({"model": model, "data": data})),

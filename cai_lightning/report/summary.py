@@ -31,8 +31,8 @@ from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import is_number, parse, read_records
 from cai_lightning.run.records import FOREIGN, Score
 from cai_lightning.run.text import whole_json
-from cai_lightning.statistics import Direction, Interval
-from cai_lightning.statistics.intervals import by_prompt
+from cai_lightning.statistics import Direction, Interval, mean_interval
+from cai_lightning.statistics.intervals import Prompts, by_prompt
 
 Evaluator = tuple[str | None, str | None]
 """What made a score: the digest of an evaluator's settings, and its revision."""
@@ -179,6 +179,41 @@ def write_summary(
         "prompts": None if ids is None else sorted(ids),
     }
     write_files(run, {FILE: as_json(summary)})
+
+
+def recorded_column(values: Mapping[str, float], prompts: Prompts, source: str, note: str) -> dict[str, Any]:
+    """What a summary tells of scores that came with the responses; `validate` keeps them, for nobody can make them.
+
+    Args:
+        values: The scores by id; the higher the better.
+        prompts: What each id shares with the others about its prompt.
+        source: Digest of their file; scores of another one do not compare.
+        note: What is to be said of them.
+    """
+    estimate = mean_interval(values, unit_scale=False, prompts=prompts)
+    return {
+        "mean": estimate.mean,
+        "ci95": estimate.interval,
+        "direction": "higher",
+        "scale": [-math.inf, math.inf],
+        "not_run": None,
+        "uses_references": False,
+        "source": source,
+        "note": note,
+    }
+
+
+def recorded_columns(run: Path, adapter: str | None, prompts: Prompts) -> Metrics:
+    """The columns of a run's summary whose scores came with its responses, told anew of these prompts."""
+    path = run / FILE
+    known = read_summary(run)["metrics"] if path.is_file() else {}
+    entries = {name: entry for name, entry in known.items() if "source" in entry}
+    scores = read_scores(run, dict.fromkeys(entries, (None, None)), adapter, prompts)
+    return {
+        name: recorded_column(scores[name].values, prompts, entry["source"], entry["note"])
+        for name, entry in entries.items()
+        if scores[name].values
+    }
 
 
 def read_summary(run: Path) -> dict[str, Any]:
