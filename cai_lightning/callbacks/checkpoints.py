@@ -18,12 +18,14 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins import CheckpointIO
 
+from cai_lightning.callbacks.recording import journals
 from cai_lightning.models.policy import trained_state
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.files import replace_file, replacing
+from cai_lightning.run.records import Rollout
 
-TRAINED = manifest.Outputs("fit", ("adapter", "model", "checkpoints"))
+TRAINED = manifest.Outputs("fit", ("adapter", "model", "checkpoints", *journals(Rollout)))
 """What a training makes in the run's folder, under whatever objective."""
 
 

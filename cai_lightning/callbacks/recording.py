@@ -16,7 +16,7 @@ from cai_lightning.engines import Reply
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.manifest import Outputs
-from cai_lightning.run.records import Failure, Judgement, Pair, Preference, Record, Response, Revision, Score
+from cai_lightning.run.records import Failure, Judgement, Pair, Preference, Record, Response, Revision, Rollout, Score
 
 SECONDS_BETWEEN_LINES = 30.0
 """Between two lines that say in a log how far a verb is."""
@@ -80,6 +80,7 @@ FILES: dict[type[Record], str] = {
     Judgement: "pairwise.jsonl",
     Pair: "pairs.jsonl",
     Preference: "preferences.jsonl",
+    Rollout: "samples.jsonl",
 }
 
 FINISHED = (Revision, Preference)

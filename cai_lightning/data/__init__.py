@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cai_lightning.data.prompt_data import PromptData as PromptData
     from cai_lightning.data.prompt_data import ResponseData as ResponseData
+    from cai_lightning.data.prompt_data import TrainingPrompts as TrainingPrompts
     from cai_lightning.data.revision_data import RevisionData as RevisionData
 
-_HOMES = {"PromptData": "prompt_data", "ResponseData": "prompt_data", "RevisionData": "revision_data"}
+_HOMES = {
+    "PromptData": "prompt_data",
+    "ResponseData": "prompt_data",
+    "RevisionData": "revision_data",
+    "TrainingPrompts": "prompt_data",
+}
 
 
 def __getattr__(name: str) -> Any:

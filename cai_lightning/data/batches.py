@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NotRequired, TypedDict, TypeVar
+from typing import Generic, NotRequired, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from cai_lightning.models.template import frame, render, tokens
 from cai_lightning.run.errors import UserError
 
 T = TypeVar("T")
+B = TypeVar("B")
 
 IGNORED = -100
 """The label of a token that is not learned."""
@@ -204,7 +205,7 @@ class Batch(TypedDict):
     step_tokens: int
 
 
-class Batches:
+class Batches(Generic[T, B]):
     """The batches of one process, epoch after epoch.
 
     Args:
@@ -213,7 +214,7 @@ class Batches:
         done: How many batches of the first epoch were done before, in a training that is resumed.
     """
 
-    def __init__(self, planned: Callable[[], list[Planned]], make: Callable[[Planned], Batch], done: int = 0) -> None:
+    def __init__(self, planned: Callable[[], list[T]], make: Callable[[T], B], done: int = 0) -> None:
         self._planned = planned
         self._make = make
         self._before = done
@@ -222,7 +223,7 @@ class Batches:
     def __len__(self) -> int:
         return len(self._planned())
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[B]:
         batches = self._planned()
         self.done, self._before = self._before % len(batches), 0
         for planned in batches[self.done :]:

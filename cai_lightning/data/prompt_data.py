@@ -1,20 +1,27 @@
-"""The prompts that predict revises and validate tests, and the responses that a run holds, as Lightning's data modules.
+"""Prompts as Lightning's data modules: those that predict revises and validate tests, and those a policy learns on;
+and the responses that a run holds.
 
 A process's whole share of the rows is one batch: which of them are computed together is the engine's business.
 """
 
+import math
+import random
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, cast
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
 
+from cai_lightning.data.batches import Batch, Batches
 from cai_lightning.data.corpus import RecordedRevision, read_journal
 from cai_lightning.data.prompts import Shares, part, prompt_text, read_prompts
+from cai_lightning.models.template import render, tokens
+from cai_lightning.principles import wording
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
@@ -22,6 +29,9 @@ from cai_lightning.run.records import Prompt, Response, about, samples_of, share
 from cai_lightning.run.text import split_thoughts
 
 T = TypeVar("T")
+
+VALIDATED_TOGETHER = 16
+"""Answers that are looked at together on each process where a policy in training is validated."""
 
 
 def check_numbers(data: LightningDataModule, *names: str) -> None:
@@ -166,6 +176,154 @@ class PromptData(RowData):
 
 def _words(row: RecordedRevision) -> str | None:
     return split_thoughts(row.revision).words or None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a batch is made of in a training that lets its policy answer: the prompts of a whole step.
+
+    Args:
+        prompts: Of all processes.
+        part: Which of its batches this is, from 0, on each process.
+        parts: How many it has.
+        learned: Whether the policy learns from its answers; else it is validated.
+    """
+
+    prompts: tuple[Prompt, ...]
+    part: int
+    parts: int
+    learned: bool
+
+
+class Answering(Protocol):
+    """What is to be known of a module that answers prompts in its training."""
+
+    tokenizer: PreTrainedTokenizerBase
+    answers: int
+    """Answers to each prompt."""
+    longest: int
+    """Tokens of an answer at most."""
+
+    def answered(self, asked: Asked) -> Batch:
+        """The prompts' answers as tokens."""
+
+
+@dataclass(eq=False, repr=False)
+class TrainingPrompts(LightningDataModule):
+    """Reads the prompts that a policy answers in its training, to learn from what its answers are worth.
+
+    Args:
+        prompts: A JSON Lines file with a field `prompt`, a file of hh-rlhf transcripts (plain or .gz), a folder with
+            Anthropic's evaluation files, `anthropic` (the 979 prompts of the original experiment, fetched on first
+            use) or `hf:NAME` (a Hugging Face dataset).
+        column: Field that holds the prompt.
+        split: Split of a Hugging Face dataset.
+        limit: Takes the first so many prompts of the source; null takes all.
+        shares: Shares of the prompts set aside for testing (never asked here) and for validation.
+        validated: Takes the first so many prompts of the validation part; null takes all.
+        batch_size: Prompts of an optimizer step, over all devices; each is answered several times. The step is
+            computed in trainer.accumulate_grad_batches batches of about as many tokens.
+        max_length: A prompt of more tokens is left out.
+        packing: Lays the answers of a batch one behind the other, and those to one prompt behind a single copy of it;
+            false is for architectures whose attention cannot do that.
+        seed: Seed of the order of the prompts.
+    """
+
+    NOT_FINGERPRINTED = frozenset({"prompts", "column", "split", "limit", "packing"})
+
+    prompts: str
+    column: str = "prompt"
+    split: str = "train"
+    limit: int | None = None
+    shares: Shares = Shares()
+    validated: int | None = None
+    batch_size: int = 8
+    max_length: int = 1024
+    packing: bool = True
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        check_numbers(self, "limit", "validated", "batch_size", "max_length")
+        self.order: list[str] = []
+        self._done = 0
+        self._train: Batches[Asked, Batch] | None = None
+
+    @cached_property
+    def rows(self) -> list[Prompt]:
+        """The prompts of this run."""
+        return read_prompts(self.prompts, self.column, self.split)[: self.limit]
+
+    def inputs(self, run: Path) -> dict[str, str]:
+        """Digest of the prompts."""
+        return {"prompts": manifest.digest([prompt.id for prompt in self.rows])}
+
+    def setup(self, stage: str) -> None:
+        found: dict[str, list[Prompt]] = {"train": [], "validation": [], "test": []}
+        for prompt in self.rows:
+            found[part(prompt_text(prompt), self.shares)].append(prompt)
+        trainer = cast(Trainer, self.trainer)
+        tokenizer = cast(Answering, trainer.lightning_module).tokenizer
+        asked = [*found["train"], *found["validation"]]
+        lengths = {
+            one.id: len(tokens(tokenizer, render(tokenizer, wording.opening(one), prompt=True))) for one in asked
+        }
+        short = {id for id, length in lengths.items() if length <= self.max_length}
+        kept = [[prompt for prompt in found[name] if prompt.id in short] for name in ("train", "validation")]
+        self.learned, self.tested = kept[0], kept[1][: self.validated]
+        if not self.learned or not self.tested:
+            raise UserError(
+                f"{self.prompts}: of its {len(self.rows)} prompts {len(self.learned)} are there to learn on and "
+                f"{len(self.tested)} to validate on; raise data.limit, data.max_length or data.shares."
+            )
+        self._left_out, self._longest = len(asked) - len(short), max(lengths[id] for id in short)
+
+    def train_dataloader(self) -> Batches[Asked, Batch]:
+        trainer = cast(Trainer, self.trainer)
+        parts = trainer.accumulate_grad_batches
+
+        def planned() -> list[Asked]:
+            draw = random.Random(f"{self.seed}:{trainer.current_epoch}")
+            order = draw.sample(self.learned, len(self.learned))
+            steps = [tuple(order[start : start + self.batch_size]) for start in range(0, len(order), self.batch_size)]
+            return [Asked(step, number, parts, learned=True) for step in steps for number in range(parts)]
+
+        self._train = Batches(planned, self._answered, self._done)
+        return self._train
+
+    def val_dataloader(self) -> Batches[Asked, Batch]:
+        """All prompts are answered together, and then looked at in as many batches as take little memory."""
+        parts = math.ceil(len(self.tested) / (VALIDATED_TOGETHER * cast(Trainer, self.trainer).world_size))
+        batches = [Asked(tuple(self.tested), number, parts, learned=False) for number in range(parts)]
+        return Batches(lambda: batches, self._answered)
+
+    def _answered(self, asked: Asked) -> Batch:
+        """When the trainer asks for a batch, and not before: Lightning fetches none ahead of loaders that tell their
+        length."""
+        return cast(Answering, cast(Trainer, self.trainer).lightning_module).answered(asked)
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch has come."""
+        return {"done": self._train.done if self._train else 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._done = state_dict["done"]
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the largest batch that there can be."""
+        trainer = cast(Trainer, self.trainer)
+        module = cast(Answering, trainer.lightning_module)
+        batches = trainer.accumulate_grad_batches * trainer.world_size
+        written = math.ceil(self.batch_size * module.answers / batches) * module.longest
+        return written + math.ceil(self.batch_size / batches) * self._longest
+
+    def statement(self) -> str:
+        """How many prompts there are, and how many were left out."""
+        return (
+            f"prompts: {len(self.learned)} to learn on, {self.batch_size} a step, and {len(self.tested)} to validate "
+            f"on; {self._left_out} left out, of more than {self.max_length:,} tokens"
+        )
 
 
 @dataclass(eq=False, repr=False)

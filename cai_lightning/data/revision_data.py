@@ -99,7 +99,7 @@ class RevisionData(LightningDataModule):
         self.examples: dict[Part, list[Example]] = {}
         self._corpora: dict[Path, Corpus] = {}
         self._done = 0
-        self._train: Batches | None = None
+        self._train: Batches[Planned, Batch] | None = None
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digest of the cleaned corpus."""
@@ -123,7 +123,7 @@ class RevisionData(LightningDataModule):
             samples = self._corpus.parts[part]
             self.examples[part] = [encode(self._tokenizer, sample, self.max_length) for sample in samples]
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Batches[Planned, Batch]:
         trainer = cast(Trainer, self.trainer)
         sizes = Sizes(self.batch_size, self.max_tokens, trainer.accumulate_grad_batches, trainer.world_size)
 
@@ -140,7 +140,7 @@ class RevisionData(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self._done = state_dict["done"]
 
-    def val_dataloader(self) -> Batches:
+    def val_dataloader(self) -> Batches[Planned, Batch]:
         """Every row once, by length."""
         lengths = [len(example.input_ids) for example in self.examples["validation"]]
         by_length = sorted(range(len(lengths)), key=lambda row: -lengths[row])
@@ -159,7 +159,7 @@ class RevisionData(LightningDataModule):
             self._corpora[path] = mix(corpus, self.mixture or (), self.shares, self.seed)
         return self._corpora[path]
 
-    def _batches(self, part: Part, planned: Callable[[], list[Planned]], done: int = 0) -> Batches:
+    def _batches(self, part: Part, planned: Callable[[], list[Planned]], done: int = 0) -> Batches[Planned, Batch]:
         examples = self.examples[part]
         shortest = min(examples, key=lambda example: len(example.input_ids))
         idle = replace(shortest, labels=[IGNORED] * len(shortest.labels))

@@ -124,6 +124,11 @@ class ContinuousBatch:
 
         return await weigh(options, ask)
 
+    def forget(self) -> None:
+        """Reads every conversation anew from now on, for the weights have changed; to be called between replies."""
+        self._slots.lengths[:] = 0
+        self._idle.sort()  # as at the beginning, so that nothing of what was before can be seen
+
     async def _answered(self, request: _Request) -> Written:
         self._waiting.append(request)
         if self._task is None:

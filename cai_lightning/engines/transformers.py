@@ -103,6 +103,23 @@ class TransformersEngine(Engine):
         else:
             self._batch = ContinuousBatch(policy, self.batch_size, self.sampling, ends, self._is_stopped)
 
+    def attach(self, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Serves a model that is there already, such as the one in training, by its own weights as they are.
+
+        Args:
+            policy: It, in eval mode whenever a reply is awaited; adapters in its layers are not merged.
+            tokenizer: Its tokenizer.
+        """
+        ends = _ends(policy, tokenizer)
+        self._transcripts = Transcripts(tokenizer, self.template)
+        self._batch = ContinuousBatch(policy, self.batch_size, self.sampling, ends, self._is_stopped)
+
+    def forget(self) -> None:
+        """Drops all caches, for the weights that they were computed by have changed."""
+        batch, _ = self._serving()
+        if isinstance(batch, ContinuousBatch):
+            batch.forget()
+
     def stop(self) -> None:
         if isinstance(self._batch, PagedBatch):
             self._batch.close()

@@ -5,7 +5,8 @@ save_policy(policy, trained_state(policy), folder)  # ready for `from_pretrained
 """
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,6 +114,32 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
     """The parameters that are trained, gathered from all processes where they are shared out."""
     trained = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
     return {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in trained.items()}
+
+
+class Kept:
+    """The parameters that are trained, as they are now, to compute with them again later.
+
+    Args:
+        module: What is trained; it is not shared out.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._kept = [(p, p.detach().clone()) for p in module.parameters() if p.requires_grad]
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Computes with them for a while, which no gradient may go back through."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        torch.clear_autocast_cache()  # it knows parameters by where they are, and not by what they hold
+        for place, (parameter, values) in enumerate(self._kept):
+            self._kept[place] = parameter, parameter.data
+            parameter.data = values.to(parameter.device)
 
 
 def check_state(module: nn.Module, found: Iterable[str], output: str) -> None:

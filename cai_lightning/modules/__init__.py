@@ -2,5 +2,6 @@
 
 from cai_lightning.modules.critique_revision import CritiqueRevision as CritiqueRevision
 from cai_lightning.modules.evaluation import Evaluation as Evaluation
+from cai_lightning.modules.grpo import GRPO as GRPO
 from cai_lightning.modules.policy_module import PolicyModule as PolicyModule
 from cai_lightning.modules.sft import SupervisedFineTuning as SupervisedFineTuning

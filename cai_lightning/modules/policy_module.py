@@ -32,6 +32,7 @@ from cai_lightning.models.adapters import Lora, Policy, base_of, head_of, shape_
 from cai_lightning.models.attention import boundaries, install_packed
 from cai_lightning.models.hub import DType, dtype_on, load_tokenizer
 from cai_lightning.models.policy import (
+    Kept,
     Quantization,
     check_state,
     open_policy,
@@ -84,6 +85,9 @@ class PolicyModule(LightningModule, ABC):
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_loss", "min")
     """The figure of a validation by which the best state is kept, and whether it is to be low or high."""
 
+    keeps_start: ClassVar[bool] = False
+    """Whether what the training starts from stays at hand, as `start`."""
+
     model: str
     lora: Lora | None = Lora()
     adapter: Path | None = None
@@ -109,6 +113,7 @@ class PolicyModule(LightningModule, ABC):
         super().__init__()
         self.strict_loading = False
         self.policy: Policy
+        self.start: Kept
         self._noted: dict[str, Tensor] = {}
         if self.adapter is not None:
             self.lora = shape_of(self.adapter, self.lora)
@@ -194,6 +199,8 @@ class PolicyModule(LightningModule, ABC):
         if self.attn_implementation is None:
             install_packed(self.base)
         optimize(self.policy, self.liger, self.compile_layers)
+        if self.keeps_start:
+            self.start = Kept(self.policy)
         if self.device_mesh is not None:
             shard(self.policy, self.device_mesh)
         # Constants; a process with fewer batches to validate on would be waited for when they are sent around.

@@ -327,7 +327,34 @@ class Failure(AboutPrompt):
     silent_draws: dict[str, Annotated[int, Ge(0)]] | None = None
 
 
-Record = Revision | Response | Score | Judgement | Pair | Preference | Failure
+@dataclass(frozen=True)
+class Rollout(AboutPrompt):
+    """An answer that a policy in training has drawn, and what it was rewarded with.
+
+    Args:
+        step: How many optimizer steps the policy had done.
+        part: Whether it was drawn to learn from, or to validate.
+        response: Its words, which may be none.
+        finish_reason: `length` where it was cut.
+        tokens: Tokens written.
+        reward: The weighted sum; null where a part of it is missing.
+        rewards: Its parts, by name.
+        reason: Why a part is missing.
+        advantage: What it was learned with; 0 where it was not.
+    """
+
+    step: int
+    part: Literal["train", "validation"]
+    response: str
+    finish_reason: str
+    tokens: int
+    reward: Number | None
+    rewards: dict[str, Number | None]
+    reason: str | None
+    advantage: float
+
+
+Record = Revision | Response | Score | Judgement | Pair | Preference | Rollout | Failure
 
 _LEFT_OUT = ("turns", "category", "few_shots", "prompt_id", "thoughts", "thought", "silent_draws")
 """Fields that are not written where they are null."""
