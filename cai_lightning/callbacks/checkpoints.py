@@ -25,7 +25,9 @@ from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.files import replace_file, replacing
 from cai_lightning.run.records import Rollout
 
-TRAINED = manifest.Outputs("fit", ("adapter", "model", "checkpoints", *journals(Rollout)))
+TRAINED = manifest.Outputs(
+    "fit", ("adapter", "model", "checkpoints", *journals(Rollout)), beside=("reference.safetensors",)
+)
 """What a training makes in the run's folder, under whatever objective."""
 
 

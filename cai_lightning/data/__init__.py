@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cai_lightning.data.preference_data import PreferenceData as PreferenceData
     from cai_lightning.data.prompt_data import PromptData as PromptData
     from cai_lightning.data.prompt_data import ResponseData as ResponseData
     from cai_lightning.data.prompt_data import TrainingPrompts as TrainingPrompts
     from cai_lightning.data.revision_data import RevisionData as RevisionData
 
 _HOMES = {
+    "PreferenceData": "preference_data",
     "PromptData": "prompt_data",
     "ResponseData": "prompt_data",
     "RevisionData": "revision_data",

@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, NotRequired, TypedDict, TypeVar
+from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -52,6 +52,11 @@ class Example:
     prefix: int = 0
 
     @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return len(self.input_ids)
+
+    @property
     def supervised(self) -> int:
         """How many tokens are learned."""
         return sum(label != IGNORED for label in self.labels)
@@ -73,19 +78,39 @@ def encode(tokenizer: PreTrainedTokenizerBase, sample: Sample, max_length: int) 
     Raises:
         UserError: Nothing of the response is left to learn, or the chat template is not fit for training.
     """
-    around = frame(tokenizer)
+    (example,), _ = encode_replies(tokenizer, [sample], max_length)
+    return example
+
+
+def encode_replies(
+    tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample], max_length: int
+) -> tuple[list[Example], int]:
+    """Several conversations with one opening, see `encode`; the prompt is cut once for all, for the longest response.
+
+    Returns:
+        The whole conversations, and how many tokens the prompt of each has, see `shared`.
+    """
+    around, first = frame(tokenizer), samples[0]
     if around.length >= max_length:
         raise UserError(
-            f"row {sample.id}: none of its response is left to learn: the chat template alone takes {around.length} of "
+            f"row {first.id}: none of its response is left to learn: the chat template alone takes {around.length} of "
             f"{max_length} tokens. Raise data.max_length."
         )
-    asked = render(tokenizer, sample.opening, prompt=True)
+    asked = render(tokenizer, first.opening, prompt=True)
     start = tokens(tokenizer, asked)
-    reply = _reply(tokenizer, sample, asked, start)
-    prompt = _cut(start, max(max_length - len(reply), max_length // 2), tokenizer.bos_token_id)
-    kept = reply[: max_length - len(prompt)]
-    truncated = len(start) + len(reply) > max_length
-    return Example(sample.id, prompt + kept, [IGNORED] * len(prompt) + kept, truncated)
+    replies = [_reply(tokenizer, sample, asked, start) for sample in samples]
+    longest = max(map(len, replies))
+    prompt = _cut(start, max(max_length - longest, max_length // 2), tokenizer.bos_token_id)
+    room, is_cut = max_length - len(prompt), len(prompt) < len(start)
+    return [
+        Example(
+            sample.id,
+            prompt + reply[:room],
+            [IGNORED] * len(prompt) + reply[:room],
+            truncated=is_cut or len(reply) > room,
+        )
+        for sample, reply in zip(samples, replies, strict=True)
+    ], len(prompt)
 
 
 def _reply(tokenizer: PreTrainedTokenizerBase, sample: Sample, asked: str, start: list[int]) -> list[int]:
@@ -113,7 +138,8 @@ def _cut(start: list[int], room: int, bos: int | None) -> list[int]:
 
 @dataclass(frozen=True)
 class Planned:
-    """A batch: its rows, none where a process idles in the last step, and the supervised tokens of its step."""
+    """A batch: its rows, none where a process idles in the last step, and the supervised tokens of its step, or its
+    pairs."""
 
     rows: tuple[int, ...]
     step_tokens: int
@@ -136,7 +162,19 @@ class Sizes:
     world_size: int = 1
 
 
-def plan(examples: Sequence[Example], sizes: Sizes, seed: int, epoch: int) -> list[list[Planned]]:
+class Plannable(Protocol):
+    """What is learned from: a conversation, or a pair of them."""
+
+    @property
+    def size(self) -> int:
+        """How many tokens it takes in a batch."""
+
+    @property
+    def supervised(self) -> int:
+        """For how much it counts in the mean over a step."""
+
+
+def plan(examples: Sequence[Plannable], sizes: Sizes, seed: int, epoch: int) -> list[list[Planned]]:
     """The steps of an epoch: for each process what it does in each step, one batch after the other.
 
     The order of the rows is drawn anew each epoch. With a bound on tokens the number of batches would then change, so
@@ -147,7 +185,7 @@ def plan(examples: Sequence[Example], sizes: Sizes, seed: int, epoch: int) -> li
     """
     draw = random.Random(f"{seed}:{epoch if sizes.max_tokens is None else 'batches'}")
     order = draw.sample(range(len(examples)), len(examples))
-    batches = fill(order, [len(example.input_ids) for example in examples], sizes)
+    batches = fill(order, [example.size for example in examples], sizes)
     if sizes.max_tokens is not None:
         random.Random(f"{seed}:{epoch}").shuffle(batches)
     planned: list[Planned] = []
@@ -191,8 +229,8 @@ class Batch(TypedDict):
     beginning of another (`prefixes`); or padded on the right, as B = N rows with an `attention_mask`. `input_ids`,
     `labels` and the mask are [B, L].
 
-    `tokens` counts them without padding; `step_tokens` is how many supervised tokens the whole optimizer step has, over
-    all its batches and processes.
+    `tokens` counts them without padding; `step_tokens` is how many supervised tokens, or pairs, the whole optimizer
+    step has, over all its batches and processes.
     """
 
     input_ids: Tensor

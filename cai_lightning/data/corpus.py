@@ -31,7 +31,7 @@ from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import parse
 from cai_lightning.run.manifest import digest
-from cai_lightning.run.records import FOREIGN, AboutPrompt, Number, Prompt, Round, shared_id
+from cai_lightning.run.records import FOREIGN, AboutPrompt, Conversation, Number, Prompt, Round, shared_id
 from cai_lightning.run.text import split_thoughts
 
 Target = Literal["revision", "rounds", "initial"]
@@ -286,7 +286,7 @@ def mix(corpus: Corpus, mixture: Sequence[Mixture], shares: Shares, seed: int) -
     for source in mixture:
         chats = [_without_thought(chat, corpus.counts) for chat in read_chats(source.source, source.split)]
         chats = [chat for chat in chats if chat.response]
-        open_to_training = [chat for chat in chats if _is_open(chat, corpus.aside, shares)]
+        open_to_training = [chat for chat in chats if is_open(chat.opening, corpus.aside, shares)]
         count = min(round(source.weight * revisions), len(open_to_training))
         corpus.parts["train"] += random.Random(f"{seed}:{source.source}").sample(open_to_training, count)
         corpus.counts.update(chats=len(chats), held_out=len(chats) - len(open_to_training), mixed=count)
@@ -300,12 +300,19 @@ def _without_thought(chat: Sample, counts: Counter[str]) -> Sample:
     return replace(chat, response=words)
 
 
-def _is_open(chat: Sample, aside: frozenset[str], shares: Shares) -> bool:
-    """Whether training may see a conversation. A prompt may be its opening, the beginning of that, or one turn."""
-    turns = [turn for turn in chat.opening if turn["role"] != "system"]
+def is_open(opening: Conversation, aside: frozenset[str], shares: Shares, to: Part = "train") -> bool:
+    """Whether a part may hold a conversation, by its opening.
+
+    Args:
+        opening: What stands before the response.
+        aside: Normalised texts of prompts that are kept from it; one may be the opening, its beginning, or one turn.
+        shares: How the prompts are split.
+        to: The part.
+    """
+    turns = [turn for turn in opening if turn["role"] != "system"]
     asked = [n for n, turn in enumerate(turns, 1) if turn["role"] == "user"]
     texts = [text for n in asked for text in (opening_text(turns[:n]), turns[n - 1]["content"])]
-    return part(opening_text(turns), shares) == "train" and aside.isdisjoint(map(normalised, texts))
+    return part(opening_text(turns), shares) == to and aside.isdisjoint(map(normalised, texts))
 
 
 def _dropped(corpus: Corpus, wanted: Wanted) -> str:

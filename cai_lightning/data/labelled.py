@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from cai_lightning.data.prompts import optional_text_of, right_option, text_of, turns_of
-from cai_lightning.run import jsonl
+from cai_lightning.data.prompts import optional_text_of, read_rows, right_option, text_of, turns_of
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import Row, check
 from cai_lightning.run.records import Conversation, user
@@ -22,7 +21,7 @@ from cai_lightning.run.text import excerpt, split_thoughts
 FORMATS = (
     "text_correct and text_incorrect, two transcripts (the paper's 438HHHEvaluations)",
     "prompt and corrects, a conversation with the question whether the assistant was ethical (HarmfulVsEthical)",
-    "chosen and rejected, two transcripts (hh-rlhf)",
+    "chosen and rejected, two transcripts (hh-rlhf) or two lists of role and content, perhaps behind a prompt",
     "chosen and rejected, two responses, with prompt (a text) or turns (a list of role and content)",
     "response and label (true is good, false is bad), with prompt or turns",
 )
@@ -80,20 +79,21 @@ class Labelled:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def read_labelled(path: Path, limit: int | None = None) -> Labelled:
-    """The labelled responses of a JSON Lines file, plain or gzip.
+def read_labelled(path: Path | str, limit: int | None = None, split: str = "train") -> Labelled:
+    """The labelled responses of a JSON Lines file, plain or gzip, or of a Hugging Face dataset.
 
     Args:
-        path: The file.
+        path: The file, or `hf:NAME`.
         limit: Reads the first so many rows; null reads all.
+        split: Split of a Hugging Face dataset.
 
     Raises:
         UserError: The file is missing, a row is malformed, no row can be used, or comparisons and single responses are
             mixed.
     """
-    if not path.is_file():
+    if not str(path).startswith("hf:") and not Path(path).is_file():
         raise UserError(f"{path}: no such file of labelled comparisons.")
-    rows = [_read(row, where) for where, row in islice(jsonl.read_lines(path), limit)]
+    rows = [_read(row, where) for where, row in islice(read_rows(str(path), split), limit)]
     pairs = [row for row in rows if isinstance(row, LabelledPair)]
     singles = [row for row in rows if isinstance(row, LabelledResponse)]
     left_out = Counter(row for row in rows if isinstance(row, str))
@@ -113,6 +113,8 @@ def _read(row: Row, where: str) -> LabelledPair | LabelledResponse | str:
     if {"prompt", "corrects"} <= row.keys():
         return _ethical_or_not(row, where)
     if {"chosen", "rejected"} <= row.keys():
+        if isinstance(row["chosen"], list):
+            return _two_lists(row, where)
         return _two_responses(row, where) if asks else _two_transcripts(row, where, "chosen", "rejected")
     if asks and {"response", "label"} <= row.keys():
         return _one_response(row, where)
@@ -128,6 +130,24 @@ def _two_transcripts(row: Row, where: str, better: str, worse: str) -> LabelledP
 def _two_responses(row: Row, where: str) -> LabelledPair | str:
     chosen, rejected = (_response(row, field, where) for field in ("chosen", "rejected"))
     return _pair(_conversation(row, where), chosen, rejected, optional_text_of(row, "reference", where))
+
+
+def _two_lists(row: Row, where: str) -> LabelledPair | str:
+    """Two lists of messages: whole conversations, or what follows the row's prompt."""
+    (before, chosen), (other, rejected) = (_last_of(row, field, where) for field in ("chosen", "rejected"))
+    if before != other:
+        return OTHER_DIALOGUE
+    if not before and not {"prompt", "turns"} & row.keys():
+        raise UserError(f"{where}: 'chosen' begins with an answer, and there is no 'prompt': {excerpt(row['chosen'])}")
+    return _pair(before or _conversation(row, where), chosen, rejected)
+
+
+def _last_of(row: Row, field: str, where: str) -> tuple[Conversation, str]:
+    """What stands before the last message of a list, and its words; empty where it is none of the assistant's."""
+    messages = check(Conversation, row[field], where, field)
+    if not messages or messages[-1]["role"] != "assistant":
+        return messages, ""
+    return messages[:-1], _words(messages[-1]["content"])
 
 
 def _pair(conversation: Conversation, chosen: str, rejected: str, reference: str | None = None) -> LabelledPair | str:
@@ -161,11 +181,12 @@ def _split(transcript: str, where: str) -> tuple[Conversation, str]:
 
 
 def _conversation(row: Row, where: str) -> Conversation:
-    if "turns" not in row:
+    field = "turns" if "turns" in row else "prompt"
+    if field == "prompt" and not isinstance(row["prompt"], list):
         return [user(text_of(row, "prompt", where))]
-    turns = check(Conversation, row["turns"], where, "turns")
+    turns = check(Conversation, row[field], where, field)
     if not turns or turns[-1]["role"] != "user" or not all(turn["content"].strip() for turn in turns):
-        raise UserError(f"{where}: 'turns' must say something, and must end in a turn of the user: {excerpt(turns)}")
+        raise UserError(f"{where}: {field!r} must say something, and must end in a turn of the user: {excerpt(turns)}")
     return turns
 
 

@@ -127,11 +127,11 @@ def _without_ids(source: str, column: str, split: str) -> Iterator[Prompt]:
     if source == "anthropic" or path.is_dir():
         return _evaluations(source)
     origin = source if source.startswith("hf:") else path.name
-    return (_prompt(row, where, origin, column) for where, row in _read_rows(source, split))
+    return (_prompt(row, where, origin, column) for where, row in read_rows(source, split))
 
 
-def _read_rows(source: str, split: str) -> Iterator[tuple[str, Row]]:
-    """The rows of a file or a dataset with their places."""
+def read_rows(source: str, split: str) -> Iterator[tuple[str, Row]]:
+    """The rows of a file, or of a Hugging Face dataset (`hf:NAME`), with their places."""
     if source.startswith("hf:"):
         return _read_dataset(source.removeprefix("hf:"), split)
     path = Path(source).expanduser()
@@ -225,7 +225,7 @@ def read_chats(source: str, split: str = "train") -> list[Sample]:
     Raises:
         UserError: The source is missing or empty, or a row is malformed; the message names file, line and value.
     """
-    chats = [_chat(row, where) for where, row in _read_rows(source, split)]
+    chats = [_chat(row, where) for where, row in read_rows(source, split)]
     if not chats:
         raise UserError(f"{source}: there is no conversation in it.")
     return chats

@@ -109,7 +109,7 @@ class RevisionData(LightningDataModule):
 
     def warning(self, run: Path) -> str | None:
         """What there is to be said of revisions that predict has not made all of."""
-        return manifest.check_revisions(self.corpus or run / "revisions.jsonl")
+        return manifest.check_predicted(self.corpus or run / "revisions.jsonl", "revisions", "data.corpus")
 
     def counts(self, run: Path) -> Counter[str]:
         """What was changed and left out of the corpus, see `Corpus`."""

@@ -1,6 +1,7 @@
 """The objectives: what a verb does with a model."""
 
 from cai_lightning.modules.critique_revision import CritiqueRevision as CritiqueRevision
+from cai_lightning.modules.dpo import DirectPreferenceOptimization as DirectPreferenceOptimization
 from cai_lightning.modules.evaluation import Evaluation as Evaluation
 from cai_lightning.modules.grpo import GRPO as GRPO
 from cai_lightning.modules.policy_module import PolicyModule as PolicyModule

@@ -127,6 +127,23 @@ def ipo(delta: Tensor, label: Tensor, tau: float) -> Tensor:
     return (delta - (2 * label - 1) / (2 * tau)).square()
 
 
+def nll_of_better(mean_logprobs: Tensor, label: Tensor) -> Tensor:
+    """The negative log-likelihood of the response that is held to be better, as far as it is.
+
+    It keeps a policy from learning a preference by making both responses unlikely (Pang et al. 2024; Razin et al.
+    2024). It counts |2p - 1| times: fully where the label is hard, not at all where neither response is better.
+
+    Args:
+        mean_logprobs: Log-probabilities of both responses, means over their tokens, [N, 2].
+        label: The probability in [0, 1] that the first is better, [N].
+
+    Returns:
+        [N] in nats a token.
+    """
+    certainty = 2 * label - 1
+    return -certainty.abs() * torch.where(certainty > 0, mean_logprobs[:, 0], mean_logprobs[:, 1])
+
+
 def group_advantages(rewards: Tensor, floor: float) -> Tensor:
     """How much better each answer is than the others to its prompt, in deviations of the whole batch.
 

@@ -223,6 +223,10 @@ class PolicyModule(LightningModule, ABC):
                 f"set {precision.replace('true', 'mixed')}."
             )
         check_architecture(self.base, self.hidden_states, self.trainer.datamodule.packing)  # type: ignore[attr-defined]
+        self.begin()
+
+    def begin(self) -> None:
+        """What an objective does before the first step and the first validation; nothing, unless it says otherwise."""
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Random numbers follow from the place in the training alone, so that a resumed run draws the same ones."""

@@ -6,7 +6,7 @@
 
 A verb started again goes on where it was, unless something that determines its rows has changed. It holds the lock of
 its note as long as it works, and by that and the note the verb after it sees whether it has everything: fit of predict
-(`check_revisions`), validate of fit (`unfinished`).
+(`check_predicted`), validate of fit (`unfinished`).
 """
 
 import hashlib
@@ -259,27 +259,29 @@ def _walk_object(thing: object, name: str) -> Iterator[tuple[str, Any]]:
         yield from _walk(getattr(thing, parameter), f"{name}.{parameter}")
 
 
-def check_revisions(corpus: Path) -> str | None:
-    """What there is to be said of revisions that are learned from, where predict has not made all of them.
+def check_predicted(path: Path, what: str, setting: str) -> str | None:
+    """What there is to be said of rows that are learned from, where predict has not made all of them.
 
     Args:
-        corpus: A file of revisions.
+        path: The file of them.
+        what: What they are, such as `revisions`.
+        setting: What names the file, such as `data.corpus`.
 
     Raises:
         UserError: Predict is at work on it.
     """
-    note = corpus.with_name("predict.json")
+    note = path.with_name("predict.json")
     if process := files.holder(note):
         raise UserError(
-            f"{corpus}: predict, process {process}, is still making these revisions; wait for its end, or name another "
-            "data.corpus."
+            f"{path}: predict, process {process}, is still making these {what}; wait for its end, or name another "
+            f"{setting}."
         )
-    wanted = noted(corpus.parent, "predict").get("rows") if note.is_file() else None
-    if not wanted or (made := len(jsonl.read(corpus))) >= wanted:
+    wanted = noted(path.parent, "predict").get("rows") if note.is_file() else None
+    if not wanted or (made := len(jsonl.read(path))) >= wanted:
         return None
-    failed = len(jsonl.read(corpus.with_name("failed.jsonl")))
+    failed = len(jsonl.read(path.with_name("failed.jsonl")))
     return (
-        f"{corpus}: predict has made {made:,} of {wanted:,} revisions there ({failed:,} failed), and fit learns from "
+        f"{path}: predict has made {made:,} of {wanted:,} {what} there ({failed:,} failed), and fit learns from "
         "these alone. The same predict command makes the others."
     )
 

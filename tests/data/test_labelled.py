@@ -89,6 +89,42 @@ def test_any_row_is_read_or_refused_with_its_line(tmp_path_factory, value, data)
     assert outcome == 1 or outcome.startswith((f"{path}, line 2", f"{path}: no labelled response in it"))
 
 
+TALK = [user("Hi"), assistant("Yes?"), user("Why?")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": [*TALK, assistant("So.")], "rejected": [*TALK, assistant("No.")]},
+        {"prompt": "Why?", "chosen": [*TALK, assistant("So.")], "rejected": [*TALK, assistant("No.")]},
+        {"prompt": TALK, "chosen": [assistant("So.")], "rejected": [assistant("No.")]},
+        {"turns": TALK, "chosen": [assistant("So.")], "rejected": [assistant("No.")]},
+        {"prompt": TALK, "chosen": "So.", "rejected": "No."},
+    ],
+)
+def test_lists_of_messages_are_pairs(write, row):
+    (pair,) = read_labelled(write(row)).pairs
+    assert (pair.conversation, pair.chosen, pair.rejected) == (TALK, "So.", "No.")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "why"),
+    [
+        ([*TALK, assistant("So.")], [*TALK[:1], assistant("No.")], OTHER_DIALOGUE),
+        ([*TALK, assistant("So.")], [*TALK, assistant("So.")], EQUAL),
+        ([*TALK, assistant("So.")], TALK, EMPTY),
+    ],
+)
+def test_lists_that_compare_nothing_are_left_out(write, chosen, rejected, why):
+    good = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    assert read_labelled(write(good, {"chosen": chosen, "rejected": rejected})).left_out == {why: 1}
+
+
+def test_answers_without_a_prompt_are_refused(write):
+    with pytest.raises(UserError, match=r"begins with an answer, and there is no 'prompt'"):
+        read_labelled(write({"chosen": [assistant("So.")], "rejected": [assistant("No.")]}))
+
+
 def test_hhh_rows_are_pairs_though_they_hold_a_prompt_and_corrects(write):
     row = {"prompt": "Consider ...", "corrects": [" (B)"], "incorrects": [" (A)"]}
     row |= {"text_correct": transcript("Why?", "So."), "text_incorrect": transcript("Why?", "Because.")}

@@ -9,7 +9,9 @@ from cai_lightning.cli.main import main
 from cai_lightning.commands.ask.experiment import read_experiment
 from cai_lightning.run import files, jsonl, manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.manifest import check_revisions, unfinished
+from cai_lightning.run.manifest import check_predicted, unfinished
+
+REVISIONS = ("revisions", "data.corpus")
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_revisions_of_a_killed_predict_are_counted(experiment, capsys):
     assert experiment("predict") == 0
     assert manifest.noted(experiment.run, "predict")["rows"] == 40
     path = experiment.run / "revisions.jsonl"
-    assert check_revisions(path) is None
+    assert check_predicted(path, *REVISIONS) is None
     rows = [{**row, "revision": "I will not help with that."} for row in experiment.rows("revisions.jsonl")]
     (experiment.run / "failed.jsonl").write_text(json.dumps({"id": rows[0]["id"], "reason": "no answer"}) + "\n")
     jsonl.write(jsonl.rank_file(path, 0), rows[1:5])
@@ -111,4 +113,4 @@ def test_revisions_of_a_killed_predict_are_counted(experiment, capsys):
 def test_a_damaged_note_is_named(tmp_path):
     (tmp_path / "predict.json").write_text("[]")
     with pytest.raises(UserError, match=r"predict\.json"):
-        check_revisions(tmp_path / "revisions.jsonl")
+        check_predicted(tmp_path / "revisions.jsonl", *REVISIONS)
