@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from cai_lightning.engines import Sampling, TransformersEngine
-from cai_lightning.run.records import user
+from cai_lightning.run import jsonl
+from cai_lightning.run.records import Guarded, user
 
 TESTS = Path(__file__).parent
 SCRIPTS = TESTS.parent / "scripts"
@@ -42,6 +43,7 @@ HERE = {
     "build_sandbox.py",
     "convert_gguf.py",
     "interval_coverage.py",
+    "plot_training.py",
     "same_figures.py",
     "same_figures.sh",
     "walk.py",
@@ -153,6 +155,22 @@ def test_the_sandbox_is_built_and_what_is_drawn_is_what_ships(tmp_path):
 
 
 @pytest.mark.slow
+def test_guards_are_plotted_along_trainings(tmp_path, run_here, capsys):
+    for run in ("a", "b"):
+        rows = [
+            Guarded(step, {"kl": step / 10, "cut": 0.0}, {"kl": "kl 1"} if step == 10 else {}, []) for step in (0, 10)
+        ]
+        jsonl.write(tmp_path / run / "guards.jsonl", map(vars, rows))
+    with pytest.raises(SystemExit) as end:
+        run_here("plot_training.py", tmp_path / "a", tmp_path / "b", "--output", tmp_path / "plot.png")
+    assert end.value.code == 0
+    assert (tmp_path / "plot.png").stat().st_size > 5_000
+    assert "b, step 10: kl 1" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run_here("plot_training.py", tmp_path)
+    assert "guards.jsonl: there is none; give fit guards" in capsys.readouterr().err
+
+
 def test_the_coverage_of_intervals_is_simulated():
     lines = run("interval_coverage.py", "--experiments", 40).splitlines()
     assert lines[0].startswith("5 prompts, rates of 0.1 to 0.9, shipped: ")

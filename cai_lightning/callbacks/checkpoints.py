@@ -10,7 +10,7 @@ import math
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from lightning.fabric.utilities.data import sized_len
@@ -23,10 +23,10 @@ from cai_lightning.models.policy import trained_state
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError, WriteError
 from cai_lightning.run.files import replace_file, replacing
-from cai_lightning.run.records import Rollout
+from cai_lightning.run.records import GUARDS, Rollout
 
 TRAINED = manifest.Outputs(
-    "fit", ("adapter", "model", "checkpoints", *journals(Rollout)), beside=("reference.safetensors",)
+    "fit", ("adapter", "model", "checkpoints", *journals(Rollout)), beside=("reference.safetensors", GUARDS)
 )
 """What a training makes in the run's folder, under whatever objective."""
 
@@ -106,8 +106,24 @@ def _save(trainer: Trainer) -> None:
     trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
 
 
+@runtime_checkable
+class Stopping(Protocol):
+    """A callback that may end a training because its policy has gone astray."""
+
+    stopped: str | None
+    """Why it has; None as long as it has not."""
+
+
+def why_stopped(trainer: Trainer) -> str | None:
+    """Why a callback has ended a training, whose last state is then not to be kept; None where none has."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each.stopped for each in callbacks if isinstance(each, Stopping) and each.stopped), None)
+
+
 class BestCheckpoint(Callback):
     """Writes `<run>/adapter` (or `model`) whenever a validation is the best so far, and notes its step.
+
+    A state for which a callback ends the training (`Stopping`) is none of them.
 
     What is trained says by `monitor` which figure tells that, by `output` which of the two it is, and writes it by
     `save`, as every `PolicyModule` does.
@@ -117,7 +133,7 @@ class BestCheckpoint(Callback):
         self.best: float | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or why_stopped(trainer):
             return
         policy = cast(Any, pl_module)
         name, mode = policy.monitor

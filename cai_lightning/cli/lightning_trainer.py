@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
-from cai_lightning.callbacks.checkpoints import WholeCheckpoints
+from cai_lightning.callbacks.checkpoints import WholeCheckpoints, why_stopped
 from cai_lightning.callbacks.progress import has_bar
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
@@ -193,9 +193,10 @@ def finish(trainer: Trainer, run: Path, output: str) -> None:
     best = run / output
     if trainer.is_global_zero and has_ended(trainer):
         if not best.is_dir():
+            why, look = why_stopped(trainer) or "no validation has come to keep it", "trainer.val_check_interval"
+            look = "model.learning_rate" if why_stopped(trainer) else look
             raise UserError(
-                f"the training has ended, and there is no {best}: no validation has come to keep it. Look at "
-                "trainer.val_check_interval, and begin anew: --fresh."
+                f"the training has ended, and there is no {best}: {why}. Look at {look}, and begin anew: --fresh."
             )
         manifest.finish(run, "fit")
     if best.is_dir():
@@ -206,7 +207,12 @@ def has_ended(trainer: Trainer) -> bool:
     """Whether a training has come to its own end, rather than to that of its time."""
     early = any(callback.stopping_reason.value for callback in trainer.early_stopping_callbacks)
     epochs, steps = trainer.max_epochs, trainer.max_steps
-    return early or (epochs or -1) == trainer.current_epoch or steps == trainer.global_step
+    return (
+        early
+        or why_stopped(trainer) is not None
+        or (epochs or -1) == trainer.current_epoch
+        or steps == trainer.global_step
+    )
 
 
 def told_interrupt(run: Path) -> str:

@@ -4,5 +4,6 @@ from cai_lightning.modules.critique_revision import CritiqueRevision as Critique
 from cai_lightning.modules.dpo import DirectPreferenceOptimization as DirectPreferenceOptimization
 from cai_lightning.modules.evaluation import Evaluation as Evaluation
 from cai_lightning.modules.grpo import GRPO as GRPO
+from cai_lightning.modules.guards import Guards as Guards
 from cai_lightning.modules.policy_module import PolicyModule as PolicyModule
 from cai_lightning.modules.sft import SupervisedFineTuning as SupervisedFineTuning

@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from cai_lightning.data.boilerplate import Phrase, said_too_often, says_any, worst
 from cai_lightning.data.defects import CUT, refuses, repeated_ngrams
+from cai_lightning.report.evidence import passed_guards
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.report.summary import UNIT_SCALE, ColumnScores
 from cai_lightning.report.table import part, per_cent
@@ -326,6 +327,8 @@ def notes_on_runs(runs: Sequence[Run], arms: Arms) -> Iterator[str]:
     for run in runs:
         if why := run.summary.get("unfinished"):
             yield f"{run.name} is no end of its training: {why}."
+        if passed := passed_guards(run.path):
+            yield f"{run.name} has passed guards in its training: {'; '.join(passed)}."
 
 
 def silence_warnings(runs: Sequence[Run], arms: Arms) -> list[str]:

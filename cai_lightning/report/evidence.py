@@ -1,4 +1,4 @@
-"""What audits and a judge's pairwise verdicts say, to stand beside a comparison.
+"""What audits, a judge's pairwise verdicts and the guards of a training say, to stand beside a comparison.
 
     audits = read_audits([Path("runs/qwen_base/audit/438HHHEvaluations/audit.json")])
     notes_on("harmlessness", runs, audits)
@@ -19,8 +19,8 @@ from typing_extensions import TypedDict
 from cai_lightning.report.runs import Run, responses_digest
 from cai_lightning.report.table import in_hundredths, p_value, with_interval
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.jsonl import check
-from cai_lightning.run.records import FOREIGN, Number
+from cai_lightning.run.jsonl import check, read_lines
+from cai_lightning.run.records import FOREIGN, GUARDS, Guarded, Number
 from cai_lightning.run.text import parse_json
 from cai_lightning.statistics import Interval
 
@@ -189,6 +189,17 @@ def read_win_rates(paths: Sequence[Path], runs: Sequence[Run]) -> tuple[list[Win
         else:
             notes.append(f"{path}: not shown, for it is about other responses than these runs have.")
     return rates, notes
+
+
+def passed_guards(run: Path) -> list[str]:
+    """The guards that a training has passed, each with the first step at which it did.
+
+    Raises:
+        UserError: A row of its `guards.jsonl` is malformed.
+    """
+    found = [check(Guarded, row, where) for where, row in read_lines(run / GUARDS)] if (run / GUARDS).exists() else []
+    first = {name: f"{words} (step {row.step})" for row in reversed(found) for name, words in row.passed.items()}
+    return list(first.values())
 
 
 def _read(path: Path, kind: type[T], verb: str) -> T:

@@ -354,6 +354,29 @@ class Rollout(AboutPrompt):
     advantage: float
 
 
+GUARDS = "guards.jsonl"
+"""The file of a training's `Guarded`."""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What the guards of a training have found at a validation, see `modules.guards`.
+
+    Args:
+        step: Optimizer steps done; 0 is the policy that the training began from.
+        figures: What was measured, by name.
+        passed: The limits that were passed, by name, each with what has passed it in words.
+        boilerplate: The worst phrases that the policy says too often.
+    """
+
+    __pydantic_config__ = STRICT
+
+    step: int
+    figures: dict[str, Number]
+    passed: dict[str, str]
+    boilerplate: list[str]
+
+
 Record = Revision | Response | Score | Judgement | Pair | Preference | Rollout | Failure
 
 _LEFT_OUT = ("turns", "category", "few_shots", "prompt_id", "thoughts", "thought", "silent_draws")

@@ -17,7 +17,7 @@ def test_only_a_better_validation_is_kept(mode, kept, monkeypatch, tmp_path):
     for reward in [3.0, 2.0, 2.0, 4.0, 1.0]:
         trainer = SimpleNamespace(
             sanity_checking=False, callback_metrics={"val_reward": reward, "val_loss": float("nan")}, current_epoch=0,
-            default_root_dir=tmp_path, is_global_zero=True, global_step=1, estimated_stepping_batches=2,
+            default_root_dir=tmp_path, is_global_zero=True, global_step=1, estimated_stepping_batches=2, callbacks=[],
         )  # fmt: skip
         module = SimpleNamespace(
             monitor=("val_reward", mode), output="adapter", save=lambda *_, reward=reward: saved.append(reward)

@@ -4,6 +4,8 @@ import pytest
 
 from cai_lightning.report.comparison import compare_runs
 from cai_lightning.report.runs import load_runs
+from cai_lightning.run import jsonl
+from cai_lightning.run.records import Guarded
 
 NO, YES = "I'm sorry, but I can't help with that.", "Sure, here is how."
 IDS = [f"{n:04x}" for n in range(12)]
@@ -106,6 +108,14 @@ def test_boilerplate_needs_a_baseline_with_answers(make_run):
     alone, silent = make_run("alone", scores, responses=said), make_run("silent", scores, responses=empty)
     for paths in ([alone], [silent, alone]):
         assert "boilerplate" not in {column.name for column in compared(*paths).behaviours}
+
+
+def test_guards_that_a_training_has_passed_are_a_note(make_run):
+    run = make_run("rl", {"m": SCORES}, responses=saying({0}))
+    rows = [(0, {}), (10, {"cut": "cut 0.4, 0 at the start, limit +0.2"}), (20, {"cut": "cut 1", "kl": "kl 0.6"})]
+    jsonl.write(run / "guards.jsonl", [vars(Guarded(step, {"cut": 0.0}, passed, [])) for step, passed in rows])
+    told = "cut 0.4, 0 at the start, limit +0.2 (step 10); kl 0.6 (step 20)"
+    assert f"rl has passed guards in its training: {told}." in compared(run).notes
 
 
 def test_without_responses_there_are_no_behaviours(make_run):
