@@ -37,7 +37,8 @@ class RewardModel(ResponseMetric):
     empty response is unscored. A text beyond `max_length` loses its beginning, and the row's detail says so.
 
     Args:
-        model: Folder or Hugging Face name of the reward model.
+        model: Folder or Hugging Face name of the reward model; with layout `chat` also the adapter of a preference
+            model that was trained here, such as `runs/X/adapter`.
         layout: `starling` is a checkpoint of Starling-RM-7B-alpha's own form; `chat` a sequence classifier with one
             label that reads its tokenizer's chat template; `pair` one that reads prompt and response as two texts.
         base: Folder or Hugging Face name that gives a `starling` its backbone's configuration and tokenizer. The

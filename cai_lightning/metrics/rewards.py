@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from cai_lightning.data.batches import in_batches
+from cai_lightning.models.adapters import is_scorer, open_scorer
 from cai_lightning.models.hub import WeightIndex, longest_input, open_classifier, open_tokenizer, opening
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import UserError, first_sentence
@@ -147,7 +148,8 @@ def open_sequence(
     """Opens a sequence classifier as a reward model.
 
     Args:
-        model: Its folder, or its name on the Hugging Face hub.
+        model: Its folder, or its name on the Hugging Face hub; or the folder of an adapter with a head, as fit leaves
+            it where a preference model is trained.
         wording: See `SequenceReward`.
         dtype: Number format of its weights.
         max_length: See `SequenceReward`; a model of fewer positions gets shorter texts.
@@ -156,7 +158,8 @@ def open_sequence(
     Raises:
         UserError: There is no such classifier, it has more labels than one, or no chat template where it needs one.
     """
-    classifier, tokenizer = open_classifier("reward model", model, device, dtype)
+    opened = open_scorer if is_scorer(Path(model)) else open_classifier
+    classifier, tokenizer = opened("reward model", model, device, dtype)
     if classifier.config.num_labels != 1:
         raise UserError(f"reward model {model!r} has {classifier.config.num_labels} labels; a reward is one number.")
     if wording == "chat" and not tokenizer.chat_template:

@@ -10,12 +10,19 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from cai_lightning.models.hub import opening, weights_revision
+from cai_lightning.models.hub import open_tokenizer, opening, weights_revision
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_json
 from cai_lightning.run.records import FOREIGN
@@ -26,6 +33,13 @@ if TYPE_CHECKING:
 
 Policy: TypeAlias = "PeftModel | PreTrainedModel"
 """A base with an adapter, or a model that is trained whole."""
+
+ADAPTER = "adapter_model.safetensors"
+SCORER = "SEQ_CLS"
+"""The task of an adapter that scores, as PEFT calls it: beside it lies a head of one number, `score`."""
+
+BASE = "base_model_name_or_path"
+"""The setting in which PEFT keeps the name of its base."""
 
 FINGERPRINT = "base_fingerprint.json"
 """Beside an adapter: the name, the weights and the shapes of its base."""
@@ -167,6 +181,8 @@ def load_adapter(model: PreTrainedModel, folder: Path, lora: Lora | None = None)
     from peft import LoraConfig, PeftConfig, PeftModel
 
     check_adapter(model.config, folder)
+    if is_scorer(folder) and model.config.num_labels != 1:
+        raise UserError(f"{folder}: this adapter is a preference model's, which scores responses and makes none.")
     try:
         with opening("adapter", str(folder)):
             config = PeftConfig.from_pretrained(folder)
@@ -195,6 +211,61 @@ def save_adapter(policy: "PeftModel", state: dict[str, Tensor], folder: Path) ->
     # Embeddings are never trained with an adapter here; looking for them would ask the Hub each time.
     policy.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     save_fingerprint(policy.get_base_model().config, folder)
+
+
+def save_scorer(policy: "PeftModel", state: dict[str, Tensor], score: Tensor, folder: Path) -> None:
+    """Writes an adapter and a head of one number as PEFT writes those of sequence classifiers.
+
+    Others load it by `AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)`.
+
+    Args:
+        policy: The base, a language model, with the adapter.
+        state: The adapter's tensors, by name.
+        score: Weights of the head [1, H].
+        folder: Where it is written.
+    """
+    save_adapter(policy, state, folder)
+    tensors = load_file(folder / ADAPTER) | {"base_model.model.score.weight": score.detach().cpu().contiguous()}
+    save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
+    path = folder / "adapter_config.json"
+    config = read_json(path, dict[str, Any], "adapter configuration")
+    config |= {"task_type": SCORER, "modules_to_save": ["score"]}
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def is_scorer(folder: Path) -> bool:
+    """Whether a folder holds an adapter with a head that scores."""
+    path = folder / "adapter_config.json"
+    return path.exists() and read_json(path, dict[str, Any], "adapter configuration").get("task_type") == SCORER
+
+
+def open_scorer(
+    kind: str, name: str, device: torch.device, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The sequence classifier that an adapter with a head makes of its base, as `hub.open_classifier` opens others.
+
+    Args:
+        kind: What it is called in messages.
+        name: Folder of the adapter.
+        device: Where it computes.
+        dtype: In which number format.
+
+    Raises:
+        UserError: The base cannot be had, or is another one.
+    """
+    scorer: PreTrainedModel = load_scorer(kind, Path(name), dtype).get_base_model()
+    return scorer.to(device), open_tokenizer(kind, name)
+
+
+def load_scorer(kind: str, folder: Path, dtype: torch.dtype | Literal["auto"]) -> "PeftModel":
+    """A base as a sequence classifier of one label, with an adapter and its head; see `open_scorer`."""
+    place = str(read_json(folder / "adapter_config.json", dict[str, Any], "adapter configuration")[BASE])
+    with opening(f"base of the {kind}", place):
+        base: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            place, num_labels=1, dtype=dtype, trust_remote_code=False
+        )
+    base.name_or_path = base.config.name_or_path = place
+    return load_adapter(base, folder)
 
 
 def save_fingerprint(base: PreTrainedConfig, folder: Path) -> None:

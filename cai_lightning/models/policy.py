@@ -4,6 +4,7 @@ policy = open_policy("Qwen/Qwen2.5-3B-Instruct", Lora(r=16), "bfloat16", attn_im
 save_policy(policy, trained_state(policy), folder)  # ready for `from_pretrained`; adapters.py writes an adapter
 """
 
+import copy
 import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,10 +16,19 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
-from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig, PreTrainedModel
 
 from cai_lightning.models import attention  # noqa: F401  it registers "packed"
-from cai_lightning.models.adapters import Lora, Policy, add_adapter, base_of, is_adapted, load_adapter, save_adapter
+from cai_lightning.models.adapters import (
+    Lora,
+    Policy,
+    add_adapter,
+    base_of,
+    is_adapted,
+    load_adapter,
+    save_adapter,
+    save_scorer,
+)
 from cai_lightning.models.hub import DType, load_model
 from cai_lightning.run.errors import UserError
 
@@ -158,18 +168,48 @@ def check_state(module: nn.Module, found: Iterable[str], output: str) -> None:
         raise UserError(f"the checkpoint lacks {len(missing)} tensors of the {output}, such as {missing[0]}.")
 
 
-def save_policy(policy: Policy, state: dict[str, Tensor], folder: Path) -> None:
+def save_policy(policy: Policy, state: dict[str, Tensor], folder: Path, score: Tensor | None = None) -> None:
     """Writes an adapter as a PEFT directory, with what its base is beside it; or the whole model.
 
     Args:
         policy: The model that is trained.
         state: Its trained parameters, by name.
         folder: Where it is written.
+        score: Weights of a head of one number [1, H], which makes a sequence classifier of it.
     """
     if is_adapted(policy):
-        save_adapter(policy, state, folder)
-    else:
+        save_adapter(policy, state, folder) if score is None else save_scorer(policy, state, score, folder)
+    elif score is None:
         policy.save_pretrained(folder)
+    else:
+        save_classifier(policy, score, folder)
+
+
+def save_classifier(model: PreTrainedModel, score: Tensor, folder: Path) -> None:
+    """Writes the body of a language model with a head of one number as a sequence classifier of one label.
+
+    Args:
+        model: The language model.
+        score: Weights of the head [1, H].
+        folder: Where it is written.
+
+    Raises:
+        UserError: transformers knows no sequence classifier of this architecture, or none with such a head.
+    """
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    try:
+        with torch.device("meta"):
+            classifier = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise UserError(f"{model.name_or_path}: transformers has no sequence classifier of this kind.") from error
+    prefix = f"{classifier.base_model_prefix}."
+    state = {prefix + name: value for name, value in model.base_model.state_dict().items()}
+    found = classifier.load_state_dict(state | {"score.weight": score.to(model.dtype)}, strict=False, assign=True)
+    if found.missing_keys or found.unexpected_keys:
+        names = ", ".join([*found.missing_keys, *found.unexpected_keys][:4])
+        raise UserError(f"{model.name_or_path}: its sequence classifier is built otherwise ({names}).")
+    classifier.save_pretrained(folder)
 
 
 def _keep_layout(base: PreTrainedModel) -> None:

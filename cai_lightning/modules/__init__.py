@@ -6,4 +6,5 @@ from cai_lightning.modules.evaluation import Evaluation as Evaluation
 from cai_lightning.modules.grpo import GRPO as GRPO
 from cai_lightning.modules.guards import Guards as Guards
 from cai_lightning.modules.policy_module import PolicyModule as PolicyModule
+from cai_lightning.modules.preference_model import PreferenceModel as PreferenceModel
 from cai_lightning.modules.sft import SupervisedFineTuning as SupervisedFineTuning

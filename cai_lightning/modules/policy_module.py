@@ -288,14 +288,14 @@ class PolicyModule(LightningModule, ABC):
         check_state(self, state, self.output)
 
     def save(self, folder: Path, trained: dict[str, Tensor]) -> None:
-        """Writes the adapter, or the whole model, and the tokenizer.
+        """Writes the adapter, or the whole model, and the tokenizer; what has a `score` as a sequence classifier.
 
         Args:
             folder: Where it is written.
             trained: What `models.policy.trained_state` has gathered.
         """
         state = {name.removeprefix("policy."): value for name, value in trained.items()}
-        save_policy(self.policy, state, folder)
+        save_policy(self.policy, state, folder, score=state.pop("score.weight", None))
         self.tokenizer.save_pretrained(folder)
 
     @cached_property

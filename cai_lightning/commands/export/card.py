@@ -24,6 +24,7 @@ from jsonargparse import ArgumentParser
 from cai_lightning.commands.export.weights import Weights
 from cai_lightning.data import RevisionData
 from cai_lightning.data.corpus import RecordedRevision, read_revisions
+from cai_lightning.models.adapters import BASE
 from cai_lightning.models.hub import is_gguf
 from cai_lightning.report.summary import FILE, read_summary
 from cai_lightning.report.table import Row, Table
@@ -38,6 +39,12 @@ LONGEST = 200
 """Characters of a licence's key."""
 
 KINDS = {"adapter": "A LoRA adapter for", "merged model": "A LoRA adapter merged into", "model": "A fine-tuned copy of"}
+
+OBJECTIVES = {
+    "DirectPreferenceOptimization": "direct preference optimization on comparisons of responses",
+    "PreferenceModel": "a preference model, which scores responses, learned from comparisons of them",
+}
+"""What a training was for, by the name of its class."""
 
 REPOSITORY = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
 
@@ -96,7 +103,7 @@ def _front(weights: Weights) -> dict[str, Any]:
     lora = [] if weights.kind == "model" else ["lora"]
     return front | {
         "library_name": "peft" if is_adapter else "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if weights.scores else "text-generation",
         "tags": ["constitutional-ai", "sl-cai", "cai_lightning", *lora],
     }
 
@@ -107,13 +114,22 @@ def _about(weights: Weights) -> str:
         merge = " The merge was computed in float32, and rounded once where the weights are of a 16-bit type."
     if manifest.unfinished(weights.folder):
         end = " The training had not finished: this is the best of it until then."
-    made = "made with cai_lightning: supervised fine-tuning on constitutional revisions."
+    made = f"made with cai_lightning: {_objective(weights)}."
     return f"{KINDS[weights.kind]} {code_span(weights.public_base)}, {made}{end}{merge}"
+
+
+def _objective(weights: Weights) -> str:
+    """What the run was trained to do, by its note; the first objective of all is the one that is not named."""
+    trained = str(_settings(weights.folder.parent / "fit.json").get("model.class", ""))
+    return OBJECTIVES.get(trained.rpartition(".")[2], "supervised fine-tuning on constitutional revisions")
 
 
 def _usage(weights: Weights, name: str) -> Iterator[str]:
     """How the model is loaded and served, paragraph by paragraph."""
     yield "## Use"
+    if weights.scores:
+        yield from _scorer_usage(weights, name)
+        return
     if weights.kind == "adapter":
         yield from _adapter_usage(weights, name)
         return
@@ -124,6 +140,21 @@ def _usage(weights: Weights, name: str) -> Iterator[str]:
         f"tokenizer = AutoTokenizer.from_pretrained({_quoted(name)})",
     )
     yield fenced("bash", f"vllm serve {shlex.quote(printable(name))}")
+
+
+def _scorer_usage(weights: Weights, name: str) -> Iterator[str]:
+    """How a preference model scores a conversation that ends in a response."""
+    labels = ", num_labels=1" if weights.kind == "adapter" else ""
+    if labels and weights.public_base != weights.base:
+        yield f"Its base was read from a folder: let `{BASE}` in its configuration name the place of your copy."
+    yield fenced(
+        "python",
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
+        f"model = AutoModelForSequenceClassification.from_pretrained({_quoted(name)}{labels})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({_quoted(name)})\n"
+        'inputs = tokenizer.apply_chat_template(conversation, return_tensors="pt", return_dict=True)\n'
+        "score = model(**inputs).logits[0, 0]  # of two responses to one prompt the better one has the higher score",
+    )
 
 
 def _adapter_usage(weights: Weights, name: str) -> Iterator[str]:
@@ -177,7 +208,9 @@ def _training(run: Path) -> Iterator[str]:
     yield "## Training"
     fit = _settings(run / "fit.json")
     data = _data(run, fit.get("digest of corpus"))
-    if data is None:
+    if "digest of corpus" not in fit and fit:
+        yield "What it has learned from stands in the settings below, by its digest."
+    elif data is None:
         yield "The corpus is no longer beside the run; the digest below is of what was read of it."
     else:
         source = data.corpus or run / "revisions.jsonl"

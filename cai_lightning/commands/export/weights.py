@@ -15,15 +15,22 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cai_lightning.models.adapters import check_adapter, copy_fingerprint, load_adapter, shared_targets
-from cai_lightning.models.hub import DType, load_config, load_model, load_tokenizer, opening
+from cai_lightning.models.adapters import (
+    ADAPTER,
+    SCORER,
+    check_adapter,
+    copy_fingerprint,
+    load_adapter,
+    load_scorer,
+    shared_targets,
+)
+from cai_lightning.models.hub import DType, load_config, load_model, load_tokenizer, open_classifier, opening
 from cai_lightning.models.template import frame
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import check, read_json
 
 Kind = Literal["adapter", "merged model", "model"]
-ADAPTER = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,14 @@ class Weights:
     folder: Path
     base: str
     config: dict[str, Any]
+
+    @property
+    def scores(self) -> bool:
+        """Whether it is a preference model, which scores responses."""
+        if self.kind != "model":
+            return self.config.get("task_type") == SCORER
+        kinds: list[str] = load_config(str(self.folder)).architectures or []
+        return any(kind.endswith("ForSequenceClassification") for kind in kinds)
 
     @property
     def public_base(self) -> str:
@@ -92,8 +107,11 @@ def write_weights(weights: Weights, folder: Path, dtype: DType, public: bool = F
     if weights.kind == "adapter":
         _write_adapter(weights, folder, dtype, public)
     else:
-        model = _merged(weights, dtype) if weights.kind == "merged model" else load_model(str(weights.folder), dtype)
-        _end_with_the_turn(model, tokenizer)
+        model = _merged(weights, dtype) if weights.kind == "merged model" else _whole(weights, dtype)
+        if weights.scores:
+            _name_padding(model, tokenizer)
+        else:
+            _end_with_the_turn(model, tokenizer)
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -121,9 +139,11 @@ def _merged(weights: Weights, dtype: DType) -> PreTrainedModel:
 
     A merge in bfloat16 would round both the update and the sum. Only the layer at work is in float32.
     """
-    base = load_model(weights.base)
-    target = base.dtype if dtype == "auto" else getattr(torch, dtype)
-    policy: PeftModel = load_adapter(base, weights.folder)
+    if weights.scores:
+        policy: PeftModel = load_scorer("preference model", weights.folder, "auto")
+    else:
+        policy = load_adapter(load_model(weights.base), weights.folder)
+    target = policy.get_base_model().dtype if dtype == "auto" else getattr(torch, dtype)
     if shared := shared_targets(policy):
         raise UserError(
             f"{weights.folder}: the adapter changes {shared[0].rpartition('.')[2]}, and the embeddings of "
@@ -137,6 +157,24 @@ def _merged(weights: Weights, dtype: DType) -> PreTrainedModel:
             raise UserError(f"{weights.folder}: the adapter cannot be merged ({error}).") from error
         layer.get_base_layer().to(target)
     return policy.unload().to(target)
+
+
+def _whole(weights: Weights, dtype: DType) -> PreTrainedModel:
+    """The model that was fine-tuned whole."""
+    if not weights.scores:
+        return load_model(str(weights.folder), dtype)
+    number_format = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+    model, _ = open_classifier("preference model", str(weights.folder), torch.device("cpu"), number_format)
+    return model
+
+
+def _name_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Names the padding token of a preference model, so that others score in batches; one that ends conversations
+    would move the place at which a score is read."""
+    end = tokenizer.convert_tokens_to_ids(frame(tokenizer).end_of_turn)
+    config = model.config.get_text_config()
+    if config.pad_token_id is None and tokenizer.pad_token_id not in (end, tokenizer.eos_token_id):
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def _end_with_the_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
