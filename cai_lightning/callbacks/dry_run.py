@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from statistics import fmean
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -39,7 +40,8 @@ class Trial:
 
     Args:
         rows: How many were made, all of them in flight together.
-        seconds: How long one took from its beginning to its end, on average.
+        seconds: How long one took from its beginning to its end, on average; where there are several stages, in all of
+            them together.
         prompt_tokens: Tokens of a row's conversations, on average.
         tokens: Tokens written for a row, on average.
     """
@@ -66,13 +68,17 @@ class DryRun(RecordListener):
         chain: Any = pl_module  # such as CritiqueRevision
         self._data: PromptData = trainer.datamodule  # type: ignore[attr-defined]
         self._width, self._price = chain.engine.concurrency, chain.price or Price()
-        self._data.first = min(self._width, MOST_ROWS)
-        self._ended: list[float] = []
+        self._data.first = max(1, min(self._width, MOST_ROWS) // self._data.rows_each)
+        self._stages: list[list[float]] = []
         self._prompt_tokens, self._tokens = 0, 0
         self._failures: list[Failure] = []
 
     def on_stage(self, name: str, total: int, done: int) -> None:
         self._began = time.monotonic()
+        self._stages.append([])
+
+    def on_choice(self, prompt_tokens: int) -> None:
+        self._prompt_tokens += prompt_tokens
 
     def on_reply(self, prompt_tokens: int, tokens: int, cut: bool) -> None:
         self._prompt_tokens += prompt_tokens
@@ -81,21 +87,23 @@ class DryRun(RecordListener):
     def on_record(self, record: Record) -> None:
         if isinstance(record, Failure):
             self._failures.append(record)
-        else:
-            self._ended.append(time.monotonic() - self._began)
+
+    def on_row(self, failed: bool = False) -> None:
+        if not failed:
+            self._stages[-1].append(time.monotonic() - self._began)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not trainer.is_global_zero:
             return
-        console, processes, missing = Console(), trainer.world_size, len(self._data.missing)
-        console.print(f"dry run: {missing} of {len(self._data.sampled)} rows are to be made", highlight=False)
-        if self._ended:
-            n = len(self._ended)
-            trial = Trial(n, sum(self._ended) / n, self._prompt_tokens / n, self._tokens / n)
+        console, processes, missing = Console(), trainer.world_size, len(self._data.unmade)
+        console.print(f"dry run: {missing} of {len(self._data.wanted)} rows are to be made", highlight=False)
+        if made := self._stages[-1] if self._stages else []:
+            n = len(made)
+            trial = Trial(n, sum(map(fmean, filter(None, self._stages))), self._prompt_tokens / n, self._tokens / n)
             console.print(_table(trial, missing, processes, self._width, self._price))
             console.print(_note(trial, processes, self._width), highlight=False, soft_wrap=True)
         if self._failures:
-            tried, last = len(self._ended) + len(self._failures), self._failures[-1]
+            tried, last = len(made) + len(self._failures), self._failures[-1]
             raise UserError(f"{len(self._failures)} of {tried} rows failed, one in its {last.stage}: {last.reason}")
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from cai_lightning.engines import Reply
+from cai_lightning.engines import Choice, Reply
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.manifest import Outputs
@@ -30,6 +30,9 @@ class RecordListener(Callback):
 
     def on_reply(self, prompt_tokens: int, tokens: int, cut: bool) -> None:
         """The engine has answered: a conversation of so many tokens by so many, which are cut at their limit or not."""
+
+    def on_choice(self, prompt_tokens: int) -> None:
+        """The engine has weighed options behind a conversation of so many tokens."""
 
     def on_record(self, record: Record) -> None:
         """A record is finished."""
@@ -61,6 +64,10 @@ class Sink:
     def reply(self, reply: Reply) -> None:
         for listener in self._listeners:
             listener.on_reply(reply.prompt_tokens, reply.tokens, reply.finish_reason == "length")
+
+    def choice(self, choice: Choice) -> None:
+        for listener in self._listeners:
+            listener.on_choice(choice.prompt_tokens)
 
     def record(self, *records: Record) -> None:
         for listener in self._listeners:
@@ -97,11 +104,19 @@ def journals(*kinds: type[Record]) -> tuple[str, ...]:
 
 
 @runtime_checkable
+class MakesSeveral(Protocol):
+    """A module that makes rows of other ids than those of the prompts."""
+
+    def rows_of(self, id: str) -> list[str]:
+        """The ids of all rows that it makes of the prompt with this id, in their order."""
+
+
+@runtime_checkable
 class Recorder(Protocol):
     """A module that makes records; it may come from outside the package."""
 
     records: tuple[type[Record], ...]
-    """The kinds that it hands to its sink."""
+    """The kinds that it hands to its sink, that of its rows first."""
 
     @property
     def outputs(self) -> Outputs:

@@ -15,20 +15,27 @@ from cai_lightning.callbacks.checkpoints import TRAINED, BestCheckpoint, FirstVa
 from cai_lightning.callbacks.costs import Throughput
 from cai_lightning.callbacks.dry_run import DryRun
 from cai_lightning.callbacks.progress import RowProgress, Statement, StepLines
-from cai_lightning.callbacks.recording import EndOnTermination, Recorder, RecordWriter, merge_records
+from cai_lightning.callbacks.recording import (
+    FILES,
+    EndOnTermination,
+    MakesSeveral,
+    Recorder,
+    RecordWriter,
+    merge_records,
+)
 from cai_lightning.cli import lightning_trainer
 from cai_lightning.cli.verbs import VERBS
 from cai_lightning.commands.arguments import PROGRAM, summarize, usage_error
 from cai_lightning.data.prompt_data import PromptData, ResponseData
-from cai_lightning.modules import CritiqueRevision, Evaluation
-from cai_lightning.report.results import show_evaluation, tell_failures, tell_missing, told_cuts, write_evaluation
+from cai_lightning.modules import Evaluation
+from cai_lightning.report.results import show_evaluation, tell_failures, tell_missing, told_rows, write_evaluation
 from cai_lightning.run import manifest
 from cai_lightning.run.config import RUN_VERBS, run_folder
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.files import locked
 from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.processes import quiet
-from cai_lightning.run.records import Failure
+from cai_lightning.run.records import Failure, Record
 
 
 def parser_settings(name: str) -> dict[str, str]:
@@ -116,6 +123,8 @@ class CAICLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             raise UserError(summarize(error)) from error
+        if isinstance(self.model, MakesSeveral) and isinstance(self.datamodule, PromptData):
+            self.datamodule.ask_for(FILES[self._recorder.records[0]], self.model.rows_of)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         verb, settings = str(self.subcommand), dict(self._get(self.config_init, "trainer"))
@@ -192,8 +201,8 @@ class CAICLI(LightningCLI):
 
     @rank_zero_only
     def after_predict(self) -> None:
-        if not self._dry and isinstance(self.model, CritiqueRevision):
-            tell_revisions(self.datamodule, self.run)
+        if not self._dry:
+            tell_made(self._recorder.records[0], self.datamodule, self.run)
 
     @rank_zero_only
     def after_validate(self) -> None:
@@ -226,28 +235,28 @@ class CAICLI(LightningCLI):
         config, path = self.config[self.subcommand], self.run / f"{outputs.verb}.yaml"
         self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
         if self.subcommand == "predict" and isinstance(data, PromptData):
-            manifest.add(self.run, "predict", rows=len(data.sampled))
+            manifest.add(self.run, "predict", rows=len(data.wanted))
 
     def _fingerprint(self) -> dict[str, Any]:
         return manifest.fingerprint(self.run, {"model": self.model, "data": self.datamodule})
 
 
-def tell_revisions(data: LightningDataModule, run: Path) -> None:
-    """Says at the end of predict where the revisions are, how many replies were cut, and which rows failed.
+def tell_made(kind: type[Record], data: LightningDataModule, run: Path) -> None:
+    """Says at the end of predict where the rows are, what is to be known of them, and which of them failed.
 
     Args:
+        kind: Their kind.
         data: What has been read.
         run: The run's folder.
 
     Raises:
         UserError: All rows failed.
     """
-    revisions, failures = run / "revisions.jsonl", run / "failed.jsonl"
-    rank_zero_info(f"the revisions are in {revisions}")
-    if cuts := told_cuts(revisions):
-        rank_zero_info(cuts)
+    failures = run / FILES[Failure]
+    for line in told_rows(kind, run / FILES[kind]):
+        rank_zero_info(line)
     if isinstance(data, PromptData):
-        tried = {prompt.id for prompt in data.missing}
+        tried = set(data.unmade)
         failed = [failure.reason for id, failure in read_records(failures, Failure).items() if id in tried]
         tell_failures(failed, len(tried), f"set aside in {failures}")
 

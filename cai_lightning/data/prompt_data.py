@@ -7,6 +7,7 @@ A process's whole share of the rows is one batch: which of them are computed tog
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,7 +105,18 @@ class PromptData(RowData):
         check_numbers(self, "limit", "samples")
         self.done = 0
         self.missing: list[Prompt] = []
+        self.unmade: list[str] = []
         self.first: int | None = None
+        self.ask_for("revisions.jsonl", lambda prompt: [prompt])
+
+    def ask_for(self, file: str, rows_of: Callable[[str], list[str]]) -> None:
+        """Says what predict makes of each prompt.
+
+        Args:
+            file: The run's file of its rows.
+            rows_of: The ids of the rows of a prompt, by the prompt's.
+        """
+        self._file, self._rows_of, self.rows_each = file, rows_of, len(rows_of(""))
 
     @cached_property
     def source(self) -> list[Prompt]:
@@ -123,8 +135,14 @@ class PromptData(RowData):
 
     @property
     def order(self) -> list[str]:
-        """The ids of the source in its order, with those of further samples."""
-        return [sample.id for prompt in self.source for sample in samples_of(prompt, self.samples)]
+        """The ids of all rows that the source comes to, in its order, further samples included."""
+        samples = (sample for prompt in self.source for sample in samples_of(prompt, self.samples))
+        return [id for sample in samples for id in self._rows_of(sample.id)]
+
+    @property
+    def wanted(self) -> list[str]:
+        """The ids of the rows that predict makes in this run."""
+        return [id for prompt in self.sampled for id in self._rows_of(prompt.id)]
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digests of what this module reads."""
@@ -138,9 +156,11 @@ class PromptData(RowData):
         """Finds what is missing while nobody writes yet, so that all processes find the same."""
         run = Path(self.trainer.default_root_dir)  # type: ignore[union-attr]
         if stage == "predict":
-            made, failed = jsonl.read(run / "revisions.jsonl"), jsonl.read(run / "failed.jsonl")
-            missing = [prompt for prompt in self.sampled if prompt.id not in made]
-            self.missing = sorted(missing, key=lambda prompt: prompt.id in failed)  # who failed before comes last
+            made, failed = jsonl.read(run / self._file), jsonl.read(run / "failed.jsonl")
+            self.unmade = [id for id in self.wanted if id not in made]
+            lacking = {prompt.id: set(self._rows_of(prompt.id)) - made.keys() for prompt in self.sampled}
+            missing = [prompt for prompt in self.sampled if lacking[prompt.id]]
+            self.missing = sorted(missing, key=lambda prompt: not lacking[prompt.id].isdisjoint(failed))  # failed last
         else:
             rows = self._references(run)
             by_prompt = {shared_id(row): row for row in reversed(rows.values())}
@@ -150,7 +170,7 @@ class PromptData(RowData):
     def predict_dataloader(self) -> DataLoader[list[Prompt]]:
         """What this process shall make; of it the first so many where a dry run has set `first`."""
         mine = self.share(self.missing)
-        self.done = len(self.share(self.sampled)) - len(mine)
+        self.done = len(self.share(self.wanted)) - len(self.share(self.unmade))
         return self.one_batch(mine[: self.first])
 
     def val_dataloader(self) -> DataLoader[list[ReferencedPrompt]]:

@@ -8,6 +8,7 @@ import logging
 import math
 import random
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
@@ -28,7 +29,7 @@ from transformers import (
 )
 
 from cai_lightning.models.hub import load_config
-from cai_lightning.run.errors import UserError
+from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.records import Conversation
 from cai_lightning.run.text import why_silent
 
@@ -235,10 +236,12 @@ class Choice:
     Args:
         shares: The options' probabilities as shares of their sum, in their order.
         mass: Their sum, in [0, 1]: little of it says that the model would answer something else.
+        prompt_tokens: Tokens of the conversation before them.
     """
 
     shares: list[float]
     mass: float
+    prompt_tokens: int = field(default=0, compare=False)
 
 
 def check_options(options: Sequence[Sequence[object]]) -> None:
@@ -291,6 +294,9 @@ class Engine(ABC):
     NOT_FINGERPRINTED: frozenset[str] = frozenset()
     """Settings that cannot change a reply but by rounding, such as a batch size; a run may be resumed with others."""
 
+    tells_probabilities: bool | None = None
+    """Whether `choose` can be asked; null where only asking tells."""
+
     model: str
     sampling: Sampling
 
@@ -338,3 +344,41 @@ class Engine(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Frees what `start` has loaded."""
+
+
+async def reply_in_words(
+    engine: Engine,
+    conversation: Conversation,
+    seed: str,
+    silent: Counter[str],
+    stage: str,
+    tries: int,
+    hear: Callable[[Reply], None],
+) -> Reply:
+    """Draws a reply until there are words in it; behind silent draws their number stands in the seed.
+
+    Args:
+        engine: Who replies.
+        conversation: As in `Engine.reply`.
+        seed: As there.
+        silent: How many draws of this row came to no words, by stage; counted on here.
+        stage: The stage of this reply.
+        tries: Draws until it is given up. At temperature 0 there is one, for all would be the same.
+        hear: Hears of every reply, also of those without words.
+
+    Raises:
+        ReplyError: The reply cannot be had, or has no words in any draw; the error names the stage.
+    """
+    tries = 1 if engine.sampling.temperature == 0 else tries
+    try:
+        for _ in range(tries):
+            reply = await engine.reply(conversation, f"{seed}:{silent[stage]}" if silent[stage] else seed)
+            hear(reply)
+            if reply.why_silent is None:
+                return reply
+            silent[stage] += 1
+        often = f" in each of {tries} draws" if tries > 1 else ", drawn once"
+        raise ReplyError(f"{reply.why_silent}{often}")
+    except ReplyError as error:
+        error.stage = stage
+        raise

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -181,7 +181,7 @@ class OpenAIEngine(Engine):
                 f"{self._asked.url}: this server does not tell probabilities (it ignores `logprobs`), "
                 "so it cannot choose between options. vLLM's server tells them, and so does the transformers engine."
             )
-        return as_choice(completion.logprobs, options)
+        return replace(as_choice(completion.logprobs, options), prompt_tokens=completion.prompt_tokens or 0)
 
     async def _ask(self, conversation: Conversation, max_tokens: int, settings: dict[str, Any]) -> Completion:
         """Sends a request when the budget allows it, and corrects the budget by what the request has taken."""

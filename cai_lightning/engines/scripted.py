@@ -26,6 +26,7 @@ class ScriptedEngine(Engine):
     """
 
     concurrency = 8
+    tells_probabilities = True
 
     def __init__(self, script: list[str] | Callable[[Conversation], str]) -> None:
         self.model = "scripted"
@@ -71,6 +72,7 @@ class RecordedEngine(Engine):
     """
 
     concurrency = 64
+    tells_probabilities = False
     path: Path
     field: str = "revision"
 

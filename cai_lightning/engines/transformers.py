@@ -9,7 +9,7 @@ CUDA graphs, on a thread of its own, with one stream of random numbers for all r
 import asyncio
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -77,6 +77,8 @@ class TransformersEngine(Engine):
                 "engine.batching: `paged` knows no repetition_penalty, which is "
                 f"{self.sampling.repetition_penalty}; take `slots`, or set engine.sampling.repetition_penalty to 1"
             )
+        if self.batching == "paged":
+            self.tells_probabilities = False
         self._batch: ContinuousBatch | PagedBatch | None = None
         self._transcripts: Transcripts | None = None
 
@@ -144,7 +146,7 @@ class TransformersEngine(Engine):
         ids = transcripts.encode(conversation)
         rows = transcripts.options(ids, options)
         self._room([*ids, *max(rows, key=len)])
-        return await batch.choose(ids, rows)
+        return replace(await batch.choose(ids, rows), prompt_tokens=len(ids))
 
     def _room(self, ids: list[int]) -> int:
         """How many tokens may follow."""

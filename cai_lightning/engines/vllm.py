@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, TypeVar, get_args
@@ -149,7 +149,7 @@ class VLLMEngine(Engine):
             completion = await served.complete([*ids, *begun], **wanted)
             return [completion.logprobs[0][token].logprob for token in tokens]
 
-        return await weigh(transcripts.options(ids, options), ask)
+        return replace(await weigh(transcripts.options(ids, options), ask), prompt_tokens=len(ids))
 
     def _drawing(self, seed: str) -> dict[str, Any]:
         """How vLLM draws a reply; text is looked at on the way only where a stop string may end it."""

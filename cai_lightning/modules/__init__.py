@@ -1,5 +1,6 @@
 """The objectives: what a verb does with a model."""
 
+from cai_lightning.modules.ai_feedback import AIFeedback as AIFeedback
 from cai_lightning.modules.critique_revision import CritiqueRevision as CritiqueRevision
 from cai_lightning.modules.dpo import DirectPreferenceOptimization as DirectPreferenceOptimization
 from cai_lightning.modules.evaluation import Evaluation as Evaluation

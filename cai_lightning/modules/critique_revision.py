@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from cai_lightning.callbacks.dry_run import Price
 from cai_lightning.callbacks.recording import Sink, journals
 from cai_lightning.engines import Engine, Reply
+from cai_lightning.engines.base import reply_in_words
 from cai_lightning.principles import wording
 from cai_lightning.principles.constitution import Constitution, open_constitution
 from cai_lightning.principles.few_shots import FewShots, open_few_shots
@@ -151,21 +152,8 @@ class CritiqueRevision(LightningModule):
         self.sink.row(failed=True)
 
     async def _ask(self, prompt: Prompt, conversation: Conversation, stage: str, name: str) -> Reply:
-        """Draws a reply until there are words in it; behind silent draws their number stands in the seed."""
         seed, silent = f"{self.seed}:{prompt.id}:{name}", self._silent[prompt.id]
-        tries = 1 if self.engine.sampling.temperature == 0 else self.tries
-        try:
-            for _ in range(tries):
-                reply = await self.engine.reply(conversation, f"{seed}:{silent[stage]}" if silent[stage] else seed)
-                self.sink.reply(reply)
-                if reply.why_silent is None:
-                    return reply
-                silent[stage] += 1
-            often = f" in each of {tries} draws" if tries > 1 else ", drawn once"
-            raise ReplyError(f"{reply.why_silent}{often}")
-        except ReplyError as error:
-            error.stage = stage
-            raise
+        return await reply_in_words(self.engine, conversation, seed, silent, stage, self.tries, self.sink.reply)
 
     def _record(self, prompt: Prompt, rounds: list[Round], replies: list[Reply]) -> Revision:
         constitution, examples = self.principles, self.examples

@@ -25,13 +25,15 @@ from cai_lightning.report.table import by_reason, console, part
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import UNKNOWN, Response, shared_id
+from cai_lightning.run.records import UNKNOWN, Preference, Record, Response, Revision, shared_id
 from cai_lightning.run.text import printable
 
 MOST_NAMED = 3
 MOST_LETTERS = 160
 SILENCES = {"empty response": "empty responses", "unfinished thought": "unfinished thoughts"}
 """Why a response says nothing, with the name of its count in a summary."""
+LITTLE = 0.5
+"""Below this mass of both answers a model would rather answer something else."""
 UNTRACKED = ("cut at max_new_tokens", "looping", *SILENCES.values())
 """Counts of responses that show that a model has come off its track."""
 
@@ -140,6 +142,32 @@ def tell_missing(ids: Sequence[str], tests: int, path: Path) -> None:
         return
     shown = ", ".join(ids[:MOST_NAMED]) + (", ..." if len(ids) > MOST_NAMED else "")
     print(f"warning: {len(ids)} of the {tests} test prompts have no response in {path}: {shown}", file=sys.stderr)
+
+
+def told_rows(kind: type[Record], path: Path) -> list[str]:
+    """What is to be said of the rows that predict has made.
+
+    Args:
+        kind: Their kind; of one from outside the package only the file is known.
+        path: Their file.
+    """
+    told = {Revision: told_cuts, Preference: told_labels}
+    return [f"the {path.stem} are in {path}", *([said] if kind in told and (said := told[kind](path)) else [])]
+
+
+def told_labels(path: Path) -> str:
+    """How many of the responses of a file of preferences were cut, how many pairs are identical, and how sure the
+    feedback model was to answer at all."""
+    rows = list(read_records(path, Preference).values())
+    readings = [reading for row in rows for label in row.labels for reading in label.readings]
+    if not rows:
+        return ""
+    ends = [reason for row in rows for reason in row.finish_reasons]
+    parts = [f"cut at their limit of tokens: {part(sum(end in CUT for end in ends), len(ends), 'responses')}"]
+    parts += [f"identical, so not asked about: {part(sum(not row.labels for row in rows), len(rows), 'pairs')}"]
+    little = sum(reading.mass < LITTLE for reading in readings)
+    parts += [f"mass of both answers below {LITTLE}: {part(little, len(readings), 'readings')}"] if readings else []
+    return "; ".join(parts)
 
 
 def told_cuts(path: Path) -> str:

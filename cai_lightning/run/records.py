@@ -240,6 +240,11 @@ class Label:
     second_shown_first: Annotated[list[Reading], Len(1)]
 
     @property
+    def readings(self) -> list[Reading]:
+        """Those of both orders."""
+        return [*self.first_shown_first, *self.second_shown_first]
+
+    @property
     def probability(self) -> float:
         """That the first response is better, whatever stands first: the mean over both orders."""
         return (_mean_share(self.first_shown_first) + 1 - _mean_share(self.second_shown_first)) / 2

@@ -6,13 +6,13 @@ import pytest
 from lightning.pytorch import LightningDataModule
 
 from cai_lightning.cli import lightning_cli
-from cai_lightning.cli.lightning_cli import CAICLI, tell_evaluation, tell_revisions
+from cai_lightning.cli.lightning_cli import CAICLI, tell_evaluation, tell_made
 from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.data.revision_data import RevisionData
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.manifest import HasWarning
-from cai_lightning.run.records import Prompt
+from cai_lightning.run.records import Revision
 
 FAILURES = [
     {"id": id, "prompt": "How?", "stage": "response", "reason": reason, "created": "2026-01-01T00:00:00+00:00"}
@@ -33,13 +33,13 @@ def run(tmp_path):
 
 def tried(*ids):
     data = PromptData("prompts.jsonl")
-    data.missing = [Prompt(id, "How?") for id in ids]
+    data.unmade = list(ids)
     return data
 
 
 def test_of_failed_rows_those_count_that_were_tried(run, capsys, caplog):
     with caplog.at_level("INFO"):
-        tell_revisions(tried("a", "b"), run)
+        tell_made(Revision, tried("a", "b"), run)
     assert f"the revisions are in {run / 'revisions.jsonl'}" in caplog.text
     assert "none of 1 responses, none of 1 critiques, 1 of 1 revisions (100 %)" in caplog.text
     assert capsys.readouterr().err.startswith(
@@ -49,12 +49,12 @@ def test_of_failed_rows_those_count_that_were_tried(run, capsys, caplog):
 
 def test_where_all_failed_it_is_an_error(run):
     with pytest.raises(UserError, match="1 of the 1 rows tried failed"):
-        tell_revisions(tried("a"), run)
+        tell_made(Revision, tried("a"), run)
 
 
 @pytest.mark.parametrize("data", [tried("b"), LightningDataModule()], ids=["none failed", "other data"])
 def test_without_a_failed_row_nothing_is_warned_of(run, capsys, data):
-    tell_revisions(data, run)
+    tell_made(Revision, data, run)
     assert capsys.readouterr().err == ""
 
 
