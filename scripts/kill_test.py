@@ -2,11 +2,13 @@
 """Kills `predict` at random moments over one corpus, starts it again each time, and looks whether any row is lost.
 
     python scripts/kill_test.py --kills 100 --seed 0
+    python scripts/kill_test.py --kills 100 --labels     # responses and labels of AI feedback in place of revisions
 
 The engine only waits, and fails now and then. Half of the runs have one process, the others two, of which the first,
 the second or both are killed: while they start, while what was left is merged, or once some new rows are on disk. After
 each kill every process has to end, and every row that stood on disk has to stand there unchanged. In the end `predict`
-runs through, and its file has to hold exactly the ids asked for, each once, in their order.
+runs through, and its file has to hold exactly the ids asked for, each once, in their order. Of AI feedback, whose
+prompts come a few at a time, no response that stood on disk may have been drawn again, with labels or still without.
 """
 
 import argparse
@@ -37,6 +39,9 @@ MARK = "CAI_KILL_TEST"
 """Environment variable that tells the processes of this test from all others."""
 
 ROWS_PER_KILL = 30
+MORE = 10
+"""Pairs that a run of AI feedback makes, first all responses, then all labels."""
+
 PATIENCE = 60.0
 VICTIMS = [(1, (0,)), (2, (0,)), (1, (0,)), (2, (1,)), (1, (0,)), (2, (0, 1))]
 """Number of processes, and the ranks that are killed, in turn."""
@@ -67,7 +72,9 @@ class WaitingEngine(Engine):
         return Reply(f"{seed} {os.getpid()} {time.time_ns()} " + "word " * 100, "stop", 100, 10)
 
     async def choose(self, conversation: Conversation, options: Sequence[str]) -> Choice:
-        raise NotImplementedError
+        await self.reply(conversation, "")
+        share = random.random()
+        return Choice([share, 1 - share], random.random())
 
 
 class KillTest:
@@ -77,21 +84,24 @@ class KillTest:
         folder: Holds everything.
         rows: Prompts of the corpus.
         seed: Of the moments.
+        labels: Whether pairs are labelled; otherwise responses are revised.
     """
 
-    def __init__(self, folder: Path, rows: int, seed: int) -> None:
+    def __init__(self, folder: Path, rows: int, seed: int, labels: bool) -> None:
         self.run, self.config, self.log = folder / "run", folder / "kill.yaml", folder / "log.txt"
-        self.file = self.run / "revisions.jsonl"
+        self.file = self.run / ("preferences.jsonl" if labels else "revisions.jsonl")
+        self.more = "--data.limit={}" if labels else ""
+        self.responses: dict[object, tuple[str, str]] = {}
         self.draw = random.Random(seed)
         prompts = folder / "prompts.jsonl"
         prompts.write_text("".join(json.dumps({"prompt": f"How do I bake cake {n}?"}) + "\n" for n in range(rows)))
-        self.config.write_text(yaml.safe_dump({"predict": _section(prompts)}))
-        self.ids = [prompt.id for prompt in read_prompts(str(prompts))]
+        self.config.write_text(yaml.safe_dump({"predict": _section(prompts, LABELS if labels else REVISIONS)}))
+        self.ids = [f"{prompt.id}.p0" if labels else prompt.id for prompt in read_prompts(str(prompts))]
         self.known: dict[object, jsonl.Row] = {}
 
     def kill_once(self, processes: int, ranks: tuple[int, ...]) -> str:
         """Starts predict, kills it, waits and checks; says what it did, or nothing if predict had ended before."""
-        first = self._start(processes)
+        first = self._start(processes, *filter(None, [self.more.format(len(self.known) + MORE)]))
         name, reached = self._moment(time.monotonic(), processes, ranks)
         while not (reached() and (pids := _pids(first, ranks))):
             if _ended(first):
@@ -114,7 +124,8 @@ class KillTest:
         self.check()
         ids = [row["id"] for _, row in jsonl.read_lines(self.file)]
         assert ids == self.ids, f"{len(ids)} rows, {len(set(ids))} ids; {len(self.ids)} were asked for"
-        left = [path.name for pattern in ("revisions.rank*", "failed*") for path in self.run.glob(pattern)]
+        unfinished = (f"{self.file.stem}.rank*", "pairs*", "failed*")
+        left = [path.name for pattern in unfinished for path in self.run.glob(pattern)]
         assert not left, f"left over: {left}"
 
     def check(self) -> None:
@@ -123,6 +134,11 @@ class KillTest:
         lost = [id for id, row in self.known.items() if rows.get(id) != row]
         assert not lost, f"{len(lost)} rows are lost or were made again, such as {lost[0]}"
         self.known = rows
+        pairs = jsonl.read(self.run / "pairs.jsonl") | rows
+        responses = {id: (row["first"], row["second"]) for id, row in pairs.items() if "first" in row}
+        again = [id for id, pair in self.responses.items() if responses.get(id) != pair]
+        assert not again, f"the responses of {len(again)} pairs are lost or were drawn again, such as {again[0]}"
+        self.responses = responses
 
     def _start(self, processes: int, *overrides: str) -> int:
         arguments = ["predict", "--config", str(self.config), "--run", str(self.run)]
@@ -140,11 +156,12 @@ class KillTest:
         if kind == "merge" and ranks == (0,) and jsonl.rank_files(self.file):
             fresh = self.file.with_name(f".{self.file.name}.new")
             return "while it merges", lambda: fresh.exists() or not jsonl.rank_files(self.file)
-        rows = self.draw.randint(1, 12)
-        return f"after {rows} rows", lambda: self._lines() >= len(self.known) + rows
+        rows, before = self.draw.randint(1, 12), self._lines()
+        return f"after {rows} rows", lambda: self._lines() >= before + rows
 
     def _lines(self) -> int:
-        return sum(_lines(file) for file in (self.file, *jsonl.rank_files(self.file)))
+        journals = (self.file, self.run / "pairs.jsonl")
+        return sum(_lines(file) for journal in journals for file in (journal, *jsonl.rank_files(journal)))
 
 
 def kill(test: KillTest, count: int) -> Iterator[str]:
@@ -157,15 +174,18 @@ def kill(test: KillTest, count: int) -> Iterator[str]:
         yield done
 
 
-def _section(prompts: Path) -> dict[str, object]:
+ENGINE = {"class_path": "kill_test.WaitingEngine"}
+SELECTOR = {"class_path": "cai_lightning.principles.selection.RandomSelector"}
+REVISIONS = {
+    "class_path": "cai_lightning.modules.CritiqueRevision",
+    "init_args": {"engine": ENGINE, "selector": SELECTOR},
+}
+LABELS = {"class_path": "cai_lightning.modules.AIFeedback", "init_args": {"engine": ENGINE}}
+
+
+def _section(prompts: Path, model: dict[str, object]) -> dict[str, object]:
     return {
-        "model": {
-            "class_path": "cai_lightning.modules.CritiqueRevision",
-            "init_args": {
-                "engine": {"class_path": "kill_test.WaitingEngine"},
-                "selector": {"class_path": "cai_lightning.principles.selection.RandomSelector"},
-            },
-        },
+        "model": model,
         "data": {"class_path": "cai_lightning.data.PromptData", "init_args": {"prompts": str(prompts)}},
         "trainer": {"accelerator": "cpu"},
     }
@@ -235,10 +255,11 @@ def _command_line() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="How often.")
     parser.add_argument("--seed", type=int, default=0, help="Of the moments.")
+    parser.add_argument("--labels", action="store_true", help="Kills AI feedback.")
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        test = KillTest(Path(folder), ROWS_PER_KILL * options.kills, options.seed)
+        test = KillTest(Path(folder), ROWS_PER_KILL * options.kills, options.seed, options.labels)
         try:
             for number, done in enumerate(kill(test, options.kills), 1):
                 print(f"{number:4}  {done}", flush=True)

@@ -18,8 +18,9 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_four_kills_lose_nothing():
-    command = [sys.executable, str(SCRIPTS / "kill_test.py"), "--kills", "4"]
+@pytest.mark.parametrize("what", [[], ["--labels"]], ids=["revisions", "labels"])
+def test_four_kills_lose_nothing(what):
+    command = [sys.executable, str(SCRIPTS / "kill_test.py"), "--kills", "4", *what]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "4 kills, 120 rows, each of them there exactly once" in finished.stdout
