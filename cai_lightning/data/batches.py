@@ -250,12 +250,16 @@ class Batches(Generic[T, B]):
         planned: Tells the batches of the present epoch.
         make: Makes a batch of its plan.
         done: How many batches of the first epoch were done before, in a training that is resumed.
+
+    Attributes:
+        before: The same, until the first epoch begins.
+        done: How far the present epoch has come.
     """
 
     def __init__(self, planned: Callable[[], list[T]], make: Callable[[T], B], done: int = 0) -> None:
         self._planned = planned
         self._make = make
-        self._before = done
+        self.before = done
         self.done = done
 
     def __len__(self) -> int:
@@ -263,7 +267,7 @@ class Batches(Generic[T, B]):
 
     def __iter__(self) -> Iterator[B]:
         batches = self._planned()
-        self.done, self._before = self._before % len(batches), 0
+        self.done, self.before = self.before % len(batches), 0
         for planned in batches[self.done :]:
             self.done += 1
             yield self._make(planned)

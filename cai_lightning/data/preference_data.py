@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol, cast, runtime_checkable
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -19,7 +19,7 @@ from cai_lightning.data.corpus import CutReplies, is_open
 from cai_lightning.data.defects import is_cut
 from cai_lightning.data.labelled import Labelled, read_labelled
 from cai_lightning.data.pairs import Comparison, EncodedPair, PairBatch, pack_pairs, pad_pairs
-from cai_lightning.data.prompt_data import check_numbers
+from cai_lightning.data.prompt_data import TrainingData, check_numbers
 from cai_lightning.data.prompts import Part, Shares, normalised, opening_text, part, prompt_text
 from cai_lightning.principles import wording
 from cai_lightning.run import jsonl, manifest
@@ -63,7 +63,7 @@ class Comparisons:
 
 
 @dataclass(eq=False, repr=False)
-class PreferenceData(LightningDataModule):
+class PreferenceData(TrainingData):
     """Reads pairs of responses with how likely the first is better, cleans them, and makes batches of whole pairs.
 
     Args:
@@ -119,8 +119,6 @@ class PreferenceData(LightningDataModule):
         self.pairs: dict[Part, list[EncodedPair]] = {}
         self.references: dict[Part, Tensor] = {}
         self._read_before: dict[Path, _Read] = {}
-        self._done = 0
-        self._train: Batches[Planned, PairBatch] | None = None
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digest of the cleaned pairs with their labels."""
@@ -150,8 +148,7 @@ class PreferenceData(LightningDataModule):
         def planned() -> list[Planned]:
             return plan(self.pairs["train"], sizes, self.seed, trainer.current_epoch)[trainer.global_rank]
 
-        self._train = self._batches("train", planned, self._done)
-        return self._train
+        return self.resumable(self._batches("train", planned))
 
     def val_dataloader(self) -> Batches[Planned, PairBatch]:
         return self.once("validation")
@@ -169,14 +166,7 @@ class PreferenceData(LightningDataModule):
         by_length = sorted(range(len(sizes)), key=lambda row: -sizes[row])
         return fill(by_length, sizes, Sizes(self.batch_size, self.max_tokens))
 
-    def state_dict(self) -> dict[str, int]:
-        """How far the epoch has come. Lightning's own saving of loaders misses those that are asked for early."""
-        return {"done": self._train.done if self._train else 0}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self._done = state_dict["done"]
-
-    def _batches(self, name: Part, planned: Callable[[], list[Planned]], done: int = 0) -> Batches[Planned, PairBatch]:
+    def _batches(self, name: Part, planned: Callable[[], list[Planned]]) -> Batches[Planned, PairBatch]:
         pairs = self.pairs[name]
         filler = min(pairs, key=lambda pair: pair.size)
         grain = GRAIN if cast(Trainer, self.trainer).strategy.root_device.type == "cuda" else 1
@@ -187,7 +177,7 @@ class PreferenceData(LightningDataModule):
                 return pack_pairs(rows, batch.step_tokens, references, filler, grain)
             return pad_pairs(rows, batch.step_tokens, references, filler, cast(int, self._tokenizer.pad_token_id))
 
-        return Batches(planned, make, done)
+        return Batches(planned, make)
 
     @property
     def most_tokens(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -30,6 +30,7 @@ from cai_lightning.run.records import Prompt, Response, about, samples_of, share
 from cai_lightning.run.text import split_thoughts
 
 T = TypeVar("T")
+B = TypeVar("B")
 
 VALIDATED_TOGETHER = 16
 """Answers that are looked at together on each process where a policy in training is validated."""
@@ -53,6 +54,31 @@ class ReferencedPrompt:
 
     prompt: Prompt
     reference: str | None
+
+
+class TrainingData(LightningDataModule):
+    """Goes on in the midst of an epoch where a training is resumed.
+
+    Lightning's own saving of loaders misses those that are asked for early; and where layers are shared out, it reads
+    the checkpoint when the loader is there already.
+    """
+
+    _train: Batches[Any, Any] | None = None
+    _done = 0
+
+    def resumable(self, batches: Batches[T, B]) -> Batches[T, B]:
+        """The batches of an epoch, from where the checkpoint says that it was."""
+        batches.before, self._train = self._done, batches
+        return batches
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch has come."""
+        return {"done": self._train.done if self._train else 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._done = state_dict["done"]
+        if self._train:
+            self._train.before = self._done
 
 
 class RowData(LightningDataModule):
@@ -229,7 +255,7 @@ class Answering(Protocol):
 
 
 @dataclass(eq=False, repr=False)
-class TrainingPrompts(LightningDataModule):
+class TrainingPrompts(TrainingData):
     """Reads the prompts that a policy answers in its training, to learn from what its answers are worth.
 
     Args:
@@ -266,8 +292,6 @@ class TrainingPrompts(LightningDataModule):
         super().__init__()
         check_numbers(self, "limit", "validated", "batch_size", "max_length")
         self.order: list[str] = []
-        self._done = 0
-        self._train: Batches[Asked, Batch] | None = None
 
     @cached_property
     def rows(self) -> list[Prompt]:
@@ -308,8 +332,7 @@ class TrainingPrompts(LightningDataModule):
             steps = [tuple(order[start : start + self.batch_size]) for start in range(0, len(order), self.batch_size)]
             return [Asked(step, number, parts, learned=True) for step in steps for number in range(parts)]
 
-        self._train = Batches(planned, self._answered, self._done)
-        return self._train
+        return self.resumable(Batches(planned, self._answered))
 
     def val_dataloader(self) -> Batches[Asked, Batch]:
         """All prompts are answered together, and then looked at in as many batches as take little memory."""
@@ -321,13 +344,6 @@ class TrainingPrompts(LightningDataModule):
         """When the trainer asks for a batch, and not before: Lightning fetches none ahead of loaders that tell their
         length."""
         return cast(Answering, cast(Trainer, self.trainer).lightning_module).answered(asked)
-
-    def state_dict(self) -> dict[str, int]:
-        """How far the epoch has come."""
-        return {"done": self._train.done if self._train else 0}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self._done = state_dict["done"]
 
     @property
     def most_tokens(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from transformers import PreTrainedTokenizerBase
 
 from cai_lightning.data.batches import (
@@ -26,7 +26,7 @@ from cai_lightning.data.batches import (
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.corpus import Corpus, CutReplies, Mixture, Target, Wanted, mix, read_corpus
 from cai_lightning.data.defects import LOOPING, repeated_ngrams
-from cai_lightning.data.prompt_data import check_numbers
+from cai_lightning.data.prompt_data import TrainingData, check_numbers
 from cai_lightning.data.prompts import Part, Shares, read_prompts
 from cai_lightning.run import manifest
 
@@ -38,7 +38,7 @@ _CUT_REPLIES: dict[CutReplies, str] = {
 
 
 @dataclass(eq=False, repr=False)
-class RevisionData(LightningDataModule):
+class RevisionData(TrainingData):
     """Cleans a run's revisions, adds other conversations to them where asked, and makes batches of their tokens.
 
     Args:
@@ -98,8 +98,6 @@ class RevisionData(LightningDataModule):
             raise ValueError(f"data.max_repetition: must be a share from 0 to 1, not {self.max_repetition}")
         self.examples: dict[Part, list[Example]] = {}
         self._corpora: dict[Path, Corpus] = {}
-        self._done = 0
-        self._train: Batches[Planned, Batch] | None = None
 
     def inputs(self, run: Path) -> dict[str, str]:
         """Digest of the cleaned corpus."""
@@ -130,15 +128,7 @@ class RevisionData(LightningDataModule):
         def planned() -> list[Planned]:
             return plan(self.examples["train"], sizes, self.seed, trainer.current_epoch)[trainer.global_rank]
 
-        self._train = self._batches("train", planned, self._done)
-        return self._train
-
-    def state_dict(self) -> dict[str, int]:
-        """How far the epoch has come. Lightning's own saving of loaders misses those that are asked for early."""
-        return {"done": self._train.done if self._train else 0}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self._done = state_dict["done"]
+        return self.resumable(self._batches("train", planned))
 
     def val_dataloader(self) -> Batches[Planned, Batch]:
         """Every row once, by length."""
@@ -159,7 +149,7 @@ class RevisionData(LightningDataModule):
             self._corpora[path] = mix(corpus, self.mixture or (), self.shares, self.seed)
         return self._corpora[path]
 
-    def _batches(self, part: Part, planned: Callable[[], list[Planned]], done: int = 0) -> Batches[Planned, Batch]:
+    def _batches(self, part: Part, planned: Callable[[], list[Planned]]) -> Batches[Planned, Batch]:
         examples = self.examples[part]
         shortest = min(examples, key=lambda example: len(example.input_ids))
         idle = replace(shortest, labels=[IGNORED] * len(shortest.labels))
@@ -171,7 +161,7 @@ class RevisionData(LightningDataModule):
                 return pack(rows, batch.step_tokens, grain)
             return pad(rows, batch.step_tokens, cast(int, self._tokenizer.pad_token_id))
 
-        return Batches(planned, make, done)
+        return Batches(planned, make)
 
     @property
     def most_tokens(self) -> int:
