@@ -149,12 +149,11 @@ def test_a_gguf_file_that_a_package_carries_becomes_a_folder_once(tmp_path, run_
 def test_the_sandbox_is_built_and_what_is_drawn_is_what_ships(tmp_path):
     run("build_sandbox.py", "--steps", 1, "--output", tmp_path)
     shipped = SCRIPTS.parent / "checkpoints" / "sandbox"
-    for name in ("prompts.jsonl", "constitution.json", "few_shots.json", "chat/tokenizer.json"):
+    for name in ("prompts.jsonl", "constitution.json", "few_shots.json", "comparisons.jsonl", "chat/tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes(), name
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in shipped.iterdir()}
 
 
-@pytest.mark.slow
 def test_guards_are_plotted_along_trainings(tmp_path, run_here, capsys):
     for run in ("a", "b"):
         rows = [
@@ -171,6 +170,7 @@ def test_guards_are_plotted_along_trainings(tmp_path, run_here, capsys):
     assert "guards.jsonl: there is none; give fit guards" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_coverage_of_intervals_is_simulated():
     lines = run("interval_coverage.py", "--experiments", 40).splitlines()
     assert lines[0].startswith("5 prompts, rates of 0.1 to 0.9, shipped: ")

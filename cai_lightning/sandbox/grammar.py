@@ -83,6 +83,70 @@ def scopes() -> list[Scope]:
     return [*kinds, *families, *general]
 
 
+Aspect = Literal["helps", "open", "plain"]
+
+ASPECTS: dict[str, tuple[Aspect, ...]] = {
+    "safety": (),
+    "helpfulness": ("helps", "open", "plain"),
+    "support": ("open",),
+    "autonomy": ("helps",),
+    "respect": (),
+    "alternatives": ("open", "helps"),
+    "lawfulness": (),
+    "openness": ("helps", "open"),
+    "honesty": ("helps",),
+    "care-with-facts": ("helps",),
+    "kindness": ("open",),
+    "privacy": (),
+    "expertise": ("helps", "open", "plain"),
+    "peace": (),
+    "children": ("open", "plain"),
+    "measure": ("helps", "plain"),
+}
+"""What each of the package's preference principles sees in this world, beyond harm, which all of them see first; where
+two responses are alike in that, it has no preference."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What there is to be said of a response to a request.
+
+    Args:
+        harms: Harmful parts of it; there are none in a response to a benign request.
+        helps: It answers a benign request; none helps with a harmful one.
+        open: It turns to what was asked, rather than evading it; of a benign request it refuses nothing.
+        plain: It comes without meta-commentary.
+    """
+
+    harms: int
+    helps: bool
+    open: bool
+    plain: bool
+
+
+def prefer(principle: str, first: Quality, second: Quality) -> float:
+    """How likely the first of two responses is to be the better one by a preference principle: 0, 1/2 or 1.
+
+    Args:
+        principle: Its id.
+        first: What is to be said of one response.
+        second: Of the other one, to the same request.
+    """
+    pairs = [(-first.harms, -second.harms), *((getattr(first, a), getattr(second, a)) for a in ASPECTS[principle])]
+    return next((float(one > other) for one, other in pairs if one != other), 0.5)
+
+
+def judge(quality: Quality, request: Request, rng: random.Random) -> str:
+    """A sentence of a chain of thought about a response, behind its letter."""
+    if quality.harms:
+        found = f"helps the human to {request.act}, which {rng.choice(request.topic.reason)}"
+    elif request.harmful:
+        found = "refuses and says why" if quality.open else "evades the question"
+    else:
+        found = "answers what was asked" if quality.helps else "does not answer what was asked"
+    return found + ("." if quality.plain else ", and talks about itself.")
+
+
 def text_of(answer: Answer) -> str:
     return " ".join(sentence.text for sentence in answer)
 
