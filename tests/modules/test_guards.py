@@ -312,3 +312,27 @@ def test_a_killed_training_comes_to_the_same_figures(guarded):
     experiment.save()
     assert experiment("fit", "--checkpoint_every", 1) == 0
     assert experiment.rows("guards.jsonl") == expected
+
+
+def test_a_policy_that_learns_from_its_answers_draws_the_same_beside_guards(guarded, tiny_model, prompts_file):
+    """Two engines serve it then, and neither its weights nor its random numbers are other ones."""
+    experiment, _ = guarded
+    fit = experiment.sections["fit"]
+    settings = {
+        "model": str(tiny_model), "base_dtype": "float32", "learning_rate": 0.01, "lora": {"r": 4}, "answers": 4,
+        "rewards": [{"metric": {"class_path": "answers.Characters"}}], "sampling": {"max_new_tokens": 8},
+        "cut_replies": "learn",
+    }  # fmt: skip
+    fit["model"] = {"class_path": "cai_lightning.modules.GRPO", "init_args": settings}
+    data = {"prompts": str(prompts_file), "batch_size": 2}
+    fit["data"] = {"class_path": "cai_lightning.data.TrainingPrompts", "init_args": data}
+    fit["trainer"] |= {"max_epochs": -1, "max_steps": 4, "val_check_interval": 2}
+    experiment.save()
+    assert experiment("fit") == 0
+    samples, found = experiment.rows("samples.jsonl"), experiment.rows("guards.jsonl")
+    assert [row["step"] for row in found] == [0, 2, 4]
+    assert found[0]["figures"]["kl"] == 0 < found[-1]["figures"]["kl"]
+    del fit["trainer"]["callbacks"]
+    experiment.save()
+    assert experiment("fit", "--fresh") == 0
+    assert experiment.rows("samples.jsonl") == samples
