@@ -134,12 +134,12 @@ class GRPO(PolicyModule):
         self._sink = Sink.of(self.trainer)
 
     def teardown(self, stage: str) -> None:
-        if "_served" in self.__dict__:
+        if "engine" in self.__dict__:
             self._rewards.free()
             self._engine.stop()
 
     @cached_property
-    def _served(self) -> TransformersEngine:
+    def engine(self) -> TransformersEngine:
         """The engine on the policy itself, when it is asked first; the evaluators are there then, too."""
         for module in self.policy.modules():
             if isinstance(module, nn.Dropout):
@@ -211,7 +211,7 @@ class GRPO(PolicyModule):
         return batches
 
     def _draw(self, samples: Sequence[Prompt], learned: bool) -> list[Reply]:
-        engine = self._served
+        engine = self.engine
         engine.forget()
         seed = f"{self.seed}:{self.global_step if learned else 'validation'}"
         with serving(self.base), self.trainer.strategy.precision_plugin.forward_context():

@@ -50,6 +50,10 @@ class WeightedReward:
     columns: list[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.metric.uses_references:
+            raise ValueError(
+                f"rewards.metric: {type(self.metric).__name__} scores by references, which nobody has here"
+            )
         known = [column.name for column in self.metric.columns]
         for name in self.columns or []:
             if name not in known:

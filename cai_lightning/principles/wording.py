@@ -63,6 +63,11 @@ def verdict(conversation: Conversation, thought: str) -> Conversation:
     return [*answered(conversation, thought), user(VERDICT)]
 
 
+def dialogue(conversation: Conversation) -> str:
+    """The turns with their speakers, a blank line between them, as a text inside of a question."""
+    return "\n\n".join(f"{_AT_ONCE[1][turn['role']]}: {turn['content']}" for turn in conversation)
+
+
 def plain(conversation: Conversation) -> str:
     """The conversation without a chat template, its turns joined by blank lines, as in the original experiment.
 

@@ -204,6 +204,19 @@ def test_rewards_are_added_up_by_their_weights(learning):
     assert learning.logged("train_reward_again") == learning.logged("train_reward_characters")
 
 
+def test_a_feedback_model_rewards_directly(learning, tiny_model):
+    engine = {"class_path": "cai_lightning.engines.TransformersEngine", "init_args": {"model": str(tiny_model)}}
+    rating = {"class_path": "cai_lightning.metrics.AIRating", "init_args": {"engine": engine}}
+    change(learning, rewards=[{"metric": rating}])
+    assert learning("fit", "--trainer.max_steps", 2) == 0
+    rewards = [row["reward"] for row in samples(learning).values() if row["reason"] is None]
+    assert all(0 < reward < 1 for reward in rewards)
+    assert len(set(rewards)) > 1
+    settings = json.loads((learning.run / "fit.json").read_text())["settings"]
+    assert settings["model.rewards.0.metric.engine.model"] == str(tiny_model)
+    assert settings["digest of reward ai_rating"]
+
+
 def test_it_starts_from_an_adapter_and_refers_to_that_not_to_the_base(learning):
     assert learning("fit") == 0
     first = learning.run / "adapter"
