@@ -8,6 +8,8 @@ lora = shape_of(folder, asked)       # of one from which a training starts
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -198,6 +200,32 @@ def load_adapter(model: PreTrainedModel, folder: Path, lora: Lora | None = None)
     if found.unexpected_keys:
         raise UserError(f"{folder}: the base has no place for {_count(found.unexpected_keys)} of this adapter.")
     return policy
+
+
+@contextmanager
+def folded(model: nn.Module) -> Iterator[None]:
+    """Computes for a while with the updates of an adapter added to the weights, which is faster, and then with the very
+    weights of before: nothing is subtracted.
+
+    Only in float32 on a CPU: 16 bits would round the updates away, and CUDA graphs look where weights were.
+    """
+    from peft.tuners.lora import Linear
+
+    layers = [layer for layer in model.modules() if isinstance(layer, Linear)]
+    weights = [layer.get_base_layer().weight for layer in layers]
+    if any((w.dtype, w.device.type) != (torch.float32, "cpu") for w in weights) or shared_targets(model):
+        yield
+        return
+    kept = [weight.data for weight in weights]
+    try:
+        for layer, weight in zip(layers, weights, strict=True):
+            weight.data = weight.data.clone()
+            layer.merge()
+        yield
+    finally:
+        for layer, weight, values in zip(layers, weights, kept, strict=True):
+            layer.merged_adapters.clear()
+            weight.data = values
 
 
 def save_adapter(policy: "PeftModel", state: dict[str, Tensor], folder: Path) -> None:

@@ -22,6 +22,7 @@ from cai_lightning.data.batches import IGNORED, Batch, Example, shared
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.metrics import ResponseMetric
 from cai_lightning.metrics.base import within_bounds
+from cai_lightning.models.adapters import folded
 from cai_lightning.models.attention import install_grouped
 from cai_lightning.principles import wording
 from cai_lightning.run.errors import ReplyError
@@ -141,14 +142,16 @@ def _coalesced(part: WeightedReward, values: dict[str, Tensor]) -> Tensor:
 
 @contextmanager
 def serving(base: PreTrainedModel) -> Iterator[None]:
-    """Makes a model in training answer for a while: without dropout, by attention that knows caches."""
+    """Makes a model in training answer for a while: without dropout, by attention that knows caches, its adapter folded
+    into its weights where that changes nothing."""
     training, before = base.training, base.config._attn_implementation
     base.eval()
     if base.is_backend_compatible() and before != "eager":
         base.set_attn_implementation("sdpa")
         install_grouped(base)
     try:
-        yield
+        with torch.no_grad(), folded(base):
+            yield
     finally:
         if base.is_backend_compatible():
             base.set_attn_implementation(before)
