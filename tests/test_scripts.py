@@ -39,6 +39,7 @@ LIBRARIES = {
 
 HERE = {
     "bench_generation.py",
+    "bench_preferences.py",
     "bench_training.py",
     "build_sandbox.py",
     "convert_gguf.py",
@@ -119,6 +120,16 @@ def test_training_is_measured_beside_a_peer_that_finds_the_same_loss(tmp_path, t
     assert own["loss_before"] == pytest.approx(peer["loss_before"], rel=1e-4)
     assert own["bytes_above_loaded"] > 0
     assert "MFU of cai_lightning" in printed
+
+
+def test_learning_from_rewards_is_measured_with_answers_of_equal_length(tmp_path, tiny_model, prompts_file):
+    options = ["--only", "grpo", "--prompts", prompts_file, "--peers", TESTS / "peers", "--model", tiny_model]
+    options += ["--prompts-per-step", 2, "--group", 4, "--new-tokens", 9, "--steps", 2, "--batch-size", 4]
+    run("bench_preferences.py", *options, "--dtype", "float32", "--repeats", 1, "--contenders", "cai_lightning",
+        "--output", tmp_path / "figures")  # fmt: skip
+    (own,) = figures(tmp_path / "figures").values()
+    assert (own["steps"], own["answers"], len(own["rewards"])) == (2, 16, 2)
+    assert own["share_generation"] + own["share_scoring"] + own["share_update"] == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize("lengths", ["equal", "varied"])

@@ -48,7 +48,8 @@ class Statement(Callback):
         total, done = int(trainer.estimated_stepping_batches), trainer.global_step
         begun = f", {done:,} of them done" if done else ""
         batches = trainer.accumulate_grad_batches * trainer.world_size
-        steps = f"steps: {total:,}{begun}; batches in a step: {batches}; epochs: at most {trainer.max_epochs}"
+        epochs = f"; epochs: at most {trainer.max_epochs}" if trainer.max_epochs != -1 else ""
+        steps = f"steps: {total:,}{begun}; batches in a step: {batches}{epochs}"
         rank_zero_info("\n".join([*told, steps]))
 
 
