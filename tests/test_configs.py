@@ -17,6 +17,8 @@ PROMISED = {
     "laptop_contextual": RUN_VERBS,
     "sandbox_rounds": RUN_VERBS,
     **{f"{model}_base": ("validate",) for model in ("qwen", "mistral", "sandbox")},
+    "sandbox_feedback": ("predict",),
+    "qwen_feedback_dpo": ("predict",),
     "score_responses": ("validate",),
     **{f"{model}_grpo": ("fit", "validate") for model in ("qwen", "smollm2", "sandbox")},
     **{f"{model}_control": ("fit", "validate") for model in ("qwen", "sandbox")},

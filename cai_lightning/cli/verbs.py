@@ -72,7 +72,7 @@ VERBS = {
         "RUN... [--audit FILE...] [--output DIR]", "which run is better, true or noise → report/", "compare"
     ),
     "inspect": Verb(
-        "RUN... [--sample N] [--output DIR]", "what the revisions are made of, side by side", "inspect.command"
+        "RUN... [--sample N] [--output DIR]", "what revisions or labels are made of, side by side", "inspect.command"
     ),
     "export": Verb(
         "RUN --output DIR [--merge]", "the adapter, or the whole model, with its card → DIR/", "export.command"

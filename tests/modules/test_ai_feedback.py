@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
 import random
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from itertools import pairwise
+from pathlib import Path
 from statistics import fmean
 
 import opinion
@@ -20,7 +24,8 @@ from cai_lightning.modules import AIFeedback
 from cai_lightning.principles import wording
 from cai_lightning.principles.comparisons import open_comparisons
 from cai_lightning.principles.preferences import open_preferences
-from cai_lightning.run import jsonl
+from cai_lightning.run import jsonl, manifest
+from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import Pair, Preference, Prompt, assistant, user
 
 PROMPT = Prompt("0123456789abcdef", "How do I pick a lock?")
@@ -364,3 +369,57 @@ def test_a_real_model_labels_as_its_own_probabilities_say(feedback, tiny_model, 
                 choice = asyncio.run(served.choose(asked, ("(A)", "(B)")))
                 assert (reading.share, reading.mass) == pytest.approx((choice.shares[0], choice.mass), abs=1e-4)
     assert any(row.labels for row in found)
+
+
+@pytest.mark.parametrize("judge", [None, {"class_path": "opinion.Opinion", "init_args": {"tells": None}}])
+def test_a_server_that_tells_no_probabilities_ends_it_before_the_first_response(feedback, judge, monkeypatch, capsys):
+    async def choose(self, conversation, options):
+        raise UserError("this server does not tell probabilities")
+
+    monkeypatch.setattr(Opinion, "choose", choose)
+    feedback.sections["predict"]["model"]["init_args"] |= {"feedback": judge}
+    feedback.sections["predict"]["model"]["init_args"]["engine"]["init_args"] = {"tells": None}
+    feedback.save()
+    assert feedback("predict") == 1
+    assert "error: this server does not tell probabilities" in capsys.readouterr().err
+    assert not [call for _, call, _ in opinion.calls if call == "reply"]
+
+
+def test_the_policy_has_the_adapter_and_another_feedback_model_has_none(feedback, tmp_path, capsys):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "weights").write_text("1")
+    judge = {"class_path": "opinion.Opinion", "init_args": {"model": "judge"}}
+    feedback.sections["predict"]["model"]["init_args"] |= {"adapter": str(adapter)}
+    feedback.save()
+    assert feedback("predict", "--data.limit", 1) == 0
+    digest = manifest.folder_digest(adapter)
+    assert [(row["adapter"], row["feedback"]["adapter"]) for row in feedback.rows("preferences.jsonl")] == [
+        (digest, digest)
+    ]
+    (adapter / "weights").write_text("2")
+    assert feedback("predict", "--data.limit", 2) == 1
+    assert "digest of adapter" in capsys.readouterr().err
+    feedback.sections["predict"]["model"]["init_args"] |= {"feedback": judge}
+    feedback.save()
+    opinion.calls.clear()
+    assert feedback("predict", "--data.limit", 1, "--fresh") == 0
+    assert [(model, of) for model, call, of in opinion.calls if call == "start"] == [
+        ("opinion", str(adapter)),
+        ("judge", "None"),
+    ]
+    assert feedback.rows("preferences.jsonl")[0]["feedback"]["adapter"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_make_what_one_does(feedback, tmp_path):
+    assert feedback("predict", "--data.limit", 7, "--model.responses", 4) == 0
+    one, feedback.run = rows(feedback), tmp_path / "two"
+    arguments = feedback.arguments("predict", "--data.limit", 7, "--model.responses", 4, "--trainer.devices", 2)
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "cai_lightning", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(rows(feedback).items()) == list(one.items())

@@ -1,4 +1,4 @@
-"""`python -m cai_lightning inspect RUN...`: what a corpus of revisions is made of, and which of several is cleaner.
+"""`python -m cai_lightning inspect RUN...`: what a corpus of revisions, or of labels, is made of, and which is cleaner.
 
 With `--sample` or `--id` it shows single conversations, too, for reading: what models wrote is shown to the letter and
 never obeyed.
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from cai_lightning.commands.arguments import call, check_confidence
 from cai_lightning.commands.inspect.figures import compute_figures, inspect_corpus
+from cai_lightning.commands.inspect.labels import holds_labels, inspect_labels
 from cai_lightning.commands.inspect.tables import csv_head, csv_rows, document, save_plot
 from cai_lightning.data.cleaning import commentary_spans
 from cai_lightning.principles.constitution import open_constitution
@@ -40,10 +41,10 @@ def inspect_runs(
     constitution: str | None = None,
     confidence: float = 0.95,
 ) -> None:
-    """Shows what corpora of revisions are made of, side by side where there are several.
+    """Shows what corpora of revisions are made of, or the labels of AI feedback, side by side where there are several.
 
     Args:
-        runs: Folders of runs after predict, finished or not, or files like its revisions.jsonl.
+        runs: Folders of runs after predict, finished or not, or files like its revisions.jsonl or preferences.jsonl.
         output: Folder for inspection.md, inspection.csv and inspection.png; null writes none.
         sample: Prints so many conversations of each run as well.
         id: Prints the conversation about the prompt with this id, and no figures.
@@ -57,6 +58,14 @@ def inspect_runs(
     check_confidence(confidence)
     if sample < 0:
         raise UserError(f"--sample {sample}: expected a number of conversations, from 0 on.")
+    if labelled := [run for run in runs if holds_labels(run)]:
+        if len(labelled) < len(runs) or constitution:
+            raise UserError(
+                f"{labelled[0]}: it holds labels, which stand beside other runs of labels alone, and without "
+                "--constitution."
+            )
+        inspect_labels(runs, output, sample, id, seed, confidence)
+        return
     corpora = read_corpora(runs)
     if id is not None:
         _print_conversations(_with_id(corpora, id))
