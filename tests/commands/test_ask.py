@@ -70,6 +70,18 @@ def test_without_a_section_validate_the_chains_model_gets_the_adapter(told, caps
     in_order(capsys.readouterr().out, "Sure.", f"{FINE_TUNED}: scripted with {told.run / 'adapter'} --\nSure.")
 
 
+def test_a_section_that_labels_is_left_aside(told, capsys):
+    init = {"engine": scripted("(A)"), "responses": 4}
+    told.sections["predict"]["model"] = {"class_path": "cai_lightning.modules.AIFeedback", "init_args": init}
+    told.save()
+    assert told("ask", "How?") == 0
+    in_order(capsys.readouterr().out, BASE, "Never.", FINE_TUNED, "Never.")
+    del told.sections["validate"]
+    told.save()
+    assert told("ask", "How?") == 1
+    assert "neither a section predict nor a section validate" in capsys.readouterr().err
+
+
 def test_overrides_reach_the_sections_that_have_them(told, tmp_path, capsys):
     other = tmp_path / "other"
     other.mkdir()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import torch
@@ -82,9 +83,9 @@ def read_experiment(options: Sequence[str]) -> Experiment:
     if not files:
         raise UserError("ask needs --config FILE, the experiment whose models answer.")
     for file in files:
-        if CLASSES.keys().isdisjoint(file.verbs):
+        if not _asked(file):
             raise UserError(f"{file.path}: neither a section predict nor a section validate, whose models ask asks.")
-    verbs = [verb for verb in CLASSES if any(verb in file.verbs for file in files)]
+    verbs = [verb for verb in CLASSES if any(verb in _asked(file) for file in files)]
     parser = ArgumentParser(prog=f"{PROGRAM} ask", usage=USAGE)
     parser.add_argument("--config", action="config")
     parser.add_argument("--run", type=str)
@@ -112,8 +113,19 @@ def _arguments(words: Sequence[str], verbs: Sequence[str]) -> Iterator[str]:
 
 def _model_settings(file: Configuration) -> dict[str, Any]:
     """What a file says about models, its other settings left aside."""
-    sections = {verb: file.section(verb) for verb in file.verbs if verb in CLASSES}
+    sections = {verb: file.section(verb) for verb in _asked(file)}
     return {verb: {"model": section["model"]} for verb, section in sections.items() if "model" in section}
+
+
+def _asked(file: Configuration) -> list[str]:
+    """The sections of a file whose models are asked; a model that does something else, such as labels, is not."""
+    return [verb for verb in CLASSES if verb in file.verbs and not _is_another(file.section(verb), CLASSES[verb])]
+
+
+def _is_another(section: dict[str, Any], kind: type[LightningModule]) -> bool:
+    model = section.get("model")
+    named = locate(str(model.get("class_path"))) if isinstance(model, dict) else None
+    return isinstance(named, type) and not issubclass(named, kind)
 
 
 def _takers(key: str, verbs: Sequence[str]) -> Sequence[str]:
