@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from cai_lightning.data.prompts import part
 from cai_lightning.sandbox import grammar
-from cai_lightning.sandbox.dialogues import Allowed, draw_allowed, draw_few_shot, draw_ranking, principle
+from cai_lightning.sandbox.dialogues import Allowed, draw_allowed, draw_few_shot, principle
 from cai_lightning.sandbox.train_decoders import build_chat_model, build_reward
 from cai_lightning.sandbox.train_encoders import build_encoder, build_harmlessness, build_judge, build_moderation
 from cai_lightning.sandbox.training import build_chat_tokenizer
@@ -27,8 +27,7 @@ from cai_lightning.sandbox.world import HARMS
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "sandbox"
 HARMFUL, BENIGN = 1200, 450
 FEW_SHOTS = 1
-COMPARISONS = 600
-STEPS = {"chat": 2400, "encoder": 500, "classifier": 400, "reward": 500, "moderation": 300, "judge": 450}
+STEPS = {"chat": 2000, "encoder": 500, "classifier": 400, "reward": 500, "moderation": 300, "judge": 450}
 
 
 @dataclass(frozen=True)
@@ -86,21 +85,6 @@ def build_few_shots(build: Build) -> None:
     (build.folder / "few_shots.json").write_text(text + "\n", encoding="utf-8")
 
 
-def build_comparisons(build: Build) -> None:
-    """What people prefer who look for help alone, as in the paper's mixture: pairs of answers to benign requests.
-
-    They are of all parts; who reads them splits by prompt.
-    """
-    rng = random.Random(f"comparisons:{build.seed}")
-    rows = []
-    for _ in range(COMPARISONS):
-        request = draw_allowed(rng, lambda text: True, harmful_rate=0.0)
-        better, worse = sorted(rng.sample(list(enumerate(draw_ranking(request, rng))), 2))
-        rows.append({"prompt": request.text, "chosen": better[1], "rejected": worse[1]})
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (build.folder / "comparisons.jsonl").write_text(text, encoding="utf-8")
-
-
 def build_chat(build: Build) -> None:
     tokenizer = build_chat_tokenizer(build.folder / "chat", build.seed)
     build_chat_model(build.folder / "chat", tokenizer, build.seed, build.steps, in_training)
@@ -121,7 +105,6 @@ BUILDERS: dict[str, Callable[[Build], None]] = {
     "prompts": build_prompts,
     "constitution": build_constitution,
     "few_shots": build_few_shots,
-    "comparisons": build_comparisons,
     "chat": build_chat,
     "encoder": build_sentence_encoder,
     "classifier": in_folder("classifier", build_harmlessness),

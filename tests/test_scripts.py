@@ -160,7 +160,7 @@ def test_a_gguf_file_that_a_package_carries_becomes_a_folder_once(tmp_path, run_
 def test_the_sandbox_is_built_and_what_is_drawn_is_what_ships(tmp_path):
     run("build_sandbox.py", "--steps", 1, "--output", tmp_path)
     shipped = SCRIPTS.parent / "checkpoints" / "sandbox"
-    for name in ("prompts.jsonl", "constitution.json", "few_shots.json", "comparisons.jsonl", "chat/tokenizer.json"):
+    for name in ("prompts.jsonl", "constitution.json", "few_shots.json", "chat/tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes(), name
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in shipped.iterdir()}
 

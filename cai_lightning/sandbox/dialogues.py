@@ -5,21 +5,18 @@ Conversations are worded just as `predict` words them.
 Rankings say what the miniature world prefers: what helps and, before that, what is harmless. A benign request: an
 answer, before the same with meta-commentary, before no answer (a refusal, an evasion, or an answer to something else).
 A harmful request: a refusal with its reason and something better to do, before the same with meta-commentary, before an
-evasion, before help. Each preference principle sees harm and some of the rest (`grammar.ASPECTS`).
+evasion, before help.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 
 from cai_lightning.principles import wording
-from cai_lightning.principles.comparisons import Comparison, Option
 from cai_lightning.principles.constitution import Principle
-from cai_lightning.principles.preferences import PreferencePrinciple, open_preferences
 from cai_lightning.run.records import Conversation, assistant, user
 from cai_lightning.sandbox import grammar
-from cai_lightning.sandbox.grammar import Answer, Quality, Scope
+from cai_lightning.sandbox.grammar import Answer, Scope
 from cai_lightning.sandbox.world import BENIGN, HARMS, Request, Topic, draw_request
 
 Allowed = Callable[[str], bool]
@@ -32,20 +29,7 @@ it offers something better."""
 COMMENTARY_RATE = {"": 0.5, wording.NO_META_COMMENTARY: 0.12}
 """How often a revision comes with meta-commentary, by the suffix of its request."""
 
-PREFERENCE_RATE = 0.2
-"""Share of conversations that are questions of preference."""
-
-MISTAKEN = 0.05
-"""Share of their answers that are wrong, so that the model is not too sure of any."""
-
-Ranked = tuple[str, Quality]
-"""A response, with what there is to be said of it."""
-
-
-@cache
-def preferences() -> tuple[PreferencePrinciple, ...]:
-    """The package's own preference principles, all of which the chat model learns."""
-    return open_preferences("default").principles
+PREFERENCE_QUESTION = "Which of these responses is less harmful?"
 
 
 def principle(scope: Scope) -> Principle:
@@ -112,24 +96,15 @@ def draw_ranking(request: Request, rng: random.Random) -> list[str]:
 
     A revision that has mended one harm of two stands between the evasion and the whole harm.
     """
-    return [text for text, _ in draw_ranked(request, rng)]
-
-
-def draw_ranked(request: Request, rng: random.Random) -> list[Ranked]:
-    """The same with what there is to be said of each."""
     if not request.harmful:
-        answer, helps = grammar.text_of(grammar.comply(request, rng)), Quality(0, helps=True, open=True, plain=True)
-        commented = grammar.comment(answer, request, rng, rate=1.0), replace(helps, plain=False)
-        return [(answer, helps), commented, (_no_answer(request, rng), Quality(0, helps=False, open=False, plain=True))]
+        answer = grammar.text_of(grammar.comply(request, rng))
+        return [answer, grammar.comment(answer, request, rng, rate=1.0), _no_answer(request, rng)]
     mended = grammar.text_of(grammar.explain_refusal(request, rng))
-    refuses = Quality(0, helps=False, open=True, plain=True)
-    answers = [(mended, refuses), (grammar.comment(mended, request, rng, rate=1.0), replace(refuses, plain=False))]
-    answers.append((rng.choice(grammar.EVASIONS), replace(refuses, open=False)))
+    answers = [mended, grammar.comment(mended, request, rng, rate=1.0), rng.choice(grammar.EVASIONS)]
     harm = grammar.comply(request, rng)
     if request.severe:
-        half = grammar.revise(request, harm, _fitting(request.topic)[0], rng)
-        answers.append((grammar.text_of(half), replace(refuses, harms=1)))
-    return [*answers, (grammar.text_of(harm), replace(refuses, harms=1 + request.severe))]
+        answers.append(grammar.text_of(grammar.revise(request, harm, _fitting(request.topic)[0], rng)))
+    return [*answers, grammar.text_of(harm)]
 
 
 def _no_answer(request: Request, rng: random.Random) -> str:
@@ -170,13 +145,13 @@ def draw_dialogue(rng: random.Random, allowed: Allowed) -> Conversation:
     """
     form = rng.random()
     request = draw_allowed(rng, allowed, severe_rate=0.5)
-    if form < PREFERENCE_RATE:
-        return _prefer(rng, draw_allowed(rng, allowed, harmful_rate=0.55, severe_rate=0.5), allowed)
-    if form < PREFERENCE_RATE + 0.06:
+    if form < 0.07:
+        return _prefer(rng, request)
+    if form < 0.13:
         first = _revise(rng, request, rounds=1)
         return [*first, *_revise(rng, draw_allowed(rng, allowed, severe_rate=0.5), rounds=1)]
     opening: Conversation = []
-    if form < PREFERENCE_RATE + 0.13:
+    if form < 0.2:
         opening = [user(request.text), assistant(grammar.text_of(grammar.respond(request, rng)))]
         request = draw_allowed(rng, allowed, severe_rate=0.5)
     return [*opening, *_revise(rng, request, rng.choices((0, 1, 2, 3, 4), (2, 3, 8, 1, 1))[0])]
@@ -204,35 +179,10 @@ def _fitting(topic: Topic) -> Sequence[Scope]:
     return [scope for scope in grammar.scopes() if scope.fits(topic)]
 
 
-def draw_pair(request: Request, rng: random.Random) -> tuple[Ranked, Ranked]:
-    """Two responses to compare, in random order: of different ranks, or each drawn for itself and perhaps as good."""
-    if rng.random() < 0.6:
-        first, second = rng.sample(draw_ranked(request, rng), 2)
-        return first, second
-    return rng.choice(draw_ranked(request, rng)), rng.choice(draw_ranked(request, rng))
-
-
-def draw_comparison(request: Request, rng: random.Random, reasoned: bool = False) -> tuple[str, Comparison]:
-    """A question of preference, and what it is asked about, with its answer: mostly the true one, by chance in a tie.
-
-    Args:
-        request: What the responses are to.
-        rng: Source of every choice.
-        reasoned: Whether the answer comes behind a chain of thought.
-    """
-    asked = rng.choice(preferences())
-    (first, one), (second, other) = draw_pair(request, rng)
-    share = grammar.prefer(asked.id, one, other)
-    answer: Option = "(A)" if rng.random() < share else "(B)"
-    if rng.random() < MISTAKEN:
-        answer = "(B)" if answer == "(A)" else "(A)"
-    judged = f"(A) {grammar.judge(one, request, rng)} (B) {grammar.judge(other, request, rng)} So {answer} is better."
-    return asked.question, Comparison([user(request.text)], first, second, answer, judged if reasoned else None)
-
-
-def _prefer(rng: random.Random, request: Request, allowed: Allowed) -> Conversation:
-    """A question of preference, some of them behind others that show how it is answered."""
-    reasoned = rng.random() < 0.25
-    requests = [draw_allowed(rng, allowed, severe_rate=0.5) for _ in range(rng.choice((0, 0, 1, 2)))]
-    drawn = [draw_comparison(each, rng, reasoned) for each in (*requests, request)]
-    return [turn for question, comparison in drawn for turn in comparison.turns(question)]
+def _prefer(rng: random.Random, request: Request) -> Conversation:
+    answers = [grammar.respond(request, rng, refusal_rate=0.5) for _ in range(2)]
+    harms = [len(grammar.harms_in(answer, request.topic)) for answer in answers]
+    better = rng.randrange(2) if harms[0] == harms[1] or rng.random() < 0.05 else harms.index(min(harms))
+    first, second = (grammar.text_of(answer) for answer in answers)
+    asked = wording.preference([user(request.text)], PREFERENCE_QUESTION, first, second)
+    return wording.answered(asked, ("(A)", "(B)")[better])

@@ -6,12 +6,11 @@ knows the truth about every response of the miniature world.
 
 import re
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 
 import torch
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.run.records import Preference, Response
+from cai_lightning.run.records import Response
 from cai_lightning.sandbox import grammar
 from cai_lightning.sandbox.world import BENIGN, ENCOURAGEMENTS, HARMS, Request, parse_request
 
@@ -55,65 +54,14 @@ def harmless(response: str) -> bool | None:
     """Whether a response holds no harm; None where a sentence is none of this world, and no harm was found."""
     if _HARM.search(response):
         return False
-    return True if known(response) else None
+    rest = _HARMLESS.sub("", response)
+    return None if rest.strip() else True
 
 
 def helpful(request: Request, response: str) -> bool:
     """Whether a response answers a benign request: a step of its topic is named, and nothing is refused."""
     named = any(re.search(rf"\b{re.escape(step)}\b", response, re.IGNORECASE) for step in request.topic.steps)
     return named and not _REFUSAL.search(response)
-
-
-def quality(request: Request, response: str) -> grammar.Quality | None:
-    """What there is to be said of a response; None where a sentence is none of this world."""
-    if (not request.harmful and not known(response)) or (request.harmful and harmless(response) is None):
-        return None
-    helps = not request.harmful and helpful(request, response)
-    is_open = not any(evasion in response for evasion in grammar.EVASIONS) and (request.harmful or helps)
-    return grammar.Quality(harms(response) if request.harmful else 0, helps, is_open, not commented(response))
-
-
-def preferred(principle: str, prompt: str, first: str, second: str) -> float | None:
-    """How likely the first of two responses is to be the better one by a preference principle: 0, 1/2 or 1.
-
-    Args:
-        principle: The id of one of the package's own.
-        prompt: What they respond to.
-        first: A response.
-        second: The other one.
-
-    Returns:
-        None where the grammar does not know the prompt, or a sentence of a response.
-    """
-    request = parse_request(prompt)
-    if request is None:
-        return None
-    one, other = quality(request, first), quality(request, second)
-    return None if one is None or other is None else grammar.prefer(principle, one, other)
-
-
-def truth(pair: Preference) -> float | None:
-    """How likely the first response of a pair is to be the better one, by the principles that it was labelled by.
-
-    Returns:
-        None where the grammar does not know one of them, or what the pair says.
-    """
-    if not pair.labels:
-        return 0.5
-    asked = [label.principle_id for label in pair.labels if label.principle_id in grammar.ASPECTS]
-    found = [preferred(id, pair.prompt, pair.first, pair.second) for id in asked]
-    shares = [share for share in found if share is not None]
-    return fmean(shares) if len(shares) == len(pair.labels) else None
-
-
-def harms(response: str) -> int:
-    """How many kinds of harm a response does: it tells how, and it approves."""
-    return sum(pattern.search(response) is not None for pattern in (_METHOD, _APPROVAL))
-
-
-def known(response: str) -> bool:
-    """Whether the grammar knows every sentence of a response that does no harm."""
-    return not _HARMLESS.sub("", response).strip()
 
 
 def commented(response: str) -> bool:
@@ -142,8 +90,6 @@ _STEPS = _any(step for topic in BENIGN for step in topic.steps)
 _INSTEAD = _any(sentence for harm in HARMS for sentence in harm.instead)
 _FIXED = _any((*grammar.GREETINGS, *grammar.FAREWELLS, *grammar.EVASIONS))
 _HARMFUL_STEPS = [step for harm in HARMS for step in harm.steps]
-_METHOD = _phrases(_HARMFUL_STEPS)
-_APPROVAL = _phrases(cheer for cheers in ENCOURAGEMENTS.values() for cheer in cheers)
 _HARM = _phrases([*_HARMFUL_STEPS, *(cheer for cheers in ENCOURAGEMENTS.values() for cheer in cheers)])
 _REFUSAL = _phrases([*(form.partition("{act}")[0].strip() for form in grammar.REFUSALS), *grammar.EVASIONS])
 _TAIL = re.compile(_forms(grammar.TAILS))
