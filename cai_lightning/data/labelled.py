@@ -8,11 +8,21 @@ a response is no part of it.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from cai_lightning.data.prompts import optional_text_of, read_rows, right_option, text_of, turns_of
+from cai_lightning.data.prompts import (
+    Part,
+    Shares,
+    opening_text,
+    optional_text_of,
+    part,
+    read_rows,
+    right_option,
+    text_of,
+    turns_of,
+)
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import Row, check
 from cai_lightning.run.records import Conversation, user
@@ -103,6 +113,24 @@ def read_labelled(path: Path | str, limit: int | None = None, split: str = "trai
     if pairs and singles:
         raise UserError(f"{path}: comparisons and single responses are mixed; give each a file of its own.")
     return Labelled(pairs, singles, len(rows), left_out)
+
+
+def in_part(labelled: Labelled, name: Part, shares: Shares) -> Labelled:
+    """The labels whose conversation is in one part of every experiment.
+
+    Raises:
+        UserError: There are none.
+    """
+
+    def is_in(row: LabelledPair | LabelledResponse) -> bool:
+        return part(opening_text(row.conversation), shares) == name
+
+    pairs, singles = [row for row in labelled.pairs if is_in(row)], [row for row in labelled.singles if is_in(row)]
+    others = len(labelled.pairs) + len(labelled.singles) - len(pairs) - len(singles)
+    if not pairs and not singles:
+        raise UserError(f"--part {name}: none of {others} labels is in this part.")
+    left_out = labelled.left_out + Counter({f"their prompt is not in the {name} part": others})
+    return replace(labelled, pairs=pairs, singles=singles, left_out=left_out)
 
 
 def _read(row: Row, where: str) -> LabelledPair | LabelledResponse | str:

@@ -43,7 +43,8 @@ class Comparisons:
     """Responses that people have compared, see `data.labelled`: hh-rlhf, or `chosen` and `rejected` of other data sets.
 
     Args:
-        source: A JSON Lines file (plain or .gz), or `hf:NAME`, a Hugging Face dataset.
+        source: A JSON Lines file (plain or .gz), or a Hugging Face dataset: `hf:NAME`, or a folder of it, such as
+            `hf:Anthropic/hh-rlhf:helpful-base`.
         weight: Pairs for each pair with an AI label, in each part; 0.74 are the paper's 135,296 to 182,831. Null takes
             all of them.
         split: Split of a Hugging Face dataset.

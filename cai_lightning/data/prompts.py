@@ -131,7 +131,8 @@ def _without_ids(source: str, column: str, split: str) -> Iterator[Prompt]:
 
 
 def read_rows(source: str, split: str) -> Iterator[tuple[str, Row]]:
-    """The rows of a file, or of a Hugging Face dataset (`hf:NAME`), with their places."""
+    """The rows of a file, or of a Hugging Face dataset (`hf:NAME`, or `hf:NAME:FOLDER` for one of its folders), with
+    their places."""
     if source.startswith("hf:"):
         return _read_dataset(source.removeprefix("hf:"), split)
     path = Path(source).expanduser()
@@ -147,7 +148,8 @@ def _read_dataset(name: str, split: str) -> Iterator[tuple[str, Row]]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(name, split=split)
+        name, _, folder = name.partition(":")
+        rows = datasets.load_dataset(name, data_dir=folder or None, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"hf:{name}: split {split!r} of this dataset cannot be loaded ({error}).") from error
     for number, row in enumerate(rows, 1):

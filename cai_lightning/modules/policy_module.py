@@ -150,12 +150,14 @@ class PolicyModule(LightningModule, ABC):
         """Digest of the adapter that the training starts from.
 
         Raises:
-            UserError: It is the one that this run writes.
+            UserError: It is the one that this run writes, or its own training has not finished.
         """
         if self.adapter is None:
             return {}
         if self.adapter.resolve() == (run / "adapter").resolve():
             raise UserError(f"model.adapter: {self.adapter} is what this run writes; choose another --run.")
+        if why := manifest.unfinished(self.adapter):
+            raise UserError(f"model.adapter: {why}. The same fit command goes on with it; or start from a copy of it.")
         return {"adapter": manifest.folder_digest(self.adapter)}
 
     @property

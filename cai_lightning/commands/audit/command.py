@@ -25,7 +25,8 @@ from cai_lightning.commands.audit.findings import (
 )
 from cai_lightning.commands.audit.tables import PLOT, content, document, save_plot
 from cai_lightning.commands.pairwise import judge_pairs
-from cai_lightning.data.labelled import FORMATS, read_labelled
+from cai_lightning.data.labelled import FORMATS, in_part, read_labelled
+from cai_lightning.data.prompts import Part, Shares
 from cai_lightning.metrics import Judge, ResponseMetric
 from cai_lightning.metrics.judge import Pair
 from cai_lightning.metrics.scoring import Outcome, Scorer, metric_digest
@@ -43,7 +44,9 @@ SETTINGS = ("metrics", "score_batch_size")
 """What `audit` takes over from the module of validate."""
 
 CONFIG = {"--config": {"action": "config", "help": "The experiment whose evaluators are audited."}}
-USAGE = f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--pairwise] [--strict]"
+USAGE = (
+    f"{PROGRAM} audit --config FILE --comparisons FILE [--output DIR] [--limit N] [--part test] [--pairwise] [--strict]"
+)
 ABOUT = (
     "How far can each evaluator be trusted? Lets the evaluators of a configuration score responses that people have"
     " labelled, and says how often each prefers the better one, with its interval; how far its probabilities can be"
@@ -91,6 +94,8 @@ def audit(
     metrics: list[ResponseMetric],
     output: Path | None = None,
     limit: int | None = None,
+    part: Part | None = None,
+    shares: Shares = Shares(),
     device: str | None = None,
     score_batch_size: int = 64,
     pairwise: bool = False,
@@ -104,6 +109,9 @@ def audit(
         output: Folder for audit.md, audit.json, audit.png and scores.jsonl; runs/X/audit/Y for --config X.yaml and
             --comparisons Y.jsonl.
         limit: Takes the first so many rows of the file; null takes all.
+        part: Takes the rows whose prompt is in this part of every experiment, such as `test` where a preference model
+            was trained on others of the same file; null takes all.
+        shares: Shares of the prompts that are set aside, as in the experiment.
         device: Where evaluators compute, such as cpu or cuda:1; null takes the accelerator, where there is one.
         score_batch_size: Responses handed to an evaluator at once.
         pairwise: Shows the judges among the evaluators both responses of each pair, too, in both orders.
@@ -114,7 +122,9 @@ def audit(
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: expected a number of rows, from 1 on.")
-    labels, place, output = Labels(read_labelled(comparisons, limit)), _device(device), output or Path("audit")
+    labelled = read_labelled(comparisons, limit)
+    labels = Labels(in_part(labelled, part, shares) if part else labelled)
+    place, output = _device(device), output or Path("audit")
     judges = [metric for metric in metrics if pairwise and labels.chosen and isinstance(metric, Judge)]
     output.mkdir(parents=True, exist_ok=True)
     with locked(output / "audit.json"):
