@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.labelled import EMPTY, EQUAL, OTHER_DIALOGUE, read_labelled
+from cai_lightning.data.labelled import EMPTY, EQUAL, OTHER_DIALOGUE, in_part, read_labelled
+from cai_lightning.data.prompts import Shares, part
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import assistant, user
 
@@ -243,3 +244,16 @@ def test_thoughts_are_no_part_of_labelled_responses(tmp_path):
     labelled = read_labelled(path)
     assert [(pair.chosen, pair.rejected) for pair in labelled.pairs] == [("No.", "Sure.")]
     assert labelled.left_out.total() == 1
+
+
+def test_labels_of_one_part_are_those_whose_prompt_is_in_it(write):
+    rows = [{"prompt": f"Question {n}?", "chosen": "b", "rejected": "c"} for n in range(60)]
+    labelled = read_labelled(write(*rows))
+    found = {name: in_part(labelled, name, Shares(0.3, 0.2)) for name in ("train", "validation", "test")}
+    assert sum(len(one.pairs) for one in found.values()) == 60
+    for name, one in found.items():
+        assert one.pairs
+        assert {part(pair.conversation[0]["content"], Shares(0.3, 0.2)) for pair in one.pairs} == {name}
+        assert one.left_out.total() == 60 - len(one.pairs)
+    with pytest.raises(UserError, match="--part test: none of 60 labels"):
+        in_part(labelled, "test", Shares(0, 0))
