@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 r"""Benchmark: this project and its peers learn from preferences with the same model, in turn; medians are compared.
 
+    python scripts/bench_preferences.py --only dpo --model smollm2 --pairs harmless-base/test.jsonl.gz --peers ../peers
     python scripts/bench_preferences.py --only grpo --model smollm2 --prompts prompts.jsonl --peers ../peers
 
+`dpo`: one epoch of hh-rlhf pairs in batches of 8, reading them and the reference's log-probabilities counted in.
 `grpo`: answers of exactly as many tokens as asked for, rewarded for the share of their words that are said for the
 first time, one update a step; beside TRL's `generate` and its continuous batching.
 
@@ -29,12 +31,17 @@ from rich.console import Console
 from rich.table import Table
 
 from cai_lightning.callbacks.costs import peak_bytes
-from cai_lightning.data.batches import Batches
+from cai_lightning.data import PreferenceData
+from cai_lightning.data.batches import Batches, apart
+from cai_lightning.data.pairs import Comparison
 from cai_lightning.data.prompt_data import Asked
+from cai_lightning.data.prompts import turns_of
 from cai_lightning.engines import Sampling
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
-from cai_lightning.modules import GRPO
+from cai_lightning.models.adapters import Lora
+from cai_lightning.modules import GRPO, DirectPreferenceOptimization
 from cai_lightning.modules.rollouts import WeightedReward
+from cai_lightning.run import jsonl
 from cai_lightning.run.processes import quiet
 from cai_lightning.run.records import Prompt, Response
 
@@ -63,16 +70,20 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' scripts")
     bench_model.add_arguments(parser)
     parser.add_argument("--prompts", type=Path, help="JSON Lines with a field prompt, for grpo")
+    parser.add_argument("--pairs", type=Path, help="a file of hh-rlhf, for dpo")
+    parser.add_argument("--limit", type=int, default=96, help="pairs that are learned from")
+    parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--prompts-per-step", type=int, default=8)
     parser.add_argument("--group", type=int, default=8, help="answers to a prompt")
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=16, help="answers in a forward pass of the update")
+    parser.add_argument("--batch-size", type=int, help="answers in a forward pass of the update (16), or pairs (8)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--contenders", nargs="+", help="some of them, such as cai_lightning")
     parser.add_argument("--output", type=Path, help="where the runs' figures are written as JSON Lines")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(words)
+    args.batch_size = args.batch_size or (16 if args.only == "grpo" else 8)
     bench_model.with_dtype(args)
     return args
 
@@ -92,7 +103,7 @@ def compare(args: argparse.Namespace) -> None:
         title = (
             f"{args.only}: {args.model or args.shape}, {args.dtype}, {bench_model.device()}, medians of {args.repeats}"
         )
-        args.model = bench_model.prepare(args, args.prompts, Path(folder))
+        args.model = bench_model.prepare(args, args.prompts or args.pairs, Path(folder))
         commands = {"cai_lightning": [__file__, *sys.argv[1:], "--worker"], **bench.peers(args)}
         commands["cai_lightning"] += ["--model", args.model, "--dtype", args.dtype]
         runs: dict[str, list[Figures]] = {name: [] for name in args.contenders or commands}
@@ -246,7 +257,81 @@ def grpo_peers(args: argparse.Namespace) -> dict[str, list[Any]]:
     return {"trl-generate": command, "trl-paged": [*command, "--paged"]}
 
 
-BENCHES = {"grpo": Bench(measure_grpo, grpo_peers, "new_tokens")}
+class Pairs(PreferenceData):
+    """The benchmark's pairs as they are, none cleaned, split or left out."""
+
+    def setup(self, stage: str) -> None:
+        began, module = time.perf_counter(), self.trainer.lightning_module
+        self._tokenizer = module.tokenizer
+        pairs = [module.encode(pair, self.max_length) for pair in read_pairs(self.source, self.limit)]
+        self.pairs = {"train": pairs, "validation": pairs[:1]}
+        self.references = {name: torch.full((len(found), 2), torch.nan) for name, found in self.pairs.items()}
+        self.seconds = time.perf_counter() - began
+
+
+def read_pairs(source: Path, limit: int) -> list[Comparison]:
+    """The first pairs that share all but the last turn and have no empty turn, as the peer takes them."""
+    found: list[Comparison] = []
+    for where, row in jsonl.read_lines(source):
+        (*before, chosen), (*other, rejected) = (turns_of(row[side], where) for side in ("chosen", "rejected"))
+        said = [turn["content"].strip() for turn in (*before, chosen, rejected)]
+        if before and before == other and all(said) and chosen["role"] == rejected["role"] == "assistant":
+            opening = [{**turn, "content": text} for turn, text in zip(before, said, strict=False)]
+            found.append(Comparison(where, opening, (said[-2], said[-1]), 1.0, is_human=True))
+        if len(found) == limit:
+            break
+    return found
+
+
+class WholeClock(Clock):
+    """Times the reference's log-probabilities, too, and keeps the first loss."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        Clock.on_train_start(self, trainer, pl_module)
+        self.losses: list[float] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pass
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.losses.append(float(trainer.callback_metrics["train_loss"]))
+
+
+def measure_dpo(args: argparse.Namespace) -> Figures:
+    """Trains with this project's module in Lightning's trainer."""
+    quiet()
+    module = DirectPreferenceOptimization(
+        str(args.model), Lora(dropout=0.05), base_dtype=args.dtype, schedule="linear", warmup=0.0, beta=0.1
+    )
+    data, clock = Pairs(batch_size=args.batch_size, max_length=args.max_length, limit=args.limit), WholeClock()
+    data.source = args.pairs
+    with tempfile.TemporaryDirectory() as run:
+        trainer = Trainer(
+            accelerator="auto", devices=1, max_epochs=1, logger=False, enable_checkpointing=False, callbacks=[clock],
+            precision="bf16-mixed" if args.dtype == "bfloat16" else "32-true", gradient_clip_val=1.0,
+            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, default_root_dir=run,
+        )  # fmt: skip
+        trainer.fit(module, datamodule=data)
+    seconds = clock.seconds + data.seconds
+    tokens = sum(one.size for pair in data.pairs["train"] for one in apart(pair.examples))
+    return {"peer": "cai_lightning", "pairs": len(data.pairs["train"]), "seconds": round(seconds, 2), "tokens": tokens,
+            "tokens_per_s": round(tokens / seconds, 1), "bytes_above_loaded": clock.above,
+            "computed": sum(pair.size for pair in data.pairs["train"]), "first_loss": round(clock.losses[0], 4),
+            "mean_loss": round(statistics.mean(clock.losses), 4)}  # fmt: skip
+
+
+def dpo_peers(args: argparse.Namespace) -> dict[str, list[Any]]:
+    """TRL with its best settings, and with its defaults."""
+    names = ("pairs", "limit", "batch_size", "max_length", "dtype")
+    options = [word for name in names for word in (f"--{name.replace('_', '-')}", getattr(args, name))]
+    command = [args.peers / "trl_dpo.py", args.model, *options]
+    return {f"trl-{settings}": [*command, "--settings", settings] for settings in ("best", "default")}
+
+
+BENCHES = {
+    "dpo": Bench(measure_dpo, dpo_peers, "tokens"),
+    "grpo": Bench(measure_grpo, grpo_peers, "new_tokens"),
+}
 
 
 if __name__ == "__main__":
