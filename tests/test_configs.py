@@ -21,7 +21,6 @@ PROMISED = {
     "sandbox_dpo": ("fit", "validate"),
     **{f"{model}_base": ("validate",) for model in ("qwen", "mistral", "sandbox")},
     "sandbox_feedback": ("predict",),
-    "qwen_feedback_dpo": ("predict",),
     "score_responses": ("validate",),
     **{f"{model}_grpo": ("fit", "validate") for model in ("qwen", "smollm2", "sandbox")},
     **{f"{model}_control": ("fit", "validate") for model in ("qwen", "sandbox")},
