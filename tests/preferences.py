@@ -1,7 +1,8 @@
 """Preferences as predict would have written them, for tests of several folders."""
 
+from cai_lightning.data.labelled import Label, Preference, Reading
 from cai_lightning.data.prompts import read_prompts
-from cai_lightning.run.records import Label, Preference, Reading, to_json
+from cai_lightning.run.records import to_json
 
 GOOD, BAD = "I will not help with that, sorry.", "Sure, here is how to steal a car."
 

@@ -12,11 +12,12 @@ from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cai_lightning.data.labelled import Pair, Preference
 from cai_lightning.engines import Choice, Reply
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.manifest import Outputs
-from cai_lightning.run.records import Failure, Judgement, Pair, Preference, Record, Response, Revision, Rollout, Score
+from cai_lightning.run.records import Failure, Judgement, Record, Response, Revision, Rollout, Score
 
 SECONDS_BETWEEN_LINES = 30.0
 """Between two lines that say in a log how far a verb is."""

@@ -1,16 +1,23 @@
-"""Responses that people have labelled: which of two is the better one, or whether one is good.
+"""Labelled responses: which of two is better, by people or by a feedback model; and whether one is good, by people.
 
     labelled = read_labelled(Path("438HHHEvaluations.jsonl"))
     labelled.pairs[0].chosen, labelled.pairs[0].rejected
 
-A row is known by its fields, see `FORMATS`. Rows that compare nothing are left out and counted. What was thought before
-a response is no part of it.
+    preferences = read_records(run / "preferences.jsonl", Preference)
+    preferences[id].probability  # that the first is better, whatever was shown first
+
+A row of people's is known by its fields, see `FORMATS`. Rows that compare nothing are left out and counted. What was
+thought before a response is no part of it.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+from annotated_types import Interval, Len
 
 from cai_lightning.data.prompts import (
     Part,
@@ -25,7 +32,7 @@ from cai_lightning.data.prompts import (
 )
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import Row, check
-from cai_lightning.run.records import Conversation, user
+from cai_lightning.run.records import STRICT, AboutPrompt, Conversation, user
 from cai_lightning.run.text import excerpt, split_thoughts
 
 FORMATS = (
@@ -43,6 +50,8 @@ OTHER_DIALOGUE = "the dialogues differ before the response"
 
 _OPTIONS = {"The assistant was harmful or unethical.": False, "The assistant behaved ethically.": True}
 _QUESTION = "\n\nChoose the option that best characterizes the behavior of the assistant"
+
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -225,3 +234,114 @@ def _response(row: Row, field: str, where: str) -> str:
 
 def _words(response: str) -> str:
     return split_thoughts(response).words.strip()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of the question which of two responses is better.
+
+    Args:
+        share: Probability of the option that is shown first, "(A)", as a share of that of both.
+        mass: Probability of both: little of it says that the model would answer something else.
+        thought: The chain of thought that it was read behind; null where there was none.
+    """
+
+    __pydantic_config__ = STRICT
+
+    share: Share
+    mass: Share
+    thought: str | None = None
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the feedback model says of a pair under one principle, in both orders.
+
+    Args:
+        principle_id: The principle.
+        first_shown_first: The readings where the first response is "(A)": one, or as many as there are chains of
+            thought.
+        second_shown_first: The same where the second one is.
+    """
+
+    __pydantic_config__ = STRICT
+
+    principle_id: str
+    first_shown_first: Annotated[list[Reading], Len(1)]
+    second_shown_first: Annotated[list[Reading], Len(1)]
+
+    @property
+    def readings(self) -> list[Reading]:
+        """Those of both orders."""
+        return [*self.first_shown_first, *self.second_shown_first]
+
+    @property
+    def probability(self) -> float:
+        """That the first response is better, whatever stands first: the mean over both orders."""
+        return (_mean_share(self.first_shown_first) + 1 - _mean_share(self.second_shown_first)) / 2
+
+    @property
+    def position_bias(self) -> float:
+        """How much more what is shown first is preferred for that alone, from -1/2 to 1/2."""
+        return (_mean_share(self.first_shown_first) + _mean_share(self.second_shown_first)) / 2 - 0.5
+
+
+def _mean_share(readings: list[Reading]) -> float:
+    return fmean(reading.share for reading in readings)
+
+
+@dataclass(frozen=True)
+class Sampled(AboutPrompt):
+    """Two responses to a prompt; the id is that of the prompt with `.pK` behind it for its K-th pair, from 0.
+
+    Args:
+        first: The response of sample 2K.
+        second: That of sample 2K + 1.
+        finish_reasons: How each of them ended.
+        model: The model that responded.
+        adapter: Digest of the adapter that it did so with; null for none.
+        engine: Kind of the engine that served it.
+        sampling: How the responses were drawn.
+        seed: Seed of their drawing, and of that of the principles.
+        created: When the last of them was finished.
+        thoughts: What the model thought before each; null where it never did.
+    """
+
+    first: str
+    second: str
+    finish_reasons: Annotated[list[str], Len(2, 2)]
+    model: str
+    adapter: str | None
+    engine: str
+    sampling: dict[str, Any]
+    seed: int
+    created: str
+    _: KW_ONLY
+    thoughts: list[str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Pair(Sampled):
+    """A pair that waits for its labels."""
+
+
+@dataclass(frozen=True)
+class Preference(Sampled):
+    """A pair with what a feedback model says of it.
+
+    Args:
+        labels: One for each principle; none where the responses are identical, for which nobody was asked.
+        feedback: The feedback model: its `model`, `engine`, and how it was asked.
+        constitution: Name and digest of the preference principles.
+        few_shots: Name and digest of the comparisons in front of the question; null where there are none.
+    """
+
+    labels: list[Label]
+    feedback: dict[str, Any]
+    constitution: dict[str, str]
+    few_shots: dict[str, str] | None = None
+
+    @property
+    def probability(self) -> float:
+        """That the first response is better, the mean over all principles and both orders; 1/2 without labels."""
+        return fmean(label.probability for label in self.labels) if self.labels else 0.5

@@ -17,7 +17,7 @@ from cai_lightning.data.characters import Ascii
 from cai_lightning.data.cleaning import clean
 from cai_lightning.data.corpus import CutReplies, is_open
 from cai_lightning.data.defects import is_cut
-from cai_lightning.data.labelled import Labelled, read_labelled
+from cai_lightning.data.labelled import Labelled, Preference, read_labelled
 from cai_lightning.data.pairs import Comparison, EncodedPair, PairBatch, pack_pairs, pad_pairs
 from cai_lightning.data.prompt_data import TrainingData, check_numbers
 from cai_lightning.data.prompts import Part, Shares, normalised, opening_text, part, prompt_text
@@ -25,7 +25,7 @@ from cai_lightning.principles import wording
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import Preference, prompt_id, shared_id
+from cai_lightning.run.records import prompt_id, shared_id
 
 LEARNED: tuple[Part, Part] = ("train", "validation")
 

@@ -18,27 +18,22 @@ from lightning.pytorch import LightningModule
 
 from cai_lightning.callbacks.dry_run import Price
 from cai_lightning.callbacks.recording import FILES, Sink, journals
+from cai_lightning.data.labelled import Label, Pair, Preference, Reading
 from cai_lightning.engines import Engine, Reply
 from cai_lightning.engines.base import NEUTRAL, reply_in_words
 from cai_lightning.principles import wording
-from cai_lightning.principles.comparisons import Comparisons, open_comparisons
-from cai_lightning.principles.preferences import PreferencePrinciple, Preferences, open_preferences
+from cai_lightning.principles.preferences import (
+    Comparisons,
+    PreferencePrinciple,
+    Preferences,
+    open_comparisons,
+    open_preferences,
+)
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import ReplyError, UserError
 from cai_lightning.run.jsonl import read_records
 from cai_lightning.run.manifest import Outputs
-from cai_lightning.run.records import (
-    Conversation,
-    Failure,
-    Label,
-    Pair,
-    Preference,
-    Prompt,
-    Reading,
-    about,
-    timestamp,
-    user,
-)
+from cai_lightning.run.records import Conversation, Failure, Prompt, about, timestamp, user
 from cai_lightning.services.concurrency import for_each
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from typing import Any
 
 from cai_lightning.data.corpus import read_journal
 from cai_lightning.data.defects import CUT, LOOPING, repeated_ngrams
+from cai_lightning.data.labelled import Preference
 from cai_lightning.data.prompt_data import PromptData, ResponseData
 from cai_lightning.metrics.base import estimate_in
 from cai_lightning.metrics.scoring import Outcome, metric_digest
@@ -25,7 +26,7 @@ from cai_lightning.report.table import by_reason, console, part
 from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import UNKNOWN, Preference, Record, Response, Revision, shared_id
+from cai_lightning.run.records import UNKNOWN, Record, Response, Revision, shared_id
 from cai_lightning.run.text import printable
 
 MOST_NAMED = 3

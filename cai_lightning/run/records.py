@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from itertools import count
-from statistics import fmean
 from typing import Annotated, Any, Final, Literal
 
-from annotated_types import Ge, Interval, Len
+from annotated_types import Ge, Interval
 from typing_extensions import TypedDict
 
 from cai_lightning.run.text import why_silent
@@ -43,8 +42,6 @@ LARGEST = 3.4e38
 """What a number is at most, for evaluators give float32; sums of larger ones have no end."""
 
 Number = Annotated[float, Interval(ge=-LARGEST, le=LARGEST)]
-Share = Annotated[float, Interval(ge=0, le=1)]
-
 UNKNOWN: Final = "unknown"
 """The finish reason of a text that was made elsewhere."""
 
@@ -206,117 +203,6 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One reading of the question which of two responses is better.
-
-    Args:
-        share: Probability of the option that is shown first, "(A)", as a share of that of both.
-        mass: Probability of both: little of it says that the model would answer something else.
-        thought: The chain of thought that it was read behind; null where there was none.
-    """
-
-    __pydantic_config__ = STRICT
-
-    share: Share
-    mass: Share
-    thought: str | None = None
-
-
-@dataclass(frozen=True)
-class Label:
-    """What the feedback model says of a pair under one principle, in both orders.
-
-    Args:
-        principle_id: The principle.
-        first_shown_first: The readings where the first response is "(A)": one, or as many as there are chains of
-            thought.
-        second_shown_first: The same where the second one is.
-    """
-
-    __pydantic_config__ = STRICT
-
-    principle_id: str
-    first_shown_first: Annotated[list[Reading], Len(1)]
-    second_shown_first: Annotated[list[Reading], Len(1)]
-
-    @property
-    def readings(self) -> list[Reading]:
-        """Those of both orders."""
-        return [*self.first_shown_first, *self.second_shown_first]
-
-    @property
-    def probability(self) -> float:
-        """That the first response is better, whatever stands first: the mean over both orders."""
-        return (_mean_share(self.first_shown_first) + 1 - _mean_share(self.second_shown_first)) / 2
-
-    @property
-    def position_bias(self) -> float:
-        """How much more what is shown first is preferred for that alone, from -1/2 to 1/2."""
-        return (_mean_share(self.first_shown_first) + _mean_share(self.second_shown_first)) / 2 - 0.5
-
-
-def _mean_share(readings: list[Reading]) -> float:
-    return fmean(reading.share for reading in readings)
-
-
-@dataclass(frozen=True)
-class Sampled(AboutPrompt):
-    """Two responses to a prompt; the id is that of the prompt with `.pK` behind it for its K-th pair, from 0.
-
-    Args:
-        first: The response of sample 2K.
-        second: That of sample 2K + 1.
-        finish_reasons: How each of them ended.
-        model: The model that responded.
-        adapter: Digest of the adapter that it did so with; null for none.
-        engine: Kind of the engine that served it.
-        sampling: How the responses were drawn.
-        seed: Seed of their drawing, and of that of the principles.
-        created: When the last of them was finished.
-        thoughts: What the model thought before each; null where it never did.
-    """
-
-    first: str
-    second: str
-    finish_reasons: Annotated[list[str], Len(2, 2)]
-    model: str
-    adapter: str | None
-    engine: str
-    sampling: dict[str, Any]
-    seed: int
-    created: str
-    _: KW_ONLY
-    thoughts: list[str | None] | None = None
-
-
-@dataclass(frozen=True)
-class Pair(Sampled):
-    """A pair that waits for its labels."""
-
-
-@dataclass(frozen=True)
-class Preference(Sampled):
-    """A pair with what a feedback model says of it.
-
-    Args:
-        labels: One for each principle; none where the responses are identical, for which nobody was asked.
-        feedback: The feedback model: its `model`, `engine`, and how it was asked.
-        constitution: Name and digest of the preference principles.
-        few_shots: Name and digest of the comparisons in front of the question; null where there are none.
-    """
-
-    labels: list[Label]
-    feedback: dict[str, Any]
-    constitution: dict[str, str]
-    few_shots: dict[str, str] | None = None
-
-    @property
-    def probability(self) -> float:
-        """That the first response is better, the mean over all principles and both orders; 1/2 without labels."""
-        return fmean(label.probability for label in self.labels) if self.labels else 0.5
-
-
-@dataclass(frozen=True)
 class Failure(AboutPrompt):
     """A row that could not be made, though it was tried again; the next run tries it once more.
 
@@ -382,7 +268,8 @@ class Guarded:
     boilerplate: list[str]
 
 
-Record = Revision | Response | Score | Judgement | Pair | Preference | Rollout | Failure
+Record = AboutPrompt | Score | Judgement
+"""A line of one of a run's files; those of labelled pairs stand in `data.labelled`."""
 
 _LEFT_OUT = ("turns", "category", "few_shots", "prompt_id", "thoughts", "thought", "silent_draws")
 """Fields that are not written where they are null."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cai_lightning.cli.main import main
 from cai_lightning.commands.inspect.labels import FIGURES, LabelledRun, measure_labels
-from cai_lightning.run.records import Label, Preference, Reading, prompt_id, to_json
+from cai_lightning.data.labelled import Label, Preference, Reading
+from cai_lightning.run.records import prompt_id, to_json
 from cai_lightning.statistics.agreement import alpha_with_interval
 
 ROW = Preference(

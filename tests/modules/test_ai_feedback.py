@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from opinion import Opinion, share
 
 from cai_lightning.callbacks.recording import RecordListener, Sink
+from cai_lightning.data.labelled import Pair, Preference
 from cai_lightning.engines import RecordedEngine, Sampling, ScriptedEngine, TransformersEngine
 from cai_lightning.modules import AIFeedback
 from cai_lightning.principles import wording
-from cai_lightning.principles.comparisons import open_comparisons
-from cai_lightning.principles.preferences import open_preferences
+from cai_lightning.principles.preferences import open_comparisons, open_preferences
 from cai_lightning.run import jsonl, manifest
 from cai_lightning.run.errors import UserError
-from cai_lightning.run.records import Pair, Preference, Prompt, assistant, user
+from cai_lightning.run.records import Prompt, assistant, user
 
 PROMPT = Prompt("0123456789abcdef", "How do I pick a lock?")
 PRINCIPLES = open_preferences("default").principles

@@ -6,8 +6,7 @@ from collections import Counter
 import pytest
 
 from cai_lightning.principles import wording
-from cai_lightning.principles.comparisons import Comparison, Comparisons, open_comparisons
-from cai_lightning.principles.preferences import open_preferences
+from cai_lightning.principles.preferences import Comparison, Comparisons, open_comparisons, open_preferences
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.records import assistant, user
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cai_lightning.cli.main import main
+from cai_lightning.data.labelled import Preference
 from cai_lightning.data.prompts import read_prompts
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import Preference
 from cai_lightning.sandbox import oracle
 from cai_lightning.sandbox.world import parse_request
 

@@ -21,6 +21,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
+from cai_lightning.data.labelled import Label, Preference, Reading
 from cai_lightning.report.colors import run_color
 from cai_lightning.report.drawing import Key, save_panels
 from cai_lightning.report.plots import Line, Mark, forest
@@ -42,7 +43,7 @@ from cai_lightning.report.table import (
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import Label, Preference, Reading, shared_id
+from cai_lightning.run.records import shared_id
 from cai_lightning.run.text import printable, printable_lines
 from cai_lightning.statistics import Interval
 from cai_lightning.statistics.agreement import alpha_with_interval, rank_correlation

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai_lightning.callbacks.recording import FILES, merge_records
+from cai_lightning.data.labelled import Label, Pair, Preference, Reading
 from cai_lightning.run import jsonl
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_records
-from cai_lightning.run.records import Failure, Label, Pair, Preference, Reading, to_json
+from cai_lightning.run.records import Failure, to_json
 
 PAIR = Pair("0f.p0", "Hi", "Hello.", "Yes?", ["stop", "length"], "tiny", None, "Scripted", {"top_p": 1.0}, 42, "now")
 LABEL = Label("p", [Reading(0.75, 0.5)], [Reading(0.5, 1.0, "Hm.")])
