@@ -45,14 +45,14 @@ CHECKPOINTS = "Optimizer steps between two checkpoints to go on from; the end of
 VERBS = {
     "predict": Verb(
         EXPERIMENT,
-        "prompts → response, critique, revision → runs/X/revisions.jsonl",
+        "prompts → response, critique, revision → runs/X/revisions.jsonl, or pairs labelled by AI feedback",
         classes=("cai_lightning.modules.CritiqueRevision", "cai_lightning.data.PromptData"),
         options={"--dry-run": {"action": "store_true", "help": DRY_RUN}},
         resumes=True,
     ),
     "fit": Verb(
         EXPERIMENT,
-        "LoRA fine-tuning on the revisions → runs/X/adapter/",
+        "LoRA fine-tuning on the revisions (or DPO, a preference model, GRPO) → runs/X/adapter/",
         classes=("cai_lightning.modules.SupervisedFineTuning", "cai_lightning.data.RevisionData"),
         options={"--checkpoint_every": {"type": int, "default": 100, "help": CHECKPOINTS}},
     ),

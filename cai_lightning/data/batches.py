@@ -12,9 +12,10 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
+from typing import Any, Generic, NotRequired, Protocol, TypedDict, TypeVar
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -271,6 +272,31 @@ class Batches(Generic[T, B]):
         for planned in batches[self.done :]:
             self.done += 1
             yield self._make(planned)
+
+
+class TrainingData(LightningDataModule):
+    """Goes on in the midst of an epoch where a training is resumed.
+
+    Lightning's own saving of loaders misses those that are asked for early; and where layers are shared out, it reads
+    the checkpoint when the loader is there already.
+    """
+
+    _train: Batches[Any, Any] | None = None
+    _done = 0
+
+    def resumable(self, batches: Batches[T, B]) -> Batches[T, B]:
+        """The batches of an epoch, from where the checkpoint says that it was."""
+        batches.before, self._train = self._done, batches
+        return batches
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch has come."""
+        return {"done": self._train.done if self._train else 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._done = state_dict["done"]
+        if self._train:
+            self._train.before = self._done
 
 
 def pack(examples: Sequence[Example], step_tokens: int, grain: int = 1) -> Batch:

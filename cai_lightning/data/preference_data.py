@@ -12,14 +12,14 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from cai_lightning.data.batches import GRAIN, Batches, Planned, Sizes, apart, fill, plan
+from cai_lightning.data.batches import GRAIN, Batches, Planned, Sizes, TrainingData, apart, fill, plan
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.cleaning import clean
 from cai_lightning.data.corpus import CutReplies, is_open
 from cai_lightning.data.defects import is_cut
 from cai_lightning.data.labelled import Labelled, Preference, read_labelled
 from cai_lightning.data.pairs import Comparison, EncodedPair, PairBatch, pack_pairs, pad_pairs
-from cai_lightning.data.prompt_data import TrainingData, check_numbers
+from cai_lightning.data.prompt_data import check_numbers
 from cai_lightning.data.prompts import Part, Shares, normalised, opening_text, part, prompt_text
 from cai_lightning.principles import wording
 from cai_lightning.run import jsonl, manifest

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from cai_lightning.data.batches import Batch, Batches
+from cai_lightning.data.batches import Batch, Batches, TrainingData
 from cai_lightning.data.corpus import RecordedRevision, read_journal
 from cai_lightning.data.prompts import Shares, part, prompt_text, read_prompts
 from cai_lightning.models.template import render, tokens
@@ -30,7 +30,6 @@ from cai_lightning.run.records import Prompt, Response, about, samples_of, share
 from cai_lightning.run.text import split_thoughts
 
 T = TypeVar("T")
-B = TypeVar("B")
 
 VALIDATED_TOGETHER = 16
 """Answers that are looked at together on each process where a policy in training is validated."""
@@ -54,31 +53,6 @@ class ReferencedPrompt:
 
     prompt: Prompt
     reference: str | None
-
-
-class TrainingData(LightningDataModule):
-    """Goes on in the midst of an epoch where a training is resumed.
-
-    Lightning's own saving of loaders misses those that are asked for early; and where layers are shared out, it reads
-    the checkpoint when the loader is there already.
-    """
-
-    _train: Batches[Any, Any] | None = None
-    _done = 0
-
-    def resumable(self, batches: Batches[T, B]) -> Batches[T, B]:
-        """The batches of an epoch, from where the checkpoint says that it was."""
-        batches.before, self._train = self._done, batches
-        return batches
-
-    def state_dict(self) -> dict[str, int]:
-        """How far the epoch has come."""
-        return {"done": self._train.done if self._train else 0}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self._done = state_dict["done"]
-        if self._train:
-            self._train.before = self._done
 
 
 class RowData(LightningDataModule):
@@ -205,7 +179,9 @@ class PromptData(RowData):
     def _references(self, run: Path) -> dict[str, RecordedRevision]:
         path = self.references or run / "revisions.jsonl"
         if not path.exists() and not jsonl.rank_files(path):
-            raise UserError(f"{path}: the references are missing. Run predict first, or change data.references.")
+            raise UserError(
+                f"{path}: the references are missing. Run predict of that run first, or change data.references."
+            )
         return {id: row for id, (_, row) in read_journal(path).items() if not row.sample}
 
     def _tested(self) -> list[Prompt]:
@@ -241,6 +217,7 @@ class Asked:
     learned: bool
 
 
+@runtime_checkable
 class Answering(Protocol):
     """What is to be known of a module that answers prompts in its training."""
 
@@ -306,8 +283,10 @@ class TrainingPrompts(TrainingData):
         found: dict[str, list[Prompt]] = {"train": [], "validation": [], "test": []}
         for prompt in self.rows:
             found[part(prompt_text(prompt), self.shares)].append(prompt)
-        trainer = cast(Trainer, self.trainer)
-        tokenizer = cast(Answering, trainer.lightning_module).tokenizer
+        module = cast(Trainer, self.trainer).lightning_module
+        if not isinstance(module, Answering):
+            raise UserError(f"model: {type(module).__name__} does not answer prompts, which data.TrainingPrompts has.")
+        tokenizer = module.tokenizer
         asked = [*found["train"], *found["validation"]]
         lengths = {
             one.id: len(tokens(tokenizer, render(tokenizer, wording.opening(one), prompt=True))) for one in asked

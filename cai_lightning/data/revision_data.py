@@ -17,6 +17,7 @@ from cai_lightning.data.batches import (
     Example,
     Planned,
     Sizes,
+    TrainingData,
     encode,
     fill,
     pack,
@@ -26,7 +27,7 @@ from cai_lightning.data.batches import (
 from cai_lightning.data.characters import Ascii
 from cai_lightning.data.corpus import Corpus, CutReplies, Mixture, Target, Wanted, mix, read_corpus
 from cai_lightning.data.defects import LOOPING, repeated_ngrams
-from cai_lightning.data.prompt_data import TrainingData, check_numbers
+from cai_lightning.data.prompt_data import check_numbers
 from cai_lightning.data.prompts import Part, Shares, read_prompts
 from cai_lightning.run import manifest
 

@@ -15,8 +15,10 @@ import torch
 
 from cai_lightning.metrics.base import Column, ResponseMetric, Scores
 from cai_lightning.metrics.rewards import Reward, open_sequence, open_starling, score_all
+from cai_lightning.models.adapters import is_scorer
 from cai_lightning.models.hub import DType, revision
 from cai_lightning.principles import wording
+from cai_lightning.run import manifest
 from cai_lightning.run.errors import UserError
 from cai_lightning.run.jsonl import read_json
 from cai_lightning.run.records import WRITTEN, Response, assistant, user
@@ -75,6 +77,10 @@ class RewardModel(ResponseMetric):
         return f"{'+'.join(part or 'unknown' for part in known)}, {number_format}"
 
     def load(self, device: torch.device) -> None:
+        if why := manifest.unfinished(Path(self.model)):
+            raise UserError(f"{why}; finish it, or name another reward model.")
+        if self.layout == "starling" and is_scorer(Path(self.model)):
+            raise UserError(f"reward model {self.model!r}: this is a preference model; set layout: chat.")
         dtype = _number_format(self.model_dtype, device)
         if self.layout == "starling":
             reward: Reward = open_starling(self.model, self.base, dtype, self.max_length, device)

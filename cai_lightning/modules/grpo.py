@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cai_lightning.callbacks.recording import RecordWriter, Sink
 from cai_lightning.data.batches import GRAIN, IGNORED, Batch, Example, pack, pad
-from cai_lightning.data.prompt_data import Asked
+from cai_lightning.data.prompt_data import Asked, TrainingPrompts
 from cai_lightning.engines import Reply, Sampling, TransformersEngine
 from cai_lightning.engines.base import NEUTRAL
 from cai_lightning.modules.losses import group_advantages, grpo, k2_kl, token_logprobs
@@ -132,6 +132,15 @@ class GRPO(PolicyModule):
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
             raise UserError("trainer.strategy: a policy whose layers are shared out cannot answer; take ddp.")
         self._sink = Sink.of(self.trainer)
+
+    def begin(self) -> None:
+        """Makes sure that there are prompts to answer.
+
+        Raises:
+            UserError: The data are others.
+        """
+        if not isinstance(self.trainer.datamodule, TrainingPrompts):  # type: ignore[attr-defined]
+            raise UserError("model: GRPO learns from its own answers to prompts; take data.TrainingPrompts.")
 
     def teardown(self, stage: str) -> None:
         if "engine" in self.__dict__:

@@ -1,9 +1,9 @@
 """What a policy in training answers, what its answers are worth, and the batches of tokens that it learns from.
 
 with serving(base):
-replies = draw(engine, samples, seeds)
-rewards = Rewards([WeightedReward(RewardModel("runs/x/model"))])
-worth = rewards.score(responses)
+replies = draw(engine, samples, seed="42:7")
+rewards = Rewards([WeightedReward(RewardModel("runs/x/adapter", layout="chat"))])
+values, reasons = rewards.score(responses)
 batches = in_parts(answers, parts=4, step_tokens=4096, make=pack)
 """
 

@@ -122,6 +122,8 @@ def audit(
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: expected a number of rows, from 1 on.")
+    if not comparisons.is_file():
+        raise UserError(f"--comparisons {comparisons}: no such file of labelled comparisons.")
     labelled = read_labelled(comparisons, limit)
     labels = Labels(in_part(labelled, part, shares) if part else labelled)
     place, output = _device(device), output or Path("audit")

@@ -40,11 +40,14 @@ LONGEST = 200
 
 KINDS = {"adapter": "A LoRA adapter for", "merged model": "A LoRA adapter merged into", "model": "A fine-tuned copy of"}
 
+SUPERVISED = "SupervisedFineTuning"
 OBJECTIVES = {
+    SUPERVISED: "supervised fine-tuning on constitutional revisions",
     "DirectPreferenceOptimization": "direct preference optimization on comparisons of responses",
+    "GRPO": "group relative policy optimization, by rewards for its own answers",
     "PreferenceModel": "a preference model, which scores responses, learned from comparisons of them",
 }
-"""What a training was for, by the name of its class."""
+"""What a training was for, by the name of its class; of another one its name stands there."""
 
 REPOSITORY = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
 
@@ -67,8 +70,8 @@ NAMED = {"model.model", "model.engine.model", "digest of constitution", "digest 
 LIMITS = """\
 ## Intended use and limits
 
-Research on Constitutional AI (Bai et al. 2022, [arXiv 2212.08073](https://arxiv.org/abs/2212.08073)): the model was
-fine-tuned on revisions that a model made of its own responses to red-team prompts, by the principles of a constitution.
+Research on Constitutional AI (Bai et al. 2022, [arXiv 2212.08073](https://arxiv.org/abs/2212.08073)), in which models
+learn from what models say of their responses by the principles of a constitution.
 
 - It can still be led to harmful answers, and it may refuse what is harmless. No test here shows that it is safe.
 - What it knows, and what is false in that, is the base model's; the fine-tuning adds a manner of answering.
@@ -100,11 +103,12 @@ def _front(weights: Weights) -> dict[str, Any]:
     is_adapter, front = weights.kind == "adapter", dict[str, Any](licence(weights.base))
     if not Path(weights.base).exists() and REPOSITORY.fullmatch(weights.base):
         front |= {"base_model": weights.base, "base_model_relation": "adapter" if is_adapter else "finetune"}
+    kind = ["sl-cai"] if _objective(weights) == OBJECTIVES[SUPERVISED] else []
     lora = [] if weights.kind == "model" else ["lora"]
     return front | {
         "library_name": "peft" if is_adapter else "transformers",
         "pipeline_tag": "text-classification" if weights.scores else "text-generation",
-        "tags": ["constitutional-ai", "sl-cai", "cai_lightning", *lora],
+        "tags": ["constitutional-ai", *kind, "cai_lightning", *lora],
     }
 
 
@@ -119,9 +123,9 @@ def _about(weights: Weights) -> str:
 
 
 def _objective(weights: Weights) -> str:
-    """What the run was trained to do, by its note; the first objective of all is the one that is not named."""
-    trained = str(_settings(weights.folder.parent / "fit.json").get("model.class", ""))
-    return OBJECTIVES.get(trained.rpartition(".")[2], "supervised fine-tuning on constitutional revisions")
+    """What the run was trained to do, by its note; where there is none, by what there was first."""
+    trained = str(_settings(weights.folder.parent / "fit.json").get("model.class", SUPERVISED)).rpartition(".")[2]
+    return OBJECTIVES.get(trained, code_span(trained))
 
 
 def _usage(weights: Weights, name: str) -> Iterator[str]:
