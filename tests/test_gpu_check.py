@@ -106,8 +106,9 @@ def test_attention_in_one_launch_is_compared_where_there_is_one(gpu_engine, monk
     monkeypatch.setattr(packed, "_is_one_launch", lambda query, dropout: query.dtype == torch.bfloat16)
     apart = packed._attend
 
-    def at_once(q, k, v, sizes, bounds, scale, window):
-        parts = zip(*(states.split(sizes, dim=2) for states in (q, k, v)), strict=True)
+    def at_once(q, k, v, ends, scale, window):
+        own, seen = (bounds.diff().tolist() for bounds in ends[:2])
+        parts = zip(q.split(own, dim=2), k.split(seen, dim=2), v.split(seen, dim=2), strict=True)
         return torch.cat([apart(*part, 0.0, scale, window) for part in parts], dim=2).transpose(1, 2)
 
     monkeypatch.setattr(packed, "_attend_at_once", at_once)

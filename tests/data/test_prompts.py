@@ -115,13 +115,14 @@ def test_what_is_missing_is_said(tmp_path):
 
 
 def test_a_dataset_of_the_hub(monkeypatch):
-    monkeypatch.setattr("datasets.load_dataset", lambda name, split: [{"q": f"{name} {split}"}])
-    (prompt,) = read_prompts("hf:some/set", column="q", split="test")
-    assert (prompt.prompt, prompt.source) == ("some/set test", "hf:some/set")
+    monkeypatch.setattr("datasets.load_dataset", lambda name, data_dir, split: [{"q": f"{name} {data_dir} {split}"}])
+    for source, folder in (("hf:some/set", None), ("hf:some/set:a-folder", "a-folder")):
+        (prompt,) = read_prompts(source, column="q", split="test")
+        assert (prompt.prompt, prompt.source) == (f"some/set {folder} test", source)
 
 
 def test_a_dataset_that_cannot_be_loaded(monkeypatch):
-    def refuse(name, split):
+    def refuse(name, data_dir, split):
         raise ConnectionError("unreachable")
 
     monkeypatch.setattr("datasets.load_dataset", refuse)
