@@ -102,13 +102,14 @@ def as_conversations(
     Args:
         tokenizer: Its chat template words the turns.
         comparison: The pair.
-        max_length: Tokens kept; what the longer one has too many is cut at the beginning of both.
+        max_length: Tokens kept; what the longer one has too many is cut at the beginning of both. Where that is more
+            than they have in common, each is cut for itself, as a reward model cuts it.
         pad: The padding token that the reward model's configuration names, see `score_place`.
     """
     talks = [wording.answered(comparison.opening, said) for said in comparison.responses]
     ids = [tokens(tokenizer, render(tokenizer, talk, prompt=False)) for talk in talks]
     cut = max(0, *(len(one) - max_length for one in ids))
-    first, second = (one[min(cut, len(one) - 1) :] for one in ids)
+    first, second = (one[cut:] if cut <= _common(*ids) else one[-max_length:] for one in ids)
     places = score_place(first, pad), score_place(second, pad)
     begin = min(_common(first, second), places[1])  # a score is read at a token of its own
     whole = [Example(comparison.id, one, [IGNORED] * len(one), cut > 0) for one in (first, second)]

@@ -299,6 +299,8 @@ class TrainingPrompts(TrainingData):
                 f"{self.prompts}: of its {len(self.rows)} prompts {len(self.learned)} are there to learn on and "
                 f"{len(self.tested)} to validate on; raise data.limit, data.max_length or data.shares."
             )
+        if len(self.tested) < cast(Trainer, self.trainer).world_size:
+            raise UserError("data.validated: every process needs a prompt to validate on; take more, or fewer devices.")
         self._left_out, self._longest = len(asked) - len(short), max(lengths[id] for id in short)
 
     def train_dataloader(self) -> Batches[Asked, Batch]:

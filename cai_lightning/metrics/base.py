@@ -52,8 +52,9 @@ def within_bounds(scores: Scores, columns: Sequence[Column]) -> Scores:
     """The scores without the numbers that their columns cannot hold; each becomes NaN, and the reason names it."""
     reasons, values = list(scores.reasons), {name: column.float().clone() for name, column in scores.values.items()}
     for column in columns:
+        low, high = torch.tensor([column.low, column.high]).tolist()  # as coarse as the values
         for row, value in enumerate(values[column.name].tolist()):
-            if math.isinf(value) or value < column.low or value > column.high:
+            if math.isinf(value) or value < low or value > high:
                 values[column.name][row] = torch.nan
                 why = f"{column.name} {value:g} is not in {column.low:g} to {column.high:g}"
                 reasons[row] = "; ".join(filter(None, (reasons[row], why)))

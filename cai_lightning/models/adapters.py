@@ -138,6 +138,7 @@ class SavedLora:
     lora_dropout: float = 0.0
     use_rslora: bool = False
     use_dora: bool = False
+    lora_bias: bool = False
 
 
 def shape_of(folder: Path, asked: Lora | None) -> Lora:
@@ -159,6 +160,8 @@ def shape_of(folder: Path, asked: Lora | None) -> Lora:
     if saved.peft_type != "LORA" or saved.task_type not in (None, "CAUSAL_LM"):
         kind = f"{saved.peft_type}, {saved.task_type}"
         raise UserError(f"model.adapter: {folder} is no LoRA adapter of a language model ({kind}).")
+    if saved.lora_bias:
+        raise UserError(f"model.adapter: {folder} has biases of its own (lora_bias), which no training here has.")
     if asked is None:
         raise UserError("model.lora: null trains the whole model, which cannot start from an adapter: leave one out.")
     own = Lora(saved.r, saved.lora_alpha, saved.lora_dropout, saved.target_modules, saved.use_rslora, saved.use_dora)

@@ -212,6 +212,18 @@ def save_classifier(model: PreTrainedModel, score: Tensor, folder: Path) -> None
     classifier.save_pretrained(folder)
 
 
+def without_dropout(policy: nn.Module) -> None:
+    """Leaves out the dropout of a training, that of attention too, which is no module of its own.
+
+    A ratio of probabilities, to those of a reference or of when an answer was drawn, is then of weights alone.
+    """
+    for module in policy.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # type: ignore[assignment]
+
+
 def _keep_layout(base: PreTrainedModel) -> None:
     """Stops bitsandbytes from packing weights of 4 bits anew where they are evaluated on a CPU with AVX512-BF16.
 

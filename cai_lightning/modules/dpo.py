@@ -21,6 +21,7 @@ from cai_lightning.data.pairs import Comparison, EncodedPair, as_replies, of_pai
 from cai_lightning.data.preference_data import LEARNED, PreferenceData
 from cai_lightning.data.prompts import Part
 from cai_lightning.models.hub import weights_revision
+from cai_lightning.models.policy import without_dropout
 from cai_lightning.modules.losses import ipo, label_entropy, nll_of_better, soft_dpo, token_logprobs
 from cai_lightning.modules.policy_module import PolicyModule
 from cai_lightning.run import manifest
@@ -34,10 +35,10 @@ REFERENCE = "reference.safetensors"
 class DirectPreferenceOptimization(PolicyModule):
     """Moves a policy from its start towards the responses that are held to be better, by how much they are.
 
-    The loss is a mean over the pairs of a step. Logged beside it are `excess`, what of the loss is not the labels' own
-    entropy; `accuracy`, how often the policy leans to the better side, compared with its start; `margin`, by how much
-    (times beta); and `chosen` and `rejected`, the log-probabilities of the better and the worse response, which may
-    both fall.
+    The loss is a mean over the pairs of a step. Dropout is left out, for the reference has none. Logged beside the loss
+    are `excess`, what of it is not the labels' own entropy; `accuracy`, how often the policy leans to the better side,
+    compared with its start; `margin`, by how much (times beta); and `chosen` and `rejected`, the log-probabilities of
+    the better and the worse response, which may both fall.
 
     Args:
         loss: `dpo` (Rafailov et al. 2023, for labels that are probabilities), or `ipo` (Azar et al. 2023).
@@ -101,6 +102,7 @@ class DirectPreferenceOptimization(PolicyModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, PreferenceData):
             raise UserError("model: DirectPreferenceOptimization learns from pairs; take data.PreferenceData.")
+        without_dropout(self.policy)
         path = Path(self.trainer.default_root_dir) / REFERENCE
         key = self._key(data)
         found = read_references(path, key)

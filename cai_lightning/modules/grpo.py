@@ -17,13 +17,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
 from cai_lightning.callbacks.recording import RecordWriter, Sink
 from cai_lightning.data.batches import GRAIN, IGNORED, Batch, Example, pack, pad
 from cai_lightning.data.prompt_data import Asked, TrainingPrompts
 from cai_lightning.engines import Reply, Sampling, TransformersEngine
 from cai_lightning.engines.base import NEUTRAL
+from cai_lightning.models.policy import without_dropout
 from cai_lightning.modules.losses import group_advantages, grpo, k2_kl, token_logprobs
 from cai_lightning.modules.policy_module import PolicyModule
 from cai_lightning.modules.rollouts import (
@@ -96,7 +97,7 @@ class GRPO(PolicyModule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._rewards = Rewards(self.rewards)
-        self._batches: list[RolloutBatch] = []
+        self._batches: dict[bool, list[RolloutBatch]] = {}  # a validation may fall into the midst of a step
         self._figures: dict[str, float] = {}
         self._sink = Sink()
         if self.answers < 2:
@@ -150,9 +151,7 @@ class GRPO(PolicyModule):
     @cached_property
     def engine(self) -> TransformersEngine:
         """The engine on the policy itself, when it is asked first; the evaluators are there then, too."""
-        for module in self.policy.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+        without_dropout(self.policy)
         self._rewards.load(self.device)
         self._engine.attach(self.base, self.tokenizer)
         return self._engine
@@ -160,8 +159,8 @@ class GRPO(PolicyModule):
     def answered(self, asked: Asked) -> Batch:
         """The batch of answers that stands for these prompts; with the first batch of a step all are drawn."""
         if asked.part == 0:
-            self._batches = self._step(asked)
-        return self._batches[asked.part]
+            self._batches[asked.learned] = self._step(asked)
+        return self._batches[asked.learned][asked.part]
 
     def summed_loss(self, batch: Batch) -> tuple[Tensor, int]:
         """The summed loss of the tokens of a batch; in validation what the policy pays for having left its start."""

@@ -78,10 +78,10 @@ class Limits:
 
         Args:
             now: The figures of the policy.
-            start: Those of the policy that the training began from.
+            start: Those of the policy that the training began from; 0 what it has none of, as where it said nothing.
             phrases: Its boilerplate.
         """
-        said = {"boilerplate": f" ({', '.join(phrases)})"}
+        said, start = {"boilerplate": f" ({', '.join(phrases)})"}, dict.fromkeys(now, 0.0) | dict(start)
         return {
             name: f"{name} {now[name]:.3g}, {start[name]:.3g} at the start, {_named(name, limit)}{said.get(name, '')}"
             for name, limit in asdict(self).items()

@@ -57,7 +57,9 @@ def test_whole_conversations_are_read_as_reward_models_read_them(tokenizer, firs
     pair = as_conversations(tokenizer, comparison(first, second), most, pad)
     cut = max(0, *(len(one) - most for one in ids))
     found = [one.input_ids for one in apart(pair.examples)]
-    assert found == [one[min(cut, len(one) - 1) :] for one in ids]
+    alike = next((n for n, (a, b) in enumerate(zip(*ids, strict=False)) if a != b), min(map(len, ids)))
+    assert found == [one[cut:] if cut <= alike else one[-most:] for one in ids]
+    assert max(map(len, found)) <= most
     places = pair.places[0], pair.places[1] + pair.second.prefix
     assert list(places) == [score_place(one, pad) for one in found]
     assert pair.places[1] >= 0

@@ -153,3 +153,9 @@ def test_numbers_that_a_column_cannot_hold_are_unscored_and_named():
     ]
     assert kept.details == given.details
     assert given.values["judge"][0] == 7
+
+
+def test_a_bound_itself_is_held_as_coarsely_as_scores_are():
+    for high in (0.1, 0.3, 0.6, 1.0):
+        kept = within_bounds(Scores({"a": torch.tensor([high])}, [None]), [Column("a", "higher", 0, high)])
+        assert kept.reasons == [None], high

@@ -194,7 +194,7 @@ def adapter(experiment):
 
 def test_fit_begins_at_log_2_and_leans_to_what_is_better(fitting, caplog):
     with caplog.at_level("INFO"):
-        assert fitting("fit", "--trainer.max_epochs", 4) == 0
+        assert fitting("fit", "--trainer.max_epochs", 4, "--model.lora.dropout", 0.5) == 0
     assert fitting.logged("train_loss")[0] == pytest.approx(math.log(2), abs=1e-5)
     accuracy, excess = fitting.logged("train_accuracy"), fitting.logged("train_excess")
     assert sum(accuracy[-6:]) > 1.3 * sum(accuracy[:6])

@@ -130,6 +130,26 @@ def test_one_step_in_four_batches_is_one_in_one(learning, packing):
     same(found[0][0], found[1][0], atol=1e-5, rtol=1e-5)
 
 
+def test_a_validation_in_the_midst_of_a_step_changes_nothing_that_is_learned(learning):
+    found = []
+    for batches in (2, 3):
+        learning.run = learning.run.with_name(f"validated_after_{batches}")
+        words = ("--trainer.accumulate_grad_batches", 2, "--trainer.val_check_interval", batches)
+        assert learning("fit", *words) == 0
+        learned = {id: row["response"] for id, row in samples(learning).items() if row["part"] == "train"}
+        found.append((adapter(learning), learned))
+    assert found[0][1] == found[1][1]
+    same(found[0][0], found[1][0], atol=1e-5, rtol=1e-5)
+
+
+def test_other_data_than_prompts_is_refused(learning, caplog, capsys):
+    learning.sections["fit"]["data"] = {"class_path": "cai_lightning.data.RevisionData", "init_args": {}}
+    learning.save()
+    learning.write_revisions()
+    assert learning("fit") == 1
+    assert "take data.TrainingPrompts" in capsys.readouterr().err
+
+
 def test_shared_prompts_change_nothing(learning):
     for packing in ("true", "false"):
         learning.run = learning.run.with_name(f"packing_{packing}")

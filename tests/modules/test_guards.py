@@ -227,6 +227,7 @@ def test_a_start_that_refuses_already_is_held_against_itself():
     assert Limits().passed(now, now) == {}
     assert figures([], []) == ({}, [])
     assert set(Limits().passed({"length": 5.0}, {"length": 12.0})) == {"length"}  # shorter counts, too
+    assert set(Limits().passed({"evasiveness": 1.0, "cut": 0.0}, {"cut": 0.0})) == {"evasiveness"}  # it said nothing
 
 
 def test_limits_that_mean_nothing_are_refused():
