@@ -265,6 +265,7 @@ def test_pairs_can_be_added(feedback):
 @pytest.mark.parametrize(
     "judge", [None, {"class_path": "opinion.Opinion", "init_args": {"model": "judge", "tells": None}}]
 )
+@pytest.mark.slow
 def test_a_run_that_is_ended_at_any_call_makes_every_pair_exactly_once(feedback, judge, tmp_path):
     feedback.sections["predict"]["model"]["init_args"] |= {"feedback": judge, "chain_of_thought": 1}
     feedback.save()

@@ -207,6 +207,7 @@ def test_fit_begins_at_log_2_and_leans_to_what_is_better(fitting, caplog):
     assert any(not torch.equal(before[name], value) for name, value in adapter(fitting).items())
 
 
+@pytest.mark.slow
 def test_stopped_at_any_step_it_goes_on_with_the_same_losses_and_reference(fitting, prompts_file):
     whole, trainer = fitting.run, fitting.sections["fit"]["trainer"]
     fitting.sections["fit"]["model"]["init_args"] |= {"lora": {"dropout": 0.2}}
@@ -229,6 +230,7 @@ def test_stopped_at_any_step_it_goes_on_with_the_same_losses_and_reference(fitti
         assert all(torch.equal(value, weights[name]) for name, value in adapter(fitting).items())
 
 
+@pytest.mark.slow
 def test_a_reference_is_never_computed_from_a_trained_policy(fitting, capsys):
     trainer = fitting.sections["fit"]["trainer"]
     trainer["callbacks"] = [{"class_path": "outside.Stopped", "init_args": {"step": 2}}]

@@ -101,6 +101,7 @@ def test_where_length_is_rewarded_answers_become_longer(learning):
     assert max(learning.logged("val_reward")) > 1.2 * fmean(rewards[:4])
 
 
+@pytest.mark.slow
 def test_what_is_better_where_it_is_lower_makes_them_shorter(learning):
     change(learning, answers=8, beta=0.0)
     change(learning, rewards=[{"metric": {"class_path": "answers.Characters", "init_args": {"direction": "lower"}}}])
@@ -159,6 +160,7 @@ def test_shared_prompts_change_nothing(learning):
     same(adapter(learning), padded, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_stopped_at_any_step_it_goes_on_with_the_same_answers_and_weights(learning):
     """An answer is kept once, though it is drawn anew where a step had not been finished."""
     whole = learning.run

@@ -300,6 +300,7 @@ def test_fit_writes_what_they_find_and_ends_where_a_limit_is_passed(guarded, cap
     assert "a guard was passed: kl" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_training_comes_to_the_same_figures(guarded):
     experiment, _ = guarded
     assert experiment("fit") == 0
@@ -315,6 +316,7 @@ def test_a_killed_training_comes_to_the_same_figures(guarded):
     assert experiment.rows("guards.jsonl") == expected
 
 
+@pytest.mark.slow
 def test_a_policy_that_learns_from_its_answers_draws_the_same_beside_guards(guarded, tiny_model, prompts_file):
     """Two engines serve it then, and neither its weights nor its random numbers are other ones."""
     experiment, _ = guarded

@@ -198,6 +198,7 @@ def fitting(experiment, prompts_file):
     return experiment
 
 
+@pytest.mark.slow
 def test_fit_learns_what_is_better_and_leaves_a_reward_model(fitting, capsys):
     assert fitting("fit", "--trainer.max_epochs", 6) == 0
     assert fitting.logged("train_loss")[0] == pytest.approx(math.log(2), abs=1e-6)
@@ -212,6 +213,7 @@ def test_fit_learns_what_is_better_and_leaves_a_reward_model(fitting, capsys):
     assert "scores responses and makes none" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_stopped_at_any_step_it_goes_on_with_the_same_losses(fitting, prompts_file):
     whole, trainer = fitting.run, fitting.sections["fit"]["trainer"]
     assert fitting("fit") == 0

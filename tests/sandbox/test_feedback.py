@@ -15,6 +15,7 @@ from cai_lightning.sandbox.world import parse_request
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_labels_of_todays_model_know_harm(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
