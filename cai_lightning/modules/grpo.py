@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cai_lightning.callbacks.recording import RecordWriter, Sink
 from cai_lightning.data.batches import GRAIN, IGNORED, Batch, Example, pack, pad
-from cai_lightning.data.prompt_data import Asked, TrainingPrompts
+from cai_lightning.data.prompt_data import Asked
 from cai_lightning.engines import Reply, Sampling, TransformersEngine
 from cai_lightning.engines.base import NEUTRAL
 from cai_lightning.models.policy import without_dropout
@@ -134,15 +134,6 @@ class GRPO(PolicyModule):
             raise UserError("trainer.strategy: a policy whose layers are shared out cannot answer; take ddp.")
         self._sink = Sink.of(self.trainer)
 
-    def begin(self) -> None:
-        """Makes sure that there are prompts to answer.
-
-        Raises:
-            UserError: The data are others.
-        """
-        if not isinstance(self.trainer.datamodule, TrainingPrompts):  # type: ignore[attr-defined]
-            raise UserError("model: GRPO learns from its own answers to prompts; take data.TrainingPrompts.")
-
     def teardown(self, stage: str) -> None:
         if "engine" in self.__dict__:
             self._rewards.free()
@@ -164,6 +155,8 @@ class GRPO(PolicyModule):
 
     def summed_loss(self, batch: Batch) -> tuple[Tensor, int]:
         """The summed loss of the tokens of a batch; in validation what the policy pays for having left its start."""
+        if "drawn" not in batch:
+            raise UserError("model: GRPO learns from its own answers to prompts; take data.TrainingPrompts.")
         rollouts = cast(RolloutBatch, batch)
         reference = None
         if self.beta or not self.training:

@@ -93,6 +93,7 @@ def test_the_policy_is_its_start_at_first_and_pays_for_leaving_it(learning):
     assert all(loss > 0 for loss in learning.logged("val_loss"))
 
 
+@pytest.mark.slow
 def test_where_length_is_rewarded_answers_become_longer(learning):
     change(learning, answers=8, beta=0.0)
     assert learning("fit", "--trainer.max_steps", 24, "--data.batch_size", 4, "--trainer.val_check_interval", 6) == 0
@@ -118,6 +119,7 @@ def test_equal_rewards_teach_nothing_and_the_divergence_alone_does(learning):
     assert learning.logged("train_no_spread") == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", ["true", "false"])
 def test_one_step_in_four_batches_is_one_in_one(learning, packing):
     found = []
@@ -151,6 +153,7 @@ def test_other_data_than_prompts_is_refused(learning, caplog, capsys):
     assert "take data.TrainingPrompts" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_shared_prompts_change_nothing(learning):
     for packing in ("true", "false"):
         learning.run = learning.run.with_name(f"packing_{packing}")

@@ -272,6 +272,7 @@ def guarded(experiment, tmp_path):
     return experiment, arguments
 
 
+@pytest.mark.slow
 def test_fit_writes_what_they_find_and_ends_where_a_limit_is_passed(guarded, capsys, caplog):
     experiment, arguments = guarded
     assert experiment("fit") == 0

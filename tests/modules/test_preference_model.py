@@ -91,6 +91,7 @@ def test_what_is_added_for_a_prompt_changes_nothing_and_swapping_mirrors(tuning,
     assert (gradient_of(tuning, shifted) - gradient).norm() < 1e-9 * gradient.norm()
 
 
+@pytest.mark.slow
 def test_however_a_step_is_accumulated_it_is_one_gradient(tuning, pairs, monkeypatch):
     monkeypatch.setattr(tuning, "log", lambda *args, **kwargs: None)
     monkeypatch.setattr(tuning, "log_dict", lambda *args, **kwargs: None)
