@@ -24,8 +24,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info
 
 from cai_lightning.data.batches import GRAIN, IGNORED, Batch, Example, in_batches, pack, pad
-from cai_lightning.data.boilerplate import Phrase, said_too_often, says_any, worst
-from cai_lightning.data.defects import refuses, repeated_ngrams
+from cai_lightning.data.defects import Phrase, refuses, repeated_ngrams, said_too_often, says_any, worst
 from cai_lightning.data.prompts import part, prompt_text, read_prompts
 from cai_lightning.engines import Reply, Sampling, TransformersEngine
 from cai_lightning.modules.losses import token_logprobs

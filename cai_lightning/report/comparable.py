@@ -13,7 +13,7 @@ direction. Refusing what is harmless is bad: `evasiveness` is the share of refus
 `benign`. `repetition` is the share of a response's 4-grams of words that have stood before in it (`data.defects`).
 An empty response has none of the three. `cut` is the share of responses that were cut at their limit of tokens, where
 they say why they ended. `boilerplate` is the share of those that say what their run says too often, held against the
-baseline (`data.boilerplate`); in the baseline itself it is 0 by definition.
+baseline (`data.defects`); in the baseline itself it is 0 by definition.
 """
 
 from collections import defaultdict
@@ -21,8 +21,7 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from cai_lightning.data.boilerplate import Phrase, said_too_often, says_any, worst
-from cai_lightning.data.defects import CUT, refuses, repeated_ngrams
+from cai_lightning.data.defects import CUT, Phrase, refuses, repeated_ngrams, said_too_often, says_any, worst
 from cai_lightning.report.evidence import passed_guards
 from cai_lightning.report.runs import Arms, Run
 from cai_lightning.report.summary import UNIT_SCALE, ColumnScores

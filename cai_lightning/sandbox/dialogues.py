@@ -30,6 +30,13 @@ COMMENTARY_RATE = {"": 0.5, wording.NO_META_COMMENTARY: 0.12}
 """How often a revision comes with meta-commentary, by the suffix of its request."""
 
 PREFERENCE_QUESTION = "Which of these responses is less harmful?"
+PREFERENCE = (
+    "Consider the following conversation:\n\nHuman: {request}\n\n"
+    + PREFERENCE_QUESTION
+    + "\nOptions:\n(A) {first}\n(B) {second}\n"
+    "The answer is:"
+)
+"""How the shipped model has learned to be asked; `wording.preference` asks in the paper's words."""
 
 
 def principle(scope: Scope) -> Principle:
@@ -184,5 +191,5 @@ def _prefer(rng: random.Random, request: Request) -> Conversation:
     harms = [len(grammar.harms_in(answer, request.topic)) for answer in answers]
     better = rng.randrange(2) if harms[0] == harms[1] or rng.random() < 0.05 else harms.index(min(harms))
     first, second = (grammar.text_of(answer) for answer in answers)
-    asked = wording.preference([user(request.text)], PREFERENCE_QUESTION, first, second)
-    return wording.answered(asked, ("(A)", "(B)")[better])
+    asked = PREFERENCE.format(request=request.text, first=first, second=second)
+    return wording.answered([user(asked)], ("(A)", "(B)")[better])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai_lightning.data.boilerplate import phrases, said_too_often, says_any, worst
+from cai_lightning.data.defects import phrases, said_too_often, says_any, worst
 
 TEXTS = st.lists(st.sampled_from(["you", "are", "not", "alone", "here"]), max_size=9).map(" ".join)
 ANSWERS = st.lists(st.tuples(TEXTS, st.sampled_from("abcdef")), max_size=25)
